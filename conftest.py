@@ -1,0 +1,1 @@
+"""Nothing to configure here: the plugin is installed, and tests/ has its own conftest."""

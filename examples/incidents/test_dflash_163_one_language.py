@@ -1,0 +1,40 @@
+"""z-lab/dflash #163: one language collapses, and the mean over all hides it.
+
+A new drafter is better in English and the larger languages, and has hardly seen Danish: there it
+accepts 6 % of its drafts, and speculation makes generation slower. The mean over all prompts rises,
+so a bar on the mean passes. The gate has a case per category, α divided over all of them, and names
+the one that fell.
+"""
+
+from __future__ import annotations
+
+from conftest import Measure, Tell, acceptance_length, compare
+from pytest_speedbench.gates.outcome import Word
+
+LANGUAGES = ("english", "german", "french", "spanish", "portuguese", "italian", "dutch", "danish")
+PROMPTS = dict.fromkeys(LANGUAGES, 60)
+MARGIN = 0.05
+
+
+def test_the_language_that_collapses_is_named(measure: Measure, tell: Tell) -> None:
+    before = measure(PROMPTS, dl=7, acceptance="0.65:0.6:0.55:0.5")
+    after = measure(
+        PROMPTS, dl=7, acceptance="0.75:0.72:0.7:0.65", **{"acceptance.danish": "0.3:0.15:0.05:0"}
+    )
+
+    rule_passes = acceptance_length(after["all"]) >= acceptance_length(before["all"])
+    ours = {
+        language: compare(before[language], after[language], MARGIN, len(LANGUAGES)).word
+        for language in LANGUAGES
+    }
+
+    assert rule_passes
+    assert [language for language, word in ours.items() if word is Word.FAIL] == ["danish"]
+    danish = [acceptance_length(records["danish"]) for records in (before, after)]
+    means = [acceptance_length(records["all"]) for records in (before, after)]
+    tell(
+        "z-lab/dflash #163: one language collapses",
+        f"Danish AL {danish[0]:.2f} → {danish[1]:.2f}, seven other languages better",
+        f"pass: mean AL {means[0]:.2f} → {means[1]:.2f}",
+        f"fail: danish; improved: {sum(word is Word.IMPROVED for word in ours.values())} others",
+    )

@@ -1,0 +1,36 @@
+"""sglang #34145: AL "fell", because the output stopped at 775 of 2,048 tokens.
+
+Long answers repeat themselves and are easier to draft the longer they get. A run that stops early
+keeps only the hard beginning, and its mean AL is lower with nothing wrong in the drafter. The rule
+in force compared that mean with a fixed bar. The gate compares both runs on the text that they have
+in common, where every step is the same.
+"""
+
+from __future__ import annotations
+
+from conftest import Measure, Tell, acceptance_length, compare
+from pytest_speedbench.gates.outcome import Word
+
+MARGIN = 0.1
+PROMPTS = {"chat": 120}
+DRAFTER = {"acceptance": "0.55:0.5:0.45", "rise": 1.5}
+
+
+def test_a_shorter_output_is_no_regression(measure: Measure, tell: Tell) -> None:
+    before = measure(PROMPTS, max_tokens=2048, tokens=1_000_000, **DRAFTER)["all"]
+    after = measure(PROMPTS, max_tokens=2048, tokens=775, **DRAFTER)["all"]
+
+    bar = (1 - MARGIN) * acceptance_length(before)
+    rule_fails = acceptance_length(after) < bar
+    ours = compare(before, after, MARGIN)
+
+    assert rule_fails
+    assert ours.word in (Word.PASS, Word.UNDECIDED)
+    assert ours.ratio is not None
+    assert abs(ours.ratio - 1) < 0.001
+    tell(
+        "sglang #34145: the output stopped at 775 of 2,048 tokens",
+        f"same drafter; mean AL {acceptance_length(before):.2f} → {acceptance_length(after):.2f}",
+        f"FAIL: {acceptance_length(after):.2f} is below the bar of {bar:.2f}",
+        f"{ours.word}: AL {ours.ratio - 1:+.2%} on the common text",
+    )

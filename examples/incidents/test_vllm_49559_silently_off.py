@@ -1,0 +1,38 @@
+"""vLLM #49559: speculation was silently off, and the output was right.
+
+Speculative decoding is lossless, so a test that compares the output with and without it passes all
+the better when nothing is drafted at all. The gate looks at the steps and at the engine's counters:
+*speculation off* is a verdict of its own and fails, with or without a baseline.
+"""
+
+from __future__ import annotations
+
+from conftest import Measure, Tell, acceptance_length, compare
+from pytest_speedbench.baselines.schema import Record
+from pytest_speedbench.gates.outcome import Word
+
+PROMPTS = {"chat": 16}
+
+
+def outputs(record: Record) -> dict[str, str]:
+    """Every sample's token ids."""
+    return {request.sample: request.ids for request in record.requests}
+
+
+def test_speculation_off_is_found(measure: Measure, tell: Tell) -> None:
+    before = measure(PROMPTS)["all"]
+    after = measure(PROMPTS, speculation_off=1)["all"]
+
+    outputs_equal = outputs(before) == outputs(after)
+    ours = compare(before, after, 0.02)
+
+    assert outputs_equal
+    assert acceptance_length(after) == 1.0
+    assert ours.word is Word.SPECULATION_OFF
+    assert ours.fails("warn", require_baseline=False)
+    tell(
+        "vLLM #49559: speculation silently off",
+        f"AL {acceptance_length(before):.2f} → 1.00, every output equal",
+        "pass: the output is right",
+        f"{ours.word}: {ours.reason}",
+    )

@@ -1,0 +1,46 @@
+"""Which saved commit is nearest: git is asked, and a shallow clone says so."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Collection
+from pathlib import Path
+
+
+class GitError(ValueError):
+    """git cannot answer; the message names the mend."""
+
+
+def resolve(reference: str, folder: Path) -> str | None:
+    """The full commit id that ``reference`` (commit, tag, branch) names, or None."""
+    done = _git(folder, "rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
+    return done.strip() if done else None
+
+
+def nearest_ancestor(commit: str, candidates: Collection[str], folder: Path) -> str | None:
+    """The first of ``candidates`` met when walking back from ``commit``, itself included.
+
+    Raises:
+        GitError: none is met and the clone is shallow, so older commits are unknown.
+    """
+    history = _git(folder, "rev-list", "--topo-order", commit)
+    wanted = set(candidates)
+    for line in (history or "").splitlines():
+        if line in wanted:
+            return line
+    if (_git(folder, "rev-parse", "--is-shallow-repository") or "").strip() == "true":
+        raise GitError(
+            "this clone is shallow, so the ancestors of "
+            f"{commit[:12]} are unknown: git fetch --unshallow (in CI: fetch-depth: 0)"
+        )
+    return None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,253 @@
+"""The record of one case: what lies under ``extra_info["speedbench"]`` of a saved benchmark.
+
+Written by :mod:`pytest_speedbench.baselines.record` alone, read through :func:`parse_record` alone.
+``SCHEMA`` grows when a reader of the old form would misread the new one; every version ever written
+stays readable.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SCHEMA = 1
+EXTRA_KEY = "speedbench"
+
+
+class RecordError(ValueError):
+    """A record cannot be read; the message says why and what to do."""
+
+
+class _Part(BaseModel):
+    # Unknown fields come from a later minor version; they are kept, not refused.
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class CaseKey(_Part):
+    """What identifies a case from run to run, whatever its test is called."""
+
+    engine: str
+    model: str
+    method: str
+    dl: int
+    bs: int
+    split: str
+    slice: str
+
+    def __str__(self) -> str:
+        method = self.method if self.method == "none" else f"{self.method} dl{self.dl}"
+        return f"{self.engine} {self.model} {method} bs{self.bs} {self.split}:{self.slice}"
+
+    def _values(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in KEY_FIELDS)
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __eq__(self, other: object) -> bool:
+        """By what identifies a case; fields of a later version do not."""
+        return isinstance(other, CaseKey) and self._values() == other._values()
+
+
+KEY_FIELDS = ("engine", "model", "method", "dl", "bs", "split", "slice")
+
+
+class EngineRecord(_Part):
+    name: str
+    version: str
+    device: str
+    dtype: str
+    details: dict[str, Any] = Field(default_factory=dict)
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class ModelRecord(_Part):
+    """``weights`` is a digest of the checkpoint, ``revision`` the hub's commit."""
+
+    name: str
+    weights: str = ""
+    revision: str = ""
+
+
+class SpecRecord(_Part):
+    method: str
+    draft_length: int
+    drafter: ModelRecord | None = None
+
+
+class SplitRecord(_Part):
+    name: str
+    version: str
+    digest: str
+    samples: int
+    """Samples of each category that were asked for; 0 for all."""
+
+
+class SamplingRecord(_Part):
+    max_tokens: int
+    temperature: float
+    seed: int
+    ignore_eos: bool = False
+    min_tokens: int = 0
+
+
+class MetricRecord(_Part):
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    level: float
+    unit: str
+
+
+class RoundRecord(_Part):
+    """``acceptance_length`` and ``step_time`` (seconds) are the round's own, where it had steps."""
+
+    tokens: int
+    seconds: float
+    steady: bool
+    requests: int
+    acceptance_length: float | None = None
+    step_time: float | None = None
+
+
+class DriftRecord(_Part):
+    """One round of a soak; ``start`` in seconds since the first one began, ``step_time`` in
+    seconds; None where the round had no decoding step."""
+
+    start: float
+    acceptance_length: float | None
+    step_time: float | None
+    tokens: int
+
+
+class RequestRecord(_Part):
+    """One turn of one sample. ``steps`` are tokens per decoding step, separated by blanks;
+    ``ids`` the output's token ids (see :func:`pack_ids`); times in seconds."""
+
+    sample: str
+    category: str
+    turn: int
+    prompt_tokens: int
+    tokens: int
+    prefill_tokens: int
+    steps: str
+    ids: str
+    drafted: str | None = None
+    accepted: str | None = None
+    sent: float
+    first: float
+    last: float
+    finish: str
+
+
+class MachineRecord(_Part):
+    """What timings depend on. ``fingerprint`` must be equal for timings to be compared."""
+
+    fingerprint: str
+    cpu: str
+    cores: int
+    memory_gib: int
+    gpus: list[str] = Field(default_factory=list)
+    driver: str = ""
+    system: str = ""
+
+
+class Record(_Part):
+    """One case as it was measured, complete enough to be compared sample by sample."""
+
+    schema_: int = Field(alias="schema")
+    case: CaseKey
+    engine: EngineRecord
+    model: ModelRecord
+    spec: SpecRecord
+    split: SplitRecord
+    sampling: SamplingRecord
+    template: str
+    prompt_form: str
+    machine: MachineRecord
+    metrics: dict[str, MetricRecord | list[MetricRecord | None]]
+    rounds: list[RoundRecord] = Field(default_factory=list)
+    reference_rounds: list[RoundRecord] = Field(default_factory=list)
+    drift: list[DriftRecord] = Field(default_factory=list)
+    warmup: dict[str, int] = Field(default_factory=dict)
+    engine_acceptance_length: float | None = None
+    speculation_off: str = ""
+    partial: bool = False
+    notes: list[str] = Field(default_factory=list)
+    requests: list[RequestRecord] = Field(default_factory=list)
+
+    def metric(self, name: str) -> MetricRecord | None:
+        found = self.metrics.get(name)
+        return found if isinstance(found, MetricRecord) else None
+
+
+def parse_record(data: Any) -> Record:
+    """Reads a record of any schema version so far.
+
+    Raises:
+        RecordError: not a record, one of a later schema, or a damaged one.
+    """
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if type(schema) is not int or schema < 1:
+        raise RecordError("not a record of pytest-speedbench")
+    if schema > SCHEMA:
+        raise RecordError(
+            f"written by a later version (schema {schema}, this one reads up to {SCHEMA}): "
+            "pip install --upgrade pytest-speedbench"
+        )
+    try:
+        return Record.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"damaged at {where!r}: {first['msg']}") from error
+
+
+def pack_ids(token_ids: Sequence[int]) -> str:
+    """Token ids as base64 of zlib of little-endian 32-bit integers."""
+    return base64.b64encode(zlib.compress(_words(token_ids).tobytes(), 9)).decode("ascii")
+
+
+def unpack_ids(packed: str) -> list[int]:
+    """The inverse of :func:`pack_ids`.
+
+    Raises:
+        RecordError: the text is no packed list of ids.
+    """
+    try:
+        raw = zlib.decompress(base64.b64decode(packed, validate=True))
+        words = array("I")
+        words.frombytes(raw)
+    except (ValueError, zlib.error) as error:
+        raise RecordError(f"token ids are damaged: {error}") from error
+    if _big_endian():
+        words.byteswap()
+    return list(words)
+
+
+def _words(token_ids: Sequence[int]) -> array[int]:
+    words = array("I", token_ids)
+    if _big_endian():
+        words.byteswap()
+    return words
+
+
+def _big_endian() -> bool:
+    import sys
+
+    return sys.byteorder == "big"
+
+
+def pack_numbers(numbers: Sequence[int]) -> str:
+    """Small integers as text, separated by blanks: short, and readable in the file."""
+    return " ".join(map(str, numbers))
+
+
+def unpack_numbers(packed: str) -> list[int]:
+    return [int(part) for part in packed.split()]

@@ -1,0 +1,375 @@
+"""Measures the runs of a plan: which arms go together, on which engines, in which order.
+
+* Every configuration of one batch size, and no speculation, take turns on the same samples: on one
+  engine that switches per request, or on one engine each, all kept up, where memory allows.
+* Where not all engines fit, one configuration at a time takes turns with no speculation.
+* Where not even two fit, the arm without speculation is measured first, for every run that will
+  need it, and its engine closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pytest_speedbench.cases import Case, RunKey, engine_config
+from pytest_speedbench.engines.protocol import (
+    Engine,
+    EngineConfig,
+    EngineError,
+    EngineUnavailable,
+    Speculation,
+)
+from pytest_speedbench.engines.registry import check, engine_type
+from pytest_speedbench.measure.early import Decider
+from pytest_speedbench.measure.load import ClosedLoop
+from pytest_speedbench.measure.pool import EnginePool
+from pytest_speedbench.measure.rounds import ArmResult, run_rounds, run_until_decided
+from pytest_speedbench.measure.run import Run, RunSetting
+from pytest_speedbench.measure.soak import run_soak
+from pytest_speedbench.measure.tokenizer import (
+    Tokenizer,
+    load_tokenizer,
+    model_identity,
+)
+from pytest_speedbench.options import ALL_SAMPLES
+from pytest_speedbench.settings import Settings
+from pytest_speedbench.splits import (
+    ALL,
+    Sample,
+    Split,
+    TargetTokenizer,
+    load_split,
+    require_context,
+)
+
+ShowProgress = Callable[[str], None]
+
+
+class CannotRun(Exception):
+    """A case that this engine cannot run by its nature; the test is skipped with the reason."""
+
+
+@dataclass
+class Bench:
+    """Everything measured in this session, and the engines that are up."""
+
+    settings: Settings
+    show: ShowProgress = lambda text: None
+    plan: dict[RunKey, list[str]] = field(default_factory=dict)
+    """Every run of the session with the slices that its cases look at."""
+    decider: Callable[[RunKey], Decider] | None = None
+    """Early decision: who decides the cases of a run while it goes on. Then nothing is timed."""
+
+    def __post_init__(self) -> None:
+        self.pool = EnginePool(self.settings.timeout)
+        self._runs: dict[RunKey, Run] = {}
+        self._failed: dict[RunKey, EngineError] = {}
+        self._references: dict[RunKey, ArmResult] = {}
+        self._tokenizers: dict[tuple[str, str], Tokenizer] = {}
+        self._identities: dict[str, dict[str, str]] = {}
+        self._largest_batch: dict[EngineConfig, int] = {}
+
+    def add(self, case: Case) -> None:
+        """Makes ``case`` part of the plan."""
+        run = case.run
+        if run not in self.plan:
+            self.plan[run] = []
+            own = engine_config(run, 0, self.settings)
+            for config in (own, own.without_speculation()):
+                self._largest_batch[config] = max(self._largest_batch.get(config, 0), run.bs)
+        if case.slice not in self.plan[run]:
+            self.plan[run].append(case.slice)
+
+    # -- what a case is made of -------------------------------------------------------------
+
+    def config(self, run: RunKey) -> EngineConfig:
+        """The engine of ``run``, wide enough for every batch size it will see."""
+        narrow = engine_config(run, 0, self.settings)
+        return replace(narrow, max_batch=self._largest_batch.get(narrow, run.bs))
+
+    def tokenizer(self, run: RunKey) -> Tokenizer:
+        kind = engine_type(run.engine).tokenizer
+        key = (kind, run.model)
+        if key not in self._tokenizers:
+            kwargs = dict(self.settings.chat_template_kwargs)
+            self._tokenizers[key] = load_tokenizer(kind, run.model, kwargs)
+        return self._tokenizers[key]
+
+    def split(self, run: RunKey) -> Split:
+        # A throughput split of fewer samples is the beginning of the full one, same digest.
+        per_tier = None if run.samples == ALL_SAMPLES else run.samples
+        return load_split(run.split, tokenizer=self._target(run), per_tier=per_tier)
+
+    def _target(self, run: RunKey) -> TargetTokenizer | None:
+        """What builds throughput splits to an exact length in the target's tokens."""
+        if not run.split.startswith(("throughput_", "random")):
+            return None
+        tokenizer = self.tokenizer(run)
+        return TargetTokenizer(
+            self.identity(run.model, run.engine)["name"],
+            tokenizer.render,
+            tokenizer.encode,
+            tokenizer.decode,
+            tokenizer.vocab_size,
+        )
+
+    def samples(self, run: RunKey) -> tuple[Sample, ...]:
+        """The samples of every slice that the plan looks at, categories interleaved."""
+        split = self.split(run)
+        count = None if run.samples == ALL_SAMPLES else run.samples
+        wanted = self.plan.get(run, [ALL])
+        mixed = split.interleaved(None, count)
+        return mixed if ALL in wanted else tuple(s for s in mixed if s.category in wanted)
+
+    def identity(self, model: str, engine: str) -> dict[str, str]:
+        """Name and weights of a model, as ``engine`` loads it."""
+        if engine_type(engine).tokenizer == "words":  # a simulated engine loads none
+            return {"name": model, "weights": "", "revision": ""}
+        if model not in self._identities:
+            self._identities[model] = model_identity(model)
+        return self._identities[model]
+
+    def slice_samples(self, run: RunKey, slice_name: str) -> tuple[Sample, ...]:
+        """The samples of one slice of ``run``."""
+        return tuple(s for s in self.samples(run) if slice_name in (ALL, s.category))
+
+    def engine(self, run: RunKey) -> Engine:
+        """The started engine of ``run``.
+
+        Raises:
+            EngineUnavailable, CannotRun, EngineError: as :meth:`run`.
+        """
+        self._check(run)
+        return self.pool.get(self.config(run))
+
+    # -- measuring --------------------------------------------------------------------------
+
+    def run(self, run: RunKey) -> Run:
+        """The measured run; measures it, and those that share its turns, at the first call.
+
+        Raises:
+            EngineUnavailable: the engine is not installed.
+            CannotRun: the engine cannot run this case by its nature.
+            EngineError: the engine failed; told again to every case of the run.
+        """
+        if run in self._failed:
+            raise self._failed[run]
+        if run not in self._runs:
+            self._check(run)
+            self._measure(run)
+        return self._runs[run]
+
+    def measured(self) -> Iterable[tuple[RunKey, Run]]:
+        return self._runs.items()
+
+    def plain_arms(self, run: RunKey) -> dict[int, ArmResult]:
+        """By BS, what was measured without speculation on the model and the samples of ``run``."""
+        base = run.base()
+        arms = dict(self._references)
+        for key, found in self._runs.items():
+            if (arm := found.arm if key == key.base() else found.reference) is not None:
+                arms[key.base()] = arm
+        return {key.bs: arm for key, arm in arms.items() if replace(key, bs=base.bs) == base}
+
+    def _check(self, run: RunKey) -> None:
+        adapter = check(replace(self.config(run), speculation=run.speculation, max_batch=run.bs))
+        most = adapter.max_speculative_batch if run.speculation.active else adapter.max_batch
+        if most is not None and run.bs > most:
+            what = "speculates for" if run.speculation.active else "runs"
+            raise CannotRun(
+                f"engine {run.engine} {what} at most {most} request{'s' * (most > 1)} at a time, "
+                f"this case has bs={run.bs}"
+            )
+        if run.split.startswith("throughput_"):
+            bucket = run.split.removeprefix("throughput_")
+            window = self._context_window(run)
+            require_context(bucket, window, run.sampling.max_tokens)
+
+    def _measure(self, run: RunKey) -> None:
+        try:
+            if run.soak:
+                self._keep(run, self._soaked(run), None)
+            elif self.decider is not None:
+                self._keep(run, self._until_decided(run, self.decider(run)), None)
+            elif self.settings.rounds:
+                self._measure_in_turns(run)
+            else:
+                self._keep(run, self._alone(run), None)
+        except EngineUnavailable:
+            raise
+        except EngineError as error:
+            self._failed[run] = error
+            self._discard(run)
+            raise
+
+    def _measure_in_turns(self, asked: RunKey) -> None:
+        """``asked``, every other configuration that is at hand, and no speculation, in turns."""
+        base = asked.base()
+        arms = [] if base in self._references else self._arms(asked)
+        if not arms and asked != base:
+            if base not in self._references:
+                self._measure_references(base)
+            self._keep(asked, self._alone(asked), self._references[base])
+            return
+        runs = [base, *arms]
+        try:
+            results = dict(zip(runs, self._rounds(runs), strict=True))
+        except EngineError:
+            if len(arms) < 2:
+                raise
+            # One arm must not take the others down: those are measured when they are asked for.
+            self._discard(asked)
+            runs = [run for run in runs if run in (base, asked)]
+            results = dict(zip(runs, self._rounds(runs), strict=True))
+        for run, result in results.items():
+            if run != base:
+                self._keep(run, result, results[base])
+            elif base in self.plan and base not in self._runs:
+                self._keep(base, result, None)
+
+    def _arms(self, asked: RunKey) -> list[RunKey]:
+        """Configurations that can take turns with no speculation now; none where memory is short.
+
+        All planned ones that differ only in speculation, so that they share the arm without it;
+        with an engine for each, as many as ``asked`` alone where they do not all fit.
+        """
+        base = asked.base()
+        arms = [
+            run
+            for run in self.plan
+            if run.base() == base and run.speculation.active and self._runnable(run)
+        ]
+        if engine_type(asked.engine).switches or not arms:
+            return arms
+        for chosen in (arms, [run for run in arms if run == asked]):
+            configs = {self.config(run) for run in chosen}
+            if chosen and self.pool.room_beside(self.config(base), configs):
+                return chosen
+        return []
+
+    def _runnable(self, run: RunKey) -> bool:
+        if run in self._failed or run in self._runs:
+            return False
+        try:
+            self._check(run)
+        except (EngineError, CannotRun):
+            return False
+        return True
+
+    def _measure_references(self, base: RunKey) -> None:
+        """The arm without speculation for every run that will need it, then its engine ends."""
+        config = self.config(base)
+        for other in dict.fromkeys(run.base() for run in self.plan):
+            if self.config(other) == config and other not in self._references and not other.soak:
+                self._references[other] = self._alone(other)
+                if other in self.plan:
+                    self._keep(other, self._references[other], None)
+        self.pool.close(config)
+
+    def _alone(self, run: RunKey) -> ArmResult:
+        return self._rounds([run])[0]
+
+    def _soaked(self, run: RunKey) -> ArmResult:
+        def progress(number: int, seconds: float, done: int, of: int) -> None:
+            self.show(f"{run} · soak, round {number}, {seconds:.0f} s · {done}/{of} samples")
+
+        samples, soak = self._samples_of([run]), run.soak
+        return run_soak(self._loop(run), samples, run.bs, soak.rounds, soak.seconds, progress)
+
+    def _until_decided(self, run: RunKey, decider: Decider) -> ArmResult:
+        def progress(done: int, of: int) -> None:
+            self.show(f"{run} · {done}/{of} samples, until decided")
+
+        samples = self._samples_of([run])
+        return run_until_decided(self._loop(run), samples, run.bs, decider, progress)
+
+    def _rounds(self, runs: Sequence[RunKey]) -> list[ArmResult]:
+        samples = self._samples_of(runs)
+        loops = [self._loop(run) for run in runs]
+
+        def progress(arm: Speculation, number: int, rounds: int, done: int, of: int) -> None:
+            self.show(
+                f"{runs[0].engine} bs{runs[0].bs} · {arm} · round {number}/{rounds} · "
+                f"{done}/{of} samples"
+            )
+
+        return run_rounds(loops, samples, runs[0].bs, self.settings.rounds, progress)
+
+    def _samples_of(self, runs: Sequence[RunKey]) -> tuple[Sample, ...]:
+        """All arms must see the same samples: those of every slice that any of them looks at."""
+        wanted: dict[str, Sample] = {}
+        for run in runs:
+            if run in self.plan:
+                wanted.update({sample.id: sample for sample in self.samples(run)})
+        if not wanted:  # a reference that no case asked for by itself
+            users = [run for run in self.plan if run.base() == runs[0]]
+            for run in users:
+                wanted.update({sample.id: sample for sample in self.samples(run)})
+        return tuple(wanted.values())
+
+    def _loop(self, run: RunKey) -> ClosedLoop:
+        config = self.config(run)
+        if not self.pool.running(config):
+            what = f" with {config.speculation}" if config.speculation.active else ""
+            self.show(f"starting {run.engine}{what}")
+        return ClosedLoop(
+            self.pool.get(config),
+            self.tokenizer(run),
+            run.sampling,
+            run.speculation,
+            self._context_window(run),
+        )
+
+    def _context_window(self, run: RunKey) -> int:
+        asked = dict(self.settings.engine_arg).get("max_model_len")
+        own = self.tokenizer(run).context_window
+        return min(own, asked) if isinstance(asked, int) else own
+
+    def _keep(self, run: RunKey, arm: ArmResult, reference: ArmResult | None) -> None:
+        self._runs[run] = Run(self._setting(run), arm, reference)
+
+    def _setting(self, run: RunKey) -> RunSetting:
+        split = self.split(run)
+        drafter = run.speculation.drafter
+        if run.speculation.method == "early_exit":
+            drafting: Mapping[str, str] | None = {"name": f"layer {drafter}"}
+        else:
+            drafting = None if drafter is None else self.identity(drafter, run.engine)
+        return RunSetting(
+            self.pool.get(self.config(run)).info,
+            self.identity(run.model, run.engine),
+            drafting,
+            run.speculation,
+            run.bs,
+            run.sampling,
+            self.tokenizer(run).template_digest,
+            "token_ids",
+            {
+                "name": split.name,
+                "version": split.version,
+                "digest": split.digest,
+                "samples": run.samples,
+            },
+            len(self._samples_of([run])),
+            dict(self.settings.engine_arg),
+        )
+
+    # -- the life of engines ----------------------------------------------------------------
+
+    def needed(self, run: RunKey) -> set[EngineConfig]:
+        """The engines that ``run`` uses."""
+        configs = {self.config(run)}
+        if self.settings.rounds and run.speculation.active and not run.soak:
+            configs.add(self.config(run.base()))
+        return configs
+
+    def release(self, still_needed: Iterable[RunKey]) -> None:
+        """Closes every engine that no run of ``still_needed`` uses."""
+        kept = {config for run in still_needed for config in self.needed(run)}
+        self.pool.close_except(kept)
+
+    def _discard(self, run: RunKey) -> None:
+        """After a failure: the next run starts with fresh engines."""
+        for config in self.needed(run):
+            self.pool.close(config)

@@ -1,0 +1,319 @@
+"""Checks of one case that need no baseline: is the output lossless, does a soak drift?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from pytest_speedbench.bench import Bench
+from pytest_speedbench.cases import Case, RunKey
+from pytest_speedbench.engines.protocol import (
+    Engine,
+    EngineError,
+    Request,
+    Sampling,
+    Speculation,
+    TokenScore,
+    Trace,
+)
+from pytest_speedbench.engines.registry import engine_type
+from pytest_speedbench.gates import sampling
+from pytest_speedbench.gates.drift import METRIC as DRIFT
+from pytest_speedbench.gates.drift import drift_outcome
+from pytest_speedbench.gates.lossless import (
+    Healthy,
+    Losslessness,
+    Parting,
+    Score,
+    Tolerance,
+    calibrated,
+    compare_plain,
+    default_tolerance,
+    find_partings,
+    given_tolerance,
+    judge,
+    pair_turns,
+)
+from pytest_speedbench.gates.outcome import Outcome, Word
+from pytest_speedbench.measure.copies import seeded_copies
+from pytest_speedbench.measure.load import Turn
+from pytest_speedbench.measure.rounds import ArmResult
+from pytest_speedbench.measure.run import Run
+from pytest_speedbench.report.lossless import (
+    biased_text,
+    defect_text,
+    lossless_words,
+    sampling_words,
+)
+from pytest_speedbench.stats import NoData, compare_tie_rates
+
+LOSSLESS = "lossless"
+# Outcomes of these say nothing of a comparison with a baseline.
+OWN_METRICS = ("assert", LOSSLESS, DRIFT)
+
+Verdict = tuple[Outcome, str]
+"""An outcome, and the message of the failure if it is one."""
+
+PROMPTS = 4
+
+
+class Settle(Protocol):
+    """Keeps an outcome; warns or fails as it says, with ``text`` as the message of a failure."""
+
+    def __call__(self, outcome: Outcome, text: str = "") -> None: ...
+
+
+@dataclass
+class TargetBook:
+    """What the engines without speculation have said in this session; nothing is asked twice."""
+
+    bench: Bench
+    _scores: dict[object, TokenScore] = field(default_factory=dict)
+    _healthy: dict[tuple[RunKey, int], Healthy | None] = field(default_factory=dict)
+
+    @contextmanager
+    def scores(self, run: RunKey) -> Iterator[Score]:
+        """The engine without speculation, as a function of text and candidates."""
+        base = run.base()
+        with self._target(run) as engine:
+
+            def score(text: Sequence[int], candidates: Sequence[int]) -> TokenScore:
+                key = (base.engine, base.model, tuple(text), tuple(candidates))
+                if key not in self._scores:
+                    self._scores[key] = engine.score(text, len(text), candidates)
+                return self._scores[key]
+
+            yield score
+
+    @contextmanager
+    def _target(self, run: RunKey) -> Iterator[Engine]:
+        """The engine without speculation, up for as long as tests of its runs are left.
+
+        Where the plan has closed it for lack of memory, it is started in the place of all others,
+        and closed again.
+        """
+        bench, config = self.bench, self.bench.config(run.base())
+        reopened = not bench.pool.running(config)
+        if reopened:
+            bench.show(f"starting {run.engine} without SD")
+            bench.pool.close_all()
+        try:
+            yield bench.engine(run.base())
+        except EngineError:
+            bench.pool.close(config)
+            raise
+        finally:
+            if reopened:
+                bench.pool.close(config)
+
+    def healthy(self, run: RunKey, score: Score, stop_ids: Sequence[int]) -> Healthy | None:
+        """The run without SD against another one of the nearest other BS; None without such."""
+        arms = self.bench.plain_arms(run)
+        own = arms.pop(run.bs, None)
+        if own is None or not arms:
+            return None
+        other = min(arms, key=lambda bs: abs(bs - run.bs))
+        key = (run.base(), other)
+        if key not in self._healthy:
+            self._healthy[key] = compare_plain(
+                (run.bs, other), own.turns, arms[other].turns, score, stop_ids
+            )
+        return self._healthy[key]
+
+
+@dataclass
+class CaseChecks:
+    """The checks of one measured case. ``alpha`` is the case's part of the session's α."""
+
+    book: TargetBook
+    case: Case
+    run: Run
+    key: str
+    alpha: float
+    settle: Settle
+    checked_drift: bool = False
+
+    # -- losslessness -----------------------------------------------------------------------
+
+    def lossless(self, tolerance: float | None, copies: int) -> None:
+        """Raises GateFailure where the output is not the target's own.
+
+        Raises:
+            NoData: nothing to compare with.
+            ValueError: a tolerance, or a number of copies, that is none.
+        """
+        __tracebackhide__ = True
+        if not isinstance(copies, int) or copies < sampling.MIN_COPIES:
+            raise ValueError(
+                f"copies={copies!r}: want a whole number from {sampling.MIN_COPIES} on"
+            )
+        dtype = self.run.setting.engine.dtype
+        allowed = given_tolerance(tolerance, dtype) if tolerance is not None else None
+        reference = self._reference()
+        if self.case.run.sampling.greedy:
+            verdict = self._greedy(reference, allowed)
+        else:
+            verdict = self._sampled(copies)
+        self.settle(*verdict)
+
+    def _reference(self) -> ArmResult:
+        __tracebackhide__ = True
+        run = self.case.run
+        if not run.speculation.active:
+            raise NoData("a run without SD is its own reference: nothing to compare")
+        if self.run.reference is not None:
+            return self.run.reference
+        why, mend = "--speed-rounds=0 leaves it out", "give --speed-rounds=1 or more"
+        if run.soak:
+            why, mend = "a soak measures one engine alone", "check it in a test without soak"
+        elif self.run.arm.early is not None:
+            why, mend = "--speed-early leaves it out", "leave --speed-early out"
+        raise NoData(f"assert_lossless needs the arm without SD, and {why}: {mend}")
+
+    def _greedy(self, reference: ArmResult, allowed: Tolerance | None) -> Verdict:
+        __tracebackhide__ = True
+        turns = self.run.view(self.case.slice).turns
+        samples = {turn.sample for turn in turns}
+        pairs, skipped = pair_turns(turns, [t for t in reference.turns if t.sample in samples])
+        if not pairs:
+            raise NoData("no output with SD has the prompt of one without")
+        stop_ids = self.book.bench.tokenizer(self.case.run).stop_ids
+        partings = find_partings(pairs, stop_ids)
+        if partings and not engine_type(self.case.run.engine).scores:
+            reason = (
+                f"{len(partings)} of {len(pairs)} outputs part, and engine {self.case.run.engine} "
+                "tells no log-probabilities: ties or defects, nobody knows"
+            )
+            return self._verdict(Word.UNDECIDED, reason)
+        found = self._judged(partings, len(pairs), skipped, stop_ids, allowed)
+        word = Word.PASS
+        if found.healthy is not None and found.healthy.far_above:
+            word = Word.UNDECIDED
+        if found.defects:
+            word = Word.FAIL
+        return self._verdict(
+            word, lossless_words(found), defect_text(self.key, found, self._decode)
+        )
+
+    def _verdict(self, word: Word, reason: str, text: str = "") -> Verdict:
+        return Outcome(self.key, LOSSLESS, word, reason), text
+
+    def _judged(
+        self,
+        partings: Sequence[Parting],
+        compared: int,
+        skipped: int,
+        stop_ids: Sequence[int],
+        allowed: Tolerance | None,
+    ) -> Losslessness:
+        default = default_tolerance(self.run.setting.engine.dtype)
+        if not partings:  # no question, so no engine is needed
+            return Losslessness(compared, skipped, (), (), allowed or default)
+        with self.book.scores(self.case.run) as score:
+            healthy = self.book.healthy(self.case.run, score, stop_ids)
+            if allowed is None:
+                allowed = calibrated(default, healthy) if healthy else default
+            judged = [judge(parting, score, allowed) for parting in partings]
+        ties = tuple(j for j in judged if j.tie)
+        rates = None
+        if healthy is not None:
+            rates = compare_tie_rates(
+                len(ties), compared, healthy.partings, healthy.outputs, 1 - self.alpha
+            )
+        defects = tuple(j for j in judged if not j.tie)
+        return Losslessness(compared, skipped, ties, defects, allowed, rates)
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        return self.book.bench.tokenizer(self.case.run).decode(token_ids)
+
+    # -- sampling ---------------------------------------------------------------------------
+
+    def _sampled(self, copies: int) -> Verdict:
+        __tracebackhide__ = True
+        run, temperature = self.case.run, self.case.run.sampling.temperature
+        if not engine_type(run.engine).scores:
+            reason = f"engine {run.engine} tells no log-probabilities to compare draws with"
+            return self._verdict(Word.UNDECIDED, reason)
+        turns = [t for t in self.run.view(self.case.slice).turns if t.turn == 0][:PROMPTS]
+        drawn = {turn.sample: self._copies(turn, run.speculation, 0, copies) for turn in turns}
+        alpha = self.alpha / (PROMPTS * sampling.POSITIONS)
+        with self.book.scores(run) as score:
+            found = [
+                one
+                for turn in turns
+                for one in sampling.check_prompt(
+                    turn.sample, turn.prompt_ids, drawn[turn.sample], temperature, score, alpha
+                )
+            ]
+            rejected = [one for one in found if one.check.rejected]
+            healthy = [self._without_sd(one, turns, copies, score, alpha) for one in rejected]
+        if not rejected and not any(one.telling for one in found):
+            reason = "no drafted position leaves two likely tokens: other samples, or more copies"
+            return self._verdict(Word.UNDECIDED, reason)
+        words = sampling_words(found, 1 - alpha)
+        word = Word.FAIL if any(p > alpha for p in healthy) else Word.PASS
+        if rejected and word is Word.PASS:
+            word = Word.UNDECIDED
+            words += "; the engine without SD is rejected as well, so SD is not what differs"
+        return self._verdict(word, words, biased_text(self.key, rejected, healthy, self._decode))
+
+    def _copies(
+        self, turn: Turn, speculation: Speculation, first_seed: int, copies: int
+    ) -> list[Trace]:
+        """Short outputs of one prompt under many seeds, long enough for one whole draft."""
+        bench, run = self.book.bench, self.case.run
+        length = run.speculation.draft_length + sampling.POSITIONS + 1
+        drawing = Sampling(length, run.sampling.temperature, ignore_eos=True)
+        request = Request(
+            f"copy/{turn.sample}/{speculation}",
+            tuple(turn.prompt_ids),
+            drawing,
+            bench.tokenizer(run).stop_ids,
+            speculation,
+            turn.category,
+        )
+        arm = replace(run, speculation=speculation)
+        seeds = range(first_seed, first_seed + copies)
+        return seeded_copies(bench.engine(arm), request, seeds, run.bs)
+
+    def _without_sd(
+        self,
+        drawn: sampling.Drawn,
+        turns: Sequence[Turn],
+        copies: int,
+        score: Score,
+        alpha: float,
+    ) -> float:
+        """The p-value of the same check without SD, on other seeds; 1 where it says nothing."""
+        turn = next(turn for turn in turns if turn.sample == drawn.sample)
+        traces = self._copies(turn, Speculation(), copies, copies)
+        own = sampling.check_beginning(
+            drawn.sample,
+            turn.prompt_ids,
+            sampling.copies_with(traces, drawn.beginning),
+            drawn.beginning,
+            self.case.run.sampling.temperature,
+            score,
+            alpha,
+        )
+        return own.check.p_value if own else 1.0
+
+    # -- drift ------------------------------------------------------------------------------
+
+    def no_drift(self, alpha: float | None = None) -> None:
+        """Raises GateFailure where AL falls or step time rises over a soak.
+
+        Raises:
+            NoData: the run is no soak.
+            ValueError: an α that is none.
+        """
+        __tracebackhide__ = True
+        points = self.run.view(self.case.slice).drift
+        if not points:
+            raise NoData("no soak, so no trend: @pytest.mark.speed(soak='30m'), or soak=20 rounds")
+        if alpha is not None and not 0 < alpha < 1:
+            raise ValueError(f"alpha={alpha!r}: want a share between 0 and 1, such as 0.01")
+        self.checked_drift = True
+        self.settle(drift_outcome(self.key, points, self.alpha if alpha is None else alpha))

@@ -1,0 +1,54 @@
+"""``speedbench …``: saved runs compared, listed, planned and shown outside pytest.
+
+One module a command. What is heavy (numpy, pydantic, engines) is imported inside the commands.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pytest_speedbench.cli import compare, doctor, history, init, plan, report, splits
+from pytest_speedbench.cli.errors import OneLineErrors
+
+app = typer.Typer(
+    name="speedbench",
+    cls=OneLineErrors,
+    help="Measure and gate speculative decoding: what is saved, compared, planned and shown.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from pytest_speedbench import __version__
+
+        typer.echo(f"speedbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("compare")(compare.compare)
+app.command("history")(history.history)
+app.command("doctor")(doctor.doctor)
+app.command("plan")(plan.plan)
+app.add_typer(splits.app, name="splits")
+app.command("report")(report.report)
+app.command("init")(init.init)
+
+
+def main() -> None:
+    """The console command."""
+    app(prog_name="speedbench")

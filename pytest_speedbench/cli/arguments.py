@@ -1,0 +1,101 @@
+"""Options that several commands share, and how their text is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from pytest_speedbench.cli.errors import CliError
+
+if TYPE_CHECKING:
+    from pytest_speedbench.baselines.store import SavedRun, Store
+
+T = TypeVar("T")
+
+Storage = Annotated[
+    str,
+    typer.Option("--storage", metavar="DIR", help="Folder of saved runs (--benchmark-storage)."),
+]
+DEFAULT_STORAGE = ".benchmarks"
+
+
+def store_at(storage: str) -> Store:
+    """The saved runs below ``storage``: a folder, or pytest-benchmark's ``file://`` address.
+
+    Raises:
+        CliError: another kind of address.
+    """
+    from pytest_speedbench.baselines.store import Store
+
+    folder = storage.removeprefix("file://")
+    if "://" in folder:
+        raise CliError(f"--storage {storage}: want a folder; other storages cannot be read")
+    return Store(Path(folder).expanduser(), option="")
+
+
+def find_run(store: Store, reference: str) -> SavedRun:
+    """The run that ``reference`` names; files that had to be left out are named on stderr.
+
+    Raises:
+        BaselineError: nothing has this name, or its file cannot be read.
+    """
+    run = store.find(reference, Path.cwd())
+    tell_left_out(store)
+    return run
+
+
+def saved_runs(store: Store) -> list[SavedRun]:
+    """Every readable run, oldest first; the others are named on stderr.
+
+    Raises:
+        CliError: there is none.
+    """
+    runs = store.runs()
+    tell_left_out(store)
+    if not runs:
+        raise CliError(
+            f"no saved runs in {store.folder}: run pytest with --benchmark-autosave, or name the "
+            "folder with --storage"
+        )
+    return runs
+
+
+def tell_left_out(store: Store) -> None:
+    """Names the files that could not be read, on stderr."""
+    from pytest_speedbench.report.text import printable
+
+    for problem in store.problems:
+        typer.echo(f"left out: {printable(problem)}", err=True)
+    store.problems.clear()
+
+
+def read(option: str, text: str, parse: Callable[[str], T]) -> T:
+    """``text`` as ``parse`` understands it.
+
+    Raises:
+        CliError: it does not; the message names the option.
+    """
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise CliError(f"{option}: cannot read {text!r}: {error}") from error
+
+
+def share(option: str, text: str) -> float:
+    """``2%`` or ``0.02`` → 0.02."""
+    from pytest_speedbench.options import parse_share
+
+    return read(option, text, parse_share)
+
+
+def margins(texts: Sequence[str]) -> dict[str, float]:
+    """``--fail METRIC[/SLICE]:MARGIN``, repeated or in a comma list; AL may fall by 2 % else."""
+    from pytest_speedbench.options import _margins
+
+    found: dict[str, float] = {}
+    for text in texts:
+        found |= read("--fail", text, _margins)
+    return found or {"acceptance_length": 0.02}

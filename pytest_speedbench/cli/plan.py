@@ -1,0 +1,166 @@
+"""``speedbench plan``: how many samples and tokens a margin needs, and what the split can show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_speedbench.cli.arguments import (
+    DEFAULT_STORAGE,
+    Storage,
+    find_run,
+    saved_runs,
+    share,
+    store_at,
+)
+from pytest_speedbench.cli.errors import CliError
+from pytest_speedbench.cli.output import NOTHING, Justify, Lines
+from pytest_speedbench.cli.simulate import Simulation, saved_or_none, simulate_plan
+
+if TYPE_CHECKING:
+    from pytest_speedbench.baselines.schema import CaseKey, Record
+    from pytest_speedbench.baselines.store import SavedRun, Store
+    from pytest_speedbench.stats import Plan, Rule
+
+_COLUMNS: tuple[tuple[str, Justify], ...] = (
+    ("slice", "left"),
+    ("n", "right"),
+    ("to pass", "right"),
+    ("tokens", "right"),
+    ("to fail", "right"),
+    ("tokens", "right"),
+    ("finds", "right"),
+    ("passes at", "right"),
+)
+
+
+def plan(
+    margin: Annotated[str, typer.Option(metavar="SHARE", help="Loss that is accepted.")] = "2%",
+    baseline: Annotated[
+        str, typer.Option(metavar="REF", help="Saved run; the latest one otherwise.")
+    ] = "",
+    power: Annotated[float, typer.Option(help="Chance of the verdict asked for.")] = 0.9,
+    alpha: Annotated[str, typer.Option(metavar="SHARE", help="Error rate of the gate.")] = "1%",
+    cases: Annotated[
+        int, typer.Option(min=0, help="Comparisons to divide α over; 0: those of the baseline.")
+    ] = 0,
+    loss: Annotated[
+        str, typer.Option(metavar="SHARE", help="Loss to be found; twice the margin otherwise.")
+    ] = "",
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Measure false alarms and power on simulated runs.")
+    ] = False,
+    sessions: Annotated[int, typer.Option(min=1, help="Simulated sessions of each kind.")] = 200,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Simulated samples a category; 0: those of the baseline.")
+    ] = 0,
+    parting: Annotated[
+        str, typer.Option(metavar="SHARE", help="Outputs that part between healthy builds.")
+    ] = "46%",
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Tell how many samples a margin needs, from the spread of a saved run."""
+    from pytest_speedbench.stats import Rule, divide_alpha
+
+    allowed, level = share("--margin", margin), share("--alpha", alpha)
+    wanted = share("--loss", loss) if loss else None
+    if not 0.5 <= power < 1:
+        raise CliError(f"--power {power:g}: want a chance from 0.5 to 1, such as 0.9")
+    if wanted is not None and wanted <= allowed:
+        raise CliError(f"--loss {loss}: only a loss above the margin of {margin} can be found")
+    if simulate:
+        asked = Simulation(
+            allowed, level, wanted or 2 * allowed, sessions, samples, share("--parting", parting)
+        )
+        runs = saved_or_none(store_at(storage), baseline)
+        simulate_plan(Lines(), runs, _groups(runs) if runs else {}, cases, asked)
+        return
+    run = _run(store_at(storage), baseline)
+    count = cases or len(run.records)
+    rule = Rule(allowed, level, fail_alpha=divide_alpha(level, [1.0] * count)[0])
+    _show(Lines(), run, rule, count, power, wanted)
+
+
+def _run(store: Store, reference: str) -> SavedRun:
+    return find_run(store, reference) if reference else saved_runs(store)[-1]
+
+
+def _show(
+    out: Lines, run: SavedRun, rule: Rule, count: int, power: float, loss: float | None
+) -> None:
+    asked = min(0.999, 2 * rule.margin) if loss is None else loss
+    out.line(f"from the spread of {run}")
+    out.line(
+        f"margin {_short(rule.margin)}, α = {rule.alpha:g} for a false pass, "
+        f"{rule.fail_level:.2g} for a false fail of each of {count}, power {power:.0%}"
+    )
+    out.line()
+    for title, records in _groups(run).items():
+        out.line(title, "bold")
+        out.table(_COLUMNS, list(_rows(records, rule, power, loss)))
+        out.line()
+    out.line(
+        "n: samples measured. to pass: samples until an unchanged engine passes; to fail: until a "
+        f"loss of {_short(asked)} fails. finds: the smallest loss that these n samples fail; "
+        "passes at: the smallest margin at which they let an unchanged engine pass."
+    )
+    out.line("A category verdict needs at least 8 samples; take more with --speed-samples N.")
+
+
+def _groups(run: SavedRun) -> dict[str, list[Record]]:
+    groups: dict[str, list[Record]] = {}
+    for key, record in run.records.items():
+        if record.spec.method != "none":
+            groups.setdefault(_title(key), []).append(record)
+    if not groups:
+        raise CliError(f"{run.path} holds runs without SD only: there is no AL to plan for")
+    return groups
+
+
+def _title(key: CaseKey) -> str:
+    return " · ".join(
+        [key.engine, key.model, key.method, f"DL {key.dl}", f"BS {key.bs}", key.split]
+    )
+
+
+def _rows(
+    records: Sequence[Record], rule: Rule, power: float, loss: float | None
+) -> Iterator[tuple[str, ...]]:
+    from pytest_speedbench.gates.regression import traces_of
+    from pytest_speedbench.stats import NoData
+    from pytest_speedbench.stats import plan as plan_samples
+
+    for record in records:
+        try:
+            found = plan_samples(traces_of(record), rule, power=power, loss=loss)
+        except NoData as error:
+            yield (record.case.slice, *(NOTHING,) * 6, error.reason)
+            continue
+        yield _row(record, found)
+
+
+def _row(record: Record, found: Plan) -> tuple[str, ...]:
+    return (
+        record.case.slice,
+        str(found.split_samples),
+        _count(found.pass_samples),
+        _count(found.pass_tokens),
+        _count(found.fail_samples),
+        _count(found.fail_tokens),
+        _share(found.detectable_loss),
+        _share(found.passable_margin),
+    )
+
+
+def _count(number: int | None) -> str:
+    return NOTHING if number is None else f"{number:,}"
+
+
+def _share(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.1%}".replace("%", " %")
+
+
+def _short(value: float) -> str:
+    return f"{100 * value:.3g} %"

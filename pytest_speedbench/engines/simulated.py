@@ -1,0 +1,305 @@
+"""A simulated engine: a declared acceptance process, for tests of gates and for planning.
+
+It answers like a real engine (child process, traces, counters, teacher-forced scores), in virtual
+time and without a model. Its next token is a fixed function of the text so far, so greedy output
+with and without speculation is the same unless ``divergence`` or ``defect_at`` says otherwise; at a
+temperature it is drawn from ``TARGET``, the distribution that :meth:`SimulatedBackend.score` tells.
+
+Engine arguments (``--speed-engine-arg KEY=VALUE``):
+
+===================  ==========================================================================
+``acceptance``       conditional acceptance at every position, 0 to 1 (default 0.6), or one number
+                     per position, ``0.8:0.6:0.5``
+``acceptance.X``     the same for category X alone
+``spread``           standard deviation over requests of the acceptance's logit (default 0.5)
+``rise``             added to that logit for every 1,000 tokens of output (default 0): long answers
+                     repeat themselves
+``tokens``           mean output length before the end-of-sequence token (default: none, the output
+                     runs to ``max_tokens``)
+``step_ms``          time of one step without a draft (default 10)
+``draft_ms``         extra time per drafted token (default 1)
+``batch_ms``         extra time of a step per request in flight beyond the first (default 0.05)
+``divergence``       chance per token, with speculation on, of taking the other token of a tie
+``batch_ties``       the same with and without speculation, while other requests are in flight
+``build``            any number: another draw of the divergences, "another build"
+``defect_at``        output position at which speculation emits a token that the target would not
+``bias``             share of the tokens at a temperature for which speculation takes the likeliest
+                     one and draws none: a drafter believed too readily
+``fade``             share by which acceptance falls with every request served (default 0)
+``die_at``           request number (from 1) at which the process ends
+``hang_at``          request number at which it falls silent
+``speculation_off``  1: drafts nothing, without a word (vLLM did so once)
+``miscount``         tokens added to its accepted counter at every reading, a lie to be found out
+===================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pytest_speedbench.engines.backend import StepOutput
+from pytest_speedbench.engines.host import open_child
+from pytest_speedbench.engines.protocol import (
+    Counters,
+    EngineConfig,
+    EngineError,
+    EngineInfo,
+    EngineType,
+    Request,
+    TokenScore,
+)
+
+VOCABULARY = 32_000
+# Ordinary tokens start here; smaller ids are reserved for end-of-sequence and the like.
+_FIRST_TOKEN = 16
+# Probability of the chosen token and of those that follow it in the vocabulary: the first two are a
+# numerical tie everywhere, all the rest of the vocabulary is out of the question.
+TARGET = (0.350001, 0.349999, 0.15, 0.1, 0.05)
+_TIED, _WRONG = 1, 9
+_UNLIKELY = -25.0
+_LOGIT_MAGNITUDE = 20.0
+_CONTEXT = 32
+
+
+@dataclass(slots=True)
+class _Running:
+    request: Request
+    chance: tuple[float, ...]
+    draws: random.Random
+    length: int
+    emitted: list[int] = field(default_factory=list)
+    drafted: list[int] = field(default_factory=list)
+    accepted: list[int] = field(default_factory=list)
+
+
+class SimulatedBackend:
+    """Steps its requests together; each step emits 1 + accepted tokens per request."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.running: dict[str, _Running] = {}
+        self.clock = time.perf_counter()
+        self.totals = Counters(0, 0, 0)
+        self.lie = int(self._number("miscount", 0))
+        self.lies = 0
+        self.started = 0
+        if config.model == "missing":
+            raise EngineError("the simulated engine has no model called 'missing'")
+        off = self._number("speculation_off", 0)
+        method = "none" if off else config.speculation.method
+        details = {"prefix_caching": False, "speculative_method": method}
+        self.info = EngineInfo("simulated", "1", "cpu", "float32", details)
+
+    def _number(self, name: str, default: float) -> float:
+        return float(str(self.config.option(name, default)))
+
+    def now(self) -> float:
+        return self.clock
+
+    def prefill_tokens(self, request: Request) -> int:
+        return 1
+
+    def add(self, request: Request) -> None:
+        self.started += 1
+        if self.started == int(self._number("die_at", 0)):
+            sys.stderr.write("simulated: out of memory\n")
+            sys.stderr.flush()
+            os._exit(137)
+        if self.started == int(self._number("hang_at", 0)):
+            time.sleep(3600)
+        if not self.running:
+            self.clock = max(self.clock, time.perf_counter())
+        self.running[request.id] = self._start(request)
+
+    def _start(self, request: Request) -> _Running:
+        draws = random.Random(_digest(request.prompt_ids, request.sampling.seed, "draws"))
+        spread = self._number("spread", 0.5)
+        shift = draws.gauss(0.0, spread)
+        left = (1.0 - self._number("fade", 0)) ** (self.started - 1)
+        chance = tuple(left * _shifted(p, shift) for p in self._acceptance(request.label))
+        if self._number("speculation_off", 0):
+            chance = ()
+        return _Running(request, chance, draws, self._length(request, draws))
+
+    def _acceptance(self, label: str) -> tuple[float, ...]:
+        own = self.config.option(f"acceptance.{label}")
+        text = str(own if own is not None else self.config.option("acceptance", 0.6))
+        numbers = [float(part) for part in text.split(":")]
+        dl = self.config.speculation.draft_length
+        return tuple(numbers[min(k, len(numbers) - 1)] for k in range(dl))
+
+    def _length(self, request: Request, draws: random.Random) -> int:
+        most = request.sampling.max_tokens
+        mean = self._number("tokens", 0)
+        if not mean or request.sampling.ignore_eos or not request.stop_ids:
+            return most
+        return max(1, min(most, round(draws.gammavariate(4.0, mean / 4.0))))
+
+    def step(self) -> list[StepOutput]:
+        if not self.running:
+            return []
+        dl = self.config.speculation.draft_length
+        self.clock += 1e-3 * (
+            self._number("step_ms", 10)
+            + dl * self._number("draft_ms", 1)
+            + (len(self.running) - 1) * self._number("batch_ms", 0.05)
+        )
+        return [self._advance(running) for running in list(self.running.values())]
+
+    def _advance(self, running: _Running) -> StepOutput:
+        count = 1
+        if running.emitted and running.chance:
+            count += self._draft(running)
+        chunk = [self._token(running) for _ in range(count) if self._left(running)]
+        finished = not self._left(running)
+        if not finished:
+            return StepOutput(running.request.id, chunk, time=self.clock)
+        del self.running[running.request.id]
+        stopped = running.length < running.request.sampling.max_tokens
+        if stopped:
+            chunk[-1] = running.request.stop_ids[0]
+        counted = self.config.speculation.active
+        return StepOutput(
+            running.request.id,
+            chunk,
+            "stop" if stopped else "length",
+            self.clock,
+            running.drafted if counted else None,
+            running.accepted if counted else None,
+        )
+
+    def _draft(self, running: _Running) -> int:
+        accepted = 0
+        shift = self._number("rise", 0.0) * len(running.emitted) / 1000
+        for chance in running.chance:
+            if running.draws.random() >= _shifted(chance, shift):
+                break
+            accepted += 1
+        running.drafted.append(len(running.chance))
+        running.accepted.append(accepted)
+        self.totals = Counters(
+            self.totals.drafts + 1,
+            self.totals.draft_tokens + len(running.chance),
+            self.totals.accepted_tokens + accepted,
+        )
+        return accepted
+
+    def _left(self, running: _Running) -> int:
+        return running.length - len(running.emitted)
+
+    def _token(self, running: _Running) -> int:
+        """The next token: a fixed function of the text so far, but for ties, faults and draws."""
+        request = running.request
+        context = _context(request.prompt_ids, running.emitted)
+        if request.sampling.greedy:
+            offset = self._greedy_offset(running)
+        else:
+            offset = self._drawn_offset(running, context)
+        token = _neighbour(_choice(context), offset)
+        running.emitted.append(token)
+        return token
+
+    def _greedy_offset(self, running: _Running) -> int:
+        position, speculating = len(running.emitted), self.config.speculation.active
+        if speculating and position == int(self._number("defect_at", -1)):
+            return _WRONG
+        ties = [("tie", self._number("divergence", 0.0))] if speculating else []
+        if len(self.running) > 1:
+            ties.append(("batch", self._number("batch_ties", 0.0)))
+        prompt, build = running.request.prompt_ids, self.config.option("build", 0)
+        for name, chance in ties:
+            if chance and _share(prompt, name, build, position) < chance:
+                return _TIED
+        return 0
+
+    def _drawn_offset(self, running: _Running, context: Sequence[int]) -> int:
+        sampling, position = running.request.sampling, len(running.emitted)
+        bias = self._number("bias", 0.0) if self.config.speculation.active and position else 0.0
+        if bias and _share(context, "bias", sampling.seed, position) < bias:
+            return 0
+        weights = [p ** (1.0 / sampling.temperature) for p in TARGET]
+        draws = random.Random(_digest(context, "draw", sampling.seed, position))
+        return draws.choices(range(len(TARGET)), weights)[0]
+
+    def abort(self, request_id: str) -> None:
+        self.running.pop(request_id, None)
+
+    def counters(self) -> Counters | None:
+        if not self.config.speculation.active:
+            return None
+        totals = self.totals
+        self.lies += self.lie  # a constant lie would cancel in every difference
+        return Counters(totals.drafts, totals.draft_tokens, totals.accepted_tokens + self.lies)
+
+    def score(
+        self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
+    ) -> TokenScore:
+        """The log-probabilities of ``TARGET``; a divergence is a tie there, a defect is not."""
+        best = _choice(_context(token_ids[:position], ()))
+        known = {_neighbour(best, i): math.log(p) for i, p in enumerate(TARGET)}
+        told = {token: known.get(token, _UNLIKELY) for token in candidates}
+        return TokenScore(told, best, known[best], _LOGIT_MAGNITUDE)
+
+    def close(self) -> None:
+        self.running.clear()
+
+
+def _digest(prompt: Sequence[int], *salt: object) -> int:
+    text = f"{','.join(map(str, prompt))}|{salt}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def _share(prompt: Sequence[int], *salt: object) -> float:
+    return random.Random(_digest(prompt, *salt)).random()
+
+
+def _context(prompt: Sequence[int], emitted: Sequence[int]) -> Sequence[int]:
+    """The end of the text so far; the next token depends on nothing else."""
+    missing = _CONTEXT - len(emitted)
+    return [*prompt[-missing:], *emitted] if missing > 0 else emitted[-_CONTEXT:]
+
+
+def _choice(context: Sequence[int]) -> int:
+    return _neighbour(_FIRST_TOKEN, _digest(context))
+
+
+def _neighbour(token: int, offset: int) -> int:
+    return _FIRST_TOKEN + (token - _FIRST_TOKEN + offset) % (VOCABULARY - _FIRST_TOKEN)
+
+
+def _shifted(chance: float, shift: float) -> float:
+    if chance in (0.0, 1.0):
+        return chance
+    return 1.0 / (1.0 + math.exp(-(math.log(chance / (1.0 - chance)) + shift)))
+
+
+def _refuse(config: EngineConfig) -> None:
+    for name, value in config.args:
+        if name.startswith("acceptance"):
+            _check_acceptance(name, str(value))
+
+
+def _check_acceptance(name: str, text: str) -> None:
+    try:
+        valid = all(0.0 <= float(part) <= 1.0 for part in text.split(":"))
+    except ValueError:
+        valid = False
+    if not valid:
+        raise EngineError(f"{name}={text}: give numbers from 0 to 1, such as 0.6 or 0.8:0.6")
+
+
+ENGINE = EngineType(
+    name="simulated",
+    methods=("none", "ngram", "draft_model", "eagle", "eagle3", "mtp", "medusa", "suffix"),
+    open=open_child("pytest_speedbench.engines.simulated:SimulatedBackend"),
+    tokenizer="words",
+    scores=True,
+    refuse=_refuse,
+)

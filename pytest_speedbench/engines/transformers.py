@@ -1,0 +1,321 @@
+"""Hugging Face transformers: assisted generation, one request at a time.
+
+Methods: prompt lookup (``ngram``), ``draft_model``, ``early_exit``. Speculation is chosen per
+request, so one loaded model serves every configuration. Steps are read from a streamer (one ``put``
+per target forward) and from the candidate generator (tokens drafted and accepted).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pytest_speedbench.engines.backend import StepOutput
+from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.host import open_child
+from pytest_speedbench.engines.protocol import (
+    Counters,
+    EngineConfig,
+    EngineError,
+    EngineInfo,
+    EngineType,
+    Request,
+    Speculation,
+    TokenScore,
+)
+
+_PROMPT_LOOKUP_NGRAM = 2
+
+
+class StepRecorder:
+    """A streamer: one ``put`` per target forward, the prompt first."""
+
+    def __init__(self) -> None:
+        self.chunks: list[list[int]] = []
+        self.times: list[float] = []
+        self._prompt_seen = False
+
+    def put(self, value: Any) -> None:
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        self.chunks.append(value.reshape(-1).tolist())
+        self.times.append(time.perf_counter())
+
+    def end(self) -> None:
+        """Nothing to flush."""
+
+
+class DraftRecorder:
+    """Counts drafted and accepted tokens of each step that had a draft."""
+
+    def __init__(self, generator: Any) -> None:
+        self.generator = generator
+        self.drafted: list[int] = []
+        self.accepted: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.generator, name)
+
+    def get_candidates(self, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        candidates, logits = self.generator.get_candidates(input_ids, *args, **kwargs)
+        self.pending = candidates.shape[1] - input_ids.shape[1]
+        return candidates, logits
+
+    def update_candidate_strategy(self, input_ids: Any, scores: Any, num_matches: Any) -> None:
+        if self.pending:
+            self.drafted.append(self.pending)
+            self.accepted.append(int(num_matches))
+        self.generator.update_candidate_strategy(input_ids, scores, num_matches)
+
+
+class TransformersBackend:
+    """One causal language model, generating for one request at a time."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        import torch
+        import transformers
+
+        transformers.logging.set_verbosity_error()
+        options = dict(config.args)
+        self.device = str(options.pop("device", "cuda" if torch.cuda.is_available() else "cpu"))
+        self.ngram_size = int(str(options.pop("max_matching_ngram_size", _PROMPT_LOOKUP_NGRAM)))
+        options.setdefault("dtype", "auto")
+        self.torch, self.options = torch, options
+        self.model = self._load(resolve_model(config.model))
+        self.drafters: dict[str, Any] = {}
+        self.request: Request | None = None
+        self.totals = Counters()
+        self.info = EngineInfo(
+            "transformers",
+            transformers.__version__,
+            self._device_name(),
+            str(self.model.dtype).removeprefix("torch."),
+            {
+                "torch": torch.__version__,
+                "threads": torch.get_num_threads(),
+                "attention": self.model.config._attn_implementation,
+                "prefix_caching": False,
+                "max_matching_ngram_size": self.ngram_size,
+            },
+        )
+
+    def _load(self, path: str) -> Any:
+        from transformers import AutoModelForCausalLM
+
+        try:
+            model = AutoModelForCausalLM.from_pretrained(path, **self.options)
+        except (OSError, ValueError, TypeError) as error:
+            raise EngineError(
+                f"transformers cannot load the model {path!r}: {str(error).strip()}\n"
+                "  give --speed-model a hub name or a folder with config.json and weights"
+            ) from error
+        return model.to(self.device).eval()
+
+    def _device_name(self) -> str:
+        if self.device.startswith("cuda"):
+            return str(self.torch.cuda.get_device_name(self.device))
+        return self.device
+
+    def now(self) -> float:
+        return time.perf_counter()
+
+    def prefill_tokens(self, request: Request) -> int:
+        # The first forward already verifies a draft, so it is a step like the others.
+        return 0 if request.speculation.active else 1
+
+    def add(self, request: Request) -> None:
+        if request.speculation.drafter is not None:
+            self._drafter(request.speculation.drafter)
+        self.request = request
+
+    def step(self) -> list[StepOutput]:
+        """Generates the whole output of the request; the steps carry their own times."""
+        request = self.request
+        if request is None:
+            return []
+        self.request = None
+        steps = StepRecorder()
+        self.torch.manual_seed(request.sampling.seed)
+        with self.torch.inference_mode(), self._watch_drafts() as drafts:
+            self._generate(request, steps)
+        return list(self._outputs(request, steps, drafts))
+
+    def _generate(self, request: Request, steps: StepRecorder) -> None:
+        prompt = self.torch.tensor([request.prompt_ids], device=self.device)
+        sampling = request.sampling
+        stop = [] if sampling.ignore_eos else list(request.stop_ids)
+        arguments: dict[str, Any] = {
+            "max_new_tokens": sampling.max_tokens,
+            "min_new_tokens": sampling.min_tokens or None,
+            "eos_token_id": stop or None,
+            "pad_token_id": (request.stop_ids or (0,))[0],
+            "do_sample": not sampling.greedy,
+            **({} if sampling.greedy else _pure(sampling.temperature)),
+            **self._assistance(request.speculation),
+        }
+        with self._no_default_eos(bool(stop)):
+            self.model.generate(
+                prompt,
+                attention_mask=self.torch.ones_like(prompt),
+                streamer=steps,
+                **arguments,
+            )
+
+    @contextmanager
+    def _no_default_eos(self, stops: bool) -> Iterator[None]:
+        """Without stop tokens, the models' own must end neither the output nor a draft."""
+        settings = [m.generation_config for m in (self.model, *self.drafters.values())]
+        kept = [setting.eos_token_id for setting in settings]
+        if not stops:
+            for setting in settings:
+                setting.eos_token_id = None
+        try:
+            yield
+        finally:
+            for setting, token in zip(settings, kept, strict=True):
+                setting.eos_token_id = token
+
+    def _assistance(self, speculation: Speculation) -> dict[str, Any]:
+        length = speculation.draft_length
+        match speculation.method:
+            case "none":
+                return {}
+            case "ngram":
+                return {
+                    "prompt_lookup_num_tokens": length,
+                    "max_matching_ngram_size": self.ngram_size,
+                }
+            case "draft_model":
+                assert speculation.drafter is not None
+                return {
+                    "assistant_model": self._fix_length(self._drafter(speculation.drafter), length)
+                }
+            case "early_exit":
+                # The model is its own assistant, so the draft length is read from its own settings.
+                self._fix_length(self.model, length)
+                return {"assistant_early_exit": _exit_layer(speculation)}
+        raise EngineError(f"transformers has no method {speculation.method!r}")
+
+    def _fix_length(self, assistant: Any, length: int) -> Any:
+        """Every step drafts exactly ``length`` tokens: no confidence stop, no schedule."""
+        settings = assistant.generation_config
+        settings.num_assistant_tokens = length
+        settings.num_assistant_tokens_schedule = "constant"
+        settings.assistant_confidence_threshold = 0.0
+        return assistant
+
+    def _drafter(self, path: str) -> Any:
+        if path not in self.drafters:
+            if path.isdigit():  # an exit layer, not a model
+                return None
+            drafter = self._load(resolve_model(path))
+            ours, theirs = self.model.config.vocab_size, drafter.config.vocab_size
+            if ours != theirs:
+                raise EngineError(
+                    f"the drafter {path!r} has a vocabulary of {theirs} tokens, the target of "
+                    f"{ours}: choose a drafter with the target's tokenizer"
+                )
+            self.drafters[path] = drafter
+        return self.drafters[path]
+
+    @contextmanager
+    def _watch_drafts(self) -> Iterator[list[DraftRecorder]]:
+        recorders: list[DraftRecorder] = []
+        build = self.model._get_candidate_generator
+
+        def watched(*args: Any, **kwargs: Any) -> DraftRecorder:
+            recorders.append(DraftRecorder(build(*args, **kwargs)))
+            return recorders[-1]
+
+        self.model._get_candidate_generator = watched
+        try:
+            yield recorders
+        finally:
+            del self.model._get_candidate_generator
+
+    def _outputs(
+        self, request: Request, steps: StepRecorder, drafts: list[DraftRecorder]
+    ) -> Iterator[StepOutput]:
+        drafted = [n for recorder in drafts for n in recorder.drafted]
+        accepted = [n for recorder in drafts for n in recorder.accepted]
+        before = self.totals
+        self.totals = Counters(
+            before.drafts + len(drafted),
+            before.draft_tokens + sum(drafted),
+            before.accepted_tokens + sum(accepted),
+        )
+        last_token = steps.chunks[-1][-1]
+        stopped = not request.sampling.ignore_eos and last_token in request.stop_ids
+        for chunk, moment in zip(steps.chunks[:-1], steps.times, strict=False):
+            yield StepOutput(request.id, chunk, time=moment)
+        yield StepOutput(
+            request.id,
+            steps.chunks[-1],
+            "stop" if stopped else "length",
+            steps.times[-1],
+            drafted if request.speculation.active else None,
+            accepted if request.speculation.active else None,
+        )
+
+    def abort(self, request_id: str) -> None:
+        self.request = None
+
+    def counters(self) -> Counters:
+        return self.totals
+
+    def score(
+        self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
+    ) -> TokenScore:
+        prefix = self.torch.tensor([list(token_ids[:position])], device=self.device)
+        with self.torch.inference_mode():
+            logits = self.model(prefix, logits_to_keep=1).logits[0, -1].float()
+        logprobs = logits.log_softmax(-1)
+        top = int(logprobs.argmax())
+        return TokenScore(
+            {token: float(logprobs[token]) for token in candidates},
+            top,
+            float(logprobs[top]),
+            float(logits.abs().max()),
+        )
+
+    def close(self) -> None:
+        del self.model
+        self.drafters.clear()
+
+
+def _pure(temperature: float) -> dict[str, Any]:
+    """The target's own distribution: what a checkpoint's settings would cut off stays in."""
+    return {"temperature": temperature, "top_k": 0, "top_p": 1.0}
+
+
+def _exit_layer(speculation: Speculation) -> int:
+    """``early_exit`` names its layer as the drafter: ``--speed-drafter 10``."""
+    return int(speculation.drafter or 0)
+
+
+def _refuse(config: EngineConfig) -> None:
+    speculation = config.speculation
+    if speculation.method == "draft_model" and not speculation.drafter:
+        raise EngineError("method draft_model needs a drafter: --speed-drafter MODEL")
+    if speculation.method == "early_exit" and not (speculation.drafter or "").isdigit():
+        raise EngineError(
+            "method early_exit needs the layer to leave at as its drafter, such as "
+            f"--speed-drafter 10 (got {speculation.drafter!r})"
+        )
+
+
+ENGINE = EngineType(
+    name="transformers",
+    methods=("none", "ngram", "draft_model", "early_exit"),
+    open=open_child("pytest_speedbench.engines.transformers:TransformersBackend"),
+    requires="transformers",
+    extra="transformers",
+    switches=True,
+    max_batch=1,
+    max_speculative_batch=1,
+    scores=True,
+    refuse=_refuse,
+)

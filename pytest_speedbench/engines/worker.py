@@ -1,0 +1,170 @@
+"""The child process of a library engine: receives requests, steps the backend, sends traces.
+
+Started by :mod:`pytest_speedbench.engines.host` as
+``python -m pytest_speedbench.engines.worker FD LIFELINE BACKEND``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from pytest_speedbench.engines.backend import Backend, StepOutput
+from pytest_speedbench.engines.protocol import EngineConfig, EngineError, Request, Trace
+
+# A sign of life goes out this often while tokens flow, so that only real silence is a hang.
+_BEAT_SECONDS = 1.0
+
+
+class Worker:
+    """Keeps ``batch_size`` requests in flight in ``backend`` and reports finished traces."""
+
+    def __init__(self, backend: Backend, connection: Connection) -> None:
+        self.backend = backend
+        self.connection = connection
+        self.batch_size = 1
+        self.waiting: deque[Request] = deque()
+        self.live: dict[str, Trace] = {}
+        self.closed = False
+        self.last_beat = time.monotonic()
+
+    def run(self) -> None:
+        while not self.closed:
+            busy = bool(self.live or self.waiting)
+            if self.connection.poll(0 if busy else None):
+                self.handle(*self.connection.recv())
+                continue
+            self.admit()
+            self.report(self.backend.step())
+
+    def handle(self, command: str, *arguments: Any) -> None:
+        reply: Callable[..., object] | None = getattr(self, f"on_{command}")
+        assert reply is not None
+        reply(*arguments)
+
+    def on_submit(self, requests: Sequence[Request], first: bool) -> None:
+        if first:
+            self.waiting.extendleft(reversed(requests))
+        else:
+            self.waiting.extend(requests)
+
+    def on_hold(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+
+    def on_cancel(self, request_ids: Sequence[str]) -> None:
+        cancelled = set(request_ids)
+        dropped = [_new_trace(self.backend, r) for r in self.waiting if r.id in cancelled]
+        self.waiting = deque(r for r in self.waiting if r.id not in cancelled)
+        for request_id in cancelled & self.live.keys():
+            self.backend.abort(request_id)
+            dropped.append(self.live.pop(request_id))
+        for trace in dropped:
+            trace.finish_reason = "abort"
+        self.connection.send(("traces", dropped))
+
+    def on_counters(self) -> None:
+        self.connection.send(("reply", self.backend.counters()))
+
+    def on_score(self, token_ids: Sequence[int], position: int, candidates: Sequence[int]) -> None:
+        self.connection.send(("reply", self.backend.score(token_ids, position, candidates)))
+
+    def on_close(self) -> None:
+        self.closed = True
+        self.backend.close()
+
+    def admit(self) -> None:
+        while self.waiting and len(self.live) < self.batch_size:
+            request = self.waiting.popleft()
+            self.live[request.id] = _new_trace(self.backend, request)
+            self.backend.add(request)
+
+    def report(self, outputs: Sequence[StepOutput]) -> None:
+        now = self.backend.now()
+        finished = [trace for output in outputs if (trace := self.record(output, now))]
+        if finished:
+            self.connection.send(("traces", finished))
+            self.last_beat = time.monotonic()
+        elif time.monotonic() - self.last_beat > _BEAT_SECONDS:
+            self.connection.send(("beat",))
+            self.last_beat = time.monotonic()
+
+    def record(self, output: StepOutput, now: float) -> Trace | None:
+        """Adds one step to its trace; returns the trace when it is complete."""
+        trace = self.live[output.request_id]
+        if output.token_ids:
+            trace.token_ids.extend(output.token_ids)
+            trace.chunks.append(len(output.token_ids))
+            trace.times.append(now if output.time is None else output.time)
+        if output.finish_reason is None:
+            return None
+        trace.finish_reason = output.finish_reason
+        trace.drafted, trace.accepted = output.drafted, output.accepted
+        return self.live.pop(output.request_id)
+
+
+def _new_trace(backend: Backend, request: Request) -> Trace:
+    return Trace(
+        request.id,
+        len(request.prompt_ids),
+        backend.now(),
+        prefill_tokens=backend.prefill_tokens(request),
+    )
+
+
+def _die_with_parent(lifeline: int) -> None:
+    """Ends this process group when the parent is gone, however it went.
+
+    The kernel's signal covers this process even when it hangs in foreign code; the thread covers
+    the processes that the engine itself has started.
+    """
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+    def wait() -> None:
+        os.read(lifeline, 1)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True, name="lifeline").start()
+
+
+def _load(name: str) -> Callable[[EngineConfig], Backend]:
+    module, _, attribute = name.partition(":")
+    loaded: Callable[[EngineConfig], Backend] = getattr(importlib.import_module(module), attribute)
+    return loaded
+
+
+def main(arguments: Sequence[str]) -> None:
+    descriptor, lifeline, backend_name = int(arguments[0]), int(arguments[1]), arguments[2]
+    # Ctrl-C belongs to the parent, which ends this process in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent(lifeline)
+    connection = Connection(descriptor)
+    try:
+        config: EngineConfig = connection.recv()
+        backend = _load(backend_name)(config)
+        connection.send(("ready", backend.info))
+        Worker(backend, connection).run()
+    except EOFError:
+        return
+    except EngineError as error:
+        connection.send(("error", str(error)))
+        sys.exit(1)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,63 @@
+"""The one word in which every comparison ends."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Word(StrEnum):
+    """Verdicts of a test that was made, and the states in which none could be."""
+
+    PASS = "pass"  # noqa: S105
+    FAIL = "fail"
+    IMPROVED = "improved"
+    UNDECIDED = "undecided"
+    NO_BASELINE = "no baseline"
+    INCOMPARABLE = "incomparable"
+    SPECULATION_OFF = "speculation off"
+    NOT_GATED = "not gated"
+
+
+# Those that are the outcome of a comparison with a baseline.
+COMPARED = frozenset({Word.PASS, Word.FAIL, Word.IMPROVED, Word.UNDECIDED})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one case did in one metric against its baseline.
+
+    ``ratio`` is new / old with its interval ``low`` to ``high`` (95 %); ``margin`` the loss
+    allowed; ``coverage`` the share of tokens that the verdict rests on.
+    """
+
+    case: str
+    metric: str
+    word: Word
+    reason: str = ""
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    margin: float | None = None
+    coverage: float | None = None
+    baseline: str = ""
+
+    def fails(self, inconclusive: str, require_baseline: bool) -> bool:
+        """Whether a test with this outcome fails, by DESIGN's ruling."""
+        if self.word in (Word.FAIL, Word.SPECULATION_OFF, Word.INCOMPARABLE):
+            return True
+        if self.word is Word.NO_BASELINE:
+            return require_baseline
+        return self.word is Word.UNDECIDED and inconclusive == "fail"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "word": self.word.value}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Outcome:
+        return cls(**{**data, "word": Word(data["word"])})
+
+    def __str__(self) -> str:
+        change = "" if self.ratio is None else f" ({self.ratio - 1:+.1%})"
+        return f"{self.metric}: {self.word}{change}" + (f", {self.reason}" if self.reason else "")

@@ -1,0 +1,251 @@
+"""New against baseline: has a metric fallen by more than its margin?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_speedbench.baselines.compare import Match
+from pytest_speedbench.baselines.schema import (
+    MetricRecord,
+    Record,
+    RecordError,
+    RequestRecord,
+    RoundRecord,
+    unpack_ids,
+    unpack_numbers,
+)
+from pytest_speedbench.engines.protocol import Trace
+from pytest_speedbench.gates.outcome import Outcome, Word
+from pytest_speedbench.measure.load import Turn
+from pytest_speedbench.measure.metrics import METRICS, step_traces
+from pytest_speedbench.stats import Decision, Estimate, NoData, StepTrace, non_inferiority
+from pytest_speedbench.stats.data import clusters
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Error rates of one comparison: ``alpha`` bounds a false pass, ``fail_alpha``, the case's
+    part of the session's α, a false fail."""
+
+    alpha: float
+    fail_alpha: float
+
+
+def gate(
+    case: str,
+    new: Record,
+    match: Match,
+    metric: str,
+    margin: float,
+    levels: Levels,
+    decided: Decision | None = None,
+) -> Outcome:
+    """Compares one metric of ``new`` with its baseline.
+
+    ``decided`` is the verdict on AL that an early decision has reached: it stands, whatever the
+    samples that came after it would say.
+    """
+    if new.speculation_off:
+        return Outcome(case, metric, Word.SPECULATION_OFF, new.speculation_off, margin=margin)
+    old = match.record
+    if old is None:
+        return Outcome(case, metric, Word.NO_BASELINE, "no record of this case", margin=margin)
+    name = str(match.run) if match.run else ""
+    if match.incomparable:
+        reason = "; ".join(match.incomparable)
+        return Outcome(case, metric, Word.INCOMPARABLE, reason, margin=margin, baseline=name)
+    if metric == "acceptance_length":
+        return _gate_acceptance(case, old, new, margin, levels, name, decided)
+    if match.timing:
+        reason = "; ".join(match.timing)
+        return Outcome(case, metric, Word.NOT_GATED, reason, margin=margin, baseline=name)
+    return _gate_timing(case, old, new, metric, margin, levels, name)
+
+
+def _gate_acceptance(
+    case: str,
+    old: Record,
+    new: Record,
+    margin: float,
+    levels: Levels,
+    baseline: str,
+    decided: Decision | None,
+) -> Outcome:
+    metric = "acceptance_length"
+    try:
+        decision = decided or non_inferiority(
+            traces_of(old),
+            traces_of(new),
+            margin=margin,
+            alpha=levels.alpha,
+            fail_alpha=levels.fail_alpha,
+            greedy=not new.sampling.temperature,
+        )
+    except RecordError as error:
+        return Outcome(
+            case, metric, Word.INCOMPARABLE, str(error), margin=margin, baseline=baseline
+        )
+    except NoData as error:
+        return Outcome(case, metric, Word.UNDECIDED, str(error), margin=margin, baseline=baseline)
+    finding = decision.carried_by
+    ratio = finding.ratio if finding else None
+    return Outcome(
+        case,
+        metric,
+        Word(decision.verdict.value),
+        _reason(decision),
+        ratio.value if ratio else None,
+        ratio.low if ratio else None,
+        ratio.high if ratio else None,
+        margin,
+        finding.coverage if finding else None,
+        baseline,
+    )
+
+
+def _reason(decision: Decision) -> str:
+    parts = [decision.reason]
+    if decision.more_samples is not None:
+        parts.append(f"about {decision.more_samples} more samples would settle it")
+    if decision.only_old or decision.only_new:
+        parts.append(
+            f"{len(decision.only_old)} samples only there, {len(decision.only_new)} only here"
+        )
+    return "; ".join(parts)
+
+
+def _gate_timing(
+    case: str,
+    old: Record,
+    new: Record,
+    metric: str,
+    margin: float,
+    levels: Levels,
+    baseline: str,
+) -> Outcome:
+    try:
+        ratio, low, high = _timing_bounds(old, new, metric, levels)
+    except NoData as error:
+        return Outcome(case, metric, Word.NOT_GATED, str(error), margin=margin, baseline=baseline)
+    word = Word.UNDECIDED
+    reason = f"{ratio.n} rounds do not settle it"
+    if low is not None and high is not None:
+        if high < 1 - margin:
+            word, reason = Word.FAIL, f"fell by more than {margin:.3g}"
+        elif low > 1 + margin:
+            word, reason = Word.IMPROVED, "the baseline is stale"
+        elif low > 1 - margin:
+            word, reason = Word.PASS, f"did not fall by {margin:.1%}"
+    if word is Word.FAIL:
+        reason = f"fell by more than {margin:.1%}"
+    return Outcome(
+        case, metric, word, reason, ratio.value, ratio.low, ratio.high, margin, None, baseline
+    )
+
+
+def _timing_bounds(
+    old: Record, new: Record, metric: str, levels: Levels
+) -> tuple[Estimate, float | None, float | None]:
+    """Ratio of the round means with its 95 % interval, and the two bounds that decide."""
+    from pytest_speedbench.stats.speed import change_over_rounds
+
+    check_same_samples(old, new)
+    before, after = _round_values(old, metric), _round_values(new, metric)
+    paired = same_rounds(old, new)
+    shown = change_over_rounds(before, after, paired=paired)
+    low = change_over_rounds(before, after, 1 - 2 * levels.alpha, paired=paired).low
+    high = change_over_rounds(before, after, 1 - 2 * levels.fail_alpha, paired=paired).high
+    return shown, low, high
+
+
+def same_rounds(old: Record, new: Record) -> bool:
+    """Whether round k of both runs sent as many requests: the samples are dealt in a fixed order,
+    so they were the same ones, and rounds can be compared one by one."""
+    return [r.requests for r in old.rounds] == [r.requests for r in new.rounds]
+
+
+def check_same_samples(old: Record, new: Record) -> None:
+    """Raises NoData where the rounds of two runs did not send the same requests.
+
+    Throughput belongs to the run: one of other categories is another one, under the same key.
+    """
+    there, here = ([r.requests for r in record.rounds] for record in (old, new))
+    if not (there and here):
+        raise NoData("one side was not timed (--speed-early times nothing)")
+    if sum(there) != sum(here) and set(there) != set(here):
+        raise NoData(
+            f"another sample set: rounds of {max(there, default=0)} requests there, of "
+            f"{max(here, default=0)} here"
+        )
+
+
+def _round_values(record: Record, metric: str) -> list[float]:
+    with_sd = [tps(r) for r in record.rounds]
+    if not with_sd:
+        raise NoData("one side was not timed (--speed-early times nothing)")
+    if metric == "output_tps":
+        return with_sd
+    if not record.reference_rounds:
+        raise NoData("no arm without SD on one side, so no speedup")
+    if len(with_sd) != len(record.reference_rounds):
+        raise NoData("the arms with and without SD have unequal numbers of rounds")
+    return [sd / tps(plain) for sd, plain in zip(with_sd, record.reference_rounds, strict=True)]
+
+
+def tps(timing: RoundRecord) -> float:
+    """Output tokens per second of a round; NoData for one that took no time or gave no token."""
+    if timing.tokens <= 0 or not 0 < timing.seconds < math.inf:
+        raise NoData(f"a round of {timing.tokens} tokens in {timing.seconds:g} s")
+    return timing.tokens / timing.seconds
+
+
+def traces_of(record: Record) -> list[StepTrace]:
+    """The step traces that a record keeps.
+
+    Raises:
+        RecordError: a request of the record is damaged.
+    """
+    try:
+        found = step_traces([_turn(request) for request in record.requests])
+        clusters(found)  # refuses the same turn twice
+        return found
+    except (ValueError, TypeError) as error:
+        raise RecordError(f"{record.case}: its requests are damaged: {error}") from error
+
+
+def _turn(request: RequestRecord) -> Turn:
+    steps = unpack_numbers(request.steps)
+    head = [request.prefill_tokens] if request.prefill_tokens else []
+    trace = Trace(
+        f"{request.sample}/{request.turn}",
+        request.prompt_tokens,
+        request.sent,
+        unpack_ids(request.ids),
+        [*head, *steps],
+        prefill_tokens=request.prefill_tokens,
+        drafted=_optional(request.drafted),
+        accepted=_optional(request.accepted),
+    )
+    return Turn(request.sample, request.category, request.turn, trace)
+
+
+def _optional(packed: str | None) -> list[int] | None:
+    return None if packed is None else unpack_numbers(packed)
+
+
+def unit_of(metric: str, value: MetricRecord) -> str:
+    """The unit to print behind a value of ``metric``."""
+    return METRICS[metric].unit if metric in METRICS else value.unit
+
+
+def gated(case_keys: Sequence[object], margins: dict[str, float]) -> int:
+    """How many comparisons a session makes: the family over which α is divided."""
+    return max(1, len(case_keys) * max(1, len({name.partition("/")[0] for name in margins})))
+
+
+def margin_for(margins: dict[str, float], metric: str, slice_name: str) -> float | None:
+    """The margin of ``metric`` for a slice: its own, ``METRIC/SLICE``, before the general one."""
+    own = margins.get(f"{metric}/{slice_name}")
+    return own if own is not None else margins.get(metric)

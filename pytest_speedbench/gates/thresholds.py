@@ -1,0 +1,178 @@
+"""Numbers in asserts: ``assert speed.acceptance_length >= 2.4`` fails only on evidence.
+
+An estimate is compared with a number by its bound at the case's α. When the interval at that level
+holds the number, the comparison is *undecided*: ``--speed-inconclusive`` says what that does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from pytest_speedbench.stats import Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """How the comparisons of one case are decided.
+
+    ``alpha`` is the chance of a false verdict of one assert; ``undecided`` is told of every
+    undecided comparison and returns what it counts as.
+    """
+
+    alpha: float
+    undecided: Callable[[str], bool]
+
+
+class Measured:
+    """A measured metric: ``value``, interval ``low`` to ``high`` at ``level``, ``n`` units.
+
+    ``low`` and ``high`` are None where there are too few samples (or rounds) for an interval.
+    """
+
+    __hash__ = None  # type: ignore[assignment]  # equality is refused, so there is no hash
+
+    __array_ufunc__ = None  # numbers of numpy leave the comparison to this class
+
+    def __init__(
+        self,
+        name: str,
+        at_level: Callable[[float], Estimate],
+        judgement: Judgement,
+        explain: Callable[[], str] = lambda: "",
+    ) -> None:
+        self.name = name
+        self._at_level = at_level
+        self._judgement = judgement
+        self._explain = explain
+        self._estimate = at_level(0.95)
+
+    @property
+    def value(self) -> float:
+        return self._estimate.value
+
+    @property
+    def low(self) -> float | None:
+        return self._estimate.low
+
+    @property
+    def high(self) -> float | None:
+        return self._estimate.high
+
+    @property
+    def n(self) -> int:
+        return self._estimate.n
+
+    @property
+    def level(self) -> float:
+        return self._estimate.level
+
+    @property
+    def unit(self) -> str:
+        return self._estimate.unit
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if spec else str(self)
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit and self.unit != "x" else self.unit
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f}{unit} (n {self.n}, too few for an interval)"
+        return f"{self.value:.3f}{unit} [{self.low:.3f}, {self.high:.3f}] (n {self.n})"
+
+    __repr__ = __str__
+
+    def __ge__(self, number: float) -> bool:
+        __tracebackhide__ = True
+        return self._above(number, ">=")
+
+    def __gt__(self, number: float) -> bool:
+        __tracebackhide__ = True
+        return self._above(number, ">")
+
+    def __le__(self, number: float) -> bool:
+        __tracebackhide__ = True
+        return self._below(number, "<=")
+
+    def __lt__(self, number: float) -> bool:
+        __tracebackhide__ = True
+        return self._below(number, "<")
+
+    def __eq__(self, other: object) -> NoReturn:
+        __tracebackhide__ = True
+        raise TypeError(
+            f"{self.name} is an estimate and equals no number exactly; compare with >= or <=, or "
+            "look at .value"
+        )
+
+    __ne__ = __eq__
+
+    def __bool__(self) -> NoReturn:
+        __tracebackhide__ = True
+        raise TypeError(f"{self.name} is an estimate, always true: compare it with a number")
+
+    def _above(self, number: float, sign: str) -> bool:
+        __tracebackhide__ = True
+        _check_number(self.name, number)
+        low, high = self._bounds()
+        if high is not None and high < number:
+            return False
+        return (low is not None and low >= number) or self._undecided(sign, number)
+
+    def _below(self, number: float, sign: str) -> bool:
+        __tracebackhide__ = True
+        _check_number(self.name, number)
+        low, high = self._bounds()
+        if low is not None and low > number:
+            return False
+        return (high is not None and high <= number) or self._undecided(sign, number)
+
+    def _bounds(self) -> tuple[float | None, float | None]:
+        """One-sided bounds, each wrong with probability α at most."""
+        estimate = self._at_level(1 - 2 * self._judgement.alpha)
+        return estimate.low, estimate.high
+
+    def _undecided(self, sign: str, number: float) -> bool:
+        __tracebackhide__ = True
+        return self._judgement.undecided(f"{self.name} {sign} {number:g}: {self}")
+
+    def explain(self, sign: str, number: float) -> list[str]:
+        """Lines for the message of a failed assert."""
+        low, high = self._bounds()
+        lines = [f"{self.name} = {self}", f"  asserted: {sign} {number:g}"]
+        if low is not None and high is not None:
+            lines.append(
+                f"  at the case's α = {self._judgement.alpha:g} it lies in [{low:.3f}, {high:.3f}]"
+            )
+        missing = self.samples_missing(number)
+        if missing is not None:
+            lines.append(f"  about {missing} more samples would settle it")
+        return lines + [f"  {line}" for line in self._explain().splitlines()]
+
+    def samples_missing(self, number: float) -> int | None:
+        """How many more units would move the bound past ``number``; None where it is decided or
+        no number would do."""
+        low, high = self._bounds()
+        gap = abs(self.value - number)
+        if low is None or high is None or not low < number <= high or not gap:
+            return None
+        half = (high - low) / 2
+        return max(1, math.ceil(self.n * ((half / gap) ** 2 - 1)))
+
+
+def _check_number(name: str, number: object) -> None:
+    __tracebackhide__ = True
+    if isinstance(number, Measured):
+        raise TypeError(
+            f"{name} is compared with another estimate; for two runs use "
+            "speed.assert_no_regression(), which pairs them sample by sample"
+        )
+    if not isinstance(number, Real) or math.isnan(number):
+        raise TypeError(f"{name} is compared with {number!r}; give a number")

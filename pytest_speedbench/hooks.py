@@ -1,0 +1,169 @@
+"""The hooks of a session that measures; registered when the first speed test is collected."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from pytest_speedbench.baselines.saving import saving_of
+from pytest_speedbench.baselines.store import BaselineError
+from pytest_speedbench.bench import CannotRun
+from pytest_speedbench.collection import case_of, settings_of
+from pytest_speedbench.engines.protocol import EngineError, EngineUnavailable
+from pytest_speedbench.gates.thresholds import Measured
+from pytest_speedbench.progress import Progress
+from pytest_speedbench.session import GateFailure, SpeedSession
+from pytest_speedbench.speed_warning import SpeedWarning
+from pytest_speedbench.splits import SplitError
+from pytest_speedbench.summary import WORKER_OUTPUT, SessionOutput, Summary
+
+if TYPE_CHECKING:
+    from pytest_speedbench.baselines.schema import Record
+    from pytest_speedbench.cases import Case
+    from pytest_speedbench.engines.protocol import Engine
+    from pytest_speedbench.result import SpeedResult
+    from pytest_speedbench.splits import Sample
+
+PLUGIN = "speedbench-session"
+
+
+class SessionHooks:
+    """Forwards to :class:`SpeedSession`; turns its errors into pytest's."""
+
+    def __init__(self, config: pytest.Config, session: SpeedSession) -> None:
+        self.config = config
+        self.session = session
+        self.refused = ""
+        """Why nothing may be measured; an xdist worker cannot end the whole run by itself."""
+
+    @classmethod
+    def register(cls, config: pytest.Config, cases: Sequence[Case]) -> None:
+        """Starts the session's state with the selected ``cases`` as its plan.
+
+        Raises:
+            pytest.UsageError: ``--speed-compare`` names a run that does not exist.
+        """
+        if config.pluginmanager.hasplugin(PLUGIN):
+            return
+        session = SpeedSession(
+            settings_of(config),
+            saving_of(config).folder,
+            Path(config.rootpath),
+            Progress(config).show,
+        )
+        session.plan(cases)
+        hooks = cls(config, session)
+        if session.settings.compare:
+            hooks.resolve_baseline()
+        Summary.of(config)
+        config.pluginmanager.register(hooks, PLUGIN)
+
+    def resolve_baseline(self) -> None:
+        """Looks for the named baseline now, so that a typo costs no measuring."""
+        try:
+            self.session.saved_runs  # noqa: B018 - cached
+        except BaselineError as error:
+            if not hasattr(self.config, "workerinput"):
+                raise pytest.UsageError(str(error)) from error
+            self.refused = str(error)
+
+    # -- what fixtures ask for --------------------------------------------------------------
+
+    def speed(self, case: Case, item: pytest.Item) -> SpeedResult:
+        if self.refused:
+            pytest.fail(self.refused, pytrace=False)
+        try:
+            return self.session.measure(case, item)
+        except (EngineError, CannotRun, SplitError) as error:
+            _give_up(error)
+
+    def engine(self, case: Case) -> Engine:
+        if self.refused:
+            pytest.fail(self.refused, pytrace=False)
+        try:
+            return self.session.bench.engine(case.run)
+        except (EngineError, CannotRun, SplitError) as error:
+            _give_up(error)
+
+    def samples(self, case: Case) -> tuple[Sample, ...]:
+        try:
+            return self.session.bench.slice_samples(case.run, case.slice)
+        except (EngineError, SplitError) as error:
+            _give_up(error)
+
+    def baseline(self, case: Case) -> Record | None:
+        try:
+            match = self.session.baseline(case)
+        except (EngineError, SplitError, BaselineError) as error:
+            _give_up(error)
+        return match.record if match.comparable else None
+
+    # -- hooks ------------------------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        __tracebackhide__ = True
+        yield
+        case = case_of(item)
+        if case is None:
+            return
+        failure = ""
+        try:
+            self.session.gate_session(case, item.nodeid)
+        except (GateFailure, SpeedWarning) as error:  # a warning where warnings are errors
+            failure = str(error)
+        if failure:
+            pytest.fail(failure, pytrace=False)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        case = case_of(item)
+        if case is None:
+            return
+        item.user_properties += [
+            ("speedbench", f"{outcome.metric}: {outcome.word}")
+            for outcome in self.session.outcomes(item.nodeid)
+        ]
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        if case := self._cases.get(nodeid):
+            self.session.finished(case)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        self._cases = {item.nodeid: case for item in session.items if (case := case_of(item))}
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self) -> Generator[None, object, object]:
+        self.session.close()
+        told = SessionOutput.of(self.session, self.refused)
+        output: dict[str, object] | None = getattr(self.config, "workeroutput", None)
+        if output is None:
+            Summary.of(self.config).add(told)
+        else:
+            output[WORKER_OUTPUT] = told.as_dict()
+        return (yield)
+
+    def pytest_unconfigure(self) -> None:
+        self.session.close()
+
+
+def _give_up(error: Exception) -> NoReturn:
+    """A skip where the case cannot run here, otherwise an error of one clear message."""
+    if isinstance(error, EngineUnavailable | CannotRun):
+        pytest.skip(str(error))
+    pytest.fail(str(error), pytrace=False)
+
+
+def explain_comparison(op: str, left: object, right: object) -> list[str] | None:
+    """The message of a failed assert on an estimate."""
+    mirrored = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}
+    if isinstance(left, Measured) and isinstance(right, Real):
+        return left.explain(op, float(right))
+    if isinstance(right, Measured) and isinstance(left, Real) and op in mirrored:
+        return right.explain(mirrored[op], float(left))
+    return None

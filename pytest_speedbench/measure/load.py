@@ -1,0 +1,168 @@
+"""The load: samples in, traces out, a fixed number of requests in flight (closed loop)."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pytest_speedbench.engines.protocol import (
+    Engine,
+    EngineError,
+    Request,
+    Sampling,
+    Speculation,
+    Trace,
+)
+from pytest_speedbench.measure.tokenizer import Message, Tokenizer
+from pytest_speedbench.splits import Sample
+
+# How long to wait for traces before the progress display may breathe.
+_PATIENCE_SECONDS = 0.5
+
+Progress = Callable[[int, int], None]
+Enough = Callable[[str, Sequence["Turn"]], bool]
+"""(sample, its turns), when it is through → whether no further sample need be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The trace of one turn of one sample; ``prompt_ids`` is the whole text it answered."""
+
+    sample: str
+    category: str
+    turn: int
+    trace: Trace
+    prompt_ids: Sequence[int] = field(default=(), repr=False, compare=False)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it came to its own end."""
+        return self.trace.finish_reason != "abort"
+
+
+@dataclass(slots=True)
+class _Conversation:
+    sample: Sample
+    messages: list[Message] = field(default_factory=list)
+    turn: int = 0
+    turns: list[Turn] = field(default_factory=list)
+    prompt_ids: Sequence[int] = ()
+
+
+class ClosedLoop:
+    """Sends samples to one engine and holds ``batch_size`` requests in flight.
+
+    Prompts are rendered and tokenized here, so that every engine sees the same token ids. Later
+    turns of a conversation carry the model's own answers as history and go before samples that
+    have not begun. A conversation that outgrows the context window ends there.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        sampling: Sampling,
+        speculation: Speculation,
+        context_window: int,
+    ) -> None:
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self.sampling = sampling
+        self.speculation = speculation
+        self.longest_prompt = context_window - sampling.max_tokens
+        self._runs = 0
+
+    def run(
+        self,
+        samples: Sequence[Sample],
+        batch_size: int,
+        progress: Progress = lambda done, of: None,
+        enough: Enough | None = None,
+    ) -> list[Turn]:
+        """All turns of ``samples``, in the order in which they finished.
+
+        With ``enough`` a sample is sent only when another one is through, until there is enough;
+        those then in flight still come to their end.
+
+        Raises:
+            EngineDied: the engine ended or fell silent.
+            EngineError: a prompt does not fit the context window.
+        """
+        self._runs += 1
+        self.engine.hold(batch_size)
+        waiting: deque[tuple[Request, _Conversation]] = deque()
+        for sample in samples:
+            conversation = _Conversation(sample, list(sample.messages()))
+            request = self._request(conversation)
+            if request is None:
+                raise EngineError(self._too_long(sample))
+            waiting.append((request, conversation))
+        open_turns: dict[str, _Conversation] = {}
+        self._send(waiting, len(waiting) if enough is None else batch_size, open_turns)
+        turns: list[Turn] = []
+        finished = 0
+        while open_turns:
+            for trace in self.engine.collect(_PATIENCE_SECONDS):
+                conversation = open_turns.pop(trace.request_id)
+                sample = conversation.sample
+                prompt = conversation.prompt_ids
+                turns.append(Turn(sample.id, sample.category, conversation.turn, trace, prompt))
+                conversation.turns.append(turns[-1])
+                follow_up = self._follow_up(conversation, trace)
+                if follow_up is not None:
+                    open_turns[follow_up.id] = conversation
+                    self.engine.submit([follow_up], first=True)
+                    continue
+                finished += 1
+                if enough is not None and enough(sample.id, conversation.turns):
+                    waiting.clear()
+                self._send(waiting, 1, open_turns)
+            progress(finished, len(samples))
+        return turns
+
+    def _send(
+        self,
+        waiting: deque[tuple[Request, _Conversation]],
+        count: int,
+        open_turns: dict[str, _Conversation],
+    ) -> None:
+        chosen = [waiting.popleft() for _ in range(min(count, len(waiting)))]
+        open_turns.update((request.id, conversation) for request, conversation in chosen)
+        if chosen:
+            self.engine.submit([request for request, _ in chosen])
+
+    def _follow_up(self, conversation: _Conversation, trace: Trace) -> Request | None:
+        sample = conversation.sample
+        if conversation.turn + 1 >= len(sample.turns) or trace.finish_reason == "abort":
+            return None
+        conversation.turn += 1
+        conversation.messages += [
+            {"role": "assistant", "content": self.tokenizer.decode(trace.token_ids)},
+            {"role": "user", "content": sample.turns[conversation.turn]},
+        ]
+        return self._request(conversation)
+
+    def _request(self, conversation: _Conversation) -> Request | None:
+        sample = conversation.sample
+        ids = sample.token_ids or self.tokenizer.render(conversation.messages)
+        if len(ids) > self.longest_prompt:
+            return None
+        conversation.prompt_ids = array("I", ids)  # four bytes a token, kept with the trace
+        return Request(
+            f"{self._runs}/{sample.id}/{conversation.turn}",
+            tuple(ids),
+            self.sampling,
+            self.tokenizer.stop_ids,
+            self.speculation,
+            sample.category,
+        )
+
+    def _too_long(self, sample: Sample) -> str:
+        length = len(sample.token_ids or self.tokenizer.render(sample.messages()))
+        return (
+            f"sample {sample.id!r} has {length} prompt tokens; with --speed-max-tokens "
+            f"{self.sampling.max_tokens} at most {self.longest_prompt} fit the context window: "
+            "lower --speed-max-tokens, choose another split, or a model with a longer context"
+        )

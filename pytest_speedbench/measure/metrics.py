@@ -1,0 +1,203 @@
+"""Every metric: unit, direction, formula, and what "no data" means.
+
+No data raises :class:`~pytest_speedbench.stats.NoData` with the reason; it is never 0 or 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pytest_speedbench.measure.load import Turn
+    from pytest_speedbench.measure.rounds import Round
+    from pytest_speedbench.stats import Estimate, StepTrace
+
+Scope = Literal["slice", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a metric means. ``scope`` tells whether it belongs to a slice or to the whole run."""
+
+    name: str
+    title: str
+    unit: str
+    higher_is_better: bool
+    formula: str
+    scope: Scope
+    digits: int = 2
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "acceptance_length",
+            "AL",
+            "tokens/step",
+            True,
+            "Σ(N - n0) / ΣD over requests (micro)",
+            "slice",
+        ),
+        Metric(
+            "acceptance_length_macro",
+            "AL, macro",
+            "tokens/step",
+            True,
+            "mean over requests of (N - n0) / D",
+            "slice",
+        ),
+        Metric(
+            "acceptance_rate",
+            "accepted",
+            "",
+            True,
+            "accepted / proposed draft tokens",
+            "slice",
+        ),
+        Metric(
+            "acceptance_by_position",
+            "by position",
+            "",
+            True,
+            "P(draft token k accepted | k - 1 accepted), k = 1 … DL",
+            "slice",
+        ),
+        Metric(
+            "speedup",
+            "speedup",
+            "x",
+            True,
+            "output tokens/s with SD over without, geometric mean over rounds",
+            "run",
+        ),
+        Metric(
+            "output_tps", "output", "tokens/s", True, "output tokens / seconds, by round", "run", 1
+        ),
+        Metric(
+            "user_tps",
+            "user",
+            "tokens/s",
+            True,
+            "mean over requests of tokens after the first event / time since it",
+            "run",
+            1,
+        ),
+        Metric("ttft", "TTFT", "s", False, "mean over requests of first event - sent", "run", 3),
+        Metric(
+            "step_time",
+            "step time",
+            "s",
+            False,
+            "Σ(last - first event) / Σ(events - 1)",
+            "run",
+            4,
+        ),
+    )
+}
+
+
+def step_traces(turns: Sequence[Turn]) -> list[StepTrace]:
+    """The traces as the statistics want them: one entry per decoding step."""
+    import numpy as np
+
+    from pytest_speedbench.measure.check import align_drafts
+    from pytest_speedbench.stats import StepTrace
+
+    result = []
+    for turn in turns:
+        trace = turn.trace
+        drafts = align_drafts(trace)
+        result.append(
+            StepTrace(
+                turn.sample,
+                turn.category,
+                turn.turn,
+                trace.prefill_tokens,
+                np.asarray(trace.steps, dtype=np.int64),
+                np.asarray(trace.token_ids, dtype=np.int64),
+                None if drafts is None else np.asarray(drafts[0], dtype=np.int64),
+                None if drafts is None else np.asarray(drafts[1], dtype=np.int64),
+            )
+        )
+    return result
+
+
+def output_tps(rounds: Sequence[Round], level: float = 0.95) -> Estimate:
+    """Output tokens per second: mean over rounds, a t-interval where there are at least three."""
+    import numpy as np
+
+    from pytest_speedbench.stats import Estimate, NoData
+    from pytest_speedbench.stats import delta as delta_method
+    from pytest_speedbench.stats.speed import MIN_ROUNDS
+
+    values = np.array([r.output_tps for r in rounds])
+    n = len(values)
+    if not n:
+        raise NoData("no rounds")
+    mean = float(values.mean())
+    if n < MIN_ROUNDS:
+        return Estimate(mean, None, None, n, level, "tokens/s")
+    half = delta_method.t_quantile(level, n - 1) * float(values.std(ddof=1)) / n**0.5
+    return Estimate(mean, mean - half, mean + half, n, level, "tokens/s")
+
+
+def user_tps(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
+    """Tokens per second that one request sees after its first event."""
+    pairs = [
+        (turn, (t.tokens - t.chunks[0]) / (t.times[-1] - t.times[0]), 1.0)
+        for turn in turns
+        if len((t := turn.trace).times) > 1 and t.times[-1] > t.times[0]
+    ]
+    return _ratio(pairs, "no request has two output events", level, "tokens/s", True)
+
+
+def ttft(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
+    """Seconds from sending a request to its first output event."""
+    pairs = [(t, t.trace.times[0] - t.trace.submitted, 1.0) for t in turns if t.trace.times]
+    return _ratio(pairs, "no request has an output event", level, "s", False)
+
+
+def step_time(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
+    """Seconds per decoding step, the first event of each request left out."""
+    pairs = [
+        (turn, turn.trace.times[-1] - turn.trace.times[0], len(turn.trace.times) - 1.0)
+        for turn in turns
+        if len(turn.trace.times) > 1
+    ]
+    return _ratio(pairs, "no request has two output events", level, "s", False)
+
+
+def _ratio(
+    pairs: Sequence[tuple[Turn, float, float]],
+    none: str,
+    level: float,
+    unit: str,
+    higher_is_better: bool,
+) -> Estimate:
+    """Sum of the second over sum of the third, clustered by sample, stratified by category."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from pytest_speedbench.stats import NoData
+    from pytest_speedbench.stats import delta as delta_method
+    from pytest_speedbench.stats.data import stratum_codes
+    from pytest_speedbench.stats.estimates import interval_estimate
+
+    sums: dict[str, list[float]] = {}
+    strata: dict[str, str] = {}
+    for turn, top, bottom in pairs:
+        total = sums.setdefault(turn.sample, [0.0, 0.0])
+        total[0] += top
+        total[1] += bottom
+        strata[turn.sample] = turn.category
+    if not sums:
+        raise NoData(none)
+    table = np.array(list(sums.values()))
+    codes = stratum_codes([strata[sample] for sample in sums])
+    value, error = delta_method.ratio(table[:, 0], table[:, 1], codes)
+    estimate = interval_estimate(value, error, codes, level, unit=unit)
+    return replace(estimate, higher_is_better=higher_is_better)

@@ -1,0 +1,77 @@
+"""Started engines: each configuration at most once, closed when nobody needs it any more."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection
+from pathlib import Path
+
+from pytest_speedbench.engines.protocol import Engine, EngineConfig
+from pytest_speedbench.engines.registry import open_engine
+
+# A second engine takes about what the first one took; this much must be left over.
+_HEADROOM = 1.25
+_PAGE_KIB = 4
+_WHOLE_DEVICE = 0.95
+
+
+class EnginePool:
+    """Opens engines on demand; ``timeout`` in seconds bounds starts and silences."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self._open: dict[EngineConfig, Engine] = {}
+
+    def get(self, config: EngineConfig) -> Engine:
+        """The started engine of ``config``; starts it if it is not running."""
+        if config not in self._open:
+            self._open[config] = open_engine(config, self.timeout)
+        return self._open[config]
+
+    def running(self, config: EngineConfig) -> bool:
+        return config in self._open
+
+    def close(self, config: EngineConfig) -> None:
+        """Ends the engine of ``config``, if it runs. Engines that died are closed the same way."""
+        engine = self._open.pop(config, None)
+        if engine is not None:
+            engine.close()
+
+    def close_except(self, kept: Collection[EngineConfig]) -> None:
+        """Ends every engine that is not in ``kept``."""
+        for config in [config for config in self._open if config not in kept]:
+            with contextlib.suppress(OSError):
+                self.close(config)
+
+    def close_all(self) -> None:
+        self.close_except(())
+
+    def room_beside(self, config: EngineConfig, others: Collection[EngineConfig]) -> bool:
+        """Whether engines like that of ``config`` fit beside it for all of ``others``.
+
+        On the CPU, what the one of ``config`` holds is compared with what the system has left. A
+        GPU engine takes a fixed share of its device: others fit only if the user has set a share
+        that leaves room (``gpu_memory_utilization``), or a size (``kv_cache_memory_bytes``).
+        """
+        engine = self.get(config)
+        missing = sum(not self.running(other) for other in others)
+        if engine.info.device != "cpu":
+            share = config.option("gpu_memory_utilization")
+            fixed = config.option("kv_cache_memory_bytes") is not None
+            return fixed or (
+                isinstance(share, float) and share * (1 + len(others)) <= _WHOLE_DEVICE
+            )
+        return _room_beside(getattr(engine, "pid", None), missing)
+
+
+def _room_beside(pid: int | None, count: int) -> bool:
+    from pytest_speedbench.measure.memory import available_memory
+
+    left = available_memory()
+    if pid is None or left is None:
+        return True
+    try:
+        resident = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return True
+    return left > _HEADROOM * count * resident * _PAGE_KIB * 1024

@@ -1,0 +1,238 @@
+"""A run: all traces of one engine × model × method × DL × BS over the slices asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pytest_speedbench.engines.protocol import EngineInfo, Sampling, Speculation
+from pytest_speedbench.measure import metrics
+from pytest_speedbench.measure.load import Turn
+from pytest_speedbench.measure.rounds import ArmResult
+from pytest_speedbench.splits import ALL
+
+if TYPE_CHECKING:
+    from pytest_speedbench.measure.soak import DriftPoint
+    from pytest_speedbench.stats import Estimate, StepTrace
+
+# Methods that find their drafts in the text: a short run may rightly draft nothing.
+_LOOKUP_METHODS = ("ngram", "suffix")
+
+
+@dataclass(frozen=True, slots=True)
+class RunSetting:
+    """What surrounds the numbers of a run; goes into its record."""
+
+    engine: EngineInfo
+    model: Mapping[str, str]
+    drafter: Mapping[str, str] | None
+    speculation: Speculation
+    batch_size: int
+    sampling: Sampling
+    template_digest: str
+    prompt_form: str
+    split: Mapping[str, object]
+    samples: int
+    engine_args: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """Measured arms: ``arm`` with speculation, ``reference`` without (None: not measured)."""
+
+    setting: RunSetting
+    arm: ArmResult
+    reference: ArmResult | None = None
+
+    def view(self, slice_name: str) -> SliceView:
+        """The part of the run that belongs to one category or tier, or to ``all``."""
+        turns = [t for t in self.arm.turns if slice_name in (ALL, t.category)]
+        return SliceView(self, slice_name, turns)
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(turn.category for turn in self.arm.turns))
+
+    @property
+    def speculation_off(self) -> str:
+        """Why speculation seems to be switched off although it was asked for; empty if it is on."""
+        speculation = self.setting.speculation
+        if not speculation.active:
+            return ""
+        if self.setting.engine.details.get("speculative_method") == "none":
+            return "the engine's own configuration has no speculation"
+        if speculation.method in _LOOKUP_METHODS:
+            return ""
+        counters = self.arm.counters
+        if counters is not None:
+            if counters.draft_tokens:
+                return ""
+            return "the engine's own counter of draft tokens did not move"
+        if any(size > 1 for turn in self.arm.turns for size in turn.trace.steps):
+            return ""
+        return "every decoding step of the run emitted a single token"
+
+    @property
+    def partial(self) -> bool:
+        """Whether an early decision left samples out."""
+        return self.arm.early is not None and self.arm.early.stopped
+
+    @property
+    def looks(self) -> int:
+        """How often the run could have stopped: an interval that is asked for once must hold at
+        every one of them."""
+        return self.arm.early.looks if self.arm.early is not None else 1
+
+    def _timed(self) -> None:
+        from pytest_speedbench.stats import NoData
+
+        if self.arm.early is not None:
+            raise NoData("measured with --speed-early, which decides AL alone and times nothing")
+
+    @property
+    def output_tps(self) -> Estimate:
+        return self.output_tps_at(0.95)
+
+    def output_tps_at(self, level: float) -> Estimate:
+        self._timed()
+        return metrics.output_tps(self.arm.rounds, level)
+
+    @property
+    def reference_tps(self) -> Estimate:
+        """Output tokens per second without speculation."""
+        return metrics.output_tps(self._reference().rounds)
+
+    @property
+    def speedup(self) -> Estimate:
+        return self.speedup_at(0.95)
+
+    def speedup_at(self, level: float) -> Estimate:
+        """Paired by round; without an interval where the arms did not alternate.
+
+        Raises:
+            NoData: the arm without speculation was not measured.
+        """
+        from pytest_speedbench.stats.speed import paired_speedup
+
+        reference = self._reference()
+        estimate = paired_speedup(
+            [r.output_tps for r in self.arm.rounds],
+            [r.output_tps for r in reference.rounds],
+            level,
+        )
+        if self.arm.alternated:
+            return estimate
+        return replace(estimate, low=None, high=None)
+
+    def _reference(self) -> ArmResult:
+        from pytest_speedbench.stats import NoData
+
+        self._timed()
+        if self.arm.soak:
+            raise NoData("a soak measures one engine alone, without the arm without SD")
+        if self.reference is None:
+            active = self.setting.speculation.active
+            raise NoData(
+                "the arm without SD was not measured (--speed-rounds=0)"
+                if active
+                else "a run without SD has no speedup"
+            )
+        return self.reference
+
+    @property
+    def user_tps(self) -> Estimate:
+        return self.user_tps_at(0.95)
+
+    def user_tps_at(self, level: float) -> Estimate:
+        self._timed()
+        return metrics.user_tps(self.arm.turns, level)
+
+    @property
+    def ttft(self) -> Estimate:
+        return self.ttft_at(0.95)
+
+    def ttft_at(self, level: float) -> Estimate:
+        self._timed()
+        return metrics.ttft(self.arm.turns, level)
+
+    @property
+    def step_time(self) -> Estimate:
+        return self.step_time_at(0.95)
+
+    def step_time_at(self, level: float) -> Estimate:
+        self._timed()
+        return metrics.step_time(self.arm.turns, level)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know about these numbers."""
+        batch = self.setting.batch_size
+        notes = []
+        if self.setting.samples < batch:
+            notes.append(f"{self.setting.samples} samples cannot fill BS {batch}")
+        elif not all(r.steady for r in self.arm.rounds):
+            notes.append("too few samples for a steady window: ramp and drain are included")
+        if self.reference is not None and not self.arm.alternated:
+            notes.append("arms not alternated: one engine after the other, no interval")
+        if self.arm.early is not None:
+            notes.append(str(self.arm.early))
+        if self.arm.soak:
+            seconds = self.arm.soak[-1].end
+            notes.append(f"soak of {len(self.arm.soak)} rounds in {seconds:.0f} s")
+        return notes
+
+
+@dataclass
+class SliceView:
+    """One slice of a run: what acceptance is, there."""
+
+    run: Run
+    name: str
+    turns: list[Turn]
+
+    @cached_property
+    def traces(self) -> list[StepTrace]:
+        return metrics.step_traces(self.turns)
+
+    def acceptance_length(self, level: float = 0.95) -> Estimate:
+        """Micro AL, tokens per decoding step."""
+        from pytest_speedbench.stats import micro_al
+
+        return micro_al(self.traces, level)
+
+    def acceptance_length_macro(self) -> Estimate:
+        from pytest_speedbench.stats import macro_al
+
+        return macro_al(self.traces)
+
+    def acceptance_rate(self, level: float = 0.95) -> Estimate:
+        from pytest_speedbench.stats import acceptance_rate
+
+        return acceptance_rate(self.traces, level)
+
+    def acceptance_by_position(self) -> tuple[Estimate | None, ...]:
+        from pytest_speedbench.stats import NoData, acceptance_by_position
+
+        speculation = self.run.setting.speculation
+        if not speculation.active:
+            raise NoData("without SD no position is drafted")
+        return acceptance_by_position(self.traces, speculation.draft_length)
+
+    @property
+    def drift(self) -> list[DriftPoint]:
+        """AL and step time of every round of a soak; empty for other runs."""
+        return [round_.point(self.name) for round_ in self.run.arm.soak]
+
+    def engine_acceptance_length(self) -> float | None:
+        """The engine's own average, 1 + accepted / drafting steps: steps without a draft left out.
+
+        None where the engine does not count, or drafted nothing. Not comparable between engines,
+        and not with AL where some steps have no draft.
+        """
+        pairs = [(t.trace.accepted, len(t.trace.drafted)) for t in self.turns if t.trace.drafted]
+        steps = sum(count for _, count in pairs)
+        if not steps:
+            return None
+        return 1.0 + sum(sum(accepted or ()) for accepted, _ in pairs) / steps

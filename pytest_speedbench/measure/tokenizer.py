@@ -1,0 +1,182 @@
+"""Text to token ids, once, for every engine alike: chat template, stop tokens, context window."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pytest_speedbench.engines.demo import DEMO_MODEL, DEMO_NAME, resolve_model
+from pytest_speedbench.engines.protocol import EngineError
+
+Message = Mapping[str, str]
+
+
+class Tokenizer(Protocol):
+    """The target's tokenizer and chat template.
+
+    ``template_digest`` identifies template and arguments; ``context_window`` is in tokens.
+    """
+
+    template_digest: str
+    stop_ids: tuple[int, ...]
+    context_window: int
+    vocab_size: int
+
+    def render(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a conversation, the generation prompt included."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of plain text, no special tokens."""
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of an answer, its special tokens left out."""
+
+
+class HuggingFaceTokenizer:
+    """A Hugging Face tokenizer, loaded from a folder or a hub name."""
+
+    def __init__(self, model: str, template_kwargs: Mapping[str, object]) -> None:
+        path = resolve_model(model)
+        self._tokenizer, config = _load(path)
+        self._kwargs = dict(template_kwargs)
+        template = self._tokenizer.chat_template
+        if template is None:
+            raise EngineError(
+                f"the tokenizer of {model!r} has no chat template; save one with it "
+                "(tokenizer.chat_template), since prompts are rendered as a chat"
+            )
+        self.template_digest = _digest([template, self._kwargs])
+        self.stop_ids = _stop_ids(self._tokenizer, path)
+        self.context_window = int(getattr(config, "max_position_embeddings", 1 << 30))
+        self.vocab_size = int(config.vocab_size)
+
+    def render(self, messages: Sequence[Message]) -> list[int]:
+        text = self._tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            add_generation_prompt=True,
+            tokenize=False,
+            **self._kwargs,
+        )
+        return self.encode(text)
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        return text
+
+
+@dataclass
+class WordTokenizer:
+    """One id per word, for the simulated engine: no model, no package."""
+
+    template_digest: str = "words-1"
+    stop_ids: tuple[int, ...] = (2,)
+    context_window: int = 1 << 20
+    vocab_size: int = 32_000
+
+    def render(self, messages: Sequence[Message]) -> list[int]:
+        return [1, *(i for m in messages for i in self.encode(f"{m['role']} {m['content']}")), 1]
+
+    def encode(self, text: str) -> list[int]:
+        span = self.vocab_size - 16
+        return [16 + int(_digest(word)[:8], 16) % span for word in text.split()]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return " ".join(f"w{token}" for token in token_ids)
+
+
+def load_tokenizer(
+    kind: str, model: str, template_kwargs: Mapping[str, object] | None = None
+) -> Tokenizer:
+    """The tokenizer of ``model``; ``kind`` is the engine type's ``tokenizer``."""
+    if kind == "words":
+        return WordTokenizer()
+    return HuggingFaceTokenizer(model, template_kwargs or {})
+
+
+def _load(path: str) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path), AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EngineError(
+            f"no tokenizer for the model {path!r}: {first}\n"
+            "  give --speed-model a hub name that is in the local cache, or a folder with "
+            "config.json and tokenizer files"
+        ) from error
+
+
+def _stop_ids(tokenizer: Any, path: str) -> tuple[int, ...]:
+    """The engine's own stop tokens: the generation settings' and the tokenizer's."""
+    from transformers import GenerationConfig
+
+    ids: list[int] = []
+    try:
+        own = GenerationConfig.from_pretrained(path).eos_token_id
+        ids += own if isinstance(own, list) else [own]
+    except OSError:
+        pass  # many folders carry no generation_config.json
+    ids.append(tokenizer.eos_token_id)
+    return tuple(dict.fromkeys(i for i in ids if i is not None))
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def model_identity(model: str) -> dict[str, str]:
+    """Name and weights digest (or hub revision) of a model, for the record.
+
+    The digest of a local folder covers its config and, for every weights file, name, size and
+    three megabytes (first, middle, last): enough to tell checkpoints apart in milliseconds.
+    """
+    path = Path(resolve_model(model))
+    if not path.is_dir():
+        return {"name": model, "weights": "", "revision": _hub_revision(model)}
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()):
+        if file.suffix in (".safetensors", ".bin", ".gguf") or file.name == "config.json":
+            digest.update(f"{file.name}:{file.stat().st_size}".encode())
+            for block in _probe(file):
+                digest.update(block)
+    return {"name": model_name(model), "weights": digest.hexdigest()[:16], "revision": ""}
+
+
+def model_name(model: str) -> str:
+    """What a model is called in ids and records: a hub name, or a folder's own name."""
+    if model == DEMO_MODEL:
+        return DEMO_NAME
+    path = Path(model).expanduser()
+    return path.resolve().name if path.is_dir() else model
+
+
+def _probe(file: Path, block: int = 1 << 20) -> list[bytes]:
+    size = file.stat().st_size
+    with file.open("rb") as handle:
+        blocks = []
+        for start in sorted({0, max(0, size // 2 - block // 2), max(0, size - block)}):
+            handle.seek(start)
+            blocks.append(handle.read(block))
+    return blocks
+
+
+def _hub_revision(model: str) -> str:
+    """The commit of the locally cached snapshot, if the hub's cache has one."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return ""
+    try:
+        found = try_to_load_from_cache(model, "config.json")
+    except ValueError:  # not a hub name
+        return ""
+    return Path(found).parent.name if isinstance(found, str) else ""

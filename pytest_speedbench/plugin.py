@@ -1,0 +1,159 @@
+"""pytest hooks and fixtures, and nothing else: they forward to :class:`SpeedSession`.
+
+Nothing heavy is imported here: a test run that never asks for ``speed`` pays a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_speedbench.options import add_options, any_given
+
+if TYPE_CHECKING:
+    from pytest_speedbench.baselines.schema import Record
+    from pytest_speedbench.cases import Case
+    from pytest_speedbench.engines.protocol import Engine, Speculation
+    from pytest_speedbench.result import SpeedResult
+    from pytest_speedbench.splits import Sample
+
+PLUGIN = "speedbench-session"
+CASE = "_speed_case"
+FIXTURES = ("speed", "speed_engine", "speed_config", "speed_samples", "speed_baseline")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "speed(bs, dl, method, engine, model, drafter, split, category, isl, entropy, samples, "
+        "max_tokens, temperature, soak): measure speculative decoding over a grid; each value is "
+        "one or a list",
+    )
+    if any_given(config):  # a mistake in an option is told before anything is collected
+        from pytest_speedbench.settings import load_settings
+
+        load_settings(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marker = metafunc.definition.get_closest_marker("speed")
+    if CASE in metafunc.fixturenames:
+        from pytest_speedbench.collection import parametrize
+
+        parametrize(metafunc, marker)
+    elif any(mark.name == "speed" for mark in metafunc.definition.own_markers):
+        pytest.fail(
+            f"{metafunc.definition.nodeid}: marked with speed, but it asks for none of the "
+            f"fixtures {', '.join(FIXTURES)}",
+            pytrace=False,
+        )
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, None, None]:
+    yield
+    if any(_case(item) for item in items):
+        from pytest_speedbench.collection import prepare
+
+        prepare(config, items)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    cases = [case for item in session.items if (case := _case(item))]
+    if cases and not session.config.option.collectonly:
+        from pytest_speedbench.hooks import SessionHooks
+
+        SessionHooks.register(session.config, cases)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """An xdist worker has ended: its records go to the controller, which saves once."""
+    output = getattr(node, "workeroutput", None)
+    if output and output.get("speedbench"):
+        from pytest_speedbench.summary import SessionOutput, Summary
+
+        Summary.of(node.config).add(SessionOutput.from_dict(output["speedbench"]))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    summary = session.config.pluginmanager.get_plugin("speedbench-summary")
+    if summary is not None:
+        summary.before_saving(session)
+    return (yield)
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    if "pytest_speedbench.hooks" not in sys.modules:
+        return None  # nothing was measured, so no estimate can be part of an assert
+    from pytest_speedbench.hooks import explain_comparison
+
+    return explain_comparison(op, left, right)
+
+
+def _case(item: pytest.Item) -> Case | None:
+    """The case of a collected test, None for tests that are not ours."""
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get(CASE)
+
+
+def _hooks(request: pytest.FixtureRequest) -> Any:
+    hooks = request.config.pluginmanager.get_plugin(PLUGIN)
+    if hooks is None:
+        pytest.fail("the speed fixtures work in collected tests only", pytrace=False)
+    return hooks
+
+
+@pytest.fixture
+def _speed_case() -> None:
+    """Replaced by the parametrization of every test that asks for a speed fixture."""
+    pytest.fail(
+        "the speed fixtures must be named in the signature of the test or of a fixture that it "
+        "uses: request.getfixturevalue comes too late for the grid",
+        pytrace=False,
+    )
+
+
+@pytest.fixture
+def speed(request: pytest.FixtureRequest, _speed_case: Case) -> SpeedResult:
+    """The measured run of this case: metrics as estimates, and the regression gate."""
+    result: SpeedResult = _hooks(request).speed(_speed_case, request.node)
+    return result
+
+
+@pytest.fixture
+def speed_engine(request: pytest.FixtureRequest, _speed_case: Case) -> Engine:
+    """The started engine of this case."""
+    engine: Engine = _hooks(request).engine(_speed_case)
+    return engine
+
+
+@pytest.fixture
+def speed_config(_speed_case: Case) -> Speculation:
+    """The configuration of speculative decoding of this case; starts nothing."""
+    return _speed_case.run.speculation
+
+
+@pytest.fixture
+def speed_samples(request: pytest.FixtureRequest, _speed_case: Case) -> tuple[Sample, ...]:
+    """The samples of this case; starts no engine."""
+    samples: tuple[Sample, ...] = _hooks(request).samples(_speed_case)
+    return samples
+
+
+@pytest.fixture
+def speed_baseline(request: pytest.FixtureRequest, _speed_case: Case) -> Record | None:
+    """The saved record that this case is compared with, or None; starts no engine."""
+    baseline: Record | None = _hooks(request).baseline(_speed_case)
+    return baseline

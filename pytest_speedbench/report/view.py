@@ -1,0 +1,200 @@
+"""What every report shows, as text in rows: from records and outcomes, no number computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from pytest_speedbench.baselines.schema import MetricRecord, Record
+from pytest_speedbench.gates.attribution import Attributed, Cause
+from pytest_speedbench.gates.outcome import Outcome, Word
+from pytest_speedbench.session import CaseResult
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One slice of a run."""
+
+    slice: str
+    n: str
+    acceptance_length: str
+    interval: str
+    macro: str
+    engine: str
+    accepted: str
+    change: str
+    verdict: str
+    word: Word | None
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunTable:
+    """One run: its slices, its speed, and what a reader must know."""
+
+    title: str
+    setting: str
+    rows: tuple[Row, ...]
+    speed: str
+    slower: bool
+    details: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def run_tables(results: Sequence[CaseResult]) -> list[RunTable]:
+    """One table a run, in the order in which the runs were measured."""
+    groups: dict[str, dict[str, CaseResult]] = {}
+    for result in results:
+        cases = groups.setdefault(result.group, {})
+        known = cases.get(result.key)
+        if known is None:
+            cases[result.key] = result
+        else:
+            merged = [*known.outcomes, *(o for o in result.outcomes if o not in known.outcomes)]
+            cause = known.attribution or result.attribution
+            cases[result.key] = replace(known, outcomes=merged, attribution=cause)
+    return [_table(list(cases.values())) for cases in groups.values()]
+
+
+def _table(results: Sequence[CaseResult]) -> RunTable:
+    record = results[0].record
+    speedup = record.metric("speedup")
+    causes = [result.attribution for result in results if result.attribution]
+    return RunTable(
+        _title(record),
+        _setting(record),
+        tuple(_row(result) for result in results),
+        _speed(record),
+        speedup is not None and speedup.value < 1,
+        (*_details(record), *map(_attribution, causes[:1])),
+        tuple(record.notes),
+    )
+
+
+def _title(record: Record) -> str:
+    spec = record.spec
+    what = "no SD" if spec.method == "none" else f"{spec.method} · DL {spec.draft_length}"
+    drafter = f" · {spec.drafter.name}" if spec.drafter else ""
+    return f"{record.engine.name} · {record.model.name} · {what}{drafter} · BS {record.case.bs}"
+
+
+def _setting(record: Record) -> str:
+    engine, sampling = record.engine, record.sampling
+    greedy = "greedy" if not sampling.temperature else f"temperature {sampling.temperature:g}"
+    return (
+        f"{engine.name} {engine.version}, {engine.dtype} on {engine.device}; split "
+        f"{record.split.name} {record.split.version} ({record.split.digest[:8]}), "
+        f"max_tokens {sampling.max_tokens}, {greedy}"
+    )
+
+
+def _row(result: CaseResult) -> Row:
+    record = result.record
+    length = record.metric("acceptance_length")
+    word, change = _verdict(result.outcomes)
+    return Row(
+        record.case.slice,
+        NOTHING if length is None else str(length.n),
+        NOTHING if length is None else f"{length.value:.2f}",
+        _interval(length),
+        _value(record.metric("acceptance_length_macro")),
+        NOTHING
+        if record.engine_acceptance_length is None
+        else f"{record.engine_acceptance_length:.2f}",
+        _percent(record.metric("acceptance_rate")),
+        change,
+        word.value if word else NOTHING,
+        word,
+        tuple(str(outcome) for outcome in result.outcomes if outcome.reason),
+    )
+
+
+_GRAVITY = (
+    Word.SPECULATION_OFF,
+    Word.FAIL,
+    Word.INCOMPARABLE,
+    Word.UNDECIDED,
+    Word.NO_BASELINE,
+    Word.IMPROVED,
+    Word.PASS,
+    Word.NOT_GATED,
+)
+
+
+def _verdict(outcomes: Iterable[Outcome]) -> tuple[Word | None, str]:
+    """The gravest word, and the change of AL against the baseline."""
+    known = sorted(outcomes, key=lambda outcome: _GRAVITY.index(outcome.word))
+    change = next(
+        (o.ratio for o in known if o.metric == "acceptance_length" and o.ratio is not None), None
+    )
+    return (known[0].word if known else None), NOTHING if change is None else f"{change - 1:+.2%}"
+
+
+def _interval(metric: MetricRecord | None) -> str:
+    if metric is None or metric.low is None or metric.high is None:
+        return NOTHING
+    return f"{metric.low:.2f}–{metric.high:.2f}"
+
+
+def _value(metric: MetricRecord | None) -> str:
+    return NOTHING if metric is None else f"{metric.value:.2f}"
+
+
+def _percent(metric: MetricRecord | None) -> str:
+    return NOTHING if metric is None else f"{metric.value:.0%}"
+
+
+def _speed(record: Record) -> str:
+    """Speedup in plain words, with the throughput of both arms."""
+    own, plain = record.metric("output_tps"), record.metric("reference_tps")
+    speedup = record.metric("speedup")
+    if own is None:
+        return "no throughput was measured"
+    if speedup is None or plain is None:
+        return f"{own.value:.1f} tokens/s"
+    interval = ""
+    if speedup.low is not None and speedup.high is not None:
+        interval = f" [{speedup.low:.2f}, {speedup.high:.2f}]"
+    both = f"{own.value:.1f} tokens/s with SD, {plain.value:.1f} without"
+    return f"speedup {speedup.value:.2f}x{interval}, {_plainly(speedup)}: {both}"
+
+
+def _plainly(speedup: MetricRecord) -> str:
+    if speedup.low is not None and speedup.low > 1:
+        return "SD is faster"
+    if speedup.high is not None and speedup.high < 1:
+        return "SD IS SLOWER than no SD"
+    leaning = "slower" if speedup.value < 1 else "faster"
+    return f"SD looks {leaning}, not certain"
+
+
+def _attribution(found: Attributed) -> str:
+    """What the change of speedup is due to, in one line."""
+    against = f" against {found.baseline}" if found.baseline else ""
+    causes = ", ".join(map(_cause, found.causes))
+    return f"{_cause(found.total)}{against}, of which {causes}"
+
+
+def _cause(cause: Cause) -> str:
+    interval = ""
+    if cause.low is not None and cause.high is not None:
+        interval = f" [{cause.low - 1:+.1%}, {cause.high - 1:+.1%}]"
+    return f"{cause.name} {cause.factor - 1:+.1%}{interval}"
+
+
+def _details(record: Record) -> Iterable[str]:
+    user, ttft, step = record.metric("user_tps"), record.metric("ttft"), record.metric("step_time")
+    parts = []
+    if user is not None:
+        parts.append(f"user {user.value:.1f} tokens/s")
+    if ttft is not None:
+        parts.append(f"TTFT {ttft.value * 1e3:.0f} ms")
+    if step is not None:
+        parts.append(f"step {step.value * 1e3:.1f} ms")
+    if record.rounds:
+        how = "steady" if all(r.steady for r in record.rounds) else "ramp and drain included"
+        parts.append(f"{len(record.rounds)} rounds, {how}")
+    parts.append(f"warm-up {record.warmup.get('requests', 0)} requests, left out")
+    yield " · ".join(parts)

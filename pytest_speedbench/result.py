@@ -1,0 +1,204 @@
+"""What the ``speed`` fixture gives: the measured case, as estimates and asserts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from pytest_speedbench.gates.thresholds import Judgement, Measured
+from pytest_speedbench.measure.run import Run, SliceView
+from pytest_speedbench.options import parse_share
+from pytest_speedbench.speed_warning import SpeedWarning
+
+if TYPE_CHECKING:
+    from pytest_speedbench.checks import CaseChecks
+    from pytest_speedbench.engines.protocol import Trace
+    from pytest_speedbench.gates.outcome import Outcome
+    from pytest_speedbench.measure.soak import DriftPoint
+    from pytest_speedbench.stats import Estimate
+
+_WORST = 3
+GateFunction = Callable[[str, float], "Outcome"]
+
+
+class SliceResult:
+    """Acceptance of one category, tier, or of the whole split."""
+
+    def __init__(self, view: SliceView, judgement: Judgement) -> None:
+        self._view = view
+        self._judgement = judgement
+
+    @property
+    def traces(self) -> list[Trace]:
+        """The raw traces, one per request."""
+        return [turn.trace for turn in self._view.turns]
+
+    @property
+    def acceptance_length(self) -> Measured:
+        """Micro AL: tokens per decoding step, the bonus token included (1 to DL + 1)."""
+        return self._measured("acceptance_length", self._view.acceptance_length, self._worst)
+
+    @property
+    def acceptance_length_macro(self) -> Measured:
+        """Mean over requests of their own AL."""
+        return self._measured(
+            "acceptance_length_macro", lambda level: self._view.acceptance_length_macro()
+        )
+
+    @property
+    def acceptance_rate(self) -> Measured:
+        """Accepted over proposed draft tokens."""
+        return self._measured("acceptance_rate", self._view.acceptance_rate)
+
+    @property
+    def acceptance_by_position(self) -> tuple[float | None, ...]:
+        """P(draft token k accepted | k - 1 accepted), k = 1 … DL; None where none was drafted."""
+        positions = self._view.acceptance_by_position()
+        return tuple(None if p is None else p.value for p in positions)
+
+    def _measured(
+        self,
+        name: str,
+        at_level: Callable[[float], Estimate],
+        explain: Callable[[], str] = lambda: "",
+    ) -> Measured:
+        return Measured(name, at_level, self._judgement, explain)
+
+    def _worst(self) -> str:
+        """The categories that pull AL down, worst first."""
+        from pytest_speedbench.stats import by_stratum
+
+        found = {k: e.value for k, e in by_stratum(self._view.traces).items() if e is not None}
+        if len(found) < 2:
+            return ""
+        worst = sorted(found.items(), key=lambda item: item[1])[:_WORST]
+        return "lowest: " + ", ".join(f"{name} {value:.2f}" for name, value in worst)
+
+
+class SpeedResult(SliceResult):
+    """A measured case. Acceptance belongs to its slice; throughput and speedup to its run."""
+
+    def __init__(
+        self,
+        run: Run,
+        slice_name: str,
+        judgement: Judgement,
+        gate: GateFunction,
+        margins: Mapping[str, float],
+        checks: CaseChecks,
+    ) -> None:
+        super().__init__(run.view(slice_name), judgement)
+        self.run = run
+        self._gate = gate
+        self._margins = margins
+        self._checks = checks
+
+    @property
+    def speedup(self) -> Measured:
+        """Output tokens/s with SD over without, on the same samples and BS."""
+        self._warn_of_random_input()
+        return self._measured("speedup", self.run.speedup_at)
+
+    @property
+    def output_tps(self) -> Measured:
+        """Output tokens per second of the run."""
+        self._warn_of_random_input()
+        return self._measured("output_tps", self.run.output_tps_at)
+
+    @property
+    def user_tps(self) -> Measured:
+        """Tokens per second that one request sees after its first event."""
+        self._warn_of_random_input()
+        return self._measured("user_tps", self.run.user_tps_at)
+
+    @property
+    def ttft(self) -> Measured:
+        """Seconds to the first output event."""
+        return self._measured("ttft", self.run.ttft_at)
+
+    @property
+    def step_time(self) -> Measured:
+        """Seconds per decoding step."""
+        return self._measured("step_time", self.run.step_time_at)
+
+    def _warn_of_random_input(self) -> None:
+        """SPEED-Bench's warning: no drafter, expert or cache meets random tokens in service."""
+        if self.run.setting.split["name"] == "random":
+            warnings.warn(
+                SpeedWarning(
+                    "speed on random token ids overstates the throughput of real text; take a "
+                    "throughput_* split (--speed-split=throughput_1k,random shows both)"
+                ),
+                stacklevel=3,
+            )
+
+    @property
+    def by_category(self) -> Mapping[str, SliceResult]:
+        """Acceptance of every category that this case's run has measured."""
+        return {name: SliceResult(self.run.view(name), self._judgement) for name in self.run.slices}
+
+    def assert_no_regression(self, **margins: str | float) -> None:
+        """Fails where a metric fell by more than its margin against the baseline.
+
+        Margins by metric, such as ``acceptance_length="1%"`` or ``speedup=0.05``; without any, the
+        session's (``--speed-compare-fail``, or 2 % of AL). A case without a baseline passes,
+        unless ``--speed-require-baseline``.
+        """
+        __tracebackhide__ = True
+        from pytest_speedbench.options import GATED_METRICS
+
+        wanted = {name: parse_share(str(m)) for name, m in margins.items()}
+        unknown = sorted(set(wanted) - set(GATED_METRICS))
+        if unknown:
+            raise TypeError(f"no metric {unknown[0]!r} to gate; gated: {', '.join(GATED_METRICS)}")
+        for name, margin in (wanted or self._margins).items():
+            self._gate(name, margin)
+
+    def assert_lossless(self, tolerance: float | None = None, *, copies: int = 256) -> None:
+        """Fails where speculation changed the output, and not just a numerical tie.
+
+        Greedy: each output of the case against the same run's output without SD, token for token;
+        a later turn counts while the conversation before it is equal. Where two outputs part, the
+        target without SD is asked, given the text both share, for the log-probabilities of both
+        tokens. Both within ``tolerance`` nats of its best token is a tie; anything else fails, and
+        so does an output that ends where the other goes on. Without a ``tolerance``: some ulps of
+        the engine's dtype at the logits' magnitude (4 in half precision, 64 in single), more where
+        two runs without SD at different BS part by more (at most 4 times as much). Ties far more
+        frequent than between those two runs are *undecided*.
+
+        Temperature above 0: ``copies`` seeded copies of each of the first four prompts. What they
+        draw at the first two verified positions, after the most common beginning, is compared with
+        the target's probabilities (G test) at the case's share of α. This covers accepting and
+        replacing a draft token at the first, and the next draft, the bonus token or a new step at
+        the second; not the prefill's token, later positions, or how requests hang together. At
+        temperatures other than 1 the tokens that the pilot quarter of the copies has drawn are
+        compared with one another, since only at 1 are the target's probabilities known in full. A
+        case whose engine without SD is rejected too is *undecided*.
+
+        Raises:
+            GateFailure: an AssertionError with sample, turn, position, both tokens, gap and
+                tolerance; or with the tokens drawn too often or too seldom.
+            NoData: the arm without SD was not measured; the message names the mend.
+        """
+        __tracebackhide__ = True
+        self._checks.lossless(tolerance, copies)
+
+    @property
+    def drift(self) -> list[DriftPoint]:
+        """AL and step time of every round of a soak, ready to plot."""
+        return self._view.drift
+
+    def assert_no_drift(self, alpha: float | None = None) -> None:
+        """Fails where AL falls, or step time rises, over the rounds of a soak.
+
+        Mann–Kendall test with Theil–Sen slope for both, one-sided, at ``alpha`` together (the
+        case's share of the session's without it). A step time that rises by less than 1 % over the
+        soak passes. Too few rounds for ``alpha`` are *undecided*. A soak is tested after its test
+        body anyway; this chooses another α in its place.
+
+        Raises:
+            NoData: the run is no soak.
+        """
+        __tracebackhide__ = True
+        self._checks.no_drift(alpha)

@@ -1,0 +1,368 @@
+"""One pytest session: the plan, the measurements, the verdicts, the records."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_speedbench.baselines.compare import (
+    Identity,
+    Match,
+    find_baseline,
+    match_in,
+)
+from pytest_speedbench.baselines.machine import this_machine
+from pytest_speedbench.baselines.record import write_record
+from pytest_speedbench.baselines.schema import (
+    CaseKey,
+    ModelRecord,
+    Record,
+    SamplingRecord,
+    SplitRecord,
+)
+from pytest_speedbench.baselines.store import BaselineError, SavedRun, Store
+from pytest_speedbench.bench import Bench
+from pytest_speedbench.cases import Case, RunKey
+from pytest_speedbench.checks import OWN_METRICS, CaseChecks, TargetBook
+from pytest_speedbench.early import EarlyGate
+from pytest_speedbench.gates.attribution import Attributed, attribute_records
+from pytest_speedbench.gates.outcome import COMPARED, Outcome, Word
+from pytest_speedbench.gates.regression import Levels, gate, margin_for
+from pytest_speedbench.gates.thresholds import Judgement
+from pytest_speedbench.measure.tokenizer import model_name
+from pytest_speedbench.options import LATEST
+from pytest_speedbench.result import SpeedResult
+from pytest_speedbench.settings import Settings
+from pytest_speedbench.speed_warning import SpeedWarning
+from pytest_speedbench.stats import divide_alpha
+
+DEFAULT_MARGINS = {"acceptance_length": 0.02}
+
+
+@dataclass
+class CaseResult:
+    """What is kept of one test: its record and its outcomes.
+
+    ``key`` is the case; ``group`` tells apart runs whose cases have the same key.
+    """
+
+    nodeid: str
+    name: str
+    key: str
+    group: str
+    record: Record
+    outcomes: list[Outcome] = field(default_factory=list)
+    attribution: Attributed | None = None
+    """What a change of the run's speedup against its baseline is due to."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain builtins, so that an xdist worker can send it to the controller."""
+        return {
+            "nodeid": self.nodeid,
+            "name": self.name,
+            "key": self.key,
+            "group": self.group,
+            "record": self.record.model_dump(mode="json", by_alias=True),
+            "outcomes": [outcome.as_dict() for outcome in self.outcomes],
+            "attribution": self.attribution.as_dict() if self.attribution else None,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> CaseResult:
+        return cls(
+            data["nodeid"],
+            data["name"],
+            data["key"],
+            data["group"],
+            Record.model_validate(data["record"]),
+            [Outcome.from_dict(outcome) for outcome in data["outcomes"]],
+            Attributed.from_dict(data["attribution"]) if data["attribution"] else None,
+        )
+
+
+class GateFailure(AssertionError):
+    """A comparison with the baseline failed."""
+
+
+@dataclass
+class SpeedSession:
+    """State of one session; hooks and fixtures only forward to it."""
+
+    settings: Settings
+    storage: Path
+    folder: Path
+    show: Callable[[str], None] = lambda text: None
+    results: list[CaseResult] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.bench = Bench(self.settings, self.show)
+        self.store = Store(self.storage)
+        self._early: dict[RunKey, EarlyGate] = {}
+        if self.settings.early:
+            self.bench.decider = self._early_gate
+        self._users: Counter[RunKey] = Counter()
+        self._cases: dict[str, CaseResult] = {}
+        self._checks: dict[str, CaseChecks] = {}
+        self._book = TargetBook(self.bench)
+        self._planned = 0
+        self._soaks = 0
+        self._told = False
+
+    # -- plan -------------------------------------------------------------------------------
+
+    def plan(self, cases: Sequence[Case]) -> None:
+        """Fixes the family of comparisons before the first test."""
+        for case in cases:
+            self.bench.add(case)
+            self._users[case.run] += 1
+        self._planned = len(set(cases))
+        self._soaks = sum(bool(case.run.soak) for case in set(cases))
+
+    @property
+    def margins(self) -> dict[str, float]:
+        """Margins that every case of the session is held to."""
+        return dict(self.settings.compare_fail or DEFAULT_MARGINS)
+
+    @property
+    def comparing(self) -> bool:
+        settings = self.settings
+        asked = settings.compare is not None or settings.compare_fail is not None
+        return asked or settings.require_baseline or settings.early
+
+    @cached_property
+    def levels(self) -> Levels:
+        """α of one case: a false fail anywhere in the session stays below the session's α."""
+        metrics = {name.partition("/")[0] for name in self.margins}
+        family = max(1, self._planned * len(metrics) + self._soaks)
+        return Levels(self.settings.alpha, divide_alpha(self.settings.alpha, [1.0] * family)[0])
+
+    @property
+    def family(self) -> str:
+        """The division of α in words, for the report."""
+        return (
+            f"α = {self.settings.alpha:g} for false fails of the whole session, "
+            f"{self.levels.fail_alpha:.2g} a comparison; {self.settings.alpha:g} for a false pass "
+            "of any one case"
+        )
+
+    # -- one test ---------------------------------------------------------------------------
+
+    def measure(self, case: Case, item: pytest.Item) -> SpeedResult:
+        """The measured case of ``item``, its record kept at once."""
+        run = self.bench.run(case.run)
+        result = CaseResult(
+            item.nodeid,
+            item.name,
+            str(key_of(case)),
+            repr(case.run),
+            write_record(run.view(case.slice), key_of(case)),
+        )
+        self.results.append(result)
+        self._cases[item.nodeid] = result
+        # An assert is made once, at a moment that the run chose among its looks.
+        judgement = Judgement(
+            self.levels.fail_alpha / run.looks, lambda text: self._undecided(result, text)
+        )
+
+        def gate_metric(metric: str, margin: float) -> Outcome:
+            __tracebackhide__ = True
+            return self.gate(case, result, metric, margin)
+
+        def settle(outcome: Outcome, text: str = "") -> None:
+            __tracebackhide__ = True
+            self._settle(result, outcome, text)
+
+        checks = CaseChecks(self._book, case, run, result.key, judgement.alpha, settle)
+        self._checks[item.nodeid] = checks
+        return SpeedResult(run, case.slice, judgement, gate_metric, self._margins_of(case), checks)
+
+    def gate(self, case: Case, result: CaseResult, metric: str, margin: float) -> Outcome:
+        """Compares with the baseline; raises :class:`GateFailure` where the outcome fails."""
+        __tracebackhide__ = True
+        early = self._early.get(case.run)
+        decided = early.decision(case.slice, margin) if early else None
+        baseline = self.baseline(case)
+        outcome = gate(result.key, result.record, baseline, metric, margin, self.levels, decided)
+        if result.attribution is None:
+            result.attribution = attribute_records(result.record, baseline)
+        self._settle(result, outcome)
+        return outcome
+
+    def _settle(self, result: CaseResult, outcome: Outcome, text: str = "") -> None:
+        """Keeps an outcome; raises :class:`GateFailure`, with ``text``, where it fails."""
+        __tracebackhide__ = True
+        if outcome not in result.outcomes:
+            result.outcomes.append(outcome)
+            if outcome.word is Word.UNDECIDED and self.settings.inconclusive == "warn":
+                warnings.warn(SpeedWarning(f"undecided: {result.key}: {outcome}"), stacklevel=5)
+        if outcome.fails(self.settings.inconclusive, self.settings.require_baseline):
+            shown = text if outcome.word is Word.FAIL else ""
+            raise GateFailure(shown or _failure_text(outcome))
+
+    def gate_session(self, case: Case, nodeid: str) -> None:
+        """The session's own gate, after a test body has passed."""
+        __tracebackhide__ = True
+        result = self._cases.get(nodeid)
+        if result is None:
+            return
+        checks = self._checks[nodeid]
+        if case.run.soak and not checks.checked_drift:
+            checks.no_drift()
+        if result.record.speculation_off and not self.comparing:
+            outcome = Outcome(
+                result.key, "acceptance_length", Word.SPECULATION_OFF, result.record.speculation_off
+            )
+            result.outcomes.append(outcome)
+            raise GateFailure(_failure_text(outcome))
+        if not self.comparing:
+            return
+        for metric, margin in self._margins_of(case).items():
+            self.gate(case, result, metric, margin)
+
+    def _margins_of(self, case: Case) -> dict[str, float]:
+        """The margin of every gated metric for ``case``: its category's own before the general."""
+        metrics = dict.fromkeys(name.partition("/")[0] for name in self.margins)
+        if not case.run.speculation.active:
+            metrics.pop("speedup", None)
+        found = {metric: margin_for(self.margins, metric, case.slice) for metric in metrics}
+        return {metric: margin for metric, margin in found.items() if margin is not None}
+
+    def _early_gate(self, run: RunKey) -> EarlyGate:
+        """Decides the cases of ``run`` while it goes on, each against its own baseline."""
+        gate = EarlyGate(self.levels, run.sampling.greedy)
+        for name in self.bench.plan[run]:
+            case = Case(run, name)
+            margin = self._margins_of(case).get("acceptance_length")
+            gate.add(name, self.baseline(case), margin)
+        self._early[run] = gate
+        return gate
+
+    def _undecided(self, result: CaseResult, text: str) -> bool:
+        result.outcomes.append(Outcome(result.key, "assert", Word.UNDECIDED, text))
+        if self.settings.inconclusive == "warn":
+            warnings.warn(SpeedWarning(f"undecided: {text}"), stacklevel=6)
+        return self.settings.inconclusive != "fail"
+
+    def outcomes(self, nodeid: str) -> list[Outcome]:
+        result = self._cases.get(nodeid)
+        return result.outcomes if result else []
+
+    def finished(self, case: Case) -> None:
+        """A test is over: engines that no test needs any more are closed."""
+        self._users[case.run] -= 1
+        if not self._users[case.run]:
+            self.bench.release([run for run, users in self._users.items() if users])
+
+    # -- baselines --------------------------------------------------------------------------
+
+    @cached_property
+    def saved_runs(self) -> list[SavedRun]:
+        """The run that ``--speed-compare`` names, or every saved one, oldest first.
+
+        Raises:
+            BaselineError: the named run does not exist or cannot be read.
+        """
+        if self.settings.compare not in (None, LATEST):
+            assert self.settings.compare is not None
+            return [self.store.find(self.settings.compare, self.folder)]
+        return self.store.runs()
+
+    def _tell_left_out(self) -> None:
+        """One warning a file, at the first comparison."""
+        problems = [] if self._told else list(self.store.problems)
+        self._told = self._told or bool(problems)
+        for problem in problems:
+            warnings.warn(SpeedWarning(f"left out as a baseline: {problem}"), stacklevel=2)
+
+    def baseline(self, case: Case) -> Match:
+        """The saved record that ``case`` is compared with, or why there is none."""
+        identity = self.identity(case)
+        if self.settings.compare not in (None, LATEST):
+            return match_in(self.saved_runs[0], identity)
+        runs = self.saved_runs
+        self._tell_left_out()
+        return find_baseline(identity, runs)
+
+    def identity(self, case: Case) -> Identity:
+        """What the case is measured on, known without an engine."""
+        run, split = case.run, self.bench.split(case.run)
+        return Identity(
+            key_of(case),
+            ModelRecord.model_validate(self.bench.identity(run.model, run.engine)),
+            SplitRecord(
+                name=split.name, version=split.version, digest=split.digest, samples=run.samples
+            ),
+            SamplingRecord(
+                max_tokens=run.sampling.max_tokens,
+                temperature=run.sampling.temperature,
+                seed=run.sampling.seed,
+                ignore_eos=run.sampling.ignore_eos,
+                min_tokens=run.sampling.min_tokens,
+            ),
+            self.bench.tokenizer(run).template_digest,
+            "token_ids",
+            this_machine(),
+            model_name(run.speculation.drafter) if run.speculation.drafter else "",
+        )
+
+    @property
+    def saved_records(self) -> int:
+        """How many saved records this session could have compared with."""
+        if not self.comparing or not self.results:
+            return 0
+        try:
+            return sum(len(run.records) for run in self.saved_runs)
+        except BaselineError:
+            return 0
+
+    def close(self) -> None:
+        """Ends every engine."""
+        self.bench.pool.close_all()
+
+
+def none_compared(results: Sequence[CaseResult]) -> str:
+    """Why no case could be compared with the saved records; empty if one was."""
+    told = [outcome for result in results for outcome in result.outcomes]
+    outcomes = [outcome for outcome in told if outcome.metric not in OWN_METRICS]
+    if any(outcome.word in COMPARED for outcome in outcomes):
+        return ""
+    reasons = Counter(outcome.reason for outcome in outcomes if outcome.reason)
+    most = reasons.most_common(1)[0][0] if reasons else "no case has a saved record"
+    return f"0 of {len(results)} compared with the saved runs: {most}"
+
+
+def key_of(case: Case) -> CaseKey:
+    """What identifies ``case`` in every record, whatever its test is called."""
+    run = case.run
+    return CaseKey(
+        engine=run.engine,
+        model=model_name(run.model),
+        method=run.speculation.method,
+        dl=run.speculation.draft_length,
+        bs=run.bs,
+        split=run.split if "/" not in run.split else Path(run.split).name,
+        slice=case.slice,
+    )
+
+
+def _failure_text(outcome: Outcome) -> str:
+    lines = [f"{outcome.metric}: {outcome.word}: {outcome.case}"]
+    if outcome.reason:
+        lines.append(f"  {outcome.reason}")
+    if outcome.ratio is not None and outcome.low is not None and outcome.high is not None:
+        lines.append(
+            f"  new / old = {outcome.ratio:.4f} [{outcome.low:.4f}, {outcome.high:.4f}], "
+            f"allowed: above {1 - (outcome.margin or 0):.4f}"
+        )
+    if outcome.baseline:
+        lines.append(f"  baseline: {outcome.baseline}")
+    if outcome.word is Word.NO_BASELINE:
+        lines.append("  save one with --benchmark-autosave, or leave --speed-require-baseline out")
+    return "\n".join(lines)

@@ -1,0 +1,44 @@
+"""Splits: named, versioned, digest-identified sets of samples, and the loaders that read them.
+
+Importing this package is cheap: numpy, datasets, pyarrow, sentence-transformers and matplotlib
+are imported only inside the functions that need them.
+"""
+
+from __future__ import annotations
+
+from ._errors import SplitError, SplitWarning
+from ._registry import SplitListing, divide_name, list_splits, load_split, split_slices
+from .bundled import data_dir
+from .model import (
+    ALL,
+    BUCKETS,
+    CATEGORIES,
+    TIERS,
+    Axis,
+    Sample,
+    Split,
+    TargetTokenizer,
+    make_split,
+    require_context,
+)
+
+__all__ = [
+    "ALL",
+    "BUCKETS",
+    "CATEGORIES",
+    "TIERS",
+    "Axis",
+    "Sample",
+    "Split",
+    "SplitError",
+    "SplitListing",
+    "SplitWarning",
+    "TargetTokenizer",
+    "data_dir",
+    "divide_name",
+    "list_splits",
+    "load_split",
+    "make_split",
+    "require_context",
+    "split_slices",
+]

@@ -1,0 +1,36 @@
+"""The one error and the one warning of this room, and the helpers that word them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class SplitError(ValueError):
+    """A split that cannot be used: the text says what is wrong, where, and the mend."""
+
+
+class SplitWarning(UserWarning):
+    """A split that can be used, but not quite as asked (bad rows left out, ``random`` input)."""
+
+
+def unknown(what: str, got: str, allowed: Iterable[str]) -> SplitError:
+    """Return the error for an unknown name, with the closest and all allowed values."""
+    values = list(allowed)
+    close = difflib.get_close_matches(got, values, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    return SplitError(f"unknown {what} {got!r}{hint} Allowed: {', '.join(values) or '(none)'}.")
+
+
+def optional_import(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import an optional package, or raise SplitError naming the pip command that brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise SplitError(
+            f"{purpose} needs the package {package!r}, which cannot be imported here ({error}). "
+            f"Install it: pip install 'pytest-speedbench[{extra}]'"
+        ) from error

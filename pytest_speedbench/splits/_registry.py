@@ -1,0 +1,197 @@
+"""Names and paths to splits: what ``--speed-split`` accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ._errors import SplitError, unknown
+from .bundled import BUNDLED, bundled_slices, load_bundled, read_card
+from .model import ALL, BUCKETS, TIERS, Sample, Split, TargetTokenizer, make_split
+from .rows import read_samples
+
+SPEED_BENCH = "nvidia/SPEED-Bench"
+THROUGHPUT = tuple(f"throughput_{bucket}" for bucket in BUCKETS)
+NAMES = (*BUNDLED, *THROUGHPUT, "random")
+RANDOM_SLICE = "random"
+_FILE_TYPES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"})
+
+
+@dataclass(frozen=True, slots=True)
+class SplitListing:
+    """One line of ``speedbench splits list``; ``samples`` and ``digest`` are known if bundled."""
+
+    name: str
+    samples: int | None
+    digest: str
+    licence: str
+    about: str
+
+
+def load_split(
+    name_or_path: str,
+    *,
+    tokenizer: TargetTokenizer | None = None,
+    per_tier: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    keep_good: bool = False,
+) -> Split:
+    """Return the split of a name, a hub name or a path, optionally narrowed by ``:category``.
+
+    Names: ``qualitative`` (bundled), ``throughput_1k`` … ``throughput_32k`` (built for
+    ``tokenizer`` and cached; ``per_tier`` samples a tier, default 512), ``random``,
+    ``nvidia/SPEED-Bench:CONFIG``, or a JSONL, JSON, CSV or parquet file (``columns`` maps our
+    field names to the file's; ``keep_good`` leaves bad rows out instead of raising). Cached per
+    process; a changed file is read again. Raises SplitError.
+    """
+    base, category = divide_name(name_or_path)
+    split = _load(base, tokenizer, per_tier, columns, keep_good)
+    return split if category is None or category == ALL else split.only(category)
+
+
+def _load(
+    base: str,
+    tokenizer: TargetTokenizer | None,
+    per_tier: int | None,
+    columns: Mapping[str, str] | None,
+    keep_good: bool,
+) -> Split:
+    if base in BUNDLED:
+        return load_bundled(base)
+    if base in THROUGHPUT:
+        return _throughput(base, tokenizer, per_tier)
+    if base == RANDOM_SLICE:
+        from .random_ids import random_split
+
+        return random_split(tokenizer)
+    if base.startswith(SPEED_BENCH):
+        from .hub import load_speed_bench
+
+        return load_speed_bench(SPEED_BENCH, base.removeprefix(SPEED_BENCH).lstrip(":"))
+    return load_file(Path(base), columns=columns, keep_good=keep_good)
+
+
+def split_slices(name_or_path: str) -> tuple[str, ...]:
+    """Return the slice names of a split; cheap (no prompt is read) for every built-in name.
+
+    For a file its rows are read. Raises SplitError like :func:`load_split`.
+    """
+    base, category = divide_name(name_or_path)
+    slices = _slices(base)
+    if category is None or category == ALL:
+        return slices
+    if category not in slices:
+        raise unknown(f"category of split {base!r}", category, (*slices, ALL))
+    return (category,)
+
+
+def _slices(base: str) -> tuple[str, ...]:
+    if base in BUNDLED:
+        return bundled_slices(base)
+    if base in THROUGHPUT:
+        return TIERS
+    if base == RANDOM_SLICE:
+        return (RANDOM_SLICE,)
+    if base.startswith(SPEED_BENCH):
+        from .hub import speed_bench_slices
+
+        return speed_bench_slices(base.removeprefix(SPEED_BENCH).lstrip(":"))
+    return load_split(base).slices
+
+
+def divide_name(text: str) -> tuple[str, str | None]:
+    """Return name and category of ``NAME[:category]``.
+
+    A colon inside an existing path or a hub name stays with it.
+    """
+    if text.startswith(SPEED_BENCH):
+        parts = text.removeprefix(SPEED_BENCH).lstrip(":").split(":", 1)
+        base = f"{SPEED_BENCH}:{parts[0]}" if parts[0] else SPEED_BENCH
+        return base, parts[1] if len(parts) > 1 else None
+    if ":" not in text or Path(text).exists():
+        return text, None
+    base, _, category = text.rpartition(":")
+    configuration = Path(base) / category
+    if category and configuration.is_dir():
+        return str(configuration), None
+    return base, category
+
+
+def _throughput(base: str, tokenizer: TargetTokenizer | None, per_tier: int | None) -> Split:
+    if tokenizer is None:
+        raise SplitError(
+            f"split {base!r} is built to an exact length in the target's tokenizer, and none was "
+            "given. Name the model (--speed-model), build it ahead (speedbench splits build "
+            f"{base.removeprefix('throughput_')} --model MODEL), or pass tokenizer="
+        )
+    from .throughput import build_throughput
+
+    return build_throughput(base.removeprefix("throughput_"), tokenizer, per_tier=per_tier)
+
+
+def load_file(
+    path: Path, *, columns: Mapping[str, str] | None = None, keep_good: bool = False
+) -> Split:
+    """Return the split in a file, or in a folder of files; raises SplitError."""
+    if not path.exists():
+        raise _no_such(path)
+    pairs = tuple(sorted(columns.items())) if columns else None
+    return _load_files(path, _stamp(path), pairs, keep_good)
+
+
+def _no_such(path: Path) -> SplitError:
+    if path.suffix.lower() in _FILE_TYPES or len(path.parts) > 1:
+        return SplitError(
+            f"split file {str(path)!r} does not exist (looked in {Path.cwd()}); give an existing "
+            f"file or one of: {', '.join(NAMES)}, {SPEED_BENCH}:qualitative"
+        )
+    return unknown("split", str(path), (*NAMES, SPEED_BENCH, "PATH"))
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found = sorted(f for f in path.rglob("*") if f.suffix.lower() in _FILE_TYPES - {".json"})
+    if not found:
+        raise SplitError(
+            f"folder {str(path)!r} holds no split file; expected .jsonl, .csv or .parquet"
+        )
+    return found
+
+
+def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
+    stats = [(str(f), f.stat()) for f in _files(path)]
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+
+
+@lru_cache(maxsize=16)
+def _load_files(
+    path: Path,
+    stamp: tuple[tuple[str, int, int], ...],
+    columns: tuple[tuple[str, str], ...] | None,
+    keep_good: bool,
+) -> Split:
+    samples: list[Sample] = []
+    for name, _, _ in stamp:
+        found = read_samples(
+            Path(name), columns=dict(columns) if columns else None, keep_good=keep_good
+        )
+        samples.extend(found.samples)
+    return make_split(path.stem, samples)
+
+
+def list_splits() -> tuple[SplitListing, ...]:
+    """Return every built-in split with its size, digest and licence, as far as they are known."""
+    listed = []
+    for name in BUNDLED:
+        card = read_card(name)
+        about = f"version {card['version']}, {len(card['categories'])} categories"
+        size = sum(card["categories"].values())
+        listed.append(SplitListing(name, size, card["digest"], card["licence"], about))
+    for name in THROUGHPUT:
+        about = "built for the target's tokenizer, 512 samples in each of 3 entropy tiers"
+        listed.append(SplitListing(name, None, "", "mixed, see docs/splits.md", about))
+    about = "uniform token ids, for comparison only: overstates throughput"
+    return (*listed, SplitListing(RANDOM_SLICE, None, "", "Apache-2.0", about))

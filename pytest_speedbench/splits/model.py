@@ -1,0 +1,227 @@
+"""Sample and Split: what is sent to an engine, and the set it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from ._errors import SplitError, unknown
+
+CATEGORIES: Final = (
+    "coding",
+    "humanities",
+    "math",
+    "multilingual",
+    "qa",
+    "rag",
+    "reasoning",
+    "roleplay",
+    "stem",
+    "summarization",
+    "writing",
+)
+TIERS: Final = ("low_entropy", "mixed", "high_entropy")
+BUCKETS: Final = {"1k": 1024, "2k": 2048, "8k": 8192, "16k": 16384, "32k": 32768}
+ALL: Final = "all"
+"""The slice that means the whole split; no sample may use it as its category."""
+
+Axis: TypeAlias = Literal["category", "entropy"]
+Message: TypeAlias = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One prompt of a split.
+
+    ``turns`` are the user's messages in order; the model's own answers go between them.
+    ``token_ids`` is a ready prompt that is sent instead of rendered text (``random``);
+    ``turns`` is then empty.
+    """
+
+    id: str
+    category: str
+    turns: tuple[str, ...]
+    system: str | None = None
+    sub_category: str = ""
+    difficulty: str = ""
+    language: str = ""
+    source: str = ""
+    licence: str = ""
+    token_ids: tuple[int, ...] | None = None
+
+    @property
+    def multiturn(self) -> bool:
+        """Whether the user speaks more than once."""
+        return len(self.turns) > 1
+
+    def messages(self) -> list[Message]:
+        """Return system prompt (if any) and first user turn as chat messages."""
+        head = [{"role": "system", "content": self.system}] if self.system is not None else []
+        return [*head, *({"role": "user", "content": turn} for turn in self.turns[:1])]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTokenizer:
+    """The target's way from text to token ids; given by an engine or made from a tokenizer.
+
+    ``render`` applies the chat template (generation prompt included) and returns token ids;
+    ``name`` is part of the cache key of what is built with it.
+    """
+
+    name: str
+    render: Callable[[list[Message]], list[int]]
+    encode: Callable[[str], list[int]]
+    decode: Callable[[list[int]], str]
+    vocab_size: int | None = None
+    special_ids: frozenset[int] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A named, versioned set of samples in a fixed order.
+
+    ``digest`` is the sha256 over the canonical JSON of what can change a measurement: id,
+    category, turns, system prompt and token ids of every sample of the *whole* split, in order.
+    A split narrowed by ``:category`` or :meth:`only` keeps the name and digest of the whole, so
+    that its cases stay comparable.
+    """
+
+    name: str
+    version: str
+    digest: str
+    samples: tuple[Sample, ...]
+    licence: str
+    axis: Axis = "category"
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """Categories or tiers that have samples: the known ones in canonical order, then others."""
+        return order_slices(sample.category for sample in self.samples)
+
+    def select(self, category: str | None = None, n: int | None = None) -> tuple[Sample, ...]:
+        """Return the first ``n`` samples of each selected slice, in the split's order.
+
+        ``category`` None or ``"all"`` selects every slice; ``n`` None takes all. Draws are nested:
+        a smaller ``n`` is a prefix, slice by slice, of a larger one. Raises SplitError for an
+        unknown category, naming the ones there are, and for an ``n`` below 1.
+        """
+        if n is not None and n < 1:
+            raise SplitError(f"split {self.name!r}: samples must be at least 1, got {n}")
+        wanted = self._wanted(category)
+        taken = dict.fromkeys(wanted, 0)
+        return tuple(sample for sample in self.samples if _take(taken, sample.category, n))
+
+    def interleaved(self, category: str | None = None, n: int | None = None) -> tuple[Sample, ...]:
+        """Return :meth:`select`'s samples in balanced order: one of each slice, round robin."""
+        chosen = self.select(category, n)
+        rows = [[s for s in chosen if s.category == name] for name in self._wanted(category)]
+        longest = max((len(row) for row in rows), default=0)
+        return tuple(row[i] for i in range(longest) for row in rows if i < len(row))
+
+    def only(self, category: str) -> Split:
+        """Return the same split (name, digest) holding the samples of one slice."""
+        return self._with(self.select(category))
+
+    def _wanted(self, category: str | None) -> tuple[str, ...]:
+        slices = self.slices
+        if category is None or category == ALL:
+            return slices
+        if category not in slices:
+            raise unknown(f"category of split {self.name!r}", category, (*slices, ALL))
+        return (category,)
+
+    def _with(self, samples: tuple[Sample, ...]) -> Split:
+        return Split(self.name, self.version, self.digest, samples, self.licence, self.axis)
+
+
+def _take(taken: dict[str, int], category: str, n: int | None) -> bool:
+    if category not in taken or (n is not None and taken[category] >= n):
+        return False
+    taken[category] += 1
+    return True
+
+
+def order_slices(names: Iterable[str]) -> tuple[str, ...]:
+    """Return distinct names: categories, then tiers in canonical order, then the rest as met."""
+    present = dict.fromkeys(names)
+    known = [name for name in (*CATEGORIES, *TIERS) if name in present]
+    return (*known, *(name for name in present if name not in known))
+
+
+def make_split(
+    name: str,
+    samples: Iterable[Sample],
+    *,
+    version: str = "",
+    licence: str = "",
+    axis: Axis | None = None,
+) -> Split:
+    """Return a Split with its digest; the axis is ``entropy`` where every category is a tier.
+
+    Raises SplitError for no samples and for duplicate ids.
+    """
+    kept = tuple(samples)
+    if not kept:
+        raise SplitError(f"split {name!r} has no samples")
+    _refuse_duplicates(name, kept)
+    if axis is None:
+        axis = "entropy" if all(s.category in TIERS for s in kept) else "category"
+    return Split(name, version, digest_of(kept), kept, licence, axis)
+
+
+def _refuse_duplicates(name: str, samples: tuple[Sample, ...]) -> None:
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen:
+            raise SplitError(f"split {name!r}: duplicate id {sample.id!r}; ids must be unique")
+        seen.add(sample.id)
+
+
+def digest_of(samples: Iterable[Sample]) -> str:
+    """Return the sha256 (hex) over one canonical JSON line a sample; streams, order counts."""
+    digest = hashlib.sha256()
+    for line in _canonical_lines(samples):
+        digest.update(line)
+    return digest.hexdigest()
+
+
+def _canonical_lines(samples: Iterable[Sample]) -> Iterator[bytes]:
+    for s in samples:
+        content: dict[str, object] = {
+            "id": s.id,
+            "category": s.category,
+            "turns": s.turns,
+            "system": s.system,
+        }
+        if s.token_ids is not None:
+            content["token_ids"] = s.token_ids
+        text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        yield text.encode("utf-8") + b"\n"
+
+
+def require_context(bucket: str, context_window: int, max_tokens: int) -> None:
+    """Raise SplitError where prompt and answer of ``throughput_<bucket>`` do not fit the window.
+
+    ``context_window`` and ``max_tokens`` are in tokens; names the largest bucket that fits.
+    """
+    length = bucket_length(bucket)
+    if length + max_tokens <= context_window:
+        return
+    fitting = [name for name, size in BUCKETS.items() if size + max_tokens <= context_window]
+    mend = f"use throughput_{fitting[-1]}" if fitting else "no bucket fits"
+    raise SplitError(
+        f"throughput_{bucket}: {length} prompt tokens + {max_tokens} output tokens do not fit the "
+        f"context window of {context_window} tokens; {mend}, lower max_tokens, or take a model "
+        "with a longer context"
+    )
+
+
+def bucket_length(bucket: str) -> int:
+    """Return a bucket's length in tokens (``"1k"`` is 1,024); SplitError for an unknown one."""
+    name = bucket.removeprefix("throughput_")
+    if name not in BUCKETS:
+        raise unknown("throughput bucket", bucket, BUCKETS)
+    return BUCKETS[name]

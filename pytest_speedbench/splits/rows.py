@@ -1,0 +1,251 @@
+"""Rows out of files: JSONL, JSON, CSV and parquet, with bad rows named and never passed over.
+
+``read_rows`` streams ``(row number, mapping)``; ``read_samples`` turns them into samples with the
+format that fits (``formats``), and collects what is wrong. Row numbers count from 1; in a JSONL
+file they are line numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Final, TypeAlias
+
+from ._errors import SplitError, SplitWarning, optional_import, unknown
+from .formats import Format, RowError, detect
+from .model import Sample
+
+MAX_LINE_BYTES: Final = 16 * 2**20
+"""Longest line of a JSONL file that is read: 16 MiB, far above any prompt."""
+MAX_JSON_BYTES: Final = 4 * 2**30
+"""Largest file that is parsed as one JSON document."""
+SHOWN_PROBLEMS: Final = 5
+_OVERLONG: Final = (
+    f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB; a JSONL file holds one prompt a line "
+    "(is this one JSON document? name it .json)"
+)
+
+Row: TypeAlias = Mapping[str, Any]
+Numbered: TypeAlias = tuple[int, "Row | RowError"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """The samples of a file, the format they were read with, and one message per bad row."""
+
+    samples: tuple[Sample, ...]
+    format: str
+    problems: tuple[str, ...]
+
+
+def read_samples(
+    path: Path,
+    *,
+    licence: str = "",
+    columns: Mapping[str, str] | None = None,
+    keep_good: bool = False,
+    limit: int | None = None,
+) -> ReadResult:
+    """Read the samples of one file.
+
+    ``columns`` maps our field names (id, category, prompt, turns, system, …) to the file's. With
+    ``keep_good`` bad rows are left out with a SplitWarning; without it they raise SplitError.
+    ``limit`` stops after that many samples.
+    """
+    found: list[Sample] = []
+    problems: list[str] = []
+    seen: dict[str, int] = {}
+    form: Format | None = None
+    for number, row in read_rows(path):
+        if limit is not None and len(found) >= limit:
+            break
+        try:
+            if isinstance(row, RowError):
+                raise row
+            form = form or detect(row, columns)
+            found.append(_convert(form, row, number, path, licence, seen))
+        except RowError as error:
+            problems.append(f"{path}, row {number}: {error}")
+    _judge(path, problems, len(found), keep_good)
+    return ReadResult(tuple(found), form.name if form else "", tuple(problems))
+
+
+def _convert(
+    form: Format, row: Row, number: int, path: Path, licence: str, seen: dict[str, int]
+) -> Sample:
+    sample = form.convert(row)
+    if not sample.id:
+        sample = replace(sample, id=f"{path.stem}-{number}")
+    if sample.id in seen:
+        raise RowError(
+            f"duplicate id {sample.id!r}, first used in row {seen[sample.id]}; give each row its "
+            "own id, or map another column: columns={'id': ...}"
+        )
+    seen[sample.id] = number
+    return sample if sample.licence or not licence else replace(sample, licence=licence)
+
+
+def _judge(path: Path, problems: list[str], good: int, keep_good: bool) -> None:
+    if not problems and good:
+        return
+    if not problems:
+        raise SplitError(f"{path}: holds no rows; a split needs at least one prompt")
+    shown = "\n  ".join(problems[:SHOWN_PROBLEMS])
+    more = len(problems) - SHOWN_PROBLEMS
+    rest = f"\n  … and {more} more" if more > 0 else ""
+    text = f"{len(problems)} bad row(s), {good} good:\n  {shown}{rest}"
+    if good and keep_good:
+        warnings.warn(f"left out {text}", SplitWarning, stacklevel=4)
+        return
+    mend = "Mend them, or keep the good rows only: keep_good=True" if good else "No row is usable"
+    raise SplitError(f"{text}\n{mend}")
+
+
+def read_rows(path: Path) -> Iterator[Numbered]:
+    """Yield ``(number, row or RowError)`` of a .jsonl, .json, .csv, .tsv or .parquet file."""
+    if not path.is_file():
+        raise SplitError(f"split file {str(path)!r} does not exist; give a file, or a split's name")
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise unknown(f"file type of {path.name!r}:", suffix, _READERS)
+    return _READERS[suffix](path)
+
+
+def _jsonl(path: Path) -> Iterator[Numbered]:
+    with path.open("rb") as stream:
+        number = 0
+        while line := stream.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                _skip_rest(stream, line)
+                yield number, RowError(_OVERLONG)
+            elif line.strip():
+                yield number, _parse_line(line, first=number == 1)
+
+
+def _skip_rest(stream: IO[bytes], piece: bytes) -> None:
+    """Read on to the end of an overlong line, a piece at a time."""
+    while piece and not piece.endswith(b"\n"):
+        piece = stream.readline(MAX_LINE_BYTES)
+
+
+def _parse_line(line: bytes, *, first: bool) -> Row | RowError:
+    try:
+        value = json.loads(_decode(line, first=first))
+    except RowError as error:
+        return error
+    except json.JSONDecodeError as error:
+        return RowError(f"not JSON ({error.msg} at column {error.colno}); one object a line")
+    except RecursionError:
+        return RowError("JSON nested too deeply")
+    return _as_row(value)
+
+
+def _decode(raw: bytes, *, first: bool) -> str:
+    if first and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise RowError("the file is UTF-16; re-encode it: iconv -f utf-16 -t utf-8 FILE")
+    try:
+        return raw.decode("utf-8-sig" if first else "utf-8")
+    except UnicodeDecodeError as error:
+        raise RowError(
+            f"not UTF-8 (byte {raw[error.start]:#04x} at byte {error.start + 1} of the row); "
+            "re-encode the file, e.g. iconv -f latin1 -t utf-8 FILE"
+        ) from None
+
+
+def _as_row(value: object) -> Row | RowError:
+    if isinstance(value, dict):
+        return value
+    return RowError(f"expected a JSON object, got {type(value).__name__}")
+
+
+def _json(path: Path) -> Iterator[Numbered]:
+    """A document that is a list of objects (or an object with one such list); else JSONL."""
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise SplitError(
+            f"{path}: larger than {MAX_JSON_BYTES // 2**30} GiB; turn it into JSONL: "
+            "jq -c '.[]' FILE > FILE.jsonl"
+        )
+    raw = path.read_bytes()
+    try:
+        value = json.loads(_decode(raw, first=True))
+    except RowError as error:
+        raise SplitError(f"{path}: {error}") from None
+    except json.JSONDecodeError as error:
+        if raw.lstrip()[:1] == b"{":
+            yield from _jsonl(path)
+            return
+        raise SplitError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+    for number, item in enumerate(_list_in(value, path), start=1):
+        yield number, _as_row(item)
+
+
+def _list_in(value: object, path: Path) -> list[object]:
+    if isinstance(value, list):
+        return value
+    candidates: list[Any] = list(value.values()) if isinstance(value, dict) else []
+    lists: list[list[object]] = [v for v in candidates if _objects(v)]
+    if len(lists) == 1:
+        return lists[0]
+    if isinstance(value, dict):
+        return [value]
+    raise SplitError(f"{path}: expected a JSON list of objects, got {type(value).__name__}")
+
+
+def _objects(value: object) -> bool:
+    """Whether this is a list of rows (a row's own ``messages`` has roles, not rows)."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(v, dict) and not v.keys() & {"role", "from"} for v in value)
+    )
+
+
+def _csv(path: Path) -> Iterator[Numbered]:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        text = _decode(path.read_bytes(), first=True)
+    except RowError as error:
+        raise SplitError(f"{path}: {error}") from None
+    old_limit = csv.field_size_limit(MAX_LINE_BYTES)
+    try:
+        rows = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+        for number, row in enumerate(rows, start=1):
+            yield number, _checked_csv(row)
+    except csv.Error as error:
+        raise SplitError(f"{path}: not {path.suffix[1:].upper()}: {error}") from None
+    finally:
+        csv.field_size_limit(old_limit)
+
+
+def _checked_csv(row: dict[str | Any, str | Any]) -> Row | RowError:
+    if None in row:
+        return RowError("more fields than the header has; quote fields that hold the delimiter")
+    return {key: value for key, value in row.items() if value not in (None, "")}
+
+
+def _parquet(path: Path) -> Iterator[Numbered]:
+    parquet: Any = optional_import("pyarrow.parquet", "hub", f"reading {path.name}")
+    try:
+        table = parquet.ParquetFile(path)
+    except Exception as error:
+        raise SplitError(f"{path}: not a readable parquet file: {error}") from error
+    number = 0
+    for batch in table.iter_batches(batch_size=256):
+        for row in batch.to_pylist():
+            number += 1
+            yield number, row
+
+
+_READERS: Final[dict[str, Callable[[Path], Iterator[Numbered]]]] = {
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".json": _json,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,118 @@
+"""What the statistics are computed from: the step trace of one request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.integer[Any]]
+Floats = NDArray[np.float64]
+
+
+class NoData(ValueError):
+    """There is nothing to compute from; `reason` says what is missing. Never a silent 0 or 1."""
+
+    def __init__(self, reason: str) -> None:
+        """Say in one sentence what is missing."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepTrace:
+    """One request, or one turn of a conversation, in one run.
+
+    Attributes:
+        sample: sample id; all turns of a sample are one cluster.
+        stratum: category or entropy tier.
+        turn: turn of the conversation, from 0.
+        prefill_tokens: tokens the prefill emitted without a draft (vLLM 1, prompt lookup of
+            transformers 0).
+        steps: shape (decoding steps,), tokens emitted by each, in order, each at least 1.
+        token_ids: shape (prefill_tokens + steps.sum(),), output token ids or a running digest of
+            them; None where the engine gives none.
+        drafted: shape of `steps`, draft tokens proposed in each step, where known.
+        accepted: shape of `steps`, of those the accepted, before the output was cut off.
+
+    Raises:
+        ValueError: shapes or ranges that no engine can produce.
+    """
+
+    sample: str
+    stratum: str
+    turn: int
+    prefill_tokens: int
+    steps: Ints
+    token_ids: Ints | None = None
+    drafted: Ints | None = None
+    accepted: Ints | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no engine can produce."""
+        where = f"sample {self.sample!r}, turn {self.turn}"
+        if self.steps.ndim != 1 or (self.steps.size and int(self.steps.min()) < 1):
+            raise ValueError(f"{where}: every decoding step emits at least one token")
+        if self.prefill_tokens < 0:
+            raise ValueError(f"{where}: prefill_tokens is negative")
+        if self.token_ids is not None and len(self.token_ids) != self.output_tokens:
+            raise ValueError(
+                f"{where}: {len(self.token_ids)} token ids for {self.output_tokens} output tokens"
+            )
+        self._check_drafts(where)
+
+    def _check_drafts(self, where: str) -> None:
+        if (self.drafted is None) != (self.accepted is None):
+            raise ValueError(f"{where}: drafted and accepted come together or not at all")
+        if self.drafted is None or self.accepted is None:
+            return
+        if self.drafted.shape != self.steps.shape or self.accepted.shape != self.steps.shape:
+            raise ValueError(f"{where}: drafted and accepted need one entry per decoding step")
+        if np.any(self.accepted < 0) or np.any(self.accepted > self.drafted):
+            raise ValueError(f"{where}: accepted must lie between 0 and drafted")
+
+    @property
+    def decode_tokens(self) -> int:
+        """Tokens that decoding steps emitted, the prefill's not among them."""
+        return int(self.steps.sum())
+
+    @property
+    def output_tokens(self) -> int:
+        """All tokens of the output."""
+        return self.prefill_tokens + self.decode_tokens
+
+
+def clusters(traces: Iterable[StepTrace]) -> dict[str, list[StepTrace]]:
+    """Group by sample id, turns in order.
+
+    Raises:
+        ValueError: a sample with the same turn twice, or with two strata.
+    """
+    groups: dict[str, list[StepTrace]] = {}
+    for trace in traces:
+        groups.setdefault(trace.sample, []).append(trace)
+    for sample, turns in groups.items():
+        turns.sort(key=lambda trace: trace.turn)
+        if len({trace.turn for trace in turns}) < len(turns):
+            raise ValueError(f"sample {sample!r} has the same turn twice in one run")
+        if len({trace.stratum for trace in turns}) > 1:
+            raise ValueError(f"sample {sample!r} has more than one stratum")
+    return groups
+
+
+def stratum_codes(strata: Sequence[str]) -> NDArray[np.intp]:
+    """Number strata 0, 1, …; those of a single cluster share one number.
+
+    A variance within a stratum needs two clusters. Collapsing the singletons errs on the safe
+    side (Cochran, Sampling Techniques, 1977, 5A.12). Shape (clusters,).
+    """
+    _, codes, counts = np.unique(np.asarray(strata), return_inverse=True, return_counts=True)
+    lonely = counts[codes] == 1
+    codes = np.where(lonely, -1, codes)
+    if int(lonely.sum()) == 1 and len(codes) > 1:
+        codes = np.where(lonely, codes[~lonely][0], codes)
+    dense: NDArray[np.intp] = np.unique(codes, return_inverse=True)[1]
+    return dense

@@ -1,0 +1,214 @@
+"""Point estimates of one run with intervals over samples (clusters)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_speedbench.stats import delta
+from pytest_speedbench.stats.data import Floats, Ints, NoData, StepTrace, clusters, stratum_codes
+
+MIN_CLUSTERS = 5  # fewer samples give a value without an interval (DESIGN.md, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A measured number.
+
+    `low` and `high` cover the truth with probability `level`, both None where `n` independent
+    units (samples, or rounds for timing) are too few. `unit` is empty for pure ratios.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    level: float = 0.95
+    unit: str = ""
+    higher_is_better: bool = True
+
+
+def interval_estimate(
+    value: float, error: float, codes: NDArray[np.intp], level: float, *, unit: str = ""
+) -> Estimate:
+    """Turn a value and its standard error into an estimate with a t interval over clusters.
+
+    Raises:
+        ValueError: `level` not between 0 and 1.
+    """
+    check_level(level)
+    n = len(codes)
+    if n < MIN_CLUSTERS:
+        return Estimate(value, None, None, n, level, unit)
+    half = delta.t_quantile(level, delta.degrees_of_freedom(codes)) * error
+    return Estimate(value, value - half, value + half, n, level, unit)
+
+
+def check_level(level: float) -> None:
+    """Raise ValueError unless 0 < level < 1."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level!r}")
+
+
+def micro_al(traces: Sequence[StepTrace], level: float = 0.95) -> Estimate:
+    """Tokens per decoding step over all requests, Σ(N - n0) / ΣD; between 1 and DL + 1.
+
+    Raises:
+        NoData: no traces, or no decoding step in any.
+    """
+    tokens, steps, codes = _token_and_step_sums(traces)
+    if not steps.sum():
+        raise NoData("no decoding steps: every output ended with the prefill's token")
+    value, error = delta.ratio(tokens, steps, codes)
+    return _floor_at_one(interval_estimate(value, error, codes, level, unit="tokens/step"))
+
+
+def macro_al(traces: Sequence[StepTrace], level: float = 0.95) -> Estimate:
+    """Mean over requests of tokens per decoding step; requests without a step have none.
+
+    Raises:
+        NoData: no traces, or no decoding step in any.
+    """
+    groups = clusters(trace for trace in traces if len(trace.steps))
+    if not groups:
+        raise NoData("no request with a decoding step")
+    ratios = [[t.decode_tokens / len(t.steps) for t in turns] for turns in groups.values()]
+    sums = np.array([math.fsum(values) for values in ratios])
+    counts = np.array([float(len(values)) for values in ratios])
+    codes = stratum_codes([turns[0].stratum for turns in groups.values()])
+    value, error = delta.ratio(sums, counts, codes)
+    return _floor_at_one(interval_estimate(value, error, codes, level, unit="tokens/step"))
+
+
+def acceptance_rate(traces: Sequence[StepTrace], level: float = 0.95) -> Estimate:
+    """Accepted over proposed draft tokens, from engines that report both.
+
+    Raises:
+        NoData: no traces, one without draft counts, or nothing drafted.
+    """
+    groups = _groups(traces)
+    accepted, drafted = [], []
+    for turns in groups.values():
+        pairs = [_drafts(trace) for trace in turns]
+        drafted.append(float(sum(int(d.sum()) for d, _ in pairs)))
+        accepted.append(float(sum(int(a.sum()) for _, a in pairs)))
+    if not sum(drafted):
+        raise NoData("nothing was drafted")
+    codes = stratum_codes([turns[0].stratum for turns in groups.values()])
+    value, error = delta.ratio(np.array(accepted), np.array(drafted), codes)
+    return _clip_to_unit(interval_estimate(value, error, codes, level))
+
+
+def acceptance_by_position(
+    traces: Sequence[StepTrace], dl: int, level: float = 0.95
+) -> tuple[Estimate | None, ...]:
+    """P(draft token k accepted, given that k-1 were), for k = 1 … dl.
+
+    Where an engine gives no draft counts, a step of s tokens counts as s - 1 accepted of dl
+    drafted, and each request's last step, which the length limit may have cut, is left out. Steps
+    without a draft cannot be told from rejected drafts then, so position 1 reads low for n-gram.
+    None for a position that no draft reached.
+
+    Raises:
+        NoData: no traces.
+        ValueError: dl below 1.
+    """
+    if dl < 1:
+        raise ValueError(f"draft length must be at least 1, got {dl}")
+    groups = _groups(traces)
+    reached = np.zeros((len(groups), dl))
+    passed = np.zeros((len(groups), dl))
+    positions = np.arange(1, dl + 1)
+    for row, turns in enumerate(groups.values()):
+        for trace in turns:
+            drafted, accepted = _drafts_or_guess(trace, dl)
+            reach = (accepted[:, None] >= positions - 1) & (drafted[:, None] >= positions)
+            reached[row] += reach.sum(axis=0)
+            passed[row] += (reach & (accepted[:, None] >= positions)).sum(axis=0)
+    codes = stratum_codes([turns[0].stratum for turns in groups.values()])
+    return tuple(_position_estimate(passed[:, k], reached[:, k], codes, level) for k in range(dl))
+
+
+def by_stratum(
+    traces: Sequence[StepTrace],
+    metric: Callable[[Sequence[StepTrace], float], Estimate] = micro_al,
+    level: float = 0.95,
+) -> Mapping[str, Estimate | None]:
+    """`metric` of every stratum, sorted by name; None where a stratum has no data.
+
+    Raises:
+        NoData: no traces.
+    """
+    if not traces:
+        raise NoData("no traces")
+    strata: dict[str, list[StepTrace]] = {}
+    for trace in traces:
+        strata.setdefault(trace.stratum, []).append(trace)
+    return {name: _or_none(metric, strata[name], level) for name in sorted(strata)}
+
+
+def _or_none(
+    metric: Callable[[Sequence[StepTrace], float], Estimate],
+    traces: Sequence[StepTrace],
+    level: float,
+) -> Estimate | None:
+    try:
+        return metric(traces, level)
+    except NoData:
+        return None
+
+
+def _groups(traces: Sequence[StepTrace]) -> dict[str, list[StepTrace]]:
+    groups = clusters(traces)
+    if not groups:
+        raise NoData("no traces")
+    return groups
+
+
+def _token_and_step_sums(
+    traces: Sequence[StepTrace],
+) -> tuple[Floats, Floats, NDArray[np.intp]]:
+    groups = _groups(traces)
+    tokens = np.array([float(sum(t.decode_tokens for t in turns)) for turns in groups.values()])
+    steps = np.array([float(sum(len(t.steps) for t in turns)) for turns in groups.values()])
+    return tokens, steps, stratum_codes([turns[0].stratum for turns in groups.values()])
+
+
+def _drafts(trace: StepTrace) -> tuple[Ints, Ints]:
+    if trace.drafted is None or trace.accepted is None:
+        raise NoData(f"sample {trace.sample!r}: the engine gives no draft counts per step")
+    return trace.drafted, trace.accepted
+
+
+def _drafts_or_guess(trace: StepTrace, dl: int) -> tuple[Ints, Ints]:
+    if trace.drafted is not None and trace.accepted is not None:
+        return trace.drafted, trace.accepted
+    accepted = np.minimum(trace.steps[:-1] - 1, dl)
+    return np.full_like(accepted, dl), accepted
+
+
+def _position_estimate(
+    passed: Floats, reached: Floats, codes: NDArray[np.intp], level: float
+) -> Estimate | None:
+    if not reached.sum():
+        return None
+    value, error = delta.ratio(passed, reached, codes)
+    return _clip_to_unit(interval_estimate(value, error, codes, level))
+
+
+def _floor_at_one(estimate: Estimate) -> Estimate:
+    # An acceptance length below 1 does not exist; the t interval does not know that.
+    if estimate.low is None or estimate.low >= 1:
+        return estimate
+    return Estimate(estimate.value, 1.0, estimate.high, estimate.n, estimate.level, estimate.unit)
+
+
+def _clip_to_unit(estimate: Estimate) -> Estimate:
+    if estimate.low is None or estimate.high is None:
+        return estimate
+    low, high = max(0.0, estimate.low), min(1.0, estimate.high)
+    return Estimate(estimate.value, low, high, estimate.n, estimate.level, estimate.unit)

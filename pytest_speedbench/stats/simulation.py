@@ -1,0 +1,219 @@
+"""Sessions of a gate on simulated runs: how often it is wrong, and what it finds.
+
+Both runs walk the same text where it is the same: whether draft token k of a step that starts at
+token t is accepted hangs on one number per (t, k) that both builds share, as both see the same
+text there; after the token at which an output parts, numbers are drawn anew. A loss multiplies the
+chances of each request by its own factor, unevenly over requests.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_speedbench.stats.acceptance import AcceptanceProcess, expected_step
+from pytest_speedbench.stats.data import Floats, Ints
+from pytest_speedbench.stats.decision import Verdict, verdict_of
+from pytest_speedbench.stats.pairing import Evidence, PairedSums, Pairs
+from pytest_speedbench.stats.rule import Rule, Scale
+
+Uniform = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One category of the split.
+
+    Attributes:
+        process: how its drafts are accepted.
+        lengths: shape (samples,), output tokens of each sample that decoding steps emit.
+        shifts: shape (samples,), mean of each sample's shift, where its steps are known.
+        doubts: shape (samples,), standard deviation of that; where they are not, the spread.
+    """
+
+    process: AcceptanceProcess
+    lengths: Ints
+    shifts: Floats
+    doubts: Floats
+
+    @classmethod
+    def declared(cls, process: AcceptanceProcess, lengths: Ints) -> Category:
+        """Samples of which only the length is known."""
+        return cls(process, lengths, np.zeros(len(lengths)), np.full(len(lengths), process.spread))
+
+    def drawn(self, samples: int, draws: np.random.Generator) -> tuple[Ints, Floats]:
+        """Lengths and chances of ``samples`` prompts like these."""
+        chosen = draws.integers(len(self.lengths), size=samples)
+        shifts = self.shifts[chosen] + self.doubts[chosen] * draws.standard_normal(samples)
+        return self.lengths[chosen], self.process.of_requests(shifts)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Decoding steps of each request: in all, and up to its cut, where a straddling step counts by
+    its fraction."""
+
+    steps: Floats
+    until_cut: Floats
+    histogram: Ints
+
+
+def walk(chance: Floats, lengths: Ints, cuts: Ints, numbers: Uniform) -> Walk:
+    """Decode every request to its length.
+
+    Args:
+        chance: shape (requests, DL).
+        lengths: shape (requests,), tokens to emit, each at least 1.
+        cuts: shape (requests,), tokens up to which `until_cut` counts.
+        numbers: shape (requests, longest length, DL), uniform; a draft is accepted below chance.
+    """
+    n, longest, dl = numbers.shape
+    # Tokens of a step that would start at each token, cut off by the end of the output.
+    accepted = np.cumprod(numbers < chance[:, None, :], axis=2, dtype=np.int8).sum(axis=2)
+    sizes = np.minimum(accepted + 1, lengths[:, None] - np.arange(longest)[None, :])
+    rows, position = np.arange(n), np.zeros(n, dtype=np.int64)
+    steps, until_cut = np.zeros(n), np.zeros(n)
+    histogram = np.zeros(dl + 2, dtype=np.int64)
+    while len(rows):
+        size = sizes[rows, position]
+        steps[rows] += 1
+        until_cut[rows] += np.clip((cuts[rows] - position) / size, 0, 1)
+        histogram += np.bincount(size, minlength=dl + 2)
+        position = position + size
+        going = position < lengths[rows]
+        rows, position = rows[going], position[going]
+    return Walk(steps, until_cut, histogram)
+
+
+def weakened(chance: Floats, lengths: Ints, loss: float, uneven: Floats) -> Floats:
+    """Chances that lower micro AL by `loss`, each request by its own share `uneven` (mean 1)."""
+    if not loss:
+        return chance
+    steps = float((lengths / expected_step(chance)).sum())
+    low, high = 0.0, 50.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        weak = chance * np.exp(-middle * uneven)[:, None]
+        fallen = steps / float((lengths / expected_step(weak)).sum())
+        low, high = (middle, high) if fallen > 1 - loss else (low, middle)
+    return np.asarray(chance * np.exp(-high * uneven)[:, None], dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What is simulated: a split, the slices that are cases, the gate, and the kind of rebuild.
+
+    Attributes:
+        categories: by name.
+        samples: of each category.
+        slices: cases; a category's name, or "all".
+        rule: margin and error rates of each comparison.
+        parting: share of outputs that part between healthy builds.
+    """
+
+    categories: Mapping[str, Category]
+    samples: Mapping[str, int]
+    slices: Sequence[str]
+    rule: Rule
+    parting: float
+
+    def verdicts(self, loss: float, seed: int) -> dict[str, Verdict]:
+        """The verdict of every case of one session in which AL fell by `loss` everywhere."""
+        draws = np.random.default_rng([seed, round(1e6 * loss)])
+        runs = {name: self._runs(name, loss, draws) for name in self.categories}
+        return {
+            name: _verdict({name: runs[name]} if name in runs else runs, self.rule)
+            for name in self.slices
+        }
+
+    def _runs(self, name: str, loss: float, draws: np.random.Generator) -> _Runs:
+        lengths, chance = self.categories[name].drawn(self.samples[name], draws)
+        (n, dl), longest = chance.shape, int(lengths.max())
+        weak = weakened(chance, lengths, loss, draws.standard_exponential((n,)))
+        cuts = np.minimum(lengths, draws.geometric(_hazard(lengths, self.parting), n) - 1)
+        numbers = draws.random((n, longest, dl), dtype=np.float32)
+        fresh = draws.random((n, longest, dl), dtype=np.float32)
+        parted = np.arange(longest)[None, :] >= cuts[:, None]
+        old = walk(chance, lengths, cuts, numbers)
+        new = walk(weak, lengths, cuts, np.where(parted[:, :, None], fresh, numbers))
+        return _Runs(lengths, cuts, old, new)
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    lengths: Ints
+    cuts: Ints
+    old: Walk
+    new: Walk
+
+
+def _hazard(lengths: Ints, parting: float) -> float:
+    """Chance per token of parting that makes `parting` of the outputs part."""
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        parted = float((1 - (1 - middle) ** lengths.astype(np.float64)).mean())
+        low, high = (middle, high) if parted < parting else (low, middle)
+    return max(high, 1e-12)
+
+
+def _verdict(runs: Mapping[str, _Runs], rule: Rule) -> Verdict:
+    strata = tuple(name for name, run in runs.items() for _ in run.lengths)
+    samples = tuple(f"{name}/{i}" for name, run in runs.items() for i in range(len(run.lengths)))
+    tokens, cuts, old, new = (
+        np.concatenate(parts).astype(np.float64)
+        for parts in zip(
+            *((r.lengths, r.cuts, r.old.steps, r.new.steps) for r in runs.values()), strict=True
+        )
+    )
+    until = [
+        np.concatenate([walk.until_cut for walk in walks])
+        for walks in ([r.old for r in runs.values()], [r.new for r in runs.values()])
+    ]
+
+    def sums(evidence: Evidence, t: Floats, before: Floats, after: Floats) -> PairedSums:
+        covered = float(t.sum() / tokens.sum())
+        return PairedSums(evidence, samples, strata, t, before, t, after, covered)
+
+    pairs = Pairs(
+        whole=sums("whole", tokens, old, new),
+        matched=sums("matched", tokens, old, new),
+        prefix=sums("prefix", cuts, *until),
+        parted=int((cuts < tokens).sum()),
+        compared=len(tokens),
+        only_old=(),
+        only_new=(),
+    )
+    extra = max(1.0, float((tokens - old).max()))
+    scale = Scale(float(tokens.sum() / old.sum()), float(old.mean()), extra, float(old.max()))
+    return verdict_of(pairs, scale, rule)
+
+
+@dataclass
+class Tally:
+    """Verdicts counted over sessions: by case, and sessions in which any case failed."""
+
+    sessions: int = 0
+    by_slice: dict[str, Counter[Verdict]] = field(default_factory=dict)
+    with_fail: int = 0
+
+    def add(self, verdicts: Mapping[str, Verdict]) -> None:
+        self.sessions += 1
+        for name, verdict in verdicts.items():
+            self.by_slice.setdefault(name, Counter())[verdict] += 1
+        self.with_fail += Verdict.FAIL in verdicts.values()
+
+    def count(self, name: str, *verdicts: Verdict) -> int:
+        return sum(self.by_slice[name][verdict] for verdict in verdicts)
+
+
+def upper_limit(count: int, of: int, level: float = 0.95) -> float:
+    """One-sided Clopper-Pearson limit (Biometrika 26, 1934) of a rate."""
+    from scipy.special import betaincinv
+
+    return 1.0 if count >= of else float(betaincinv(count + 1, of - count, level))

@@ -1,0 +1,1 @@
+"""Ready-made gates: ``pytest --pyargs pytest_speedbench.suites --speed-model MODEL``."""

@@ -1,0 +1,148 @@
+"""Records: every schema version ever written is read, and what is packed comes back."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_speedbench.baselines.schema import (
+    SCHEMA,
+    CaseKey,
+    RecordError,
+    pack_ids,
+    pack_numbers,
+    parse_record,
+    unpack_ids,
+    unpack_numbers,
+)
+from pytest_speedbench.baselines.store import BaselineError, Store, read_run
+from pytest_speedbench.gates.regression import traces_of
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture
+def raw() -> dict[str, Any]:
+    data = json.loads((DATA / "schema_1.json").read_text())
+    record: dict[str, Any] = data["benchmarks"][0]["extra_info"]["speedbench"]
+    return record
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA + 1))
+def test_every_version_ever_written_is_read(version: int) -> None:
+    (record,) = read_run(DATA / f"schema_{version}.json").records.values()
+    assert str(record.case) == "simulated org/m eagle3 dl3 bs8 s.jsonl:math"
+    length = record.metric("acceptance_length")
+    assert length is not None
+    traces = traces_of(record)
+    tokens = sum(int(t.steps.sum()) for t in traces)
+    assert tokens / sum(len(t.steps) for t in traces) == pytest.approx(length.value)
+
+
+def test_what_was_read_is_written_alike(raw: dict[str, Any]) -> None:
+    assert parse_record(raw).model_dump(mode="json", by_alias=True) == raw
+
+
+def test_fields_of_a_later_minor_version_are_kept(raw: dict[str, Any]) -> None:
+    raw["news"] = {"a": 1}
+    assert parse_record(raw).model_dump(mode="json", by_alias=True)["news"] == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"schema": SCHEMA + 1}, "pip install --upgrade pytest-speedbench"),
+        ({"schema": "1"}, "not a record"),
+        ({"schema": 0}, "not a record"),
+        ({"schema": True}, "not a record"),
+        ({"case": {}}, "damaged at 'case.engine'"),
+        ({"requests": [{}]}, "damaged at 'requests.0.sample'"),
+        ({"metrics": {"x": {"value": "much"}}}, "damaged at 'metrics.x"),
+    ],
+)
+def test_what_is_no_readable_record_is_refused(
+    raw: dict[str, Any], change: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(RecordError, match=told):
+        parse_record({**raw, **change})
+
+
+@pytest.mark.parametrize("data", [None, [], "text", {}, 3])
+def test_what_is_no_record_at_all(data: object) -> None:
+    with pytest.raises(RecordError, match="not a record of pytest-speedbench"):
+        parse_record(data)
+
+
+@given(st.lists(st.integers(0, 2**32 - 1)))
+def test_token_ids_come_back(ids: list[int]) -> None:
+    assert unpack_ids(pack_ids(ids)) == ids
+
+
+@given(st.lists(st.integers(0, 2**31)))
+def test_numbers_come_back(numbers: list[int]) -> None:
+    assert unpack_numbers(pack_numbers(numbers)) == numbers
+
+
+@given(st.text(max_size=40))
+def test_damaged_ids_are_told_or_read_as_ids(text: str) -> None:
+    with suppress(RecordError):
+        assert all(isinstance(i, int) for i in unpack_ids(text))
+
+
+@given(st.text(max_size=20))
+def test_damaged_numbers_are_told_or_read_as_numbers(text: str) -> None:
+    with suppress(ValueError):
+        assert all(isinstance(i, int) for i in unpack_numbers(text))
+
+
+def test_keys_are_equal_by_content() -> None:
+    key = CaseKey(engine="e", model="m", method="ngram", dl=1, bs=2, split="s", slice="all")
+    same = CaseKey.model_validate({**key.model_dump(), "a_later_field": 1})
+    assert {key: 1}.get(CaseKey(**key.model_dump())) == 1
+    assert hash(key) == hash(same)
+    assert key == same
+
+
+def write(folder: Path, name: str, **fields: Any) -> Path:
+    data = json.loads((DATA / "schema_1.json").read_text()) | fields
+    path = folder / name
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_runs_come_oldest_first_and_foreign_files_are_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, "0002_late.json", datetime="2026-02-01T00:00:00")
+    write(tmp_path, "0003_early.json", datetime="2026-01-01T00:00:00")
+    write(tmp_path, "0004_foreign.json", benchmarks=[{"name": "theirs", "extra_info": {}}])
+    store = Store(tmp_path)
+    assert [run.name for run in store.runs()] == ["0003_early", "0002_late"]
+    assert store.problems == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"commit_info": None},
+        {"commit_info": "text"},
+        {"datetime": None},
+        {"benchmarks": [None, 3, {"extra_info": None}]},
+    ],
+)
+def test_odd_but_harmless_files_are_read(tmp_path: Path, fields: dict[str, Any]) -> None:
+    assert read_run(write(tmp_path, "0001.json", **fields)).commit in ("", "0" * 40)
+
+
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BaselineError, match=r"cannot read .*gone\.json: No such file"):
+        read_run(tmp_path / "gone.json")
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "latin.json").write_bytes(b'{"\xff": 1}')
+    store = Store(tmp_path)
+    assert store.runs() == []
+    assert len(store.problems) == 2

@@ -1,0 +1,316 @@
+"""``speedbench compare``: every exit code, every message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Speedbench
+
+Edited = Callable[[str, Callable[[dict[str, Any]], None]], Path]
+AT_10 = ("--fail", "acceptance_length:10%")
+
+
+@pytest.fixture(autouse=True)
+def _here(project: Path) -> None:
+    """Every test runs in the project."""
+
+
+def test_no_regression_is_zero(speedbench: Speedbench) -> None:
+    result = speedbench("compare", "1", "2", *AT_10)
+    assert (result.code, result.err) == (0, "")
+    assert "OLD 0001 of " in result.words
+    assert "NEW 0002 of " in result.words
+    assert "simulated · sim · eagle3 · DL 3 · BS 1 · prompts.jsonl" in result.out
+    rows = [line.split() for line in result.out.splitlines() if " pass" in line and "%" in line]
+    assert ["all", "pass"] in [[row[0], row[-1]] for row in rows]
+    assert "+0.00 %" in result.out
+
+
+def test_what_only_one_side_has_is_named(speedbench: Speedbench) -> None:
+    only = "simulated sim eagle3 dl3 bs1 prompts.jsonl: beta"
+    assert f"only in OLD (0001): {only}" in speedbench("compare", "1", "2", *AT_10).words
+    assert f"only in NEW (0001): {only}" in speedbench("compare", "2", "1", *AT_10).words
+
+
+def test_regression_is_one(speedbench: Speedbench) -> None:
+    result = speedbench("compare", "base", "worse")
+    assert result.code == 1
+    assert "fail: " in result.words
+    assert "at most -" in result.words
+    assert "gate: 3 fail" in result.words
+    assert "0.01 for false fails of this comparison, 0.0033 for each of 3" in result.words
+
+
+def test_alpha_is_divided_over_cases_and_metrics(speedbench: Speedbench) -> None:
+    result = speedbench(
+        "compare", "1", "3", "--alpha", "6%", "--fail", "acceptance_length:2%,speedup:5%"
+    )
+    assert "α = 0.06 for false fails of this comparison, 0.01 for each of 6" in result.words
+    assert result.code == 1
+
+
+def test_margin_of_one_slice(speedbench: Speedbench) -> None:
+    result = speedbench("compare", "1", "3", "--fail", "acceptance_length/alpha:50%")
+    assert "for each of 1" in result.words
+    assert "not gated" in result.out
+    assert result.code == 0
+
+
+def test_undecided_fails_only_if_asked(speedbench: Speedbench) -> None:
+    tiny = ("compare", "1", "1", "--fail", "acceptance_length:0.01%")
+    result = speedbench(*tiny)
+    assert result.code == 0
+    assert "gate: 3 undecided" in result.words
+    assert "AL may have changed by" in result.words
+    assert "more samples would settle it" in result.words
+    assert speedbench(*tiny, "--inconclusive", "pass").code == 0
+    assert speedbench(*tiny, "--inconclusive", "fail").code == 1
+
+
+def test_incomparable_is_one(speedbench: Speedbench, edited: Edited) -> None:
+    def another_split(record: dict[str, Any]) -> None:
+        record["split"]["digest"] = "f" * 64
+
+    edited("0009_other", another_split)
+    result = speedbench("compare", "1", "9")
+    assert result.code == 1
+    assert "incomparable: " in result.words
+    assert "split digest: " in result.words
+    assert "gate: 3 incomparable" in result.words
+
+
+def test_speculation_off_is_one(speedbench: Speedbench, edited: Edited) -> None:
+    edited("0009_off", lambda record: record.update(speculation_off="the engine drafted nothing"))
+    result = speedbench("compare", "1", "9")
+    assert result.code == 1
+    assert "speculation off: " in result.words
+    assert "the engine drafted nothing" in result.words
+
+
+def test_nothing_in_common_is_one(speedbench: Speedbench) -> None:
+    result = speedbench("compare", "1", "longer")
+    assert result.code == 1
+    assert "nothing in common: no case of NEW has a record in OLD" in result.words
+    assert "only in NEW (0004): simulated sim eagle3 dl5 bs1 prompts.jsonl:" in result.words
+
+
+def test_map_pairs_different_cases_on_purpose(speedbench: Speedbench) -> None:
+    result = speedbench("compare", "1", "4", "--map", "dl=3:5", "--fail", "acceptance_length:50%")
+    assert "DL 3 → 5" in result.out
+    assert "only in" not in result.out
+    assert result.code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dl=4:5", "--map dl=4:5: OLD has no case with dl=4; it has: 3"),
+        ("dl=3:7", "--map dl=3:7: NEW has no case with dl=7; it has: 5"),
+        ("dl", "--map: cannot read 'dl': want AXIS=OLD:NEW, such as dl=3:5"),
+        ("size=1:2", "--map: cannot read 'size=1:2': no axis 'size'; a case has: engine, model"),
+    ],
+)
+def test_map_that_cannot_be(speedbench: Speedbench, text: str, message: str) -> None:
+    result = speedbench("compare", "1", "4", "--map", text)
+    assert result.code == 2
+    assert message in result.err
+
+
+# -- speed ----------------------------------------------------------------------------------
+
+
+def test_changed_speedup_is_attributed(speedbench: Speedbench) -> None:
+    result = speedbench("compare", "1", "3", "--fail", "acceptance_length:2%,speedup:5%")
+    assert "speedup: fail -" in result.words or "speedup: undecided -" in result.words
+    parts = ("AL, the drafter's", "step time, drafting", "engine without SD", "the rest: batching")
+    assert [part for part in parts if part not in result.out] == []
+    drafter = next(line for line in result.out.splitlines() if "AL, the drafter" in line)
+    assert "-" in drafter.partition("'s")[2]
+    step = next(line for line in result.out.splitlines() if "step time, drafting" in line)
+    assert "-18.75 %" in step  # 13 ms a step there, 16 ms here
+
+
+def test_another_machine_is_not_compared_in_time(speedbench: Speedbench, edited: Edited) -> None:
+    edited("0009_far", lambda record: record["machine"].update(fingerprint="elsewhere"))
+    result = speedbench("compare", "1", "9", *AT_10)
+    assert result.code == 0
+    assert "speedup not compared: machine: " in result.words
+    gated = speedbench("compare", "1", "9", "--fail", "acceptance_length:10%,output_tps:5%")
+    assert gated.code == 0
+    assert "output_tps: not gated; machine: " in gated.words
+
+
+def test_other_sample_sets_are_not_compared_in_time(speedbench: Speedbench, edited: Edited) -> None:
+    def fewer(record: dict[str, Any]) -> None:
+        for timing in (*record["rounds"], *record["reference_rounds"]):
+            timing["requests"] -= 1
+
+    edited("0009_fewer", fewer)
+    result = speedbench("compare", "1", "9", *AT_10)
+    assert "speedup not compared: another sample set: rounds of " in result.words
+
+
+def test_records_without_step_times_of_rounds(speedbench: Speedbench, edited: Edited) -> None:
+    def older(record: dict[str, Any]) -> None:
+        for timing in record["rounds"]:
+            del timing["step_time"]
+
+    edited("0009_older", older)
+    result = speedbench("compare", "9", "1", *AT_10)
+    assert "saved without the step times of its rounds; measure it again" in result.words
+
+
+def test_arms_that_did_not_alternate_have_no_intervals(
+    speedbench: Speedbench, edited: Edited
+) -> None:
+    edited("0009_apart", lambda record: record["metrics"]["speedup"].update(low=None, high=None))
+    result = speedbench("compare", "1", "9", *AT_10)
+    assert "no intervals: the arms did not take turns" in result.words
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_impossible_rounds_are_not_gated(
+    speedbench: Speedbench, edited: Edited, seconds: float
+) -> None:
+    edited("0009_odd", lambda record: record["rounds"][0].update(seconds=seconds))
+    result = speedbench("compare", "1", "9", "--fail", "output_tps:5%")
+    assert result.code == 0
+    assert "output_tps: not gated; a round of " in result.words
+
+
+# -- what OLD and NEW may be ----------------------------------------------------------------
+
+
+def test_file_name_number_commit_and_branch(speedbench: Speedbench, saved: Path) -> None:
+    for old in (saved / "0001_base.json", "0001_base", "base", "1", "at-base", "HEAD~1"):
+        assert "OLD  0001 of" in speedbench("compare", old, "2", *AT_10).out
+
+
+def test_storage_elsewhere(
+    speedbench: Speedbench, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for storage in (project / ".benchmarks", f"file://{project / '.benchmarks'}"):
+        assert speedbench("compare", "1", "2", *AT_10, "--storage", storage).code == 0
+    far = speedbench("compare", "1", "2", "--storage", "elasticsearch+http://host")
+    assert (far.code, "want a folder" in far.err) == (2, True)
+
+
+def test_unknown_reference(speedbench: Speedbench) -> None:
+    result = speedbench("compare", "1", "nothing-like-it")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("speedbench: nothing-like-it: no file, no run number or name in ")
+    assert "Saved: 0001_base, 0002_same, 0003_worse, 0004_longer" in result.err
+
+
+def test_file_cut_in_half(speedbench: Speedbench, saved: Path) -> None:
+    path = saved / "0001_base.json"
+    text = path.read_text()
+    path.write_text(text[: len(text) // 2])
+    before = path.read_bytes()
+    result = speedbench("compare", "1", "2")
+    assert (result.code, result.out) == (2, "")
+    assert f"speedbench: {path.relative_to(Path.cwd())} is no JSON" in result.err
+    assert "was it cut off? Restore it, or delete it" in result.err
+    assert path.read_bytes() == before
+    by_commit = speedbench("compare", "at-same", "3")
+    assert "left out: " in by_commit.err
+    assert "is no JSON" in by_commit.err
+
+
+def test_future_schema(speedbench: Speedbench, edited: Edited) -> None:
+    edited("0009_future", lambda record: record.update(schema=99))
+    result = speedbench("compare", "9", "1")
+    assert result.code == 2
+    assert "written by a later version (schema 99, this one reads up to 1)" in result.err
+    assert "pip install --upgrade pytest-speedbench" in result.err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"benchmarks": []}', "holds no records of pytest-speedbench"),
+        ('{"benchmarks": [{"name": "x", "extra_info": {}}], "commit_info": 3}', "holds no records"),
+        ('{"rows": []}', "is no file of pytest-benchmark: it has no list 'benchmarks'"),
+        ("[1, 2]", "is no file of pytest-benchmark"),
+        ("\x00\x01", "is no JSON"),
+    ],
+)
+def test_foreign_file(speedbench: Speedbench, tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "foreign.json"
+    path.write_text(text)
+    result = speedbench("compare", path, "1")
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+    assert "Traceback" not in result.err
+
+
+def test_damaged_requests_are_incomparable(speedbench: Speedbench, edited: Edited) -> None:
+    edited("0009_damaged", lambda record: record["requests"][0].update(ids="???"))
+    result = speedbench("compare", "9", "1")
+    assert result.code == 1
+    assert "its requests are damaged" in result.words
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--fail", "latency:2%"), "--fail: cannot read 'latency:2%'"),
+        (("--fail", "acceptance_length:200%"), "must lie between 0 and 100 %"),
+        (("--alpha", "2"), "--alpha: cannot read '2'"),
+        (("--inconclusive", "perhaps"), "perhaps"),
+        (("--nonsense",), "No such option"),
+    ],
+)
+def test_wrong_usage(speedbench: Speedbench, options: tuple[str, ...], message: str) -> None:
+    result = speedbench("compare", "1", "2", *options)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+
+
+def test_missing_argument(speedbench: Speedbench) -> None:
+    result = speedbench("compare", "1")
+    assert result.code == 2
+    assert "Missing argument" in result.err
+
+
+# -- how it looks ---------------------------------------------------------------------------
+
+
+def test_fits_eighty_columns(speedbench: Speedbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    result = speedbench("compare", "1", "3", "--fail", "acceptance_length:2%,speedup:5%")
+    assert max(map(len, result.out.splitlines())) <= 80
+    assert "…" not in result.out.replace(" … ", "")  # nothing was cut off
+
+
+def test_text_of_files_is_escaped(speedbench: Speedbench, saved: Path) -> None:
+    path = saved / "0001_base.json"
+    data = json.loads(path.read_text())
+    for benchmark in data["benchmarks"]:
+        record = benchmark["extra_info"]["speedbench"]
+        record["case"]["model"] = "\x1b[31msim[/red]"
+        record["case"]["slice"] = f"\x1b[1m{record['case']['slice']}"
+        record["engine"]["version"] = "9\x1b]0;owned\x07"
+    evil = saved / "0009_evil.json"
+    evil.write_text(json.dumps(data))
+    result = speedbench("compare", "9", "9")
+    assert "\x1b" not in result.out
+    assert "\\x1b[31msim[/red]" in result.out
+    assert "\\x1b[1malpha" in result.out
+    assert "\x1b" not in speedbench("compare", "9", "1").out
+
+
+def test_partial_runs_are_said_to_be(speedbench: Speedbench, edited: Edited) -> None:
+    edited("0009_partial", lambda record: record.update(partial=True))
+    assert "note: NEW was stopped early" in speedbench("compare", "1", "9", *AT_10).out
+
+
+def test_engine_versions_are_named(speedbench: Speedbench, edited: Edited) -> None:
+    edited("0009_new", lambda record: record["engine"].update(version="2"))
+    assert "simulated 1 there, 2 here" in speedbench("compare", "1", "9", *AT_10).out

@@ -1,0 +1,86 @@
+"""``speedbench plan``: samples and tokens from a baseline's own spread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import Speedbench
+
+
+@pytest.fixture(autouse=True)
+def _here(project: Path) -> None:
+    """Every test runs in the project."""
+
+
+def _row(text: str, name: str) -> list[str]:
+    line = next(line for line in text.splitlines() if line.split()[:1] == [name])
+    return line.replace(" %", "%").split()
+
+
+def test_samples_and_tokens(speedbench: Speedbench) -> None:
+    result = speedbench("plan", "--margin", "5%", "--baseline", "1")
+    assert (result.code, result.err) == (0, "")
+    assert "from the spread of 0001 of " in result.out
+    assert (
+        "margin 5 %, α = 0.01 for a false pass, 0.0033 for a false fail of each of 3, power 90%"
+        in result.words
+    )
+    assert "until a loss of 10 % fails" in result.words
+    row = _row(result.out, "alpha")
+    assert row[1] == "40"
+    samples, tokens = int(row[2].replace(",", "")), int(row[3].replace(",", ""))
+    assert tokens == samples * 48
+    assert int(_row(result.out, "all")[1]) == 80
+
+
+def test_latest_run_by_default(speedbench: Speedbench) -> None:
+    assert "from the spread of 0004 of " in speedbench("plan").out
+
+
+def test_a_wider_margin_needs_fewer_samples(speedbench: Speedbench) -> None:
+    def needed(margin: str) -> int:
+        out = speedbench("plan", "--margin", margin, "--baseline", "1").out
+        return int(_row(out, "alpha")[2].replace(",", ""))
+
+    assert needed("2%") >= needed("10%") >= needed("30%")
+
+
+def test_more_cases_need_more_samples(speedbench: Speedbench) -> None:
+    def needed(cases: str) -> int:
+        out = speedbench("plan", "--margin", "5%", "--baseline", "1", "--cases", cases).out
+        return int(_row(out, "alpha")[4].replace(",", ""))
+
+    assert needed("1") < needed("1000")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--margin", "0"), "--margin: cannot read '0'"),
+        (("--power", "0.2"), "--power 0.2: want a chance from 0.5 to 1, such as 0.9"),
+        (("--loss", "1%"), "--loss 1%: only a loss above the margin of 2% can be found"),
+        (("--baseline", "nope"), "speedbench: nope: no file, no run number or name"),
+        (("--storage", "nowhere"), "no saved runs in nowhere"),
+        (("--cases", "-1"), "--cases"),
+    ],
+)
+def test_wrong_usage(speedbench: Speedbench, arguments: tuple[str, ...], message: str) -> None:
+    result = speedbench("plan", *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+
+
+def test_runs_without_sd_have_nothing_to_plan(
+    speedbench: Speedbench, edited: object, saved: Path
+) -> None:
+    edited("0009_none", lambda record: record["spec"].update(method="none"))  # type: ignore[operator]
+    result = speedbench("plan", "--baseline", "9")
+    assert result.code == 2
+    assert "holds runs without SD only: there is no AL to plan for" in result.err
+
+
+def test_fits_eighty_columns(speedbench: Speedbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, speedbench("plan").out.splitlines())) <= 80

@@ -1,0 +1,185 @@
+"""``speedbench splits …`` on small splits, with a tiny encoder and a tokenizer of words."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_speedbench.measure import tokenizer
+from pytest_speedbench.splits import embedding
+
+from .conftest import Speedbench
+
+
+class BagOfWords:
+    """A stand-in for a sentence-transformers model: hashed word counts, 64 dimensions."""
+
+    def encode(self, texts: list[str], **_: Any) -> Any:
+        rows = np.full((len(texts), 64), 0.01)
+        for row, text in zip(rows, texts, strict=True):
+            for word in text.casefold().split():
+                row[zlib.crc32(word.encode()) % 64] += 1
+        return rows
+
+
+@pytest.fixture
+def _encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding, "_encoder", lambda model: BagOfWords())
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    texts = ("How do tides work?", "Sort a list\x1b[31m of apples", "how do  TIDES work?")
+    rows = [
+        {"id": f"p{i}", "category": "qa", "turns": [text], "language": "en"}
+        for i, text in enumerate(texts)
+    ]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_list(speedbench: Speedbench) -> None:
+    result = speedbench("splits", "list")
+    assert result.code == 0
+    assert "qualitative     version " in result.out
+    for name in ("throughput_1k", "throughput_32k", "random", "nvidia/SPEED-Bench:CONFIG"):
+        assert name in result.out
+
+
+def test_show(speedbench: Speedbench, prompts: Path) -> None:
+    result = speedbench("splits", "show", prompts, "--samples", "2")
+    assert result.code == 0
+    assert "prompts" in result.out.splitlines()[0]
+    assert "licence not stated" in result.out
+    assert "p0 (qa, en)\nuser: How do tides work?" in result.out
+    assert "user: Sort a list\\x1b[31m of apples" in result.out
+    assert "p2" not in result.out
+
+
+def test_show_bundled_category(speedbench: Speedbench) -> None:
+    result = speedbench("splits", "show", "qualitative:math", "--samples", "1")
+    assert result.code == 0
+    assert "math-" in result.out
+    assert "coding" not in result.out
+
+
+def test_show_random_counts_token_ids(
+    speedbench: Speedbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer, "load_tokenizer", lambda kind, model: tokenizer.WordTokenizer())
+    result = speedbench("splits", "show", "random", "--model", "m", "--samples", "1")
+    assert result.code == 0
+    assert "token ids" in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("show", "qualitativ"), "unknown split 'qualitativ'; did you mean 'qualitative'?"),
+        (("show", "no/such.jsonl"), "split file 'no/such.jsonl' does not exist"),
+        (("show", "throughput_1k"), "is made for a tokenizer: name the model with --model"),
+        (("check", "nope", "--no-embeddings"), "unknown split 'nope'"),
+        (("curate", "/nope"), "pool '/nope' holds no <category>.jsonl"),
+        (("build", "1k"), "Missing option '--model'"),
+    ],
+)
+def test_wrong_usage(speedbench: Speedbench, arguments: tuple[str, ...], message: str) -> None:
+    result = speedbench("splits", *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+
+
+def test_check_finds_duplicates(speedbench: Speedbench, prompts: Path) -> None:
+    result = speedbench("splits", "check", prompts, "--no-embeddings")
+    assert result.code == 1
+    assert "the same text: 1\n  p0 = p2" in result.out
+    assert "languages: en 3" in result.out
+    assert "scripts: LATIN 3" in result.out
+    assert "not looked for (--no-embeddings)" in result.out
+
+
+def test_check_of_the_bundled_split_is_clean(speedbench: Speedbench) -> None:
+    result = speedbench("splits", "check", "qualitative", "--no-embeddings")
+    assert result.code == 0
+    assert "the same text: none" in result.out
+
+
+@pytest.mark.usefixtures("_encoder")
+def test_check_against_another_split_with_a_heatmap(
+    speedbench: Speedbench, prompts: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "map.png"
+    result = speedbench(*("splits", "check", prompts, "--against", prompts, "--heatmap", picture))
+    assert result.code == 1
+    assert "nearly the same (cosine above 0.85): 1\n  p0 ~ p2 1.000" in result.out
+    assert f"close to {prompts} (cosine above 0.9): 3" in result.words
+    assert f"written: {picture}" in result.out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def _pool(folder: Path) -> Path:
+    pool = folder / "pool"
+    pool.mkdir()
+    for category, words in (("math", "sum of"), ("qa", "why is")):
+        rows = [
+            {"id": f"{category}-{i}", "category": category, "turns": [f"{words} {i} w{i * i} v{i}"]}
+            for i in range(8)
+        ]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (pool / f"{category}.jsonl").write_text(text)
+    return pool
+
+
+@pytest.mark.usefixtures("_encoder")
+def test_curate_writes_a_split_and_again_the_same(speedbench: Speedbench, tmp_path: Path) -> None:
+    pool = _pool(tmp_path)
+    result = speedbench("splits", "curate", pool, "--per-category", "3", "--version", "7")
+    out = tmp_path / "qualitative"
+    assert result.code == 0
+    assert f"written: {out}, version 7, digest " in result.out
+    card = (out / "split.json").read_bytes()
+    assert json.loads(card)["categories"] == {"math": 3, "qa": 3}
+    assert speedbench("splits", "curate", pool, "--per-category", "3").code == 0
+    assert (out / "split.json").read_bytes() == card  # the version is kept
+    (out / "split.json").write_text("{}")
+    damaged = speedbench("splits", "curate", pool, "--per-category", "3")
+    assert (damaged.code, "give one with --version" in damaged.err) == (2, True)
+
+
+@pytest.mark.usefixtures("_encoder")
+def test_curate_from_too_small_a_pool(speedbench: Speedbench, tmp_path: Path) -> None:
+    result = speedbench("splits", "curate", _pool(tmp_path), "--per-category", "80")
+    assert result.code == 2
+    assert "lower --per-category to" in result.err
+
+
+def test_build(speedbench: Speedbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bytes(tokenizer.WordTokenizer):
+        """One token a byte: what is cut at a token is cut anywhere."""
+
+        def render(self, messages: Any) -> list[int]:
+            return [1, *(i for m in messages for i in self.encode(m["content"])), 2]
+
+        def encode(self, text: str) -> list[int]:
+            return [16 + byte for byte in text.encode()]
+
+        def decode(self, token_ids: Any) -> str:
+            return bytes(token - 16 for token in token_ids).decode(errors="ignore")
+
+    monkeypatch.setattr(tokenizer, "load_tokenizer", lambda kind, model: Bytes())
+    arguments = ("--model", "bytes", "--per-tier", "1", "--cache", tmp_path)
+    result = speedbench("splits", "build", "8k", *arguments)
+    assert (result.code, result.err) == (0, "")
+    assert "throughput_8k, digest " in result.out
+    assert "8,192 tokens each, counted by bytes" in result.words
+    for tier in ("low_entropy", "mixed", "high_entropy"):
+        assert tier in result.out
+    unknown = speedbench("splits", "build", "3k", *arguments)
+    assert (unknown.code, "unknown throughput bucket '3k'" in unknown.err) == (2, True)

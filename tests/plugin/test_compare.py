@@ -1,0 +1,421 @@
+"""The gate: every comparison with a saved run ends in one word, and some words fail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from .conftest import EngineLog, Project, text_of
+
+COMPARE = "--speed-compare"
+WIDE = "--speed-compare-fail=acceptance_length:25%"
+
+
+@pytest.fixture
+def saved(project: Project) -> Project:
+    """A project of 40 samples with one saved run, enough to decide about a margin of 10 %."""
+    project.split("s.jsonl", 40)
+    project.ini |= {"speed_split": "s.jsonl", "speed_samples": "all", "speed_max_tokens": "24"}
+    project.gate("bs=8")
+    project.run("--benchmark-save=base").assert_outcomes(passed=1)
+    return project
+
+
+# -- no baseline ------------------------------------------------------------------------------
+
+
+def test_the_first_run_says_no_baseline_passes_and_records_one(project: Project) -> None:
+    project.gate()
+    result = project.run(COMPARE)
+    result.assert_outcomes(passed=1)
+    assert "gate: 1 no baseline" in result.stdout.str()
+    assert len(project.saved) == 1
+    assert "compared" not in text_of(result).replace("nothing compared", "")
+
+
+def test_the_second_run_compares_with_the_first(project: Project) -> None:
+    project.gate()
+    project.run(COMPARE)
+    result = project.run(COMPARE)
+    result.stdout.re_match_lines([r"gate: 1 undecided \(against 0001 of \d{4}-\d\d-\d\d \d\d:\d\d"])
+    assert len(project.saved) == 1
+
+
+def test_a_missing_baseline_can_be_required(project: Project) -> None:
+    project.gate()
+    result = project.run(COMPARE, "--speed-require-baseline")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*acceptance_length: no baseline: simulated org/model eagle3*", "*--benchmark-autosave*"]
+    )
+
+
+def test_a_required_baseline_alone_is_a_wish_to_compare(project: Project) -> None:
+    project.gate()
+    project.run("--speed-require-baseline").assert_outcomes(failed=1)
+
+
+def test_a_new_case_beside_known_ones_has_no_baseline(saved: Project) -> None:
+    saved.gate("bs=[8, 4]")
+    result = saved.run(COMPARE, WIDE)
+    result.assert_outcomes(passed=2)
+    assert "gate: 1 pass, 1 no baseline" in result.stdout.str()
+    assert len(saved.saved) == 2
+
+
+# -- verdicts ---------------------------------------------------------------------------------
+
+
+def test_pass(saved: Project) -> None:
+    result = saved.run(COMPARE, WIDE)
+    result.assert_outcomes(passed=1, warnings=0)
+    assert "gate: 1 pass" in result.stdout.str()
+    assert " math 40 " in text_of(result)
+
+
+def test_fail(saved: Project) -> None:
+    result = saved.run(COMPARE, "--speed-engine-arg=acceptance=0.3")
+    result.assert_outcomes(failed=1)
+    result.stdout.re_match_lines(
+        [
+            r"acceptance_length: fail: simulated org/model eagle3 dl3 bs8 .*math",
+            r"  new / old = 0\.\d{4} \[0\.\d{4}, 0\.\d{4}\], allowed: above 0\.9800",
+            r"  baseline: 0001 of ",
+        ]
+    )
+    assert "gate: 1 fail" in result.stdout.str()
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_improved(saved: Project) -> None:
+    result = saved.run(COMPARE, "--speed-engine-arg=acceptance=0.95")
+    result.assert_outcomes(passed=1)
+    assert "gate: 1 improved" in result.stdout.str()
+    assert "the baseline is stale" in result.stdout.str()
+
+
+@pytest.mark.parametrize(("what", "passed"), [("pass", 1), ("warn", 1), ("fail", 0)])
+def test_undecided(saved: Project, what: str, passed: int) -> None:
+    result = saved.run(COMPARE, f"--speed-inconclusive={what}")
+    result.assert_outcomes(passed=passed, failed=1 - passed, warnings=int(what == "warn"))
+    assert "gate: 1 undecided" in result.stdout.str()
+    if what == "warn":
+        result.stdout.fnmatch_lines(["*SpeedWarning: undecided: *acceptance_length*"])
+
+
+def test_an_equal_rerun_is_no_proof_at_a_margin_too_fine(saved: Project) -> None:
+    """No observed difference is not certainty."""
+    result = saved.run(COMPARE, "--speed-compare-fail=acceptance_length:0.5%")
+    assert "gate: 1 undecided" in result.stdout.str()
+
+
+def test_a_failing_assert_is_told_before_the_gate(saved: Project) -> None:
+    saved.gate("bs=8", "assert speed.acceptance_length >= 3.9")
+    result = saved.run(COMPARE, "--speed-engine-arg=acceptance=0.3")
+    result.assert_outcomes(failed=1)
+    assert "asserted: >= 3.9" in result.stdout.str()
+
+
+def test_assert_no_regression_compares_without_the_option(saved: Project) -> None:
+    saved.gate("bs=8", "speed.assert_no_regression(acceptance_length='25%')")
+    result = saved.run()
+    result.assert_outcomes(passed=1)
+    assert "gate: 1 pass" in result.stdout.str()
+    result = saved.run("--speed-engine-arg=acceptance=0.1")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*acceptance_length: fail: *"])
+    result.stdout.no_fnmatch_line("*pytest_speedbench/*.py*")
+
+
+def test_assert_no_regression_refuses_what_it_cannot_gate(saved: Project) -> None:
+    saved.gate("bs=8", "speed.assert_no_regression(ttft='10%')")
+    result = saved.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*TypeError: no metric 'ttft' to gate; gated: acceptance_length*"])
+
+
+def test_margins_by_category_from_the_ini_file(project: Project) -> None:
+    project.split("s.jsonl", 40, "math", "qa")
+    project.ini |= {"speed_split": "s.jsonl", "speed_samples": "all", "speed_category": "math,qa"}
+    project.gate("bs=8")
+    project.run("--benchmark-save=base")
+    result = project.run(
+        COMPARE,
+        "--speed-engine-arg=acceptance=0.4",
+        speed_compare_fail="acceptance_length:2%,acceptance_length/qa:60%",
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    assert "gate: 1 pass, 1 fail" in result.stdout.str()
+
+
+# -- what is compared with what ---------------------------------------------------------------
+
+
+def test_a_renamed_test_keeps_its_history(saved: Project) -> None:
+    saved.file(
+        "test_it.py",
+        "import pytest\n"
+        "@pytest.mark.speed(bs=8)\n"
+        "class TestNew:\n"
+        "    def test_other(self, speed): pass\n",
+    )
+    result = saved.run(COMPARE, WIDE)
+    assert "gate: 1 pass" in result.stdout.str()
+
+
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda r: r["split"].update(digest="0" * 64), "split digest: 000000000000 there, "),
+        (lambda r: r.update(template="chatml"), "chat template: chatml there, words-1 here"),
+        (lambda r: r["sampling"].update(temperature=0.7), "temperature 0.7, seed 0 there"),
+        (lambda r: r["sampling"].update(max_tokens=999), "sampling: max_tokens 999"),
+        (lambda r: r["model"].update(weights="abc"), "model weights: abc there"),
+        (lambda r: r.update(prompt_form="chat"), "prompt form: chat there, token_ids here"),
+    ],
+)
+def test_what_must_be_equal_makes_it_incomparable(
+    saved: Project, change: Change, reason: str
+) -> None:
+    saved.edit(saved.saved[0], change)
+    result = saved.run(COMPARE)
+    result.assert_outcomes(failed=1)
+    assert "acceptance_length: incomparable: " in result.stdout.str()
+    assert reason in result.stdout.str()
+    assert "0 of 1 compared" in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r["engine"].update(version="0.0.1", args={"x": 1}),
+        lambda r: r["sampling"].update(seed=7),  # greedy: the seed is never used
+        lambda r: r["spec"].update(drafter={"name": "old", "weights": "1", "revision": ""}),
+        lambda r: r.update(a_field_of_a_later_minor_version=1),
+    ],
+)
+def test_what_is_under_test_may_differ(saved: Project, change: Change) -> None:
+    saved.edit(saved.saved[0], change)
+    result = saved.run(COMPARE, WIDE)
+    result.assert_outcomes(passed=1)
+    assert "gate: 1 pass" in result.stdout.str()
+
+
+def test_an_older_comparable_run_is_preferred_to_a_newer_one_that_is_not(saved: Project) -> None:
+    saved.run("--benchmark-save=newer")
+    saved.edit(saved.saved[1], lambda r: r.update(template="chatml"))
+    result = saved.run(COMPARE, WIDE)
+    assert "gate: 1 pass (against 0001" in result.stdout.str()
+
+
+def test_a_partial_run_is_never_a_baseline(saved: Project) -> None:
+    saved.run("--benchmark-save=newer")
+    saved.edit(saved.saved[1], lambda r: r.update(partial=True))
+    result = saved.run(COMPARE, WIDE)
+    assert "gate: 1 pass (against 0001" in result.stdout.str()
+
+
+def test_each_drafter_is_compared_with_itself_where_it_can_be(saved: Project) -> None:
+    saved.gate("bs=8, drafter=['org/a', 'org/b']")
+    saved.run("--benchmark-save=two", "-v").assert_outcomes(passed=2)
+
+    def worse_b(record: dict[str, Any]) -> None:
+        if record["spec"]["drafter"]["name"] == "org/b":
+            for request in record["requests"]:
+                request["steps"] = " ".join(["1"] * (request["tokens"] - 1))
+                request["drafted"] = request["accepted"] = None
+
+    saved.edit(saved.saved[1], worse_b)
+    result = saved.run(COMPARE, WIDE)
+    assert "gate: 1 pass, 1 improved" in result.stdout.str()
+
+
+# -- timing -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def timed(project: Project) -> Project:
+    project.ini |= {"speed_rounds": "3", "speed_max_tokens": "8"}
+    project.gate("bs=2")
+    project.run("--benchmark-save=base").assert_outcomes(passed=1)
+    return project
+
+
+TPS = "--speed-compare-fail=acceptance_length:60%,output_tps:50%"
+
+
+def test_timing_of_the_same_machine_is_gated(timed: Project) -> None:
+    result = timed.run(COMPARE, TPS, "--speed-engine-arg=step_ms=80")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["output_tps: fail: *", "  fell by more than 50.0%"])
+
+
+def test_timing_of_another_machine_is_not_gated_but_al_is(timed: Project) -> None:
+    timed.edit(timed.saved[0], lambda r: r["machine"].update(fingerprint="other"))
+    result = timed.run(COMPARE, TPS, "--speed-engine-arg=step_ms=80")
+    result.assert_outcomes(passed=1)
+    text = result.stdout.str()
+    assert "1 not gated" in text
+    assert "machine: other" in text
+    assert "acceptance_length: " in text or "1 pass" in text or "1 undecided" in text
+
+
+def test_timing_over_other_samples_is_not_gated(timed: Project) -> None:
+    result = timed.run(COMPARE, TPS, speed_samples="9")
+    assert "1 not gated" in result.stdout.str()
+    assert "samples of each category: 8 there, 9 here" in result.stdout.str()
+
+
+def test_a_speedup_gate_leaves_cases_without_sd_alone(timed: Project) -> None:
+    timed.gate("bs=2, method='none'")
+    timed.run("--benchmark-save=plain")
+    result = timed.run(COMPARE, "--speed-compare-fail=speedup:10%,acceptance_length:60%")
+    result.assert_outcomes(passed=1)
+
+
+# -- speculation off --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [[], [COMPARE]])
+def test_speculation_off_fails(saved: Project, arguments: list[str]) -> None:
+    result = saved.run(*arguments, "--speed-engine-arg=speculation_off=1")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["acceptance_length: speculation off: *"])
+    assert "gate: 1 speculation off" in result.stdout.str()
+    assert "the engine's own configuration has no speculation" in result.stdout.str()
+
+
+def test_no_speculation_asked_for_is_not_speculation_off(project: Project) -> None:
+    project.gate("method='none'")
+    result = project.run()
+    result.assert_outcomes(passed=1)
+    assert "speculation off" not in result.stdout.str()
+
+
+def test_an_ngram_run_that_drafts_nothing_is_not_judged_by_its_drafts(project: Project) -> None:
+    project.gate("method='ngram'")
+    project.run("--speed-engine-arg=acceptance=0").assert_outcomes(passed=1)
+
+
+def test_a_drafter_that_is_always_wrong_is_not_speculation_off(project: Project) -> None:
+    project.gate()
+    result = project.run("--speed-engine-arg=acceptance=0")
+    result.assert_outcomes(passed=1)
+    assert "speculation off" not in result.stdout.str()
+
+
+# -- nothing in common ------------------------------------------------------------------------
+
+
+def test_saved_runs_of_which_none_fits_fail_the_session(saved: Project) -> None:
+    saved.gate("bs=4")
+    result = saved.run(COMPARE)
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["0 of 1 compared with the saved runs: no record of this case"])
+
+
+def test_a_session_without_speed_tests_does_not_fail(saved: Project) -> None:
+    saved.file("test_it.py", "def test_plain(): pass\n")
+    result = saved.run(COMPARE)
+    assert result.ret == 0
+
+
+# -- bad files --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda text: text[: len(text) // 2], "is no JSON"),
+        (lambda text: "", "is no JSON"),
+        (lambda text: '{"benchmarks": 3}', "is no file of pytest-benchmark"),
+        (lambda text: "[]", "is no file of pytest-benchmark"),
+        (lambda text: text.replace('"schema": 1', '"schema": 99'), "schema 99"),
+        (lambda text: text.replace('"template"', '"tmplate"'), "damaged at 'template'"),
+    ],
+)
+def test_a_bad_file_is_named_skipped_and_left_alone(
+    saved: Project, damage: Callable[[str], str], told: str
+) -> None:
+    bad = saved.saved[0].with_name("0002_bad.json")
+    bad.write_text(damage(saved.saved[0].read_text()))
+    before = bad.read_bytes()
+    result = saved.run(COMPARE, WIDE, "--benchmark-autosave")
+    result.assert_outcomes(passed=1, warnings=1)
+    text = result.stdout.str()
+    assert "gate: 1 pass (against 0001" in text
+    assert "left out as a baseline" in text
+    assert "0002_bad.json" in text
+    assert told in text
+    assert bad.read_bytes() == before
+    assert [path.name[:4] for path in saved.saved] == ["0001", "0002", "0003"]
+
+
+def test_a_bad_file_that_is_named_is_refused(saved: Project, engines: EngineLog) -> None:
+    bad = saved.saved[0].with_name("0002_bad.json")
+    bad.write_text(saved.saved[0].read_text()[:1000])
+    result = saved.run("--speed-compare=2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *0002_bad.json is no JSON*was it cut off?*"])
+    assert engines.events == []
+
+
+def test_a_file_of_somebody_else_is_refused(saved: Project) -> None:
+    saved.file("other.json", '{"benchmarks": []}')
+    result = saved.run("--speed-compare=other.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *other.json holds no records of pytest-speedbench"])
+
+
+def test_damaged_requests_make_a_record_incomparable(saved: Project) -> None:
+    def damage(record: dict[str, Any]) -> None:
+        record["requests"][0]["ids"] = "AAAA"
+
+    saved.edit(saved.saved[0], damage)
+    result = saved.run(COMPARE)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["acceptance_length: incomparable: *", "*requests are damaged*"])
+
+
+# -- what a change of speedup is due to -------------------------------------------------------
+
+
+def test_a_change_of_speedup_is_attributed_in_one_line_a_run(timed: Project) -> None:
+    timed.ini |= {"speed_category": "math,qa", "speed_max_tokens": "64"}
+    timed.run("--benchmark-save=two")
+    slow = "--speed-engine-arg=draft_ms=9"
+    report = timed.path / "out.html"
+    result = timed.run(COMPARE, WIDE, slow, "--speed-summary=out.md", f"--speed-report={report}")
+    found = [line for line in result.outlines if "of which AL (drafter)" in line]
+    assert len(found) == 1
+    assert " against 0002 of " in found[0]
+    changes = dict(re.findall(r"([A-Za-z() ]+?) ([+-][\d.]+)% \[", found[0].replace(", ", "")))
+    assert float(changes["of which AL (drafter)"]) == 0
+    assert float(changes["step time with SD"]) < -20
+    assert "of which AL" in (timed.path / "out.md").read_text()
+    assert "of which AL" in report.read_text()
+
+
+# -- warnings that are errors -----------------------------------------------------------------
+
+
+def test_where_warnings_are_errors_undecided_is_one_clear_failure(saved: Project) -> None:
+    result = saved.run(COMPARE, "-W", "error")
+    result.assert_outcomes(failed=1)
+    assert "undecided: simulated org/model eagle3 dl3 bs8" in result.stdout.str()
+    result.stdout.no_fnmatch_line("*pytest_speedbench/*.py*")
+
+
+def test_where_warnings_are_errors_a_bad_file_is_one_clear_failure(saved: Project) -> None:
+    saved.saved[0].with_name("0002_bad.json").write_text("{")
+    result = saved.run(COMPARE, WIDE, "-W", "error")
+    result.assert_outcomes(failed=1)
+    assert "left out as a baseline" in result.stdout.str()
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()

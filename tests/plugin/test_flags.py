@@ -1,0 +1,91 @@
+"""pytest-benchmark's flags and our own switch."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import EngineLog, Project
+
+MIXED = (
+    "def test_plain(): pass\n"
+    "def test_bench(benchmark): benchmark(lambda: 1)\n"
+    "def test_gate(speed): assert speed.acceptance_length > 0\n"
+)
+QUICK = "--benchmark-max-time=0.01"
+
+
+def test_benchmark_only_keeps_our_cases(project: Project) -> None:
+    project.file("test_it.py", MIXED)
+    project.run("--benchmark-only", QUICK).assert_outcomes(passed=2, skipped=1)
+
+
+def test_benchmark_only_keeps_an_own_skip(project: Project) -> None:
+    project.file(
+        "test_it.py",
+        "import pytest\n@pytest.mark.skip(reason='mine')\ndef test_gate(speed): pass\n",
+    )
+    result = project.run("--benchmark-only", "-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*mine*"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "passed"),
+    [("--benchmark-skip", 1), ("--benchmark-disable", 2), ("--speed-disable", 2)],
+)
+def test_our_cases_are_skipped_with_the_flag_as_reason(
+    project: Project, engines: EngineLog, flag: str, passed: int
+) -> None:
+    project.file("test_it.py", MIXED)
+    result = project.run(flag, "-rs", QUICK)
+    result.assert_outcomes(passed=passed, skipped=3 - passed)
+    result.stdout.fnmatch_lines([f"SKIPPED*{flag}*"])
+    assert engines.events == []
+
+
+def test_speed_disable_works_from_the_ini_file(project: Project) -> None:
+    project.gate()
+    project.run(speed_disable="true").assert_outcomes(skipped=1)
+    project.run(speed_disable="false").assert_outcomes(passed=1)
+
+
+def test_a_disabled_comparison_does_not_fail_for_want_of_it(project: Project) -> None:
+    project.gate()
+    project.run("--benchmark-autosave")
+    assert project.run("--speed-disable", "--speed-compare").ret == 0
+
+
+def test_a_batch_that_the_samples_cannot_fill_is_said(project: Project) -> None:
+    project.gate("bs=32, samples=4")
+    result = project.run()
+    result.stdout.fnmatch_lines(["*note: 4 samples cannot fill BS 32"])
+
+
+def test_a_batch_that_the_engine_cannot_run_is_skipped_with_the_reason(project: Project) -> None:
+    project.gate("engine='transformers', method='ngram', model='org/none', bs=2")
+    result = project.run("-rs", speed_method=None)
+    result.assert_outcomes(skipped=1)
+    result.stdout.re_match_lines([r"SKIPPED .*at most 1 request at a time, this case has bs=2"])
+
+
+def test_seed_and_temperature_reach_the_record(project: Project) -> None:
+    project.gate()
+    project.run("--benchmark-autosave", "--speed-seed=3", "--speed-temperature=0.5")
+    sampling = project.records()[0].sampling
+    assert (sampling.seed, sampling.temperature) == (3, 0.5)
+
+
+def test_engine_arguments_reach_engine_and_record(project: Project) -> None:
+    project.gate("", "assert speed.acceptance_length <= 1.3")
+    project.run(
+        "--benchmark-autosave", "--speed-engine-arg=acceptance=0.05", "--speed-engine-arg=step_ms=5"
+    ).assert_outcomes(passed=1)
+    assert project.records()[0].engine.args == {"acceptance": 0.05, "step_ms": 5}
+
+
+def test_a_bad_engine_argument_is_one_clear_error(project: Project) -> None:
+    project.gate()
+    result = project.run("--speed-engine-arg=acceptance=7")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["acceptance=7: give numbers from 0 to 1*"])
+    assert "pytest_speedbench/" not in result.stdout.str()

@@ -1,0 +1,248 @@
+"""Markers and options span a grid; ids, selection and order of its cases."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import QUIET, EngineLog, Project
+
+
+def test_id_reads_slice_then_batch_size_then_draft_length(project: Project) -> None:
+    project.gate('bs=1, dl=3, category="math"')
+    assert project.ids() == ["test_gate[math-bs1-dl3]"]
+
+
+def test_lists_span_the_grid(project: Project) -> None:
+    project.gate('bs=[1, 32], dl=[1, 3], category=["math", "qa"]')
+    assert sorted(project.ids()) == sorted(
+        f"test_gate[{category}-bs{bs}-dl{dl}]"
+        for category in ("math", "qa")
+        for bs in (1, 32)
+        for dl in (1, 3)
+    )
+
+
+def test_a_marker_without_a_category_gives_one_case_for_each(project: Project) -> None:
+    project.gate()
+    ids = project.ids(speed_category=None)
+    assert len(ids) == 11
+    assert "test_gate[coding-bs1-dl3]" in ids
+
+
+def test_category_all_gives_one_case(project: Project) -> None:
+    project.gate('category="all"')
+    assert project.ids() == ["test_gate[all-bs1-dl3]"]
+
+
+def test_engine_and_method_stand_in_the_id_where_there_are_several(project: Project) -> None:
+    project.gate('method=["ngram", "eagle3"], engine=["simulated", "vllm"]')
+    assert "test_gate[vllm-ngram-math-bs1-dl3]" in project.ids()
+
+
+def test_no_speculation_is_one_case_without_a_draft_length(project: Project) -> None:
+    project.gate('method=["none", "ngram"], dl=[1, 3]')
+    assert sorted(project.ids()) == [
+        "test_gate[ngram-math-bs1-dl1]",
+        "test_gate[ngram-math-bs1-dl3]",
+        "test_gate[none-math-bs1]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("marker", "word"),
+    [
+        ("samples=[2, 'all']", "nall"),
+        ("max_tokens=[8, 16]", "max16"),
+        ("temperature=[0, 0.7]", "t0.7"),
+        ("model=['org/one', 'org/two']", "two-"),
+        ("method='eagle3', drafter=['a/x', 'a/y']", "y-"),
+    ],
+)
+def test_other_axes_stand_in_the_id_where_there_are_several(
+    project: Project, marker: str, word: str
+) -> None:
+    project.gate(marker)
+    ids = project.ids()
+    assert len(ids) == 2
+    assert sum(word in name for name in ids) == 1
+
+
+def test_isl_and_entropy_choose_throughput_splits_and_tiers(project: Project) -> None:
+    project.gate('isl=[1024, "2k"], entropy="mixed"')
+    assert project.ids(speed_category=None) == [
+        "test_gate[throughput_1k-mixed-bs1-dl3]",
+        "test_gate[throughput_2k-mixed-bs1-dl3]",
+    ]
+
+
+def test_k_selects_a_category(project: Project) -> None:
+    project.gate("bs=[1, 32]")
+    assert project.ids("-k", "math", speed_category=None) == [
+        "test_gate[math-bs1-dl3]",
+        "test_gate[math-bs32-dl3]",
+    ]
+
+
+def test_k_selects_by_several_words(project: Project) -> None:
+    project.gate("bs=[1, 32], dl=[1, 3]")
+    assert project.ids("-k", "bs32 and dl3") == ["test_gate[math-bs32-dl3]"]
+
+
+def test_m_speed_selects_what_measures(project: Project) -> None:
+    project.file(
+        "test_it.py",
+        "import pytest\n"
+        "def test_plain(): pass\n"
+        "@pytest.mark.speed\n"
+        "def test_marked(speed): pass\n"
+        "def test_unmarked(speed_config): pass\n",
+    )
+    assert project.ids("-m", "speed") == [
+        "test_marked[math-bs1-dl3]",
+        "test_unmarked[math-bs1-dl3]",
+    ]
+    assert project.ids("-m", "not speed") == ["test_plain"]
+
+
+def test_collect_only_starts_nothing(project: Project, engines: EngineLog) -> None:
+    project.gate()
+    result = project.run("--collect-only")
+    assert result.ret == 0
+    assert engines.events == []
+    assert "speedbench ===" not in result.stdout.str()
+
+
+def test_a_class_may_carry_the_marker(project: Project) -> None:
+    project.file(
+        "test_it.py",
+        "import pytest\n"
+        "@pytest.mark.speed(bs=2)\n"
+        "class TestGate:\n"
+        "    def test_one(self, speed): assert speed.acceptance_length > 0\n"
+        "    @pytest.mark.speed(bs=4)\n"
+        "    def test_own(self, speed): pass\n"
+        "    def test_no_speed(self): pass\n",
+    )
+    assert project.ids() == [
+        "TestGate::test_one[math-bs2-dl3]",
+        "TestGate::test_own[math-bs4-dl3]",
+        "TestGate::test_no_speed",
+    ]
+
+
+def test_a_module_may_carry_the_marker(project: Project) -> None:
+    project.file(
+        "test_it.py",
+        "import pytest\n"
+        "pytestmark = pytest.mark.speed(dl=[1, 2])\n"
+        "def test_gate(speed): assert speed.acceptance_length > 0\n"
+        "def test_helper_of_the_module(): pass\n",
+    )
+    result = project.run("-v")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["*test_gate?math-bs1-dl1?*", "*test_gate?math-bs1-dl2?*"])
+
+
+def test_the_grid_stacks_with_parametrize(project: Project) -> None:
+    project.file(
+        "test_it.py",
+        "import pytest\n"
+        "@pytest.mark.parametrize('wanted', [0.5, 0.7])\n"
+        "@pytest.mark.speed(bs=[1, 2])\n"
+        "def test_gate(speed, wanted): assert speed.acceptance_length > wanted\n",
+    )
+    result = project.run("-v")
+    result.assert_outcomes(passed=4)
+    assert len({name for name in project.ids() if "math-bs2-dl3" in name}) == 2
+
+
+def test_command_line_over_ini_over_default(project: Project) -> None:
+    project.gate()
+    assert project.ids() == ["test_gate[math-bs1-dl3]"]
+    assert project.ids(speed_bs="2,4") == ["test_gate[math-bs2-dl3]", "test_gate[math-bs4-dl3]"]
+    assert project.ids("--speed-bs=8", speed_bs="2,4") == ["test_gate[math-bs8-dl3]"]
+
+
+def test_the_marker_beats_the_command_line(project: Project) -> None:
+    project.gate("bs=16")
+    assert project.ids("--speed-bs=8") == ["test_gate[math-bs16-dl3]"]
+
+
+def test_cases_that_share_an_engine_run_next_to_each_other(
+    project: Project, engines: EngineLog
+) -> None:
+    project.file(
+        "test_it.py",
+        "import pytest\n"
+        "@pytest.mark.speed(dl=[1, 3])\n"
+        "def test_one(speed): pass\n"
+        "def test_plain(): pass\n"
+        "@pytest.mark.speed(dl=[1, 3], bs=2)\n"
+        "def test_two(speed): pass\n",
+    )
+    result = project.run("-v")
+    result.assert_outcomes(passed=5)
+    assert engines.starts == ["start simulated eagle3 dl1", "start simulated eagle3 dl3"]
+
+
+def test_the_engine_without_sd_is_started_once_for_all_arms(
+    project: Project, engines: EngineLog
+) -> None:
+    project.gate("dl=[1, 2, 3], bs=[1, 2], max_tokens=4", "speed.speedup")
+    project.run(speed_rounds="1").assert_outcomes(passed=6)
+    assert len(engines.starts) == len(set(engines.starts)) == 4
+
+
+def test_a_deselected_case_keeps_no_engine_open(project: Project, engines: EngineLog) -> None:
+    project.gate("dl=[1, 2, 3]", "pass")
+    project.run("-k", "dl1 or dl3").assert_outcomes(passed=2, deselected=1)
+    assert engines.events == [
+        "start simulated eagle3 dl1",
+        "close simulated eagle3 dl1",
+        "start simulated eagle3 dl3",
+        "close simulated eagle3 dl3",
+    ]
+
+
+def test_an_engine_is_gone_before_the_next_engines_test_ends(
+    project: Project, engines: EngineLog
+) -> None:
+    project.gate("dl=[1, 3]", "pass")
+    gone = []
+
+    class Watch:
+        def pytest_runtest_call(self, item: pytest.Item) -> None:
+            gone.append(len(engines.alive))
+
+    project._prepare({})
+    result = project.pytester.inline_run(*QUIET, plugins=[Watch()])
+    result.assertoutcome(passed=2)
+    assert gone == [1, 1]
+    assert engines.alive == []
+
+
+def test_an_engine_is_closed_although_its_last_test_is_skipped(
+    project: Project, engines: EngineLog
+) -> None:
+    project.file(
+        "test_it.py",
+        "import pytest\n"
+        "@pytest.mark.speed(dl=1)\n"
+        "def test_one(speed): pass\n"
+        "@pytest.mark.skip\n"
+        "@pytest.mark.speed(dl=1)\n"
+        "def test_two(speed): pass\n"
+        "@pytest.mark.speed(dl=2)\n"
+        "def test_three(speed): pass\n",
+    )
+    project.run().assert_outcomes(passed=2, skipped=1)
+    assert engines.events[1] == "close simulated eagle3 dl1"
+
+
+def test_slices_share_one_run(project: Project, engines: EngineLog) -> None:
+    project.gate('category=["math", "qa", "all"], bs=4', "pass")
+    project.run("--benchmark-autosave").assert_outcomes(passed=3)
+    math, qa, both = project.records()
+    assert len(engines.starts) == 1
+    assert {r.sample for r in both.requests} > {r.sample for r in math.requests}
+    assert math.rounds == qa.rounds == both.rounds

@@ -1,0 +1,112 @@
+"""Files and properties that a run leaves for others to read."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+from .conftest import Project
+
+ESCAPE = "\x1b[31mRED\x1b]0;title\x07"
+
+
+def test_markdown_summary(project: Project) -> None:
+    project.gate("category=['math', 'qa']")
+    project.run("--speed-summary=out.md", "--speed-compare").assert_outcomes(passed=2)
+    text = (project.path / "out.md").read_text()
+    assert "### simulated · org/model · eagle3 · DL 3 · BS 1" in text
+    assert "| math | 8 | " in text
+    assert "| no baseline |" in text
+
+
+def test_html_report(project: Project) -> None:
+    project.gate("category=['math', 'qa']")
+    project.run("--speed-report=out.html").assert_outcomes(passed=2)
+    text = (project.path / "out.html").read_text()
+    assert "<html" in text
+    assert "math" in text
+
+
+def test_report_files_may_be_named_in_the_ini_file(project: Project) -> None:
+    project.gate()
+    project.run(speed_summary="out.md")
+    assert (project.path / "out.md").exists()
+
+
+def test_folders_of_a_report_are_made(project: Project) -> None:
+    project.gate()
+    project.run("--speed-summary=a/b/out.md")
+    assert (project.path / "a" / "b" / "out.md").exists()
+
+
+def test_a_report_that_cannot_be_written_is_told(project: Project) -> None:
+    project.gate()
+    project.file("taken", "")
+    result = project.run("--speed-summary=taken/out.md")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["cannot write taken/out.md: *"])
+
+
+def test_junit_property_tells_the_word(project: Project) -> None:
+    project.gate()
+    project.run("--junitxml=out.xml", "--speed-compare")
+    tree = ElementTree.parse(project.path / "out.xml")
+    properties = [(p.get("name"), p.get("value")) for p in tree.iter("property")]
+    assert ("speedbench", "acceptance_length: no baseline") in properties
+
+
+def test_junit_property_of_a_failed_gate(project: Project) -> None:
+    project.gate()
+    project.run("--junitxml=out.xml", "--speed-engine-arg=speculation_off=1")
+    tree = ElementTree.parse(project.path / "out.xml")
+    values = [p.get("value") for p in tree.iter("property")]
+    assert values == ["acceptance_length: speculation off"]
+
+
+def test_two_models_have_a_table_each(project: Project) -> None:
+    project.gate("model=['org/one', 'org/two']")
+    text = project.run().stdout.str()
+    assert "simulated · org/one · eagle3" in text
+    assert "simulated · org/two · eagle3" in text
+
+
+def test_escape_sequences_of_a_users_split_stay_out_of_terminal_and_files(
+    project: Project,
+) -> None:
+    project.split("s.jsonl", 8, ESCAPE, "a|b<script>")
+    project.gate()
+    result = project.run(
+        "--speed-split=s.jsonl",
+        "--speed-summary=out.md",
+        "--speed-report=out.html",
+        "-v",
+        speed_category=None,
+    )
+    result.assert_outcomes(passed=2)
+    for text in (
+        result.stdout.str(),
+        (project.path / "out.md").read_text(),
+        (project.path / "out.html").read_text(),
+    ):
+        assert "\x1b" not in text
+        assert "\x07" not in text
+        assert "RED" in text
+    assert "<script>RED" not in (project.path / "out.html").read_text()
+    assert "<script>" not in (project.path / "out.md").read_text()
+
+
+def test_escape_sequences_of_a_sample_id_stay_out_of_messages(project: Project) -> None:
+    project.file(
+        "s.jsonl",
+        '{"id": "\\u001b[31mRED", "category": "math", "prompt": "' + "word " * 3000 + '"}\n',
+    )
+    project.gate()
+    result = project.run("--speed-split=s.jsonl", "--speed-max-tokens=1048000")
+    result.assert_outcomes(errors=1)
+    assert "\x1b" not in result.stdout.str()
+    assert "context window" in result.stdout.str()
+
+
+def test_escape_sequences_of_an_engines_last_words_stay_out(project: Project) -> None:
+    project.gate()
+    result = project.run("--speed-engine-arg=die_at=1", "--speed-engine-arg=last_words=\x1b[31mRED")
+    assert "\x1b" not in result.stdout.str()

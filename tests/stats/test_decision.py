@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_speedbench.stats import (
+    NoData,
+    Rule,
+    Verdict,
+    divide_alpha,
+    judge,
+    micro_al,
+    non_inferiority,
+    pair,
+    scale_of,
+)
+from pytest_speedbench.stats.bets import Bets, bet_ladder, contrast, stress
+
+from .stats_makers import parted, recorded, run, slower, trace, without_ids
+
+
+def test_an_equal_run_passes_over_the_prefix() -> None:
+    old = run(1, n=150)
+    decision = non_inferiority(old, old, margin=0.02)
+    assert decision.verdict is Verdict.PASS
+    assert decision.carried_by is not None
+    assert decision.carried_by.evidence == "prefix"
+    assert decision.reason.startswith("AL changed by +0.00% over common prefixes (100% of")
+    assert decision.more_samples is None
+
+
+def test_a_loss_fails_and_a_gain_is_improved() -> None:
+    old = run(1, n=150)
+    new = slower(old, 0.3)
+    assert non_inferiority(old, new, margin=0.02).verdict == "fail"
+    decision = non_inferiority(new, old, margin=0.02)
+    assert decision.verdict == "improved"
+    assert decision.reason.endswith("the baseline is stale; margin 2.00%")
+
+
+def test_no_observed_difference_is_not_certainty() -> None:
+    few, many = (non_inferiority(run(1, n), run(1, n), margin=0.02) for n in (20, 400))
+    assert few.verdict is Verdict.UNDECIDED
+    assert few.more_samples is not None
+    assert 10 < few.more_samples < 150
+    lows = [d.findings[0].low for d in (few, many)]
+    assert lows[0] < lows[1] < 1  # type: ignore[operator]
+
+
+def test_the_further_samples_it_asks_for_settle_it() -> None:
+    old = run(1, n=400)
+    few = non_inferiority(old[:30], old[:30], margin=0.02)
+    assert few.more_samples is not None
+    enough = old[: 30 + round(1.2 * few.more_samples)]
+    assert non_inferiority(enough, enough, margin=0.02).verdict is Verdict.PASS
+
+
+def test_fewer_than_eight_samples_give_no_verdict() -> None:
+    old = run(1, n=7)
+    decision = non_inferiority(old, slower(old, 1.0), margin=0.02)
+    assert decision.verdict is Verdict.UNDECIDED
+    assert decision.reason == "7 samples in common; a verdict needs at least 8"
+    assert decision.findings == ()
+
+
+def test_without_token_ids_whole_outputs_decide_and_it_says_so() -> None:
+    old = run(1, n=300)
+    new = without_ids(old)
+    decision = non_inferiority(old[:20], new[:20], margin=0.02)
+    assert decision.reason.endswith("whole outputs only, without a common prefix of tokens")
+    assert non_inferiority(old, without_ids(slower(old, 0.5)), margin=0.02).verdict == "fail"
+
+
+def test_a_short_prefix_cannot_give_a_pass() -> None:
+    old = run(1, n=150)
+    new = parted(slower(old, 0.02), 10)
+    decision = non_inferiority(old, new, margin=0.3)
+    assert decision.carried_by is not None
+    assert decision.carried_by.evidence == "whole"
+    withheld = non_inferiority(old[:40], new[:40], margin=0.1)
+    assert withheld.verdict is Verdict.UNDECIDED
+    assert withheld.reason.startswith("the common prefix covers only 15% of the tokens")
+
+
+def test_parting_more_often_than_healthy_withholds_the_prefixs_pass() -> None:
+    old = run(1, n=150)
+    new = parted(old, 50)
+    assert non_inferiority(old, new, margin=0.02).verdict is Verdict.PASS
+    decision = non_inferiority(old, new, margin=0.02, healthy_parting=0.4)
+    carried = decision.carried_by
+    assert decision.verdict is Verdict.UNDECIDED or (carried and carried.evidence == "whole")
+    assert non_inferiority(old, new, margin=0.02, healthy_parting=1.0).verdict is Verdict.PASS
+
+
+def test_a_loss_that_hides_behind_the_prefix_is_caught() -> None:
+    old = run(1, n=300, tokens=100)
+    late = [
+        replace(t, steps=np.concatenate([t.steps[:20], np.ones(int(t.steps[20:].sum()), int)]))
+        for t in old
+    ]
+    decision = non_inferiority(old, parted(late, 20), margin=0.02)
+    assert decision.verdict is Verdict.FAIL
+    assert decision.carried_by is not None
+    assert decision.carried_by.evidence == "whole"
+
+
+def test_unmatched_samples_are_listed() -> None:
+    old = run(1, n=20)
+    decision = non_inferiority(old, old[1:], margin=0.02)
+    assert (decision.only_old, decision.only_new, decision.n) == (("s0",), (), 19)
+
+
+@pytest.mark.parametrize("margin", [0.0, 1.0, -0.1, float("nan")])
+def test_margins_of_nothing_or_everything_are_refused(margin: float) -> None:
+    with pytest.raises(ValueError, match=r"margin must lie between 0 and 100 %, both excluded"):
+        non_inferiority(run(1, 9), run(1, 9), margin=margin)
+
+
+@pytest.mark.parametrize("field", ["alpha", "fail_alpha", "reach", "healthy_parting"])
+def test_other_arguments_out_of_range_are_named(field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        Rule(0.02, **{field: 1.5})
+
+
+def test_zero_decoding_steps_are_no_data() -> None:
+    old = [trace(f"s{i}", []) for i in range(9)]
+    with pytest.raises(NoData, match="no decoding step"):
+        non_inferiority(old, old, margin=0.02)
+    with pytest.raises(NoData, match="zero"):
+        non_inferiority(run(1, 9), [replace(t, steps=t.steps[:0], token_ids=t.token_ids[:1])
+                                    for t in run(1, 9)], margin=0.02)  # type: ignore[index] # fmt: skip
+
+
+def test_outputs_that_part_at_once_leave_whole_outputs() -> None:
+    old = run(1, n=40)
+    decision = non_inferiority(old, parted(old, 0), margin=0.02)
+    assert [f.evidence for f in decision.findings] == ["whole"]
+    assert decision.parting_rate == 1
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 100), st.floats(0, 0.3))
+def test_bounds_nest_with_alpha(seed: int, share: float) -> None:
+    old = run(seed, n=40)
+    pairs, scale = pair(old, slower(old, share)), scale_of(old)
+    strict, loose = (judge(pairs, scale, Rule(0.05, a)).findings[0] for a in (1e-5, 0.05))
+    assert (strict.low or 0) <= (loose.low or 0) <= (loose.high or 9) <= (strict.high or 9)
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 100), st.randoms())
+def test_the_decision_does_not_depend_on_the_order_of_samples(seed: int, random: object) -> None:
+    old = run(seed, n=30)
+    new = slower(old, 0.1)
+    mixed = list(new)
+    random.shuffle(mixed)  # type: ignore[attr-defined]
+    first, second = (non_inferiority(old, n, margin=0.05) for n in (new, mixed))
+    assert first.findings == second.findings
+
+
+def test_alpha_is_divided_by_weight() -> None:
+    assert divide_alpha(0.01, [1, 1, 2]) == pytest.approx((0.0025, 0.0025, 0.005))
+    with pytest.raises(NoData):
+        divide_alpha(0.01, [])
+    for weights in ([0.0], [-1.0], [float("inf")]):
+        with pytest.raises(ValueError, match="positive and finite"):
+            divide_alpha(0.01, weights)
+
+
+def test_a_bet_is_lost_for_good() -> None:
+    bets = Bets(np.array([1.0, 8.0]), np.log([0.5, 0.5]))
+    calm, upset = np.zeros(3), np.array([0.0, 2.0, 0.0])
+    assert bets.log_capital(np.zeros(3), calm) == pytest.approx(0)
+    assert bets.log_capital(np.zeros(3), upset) == pytest.approx(np.log(0.5))
+    assert bets.log_capital(np.array([5.0, -1.0, 5.0]), calm) == pytest.approx(
+        np.log(0.5 * (13 / 8) ** 2 * 7 / 8)
+    )
+
+
+def test_the_contrast_has_mean_zero_at_the_true_ratio() -> None:
+    old, new = run(1, n=50), run(2, n=50, accept=0.4, tokens=45)
+    sums = pair(old, new).whole
+    values = contrast(sums, sums.al_ratio().value, micro_al(old).value)
+    assert values.sum() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_short_samples_loss_is_scaled_to_the_longest() -> None:
+    old = [trace(f"s{i}", [4] * 5) for i in range(8)]
+    new = [trace(f"s{i}", [1] * 20) for i in range(8)]
+    prefix = pair(old, new).prefix
+    assert prefix is not None
+    assert stress(prefix, 100, against_loss=True).tolist() == [140.0] * 8
+    assert not stress(prefix, 100, against_loss=False).any()
+
+
+def test_bet_ladders_double_up_to_the_limit() -> None:
+    assert bet_ladder(4, 20, 0.5).bounds.tolist() == [4, 8, 16, 20]
+    assert bet_ladder(30, 20, 0.5).bounds.tolist() == [20]
+    with pytest.raises(ValueError, match="positive"):
+        bet_ladder(0, 20, 0.5)
+
+
+def test_capital_of_a_fair_game_rarely_grows_a_hundredfold() -> None:
+    rng = np.random.default_rng(0)
+    bets = bet_ladder(8, 60, 0.3)
+    values = 4 - 12 * rng.beta(1, 2, size=(4000, 300))  # skew: many small gains, few large losses
+    paths = np.logaddexp.reduce(bets.paths(values, np.zeros_like(values)), axis=0)
+    assert (paths.max(axis=1) >= np.log(100)).mean() <= 0.015
+
+
+def test_recorded_rebuilds_pass_and_the_real_loss_fails() -> None:
+    full = {bs: recorded("eagle3-v49152-dl3", bs) for bs in (32, 128)}
+    assert non_inferiority(full[32], full[128], margin=0.02).verdict is Verdict.PASS
+    cut = recorded("eagle3-v4096-dl3", 32)
+    decision = non_inferiority(full[32], cut, margin=0.02, fail_alpha=0.01 / 66)
+    assert decision.verdict is Verdict.FAIL
+    assert "at α = 0.00015" in decision.reason

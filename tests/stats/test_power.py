@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from pytest_speedbench.stats import Rule, Sequential, Verdict, balanced_blocks, pair, plan
+
+from .stats_makers import recorded, run, without_ids
+
+
+def test_a_plan_names_samples_and_tokens() -> None:
+    result = plan(run(1, n=300), Rule(0.02))
+    assert result.pass_samples is not None
+    assert result.pass_tokens == result.pass_samples * 61
+    assert result.fail_samples is not None
+    assert result.split_samples == 300
+    assert result.loss == 0.04
+    assert 0.02 < (result.detectable_loss or 0) < 0.1
+
+
+def test_smaller_error_rates_and_no_assumption_need_more() -> None:
+    old = run(1, n=300)
+    needs = [
+        plan(old, rule).pass_samples or 10**9
+        for rule in (Rule(0.02), Rule(0.02, alpha=1e-4), Rule(0.02, alpha=1e-4, reach=0.02))
+    ]
+    assert needs[0] < needs[1] < needs[2]
+
+
+def test_without_token_ids_it_needs_far_more() -> None:
+    old = run(1, n=300)
+    sharp, blunt = (plan(t, Rule(0.02)).pass_samples or 10**9 for t in (old, without_ids(old)))
+    assert blunt > 3 * sharp
+
+
+def test_bad_questions_are_refused() -> None:
+    with pytest.raises(ValueError, match="power"):
+        plan(run(1, 9), Rule(0.02), power=0.2)
+    with pytest.raises(ValueError, match="between the margin and 1"):
+        plan(run(1, 9), Rule(0.02), loss=0.01)
+
+
+def test_a_recorded_rebuild_needs_what_the_plan_says() -> None:
+    old, new = recorded("eagle3-v49152-dl3", 32), recorded("eagle3-v49152-dl3", 128)
+    rule = Rule(0.02)
+    said = plan(old, rule, rebuild=pair(old, new)).pass_samples
+    case, partner = Sequential(old, rule), {t.sample: t for t in new}
+    for block in balanced_blocks([t.stratum for t in old]):
+        case.add([partner[old[i].sample] for i in block])
+    assert case.decision.verdict is Verdict.PASS
+    assert said is not None
+    assert said / 2 < case.samples < said * 2
