@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 FinishReason = Literal["stop", "length", "abort"]
+PromptForm = Literal["token_ids", "chat"]
 
 
 class EngineError(Exception):
@@ -93,7 +94,9 @@ class Request:
     """One prompt to complete. ``prompt_ids`` are sent as they are; ``stop_ids`` end the output.
 
     ``speculation`` is read by engines that switch per request; others use their own
-    configuration. ``label`` (a category) is carried for the simulated engine only.
+    configuration. ``label`` (a category) is carried for the simulated engine only. ``messages``,
+    (role, content) each, are the conversation behind the prompt, for servers that take no token ids
+    and apply their own template.
     """
 
     id: str
@@ -102,6 +105,20 @@ class Request:
     stop_ids: tuple[int, ...] = ()
     speculation: Speculation = NO_SPECULATION
     label: str = ""
+    messages: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTotals:
+    """What an engine tells of a whole request where it does not tell its decoding steps.
+
+    Converted to our definitions; None where it does not tell. ``steps`` are the decoding steps D,
+    the prefill's pass left out (SGLang: ``spec_verify_ct``; TensorRT-LLM: ``decoding_iter`` - 1).
+    """
+
+    steps: int | None = None
+    draft_tokens: int | None = None
+    accepted_tokens: int | None = None
 
 
 @dataclass(slots=True)
@@ -113,6 +130,9 @@ class Trace:
     1 when the first event is the prefill's own token, 0 when the first pass already verified a
     draft. ``drafted`` and ``accepted`` are the engine's own numbers for each step that had a draft,
     counted before the output was cut, or None when the engine does not tell.
+
+    ``totals`` is given where the events are no decoding steps (a server's chunks may merge or split
+    them): then ``steps`` says nothing, and D is ``totals.steps``, None where nobody knows.
     """
 
     request_id: str
@@ -125,6 +145,7 @@ class Trace:
     drafted: list[int] | None = None
     accepted: list[int] | None = None
     finish_reason: FinishReason = "stop"
+    totals: RequestTotals | None = None
 
     @property
     def steps(self) -> list[int]:
@@ -225,7 +246,10 @@ class EngineType:
     ``methods`` are DESIGN's names. ``switches`` tells that speculation is chosen per request, so
     that one started engine serves every configuration. ``max_speculative_batch`` bounds the batch
     size under speculation (None: no bound). ``requires`` is the importable package, ``extra`` the
-    extra that installs it. ``step_traces`` tells that ``Trace.chunks`` are decoding steps.
+    extra that installs it. ``step_traces`` tells that ``Trace.chunks`` are decoding steps;
+    ``request_counts`` that acceptance is told for each request at least: where only lifetime
+    counters grow, slices run one after another and the counters are read in between.
+    ``prompt_form`` is ``chat`` where the server applies its own template.
     ``tokenizer`` is ``huggingface``, or ``words`` for engines without a model.
     ``server`` tells that it talks to the server at ``--speed-url``. ``scores`` that it can score.
     ``refuse`` raises :class:`EngineError` for a configuration that could not work, before
@@ -241,6 +265,8 @@ class EngineType:
     max_batch: int | None = None
     max_speculative_batch: int | None = None
     step_traces: bool = True
+    request_counts: bool = True
+    prompt_form: PromptForm = "token_ids"
     tokenizer: str = "huggingface"
     scores: bool = False
     server: bool = False
