@@ -18,6 +18,7 @@ from pytest_speedbench.engines.protocol import (
     Speculation,
     TokenScore,
     Trace,
+    deal_tokens,
 )
 from pytest_speedbench.engines.registry import check, engine_names, engine_type, open_engine
 
@@ -38,6 +39,7 @@ __all__ = [
     "TokenScore",
     "Trace",
     "check",
+    "deal_tokens",
     "engine_names",
     "engine_type",
     "open_engine",

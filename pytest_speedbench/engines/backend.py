@@ -15,6 +15,7 @@ from pytest_speedbench.engines.protocol import (
     EngineInfo,
     FinishReason,
     Request,
+    RequestTotals,
     TokenScore,
 )
 
@@ -23,7 +24,8 @@ from pytest_speedbench.engines.protocol import (
 class StepOutput:
     """What one decoding step gave one request; ``time`` (of :meth:`Backend.now`) is None for "now".
 
-    ``drafted`` and ``accepted`` are given once, with the finish, for the whole request.
+    ``drafted`` and ``accepted``, or ``totals`` where outputs are no decoding steps, are given once,
+    with the finish, for the whole request.
     """
 
     request_id: str
@@ -32,6 +34,7 @@ class StepOutput:
     time: float | None = None
     drafted: list[int] | None = None
     accepted: list[int] | None = None
+    totals: RequestTotals | None = None
 
 
 class Backend(Protocol):

@@ -133,6 +133,11 @@ class Trace:
 
     ``totals`` is given where the events are no decoding steps (a server's chunks may merge or split
     them): then ``steps`` says nothing, and D is ``totals.steps``, None where nobody knows.
+
+    ``token_ids`` is complete or empty. It is empty where a server answers in text alone: then
+    ``text`` is that answer, and ``chunks`` adds up to the number of tokens that the server counted
+    (``usage``), dealt over the arrivals by :func:`deal_tokens` where nobody knows how many came
+    when.
     """
 
     request_id: str
@@ -146,6 +151,7 @@ class Trace:
     accepted: list[int] | None = None
     finish_reason: FinishReason = "stop"
     totals: RequestTotals | None = None
+    text: str | None = None
 
     @property
     def steps(self) -> list[int]:
@@ -155,44 +161,69 @@ class Trace:
     @property
     def tokens(self) -> int:
         """Output tokens N."""
-        return len(self.token_ids)
+        return sum(self.chunks)
+
+
+def deal_tokens(tokens: int, arrivals: int) -> list[int]:
+    """``tokens`` dealt over ``arrivals`` as evenly as they go, the first arrivals first.
+
+    Raises:
+        ValueError: tokens that arrived at no time at all.
+    """
+    if tokens and not arrivals:
+        raise ValueError(f"{tokens} output tokens without a single arrival")
+    share, rest = divmod(tokens, arrivals) if arrivals else (0, 0)
+    return [share + (number < rest) for number in range(arrivals)]
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
     """The engine's own lifetime totals of speculative decoding, counted before outputs are cut.
 
-    ``drafts`` counts request-steps that had a draft (vLLM: ``spec_decode_num_drafts``).
+    ``drafts`` counts request-steps that had a draft (vLLM: ``spec_decode_num_drafts``); 0 where the
+    engine does not count them. ``output_tokens`` are all tokens it has emitted, for everybody
+    (vLLM: ``generation_tokens``), None where it does not count them: by them foreign traffic is
+    noticed. Every finished request must be in them.
     """
 
     drafts: int = 0
     draft_tokens: int = 0
     accepted_tokens: int = 0
+    output_tokens: int | None = None
 
     def __add__(self, other: Counters) -> Counters:
+        mine, theirs = self.output_tokens, other.output_tokens
         return Counters(
             self.drafts + other.drafts,
             self.draft_tokens + other.draft_tokens,
             self.accepted_tokens + other.accepted_tokens,
+            None if mine is None or theirs is None else mine + theirs,
         )
 
     def __sub__(self, before: Counters) -> Counters:
+        mine, theirs = self.output_tokens, before.output_tokens
         return Counters(
             self.drafts - before.drafts,
             self.draft_tokens - before.draft_tokens,
             self.accepted_tokens - before.accepted_tokens,
+            None if mine is None or theirs is None else mine - theirs,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What the started engine says of itself, for the record. ``details`` holds plain JSON."""
+    """What the started engine says of itself, for the record. ``details`` holds plain JSON.
+
+    ``request_counts`` overrules the engine type's, for servers of which only the started one can
+    tell; None: as the type says.
+    """
 
     engine: str
     version: str
     device: str
     dtype: str
     details: Mapping[str, object] = field(default_factory=dict)
+    request_counts: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,7 @@ class Worker:
             return None
         trace.finish_reason = output.finish_reason
         trace.drafted, trace.accepted = output.drafted, output.accepted
+        trace.totals = output.totals
         return self.live.pop(output.request_id)
 
 
