@@ -66,7 +66,7 @@ class Bench:
         self._runs: dict[RunKey, Run] = {}
         self._failed: dict[RunKey, EngineError] = {}
         self._references: dict[RunKey, ArmResult] = {}
-        self._tokenizers: dict[tuple[str, str], Tokenizer] = {}
+        self._tokenizers: dict[tuple[str, str, str], Tokenizer] = {}
         self._identities: dict[str, dict[str, str]] = {}
         self._largest_batch: dict[EngineConfig, int] = {}
 
@@ -90,10 +90,9 @@ class Bench:
 
     def tokenizer(self, run: RunKey) -> Tokenizer:
         kind = engine_type(run.engine).tokenizer
-        key = (kind, run.model)
+        key = (kind, run.model, repr(run.template))
         if key not in self._tokenizers:
-            kwargs = dict(self.settings.chat_template_kwargs)
-            self._tokenizers[key] = load_tokenizer(kind, run.model, kwargs)
+            self._tokenizers[key] = load_tokenizer(kind, run.model, dict(run.template))
         return self._tokenizers[key]
 
     def split(self, run: RunKey) -> Split:

@@ -6,7 +6,7 @@ Nothing here loads a model, an engine or a prompt: it runs at collection.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import inf
 from typing import Any
@@ -56,6 +56,8 @@ class RunKey:
     samples: int
     sampling: Sampling
     soak: Soak = NO_SOAK
+    template: tuple[tuple[str, object], ...] = field(default=(), hash=False)
+    """Arguments of the chat template; may hold dicts."""
 
     def base(self) -> RunKey:
         """The same run without speculation: the arm that a speedup compares with."""
@@ -88,6 +90,9 @@ MARKER_ARGUMENTS = (
     "max_tokens",
     "temperature",
     "soak",
+    "min_tokens",
+    "ignore_eos",
+    "chat_template_kwargs",
 )
 
 
@@ -135,25 +140,51 @@ class _Grid:
             _check_method(engine, speculation.method)
         for engine in engines:
             _check_url(engine, self.settings.url)
-        samplings = [
-            Sampling(max_tokens, temperature, self.settings.seed)
-            for max_tokens, temperature in product(
-                self._numbers("max_tokens", 1), self._floats("temperature")
-            )
-        ]
+        template = self._template()
         return [
-            RunKey(engine, model, speculation, bs, split, samples, sampling, soak)
+            RunKey(engine, model, speculation, bs, split, samples, sampling, soak, template)
             for engine, model, speculation, split, samples, sampling, bs, soak in product(
                 engines,
                 models,
                 speculations,
                 self._splits(),
                 self._sample_counts(),
-                samplings,
+                self._samplings(),
                 batches,
                 self._soaks(),
             )
         ]
+
+    def _samplings(self) -> list[Sampling]:
+        ignore_eos = self._flag("ignore_eos")
+        found = []
+        for max_tokens, temperature, min_tokens in product(
+            self._numbers("max_tokens", 1),
+            self._floats("temperature"),
+            self._numbers("min_tokens", 0),
+        ):
+            if min_tokens > max_tokens:
+                raise CaseError(f"min_tokens={min_tokens} is more than max_tokens={max_tokens}")
+            found.append(
+                Sampling(max_tokens, temperature, self.settings.seed, ignore_eos, min_tokens)
+            )
+        return found
+
+    def _flag(self, name: str) -> bool:
+        given = self.marker.get(name, getattr(self.settings, name))
+        if not isinstance(given, bool):
+            raise CaseError(f"{name}={given!r}: want True or False")
+        return given
+
+    def _template(self) -> tuple[tuple[str, object], ...]:
+        given = self.marker.get("chat_template_kwargs")
+        if given is None:
+            return self.settings.chat_template_kwargs
+        if not isinstance(given, Mapping):
+            raise CaseError(
+                f"chat_template_kwargs={given!r}: want a dict, such as {{'enable_thinking': False}}"
+            )
+        return tuple((str(key), value) for key, value in given.items())
 
     def _speculations(self) -> list[Speculation]:
         """Methods × drafters × draft lengths; ``none`` has neither of the last two."""
@@ -304,6 +335,7 @@ class _Labels:
         self._samples = several(r.samples for r in runs)
         self._max_tokens = several(r.sampling.max_tokens for r in runs)
         self._temperature = several(r.sampling.temperature for r in runs)
+        self._min_tokens = several(r.sampling.min_tokens for r in runs)
         self._soak = several(r.soak for r in runs)
 
     def before(self, run: RunKey) -> str:
@@ -329,6 +361,8 @@ class _Labels:
             words.append("nall" if run.samples == ALL_SAMPLES else f"n{run.samples}")
         if self._max_tokens:
             words.append(f"max{run.sampling.max_tokens}")
+        if self._min_tokens:
+            words.append(f"min{run.sampling.min_tokens}")
         if self._temperature:
             words.append(f"t{run.sampling.temperature:g}")
         if self._soak:

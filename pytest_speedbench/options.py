@@ -143,6 +143,8 @@ OPTIONS = (
     Option("max-tokens", _integers, "most output tokens of a request", "N"),
     Option("temperature", _numbers, "sampling temperature; 0 is greedy", "T"),
     Option("seed", _whole, "sampling seed", "N"),
+    Option("min-tokens", _whole, "fewest output tokens of a request", "N"),
+    Option("ignore-eos", _flag, "every output runs to max-tokens", action="store_true"),
     Option("bs", _integers, "batch sizes (concurrent requests), comma list", "N"),
     Option("dl", _integers, "draft lengths, comma list", "N"),
     Option("rounds", _whole, "alternating rounds; 0 measures AL only, no speedup", "N"),

@@ -33,8 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "speed(bs, dl, method, engine, model, drafter, split, category, isl, entropy, samples, "
-        "max_tokens, temperature, soak): measure speculative decoding over a grid; each value is "
-        "one or a list",
+        "max_tokens, temperature, soak, min_tokens, ignore_eos, chat_template_kwargs): measure "
+        "speculative decoding over a grid; each value is one or a list",
     )
     if any_given(config):  # a mistake in an option is told before anything is collected
         from pytest_speedbench.settings import load_settings

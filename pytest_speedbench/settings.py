@@ -27,6 +27,8 @@ class Settings:
     max_tokens: tuple[int, ...] = (128,)
     temperature: tuple[float, ...] = (0.0,)
     seed: int = 0
+    min_tokens: int = 0
+    ignore_eos: bool = False
     bs: tuple[int, ...] = (1,)
     dl: tuple[int, ...] = (3,)
     rounds: int = 5

@@ -140,7 +140,8 @@ class SimulatedBackend:
         mean = self._number("tokens", 0)
         if not mean or request.sampling.ignore_eos or not request.stop_ids:
             return most
-        return max(1, min(most, round(draws.gammavariate(4.0, mean / 4.0))))
+        least = max(1, request.sampling.min_tokens)
+        return max(least, min(most, round(draws.gammavariate(4.0, mean / 4.0))))
 
     def step(self) -> list[StepOutput]:
         if not self.running:

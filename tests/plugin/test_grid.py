@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_speedbench.cases import build_grid
+from pytest_speedbench.settings import Settings
+
 from .conftest import QUIET, EngineLog, Project
 
 
@@ -54,6 +57,7 @@ def test_no_speculation_is_one_case_without_a_draft_length(project: Project) -> 
         ("samples=[2, 'all']", "nall"),
         ("max_tokens=[8, 16]", "max16"),
         ("temperature=[0, 0.7]", "t0.7"),
+        ("min_tokens=[0, 4]", "min4"),
         ("model=['org/one', 'org/two']", "two-"),
         ("method='eagle3', drafter=['a/x', 'a/y']", "y-"),
     ],
@@ -246,3 +250,35 @@ def test_slices_share_one_run(project: Project, engines: EngineLog) -> None:
     assert len(engines.starts) == 1
     assert {r.sample for r in both.requests} > {r.sample for r in math.requests}
     assert math.rounds == qa.rounds == both.rounds
+
+
+@pytest.mark.parametrize(
+    ("marker", "options", "lengths"),
+    [
+        ("ignore_eos=True", (), "{16}"),
+        ("", ("--speed-ignore-eos",), "{16}"),
+        ("min_tokens=9", (), "set(range(9, 17))"),
+        ("", ("--speed-min-tokens=9",), "set(range(9, 17))"),
+    ],
+)
+def test_output_length_can_be_fixed_or_have_a_floor(
+    project: Project, marker: str, options: tuple[str, ...], lengths: str
+) -> None:
+    body = "assert {trace.tokens for trace in speed.traces} <= " + lengths
+    short = ("--speed-engine-arg=tokens=4", "--speed-samples=all")
+    project.gate("", body)
+    project.run(*short).assert_outcomes(failed=1)
+    project.gate(marker, body)
+    project.run(*short, *options).assert_outcomes(passed=1)
+
+
+def test_arguments_of_the_chat_template_make_another_run() -> None:
+    """As a dict in the marker, or by option where the marker leaves them out."""
+    settings = Settings(chat_template_kwargs=(("enable_thinking", True),))
+    (by_option, *_), _ = build_grid({"category": "math"}, settings)
+    (by_marker, *_), _ = build_grid(
+        {"category": "math", "chat_template_kwargs": {"enable_thinking": False}}, settings
+    )
+    assert by_option.run.template == (("enable_thinking", True),)
+    assert by_marker.run.template == (("enable_thinking", False),)
+    assert by_marker.run != by_option.run
