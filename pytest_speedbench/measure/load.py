@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -28,13 +28,17 @@ Enough = Callable[[str, Sequence["Turn"]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The trace of one turn of one sample; ``prompt_ids`` is the whole text it answered."""
+    """The trace of one turn of one sample; ``prompt_ids`` is the whole text it answered.
+
+    ``copy`` counts, from 0 on, how often the same sample was sent before in the same pass.
+    """
 
     sample: str
     category: str
     turn: int
     trace: Trace
     prompt_ids: Sequence[int] = field(default=(), repr=False, compare=False)
+    copy: int = 0
 
     @property
     def complete(self) -> bool:
@@ -49,6 +53,7 @@ class _Conversation:
     turn: int = 0
     turns: list[Turn] = field(default_factory=list)
     prompt_ids: Sequence[int] = ()
+    copy: int = 0
 
 
 class ClosedLoop:
@@ -83,7 +88,7 @@ class ClosedLoop:
     ) -> list[Turn]:
         """All turns of ``samples``, in the order in which they finished.
 
-        With ``enough`` a sample is sent only when another one is through, until there is enough;
+        A sample may stand among them more than once: each time is a request of its own. With ``enough`` a sample is sent only when another one is through, until there is enough;
         those then in flight still come to their end.
 
         Raises:
@@ -93,8 +98,10 @@ class ClosedLoop:
         self._runs += 1
         self.engine.hold(batch_size)
         waiting: deque[tuple[Request, _Conversation]] = deque()
+        sent: Counter[str] = Counter()
         for sample in samples:
-            conversation = _Conversation(sample, list(sample.messages()))
+            conversation = _Conversation(sample, list(sample.messages()), copy=sent[sample.id])
+            sent[sample.id] += 1
             request = self._request(conversation)
             if request is None:
                 raise EngineError(self._too_long(sample))
@@ -107,8 +114,7 @@ class ClosedLoop:
             for trace in self.engine.collect(_PATIENCE_SECONDS):
                 conversation = open_turns.pop(trace.request_id)
                 sample = conversation.sample
-                prompt = conversation.prompt_ids
-                turns.append(Turn(sample.id, sample.category, conversation.turn, trace, prompt))
+                turns.append(_turn(conversation, trace))
                 conversation.turns.append(turns[-1])
                 follow_up = self._follow_up(conversation, trace)
                 if follow_up is not None:
@@ -151,7 +157,7 @@ class ClosedLoop:
             return None
         conversation.prompt_ids = array("I", ids)  # four bytes a token, kept with the trace
         return Request(
-            f"{self._runs}/{sample.id}/{conversation.turn}",
+            f"{self._runs}/{sample.id}/{conversation.turn}/{conversation.copy}",
             tuple(ids),
             self.sampling,
             self.tokenizer.stop_ids,
@@ -166,3 +172,15 @@ class ClosedLoop:
             f"{self.sampling.max_tokens} at most {self.longest_prompt} fit the context window: "
             "lower --speed-max-tokens, choose another split, or a model with a longer context"
         )
+
+
+def _turn(conversation: _Conversation, trace: Trace) -> Turn:
+    sample = conversation.sample
+    return Turn(
+        sample.id,
+        sample.category,
+        conversation.turn,
+        trace,
+        conversation.prompt_ids,
+        conversation.copy,
+    )

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from pytest_speedbench.engines.protocol import Counters, EngineError, Speculation, Trace
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # A steady window that holds less than this share of the tokens says little about the round.
 _STEADY_SHARE = 0.5
+# A round sends this many requests for each slot, so that ramp and drain are a small part of it.
+_REQUESTS_PER_SLOT = 4
 # Warm-up outputs are short: they are there to compile, to allocate and to draft.
 WARMUP_TOKENS = 32
 
@@ -56,7 +59,8 @@ class Round:
 class ArmResult:
     """What one arm measured: the traces of each sample's first pass, and every round's timing.
 
-    ``counters`` is the growth of the engine's own totals over the rounds; ``alternated`` tells
+    ``repeated`` is how many conversations a round sends where samples are sent more than once to
+    hold the batch size; 0 where none is. ``counters`` is the growth of the engine's own totals over the rounds; ``alternated`` tells
     whether the arms took turns; ``early`` how far an early decision has gone: then nothing was
     timed, and ``turns`` are those of the complete blocks that were looked at; ``soak`` holds every
     round of a soak.
@@ -67,6 +71,7 @@ class ArmResult:
     rounds: list[Round] = field(default_factory=list)
     counters: Counters | None = None
     warmup_requests: int = 0
+    repeated: int = 0
     alternated: bool = True
     early: EarlyStop | None = None
     soak: list[SoakRound] = field(default_factory=list)
@@ -82,13 +87,26 @@ def plan_rounds(
     """Which samples each round sends.
 
     With enough samples to fill the batch at least twice in every round, the samples are dealt
-    over the rounds, in order, and each is sent once. Otherwise each round sends all of them.
+    over the rounds, in order, and each is sent once. Otherwise each round sends all of them, and
+    where that is too few to hold the batch, sends them again from the first one on.
+    ``rounds`` is 0 where nothing is timed: each sample is sent once.
     """
-    if rounds <= 1:
+    if rounds == 0:
         return [tuple(samples)]
-    if len(samples) >= 2 * batch_size * rounds:
+    if rounds > 1 and len(samples) >= 2 * batch_size * rounds:
         return [tuple(samples[r::rounds]) for r in range(rounds)]
-    return [tuple(samples)] * rounds
+    return [_enough(samples, batch_size)] * rounds
+
+
+def _enough(samples: Sequence[Sample], batch_size: int) -> tuple[Sample, ...]:
+    """``samples``, repeated in their order to a steady load of ``batch_size`` requests.
+
+    One slot is always busy. Samples that cannot fill the batch once are not repeated: copies of one
+    prompt side by side are no load that anybody has.
+    """
+    if batch_size == 1 or len(samples) < batch_size:
+        return tuple(samples)
+    return tuple(islice(cycle(samples), max(len(samples), _REQUESTS_PER_SLOT * batch_size)))
 
 
 def run_rounds(
@@ -108,6 +126,7 @@ def run_rounds(
     plan = plan_rounds(samples, batch_size, rounds)
     for arm in arms:
         arm.result.warmup_requests = warm_up(arm.loop, samples, batch_size)
+        arm.result.repeated = len(plan[0]) if len(plan[0]) > len(samples) else 0
     for number, block in enumerate(plan):
         first_pass = number == 0 or block != plan[0]
         for arm in arms if number % 2 == 0 else reversed(arms):
@@ -129,7 +148,7 @@ class _Arm:
             self.result.counters = (self.result.counters or Counters()) + grown
         self.result.rounds.append(steady_round([turn.trace for turn in turns], batch_size))
         if first_pass:
-            self.result.turns += turns
+            self.result.turns += [turn for turn in turns if turn.copy == 0]
 
 
 def run_until_decided(

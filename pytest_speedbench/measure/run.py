@@ -172,7 +172,12 @@ class Run:
         notes = []
         if self.setting.samples < batch:
             notes.append(f"{self.setting.samples} samples cannot fill BS {batch}")
-        elif not all(r.steady for r in self.arm.rounds):
+        elif self.arm.repeated:
+            notes.append(
+                f"{self.setting.samples} samples, repeated to {self.arm.repeated} a round to hold "
+                f"BS {batch}; acceptance is that of each one's first time"
+            )
+        if self.setting.samples >= batch and not all(r.steady for r in self.arm.rounds):
             notes.append("too few samples for a steady window: ramp and drain are included")
         if self.reference is not None and not self.arm.alternated:
             notes.append("arms not alternated: one engine after the other, no interval")

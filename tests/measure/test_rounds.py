@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +34,27 @@ def test_samples_are_dealt_out_once_or_sent_whole_in_every_round(
     if sum(map(len, plan)) == count:
         assert all(len(block) >= 2 * batch for block in plan)
     else:
-        assert all(block == tuple(sent) for block in plan)
+        assert all(block[:count] == tuple(sent) for block in plan)
+
+
+@given(st.integers(1, 60), st.integers(2, 16), st.integers(1, 6))
+def test_samples_that_fill_the_batch_are_repeated_until_they_hold_it(
+    count: int, batch: int, rounds: int
+) -> None:
+    for block in plan_rounds(samples(count), batch, rounds):
+        if count < batch:  # copies of one prompt side by side are nobody's load
+            assert len(block) == count
+        elif len(block) > count:
+            assert len(block) == 4 * batch
+            times = Counter(s.id for s in block).values()
+            assert max(times) - min(times) <= 1
+
+
+@pytest.mark.parametrize(("batch", "rounds"), [(1, 3), (8, 0)])
+def test_nothing_is_repeated_at_batch_size_1_or_where_nothing_is_timed(
+    batch: int, rounds: int
+) -> None:
+    assert all(len(block) == 2 for block in plan_rounds(samples(2), batch, rounds))
 
 
 @st.composite
