@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pytest_speedbench.engines.life import how_it_ended, kill_group, last_words
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
@@ -24,10 +24,7 @@ from pytest_speedbench.engines.protocol import (
     Trace,
 )
 
-_LAST_WORDS = 15
 _CLOSE_SECONDS = 20.0
-# Engines print banners of many kinds; these lines carry no cause of death.
-_NOISE = ("it/s]", "s/it]", "FutureWarning", "DeprecationWarning")
 
 
 class ChildEngine:
@@ -112,8 +109,7 @@ class ChildEngine:
 
     def kill(self) -> None:
         """Ends the child and everything it started, at once."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        kill_group(self._process.pid)
         self._process.wait()
         self._connection.close()
         self._log.close()
@@ -123,12 +119,7 @@ class ChildEngine:
 
     def last_words(self) -> str:
         """The last lines that the engine wrote to its standard output or error."""
-        if self._log.closed:
-            return ""
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").replace("\r", "\n").splitlines()
-        telling = [line for line in lines if line.strip() and not any(n in line for n in _NOISE)]
-        return "\n".join(f"    {line}" for line in telling[-_LAST_WORDS:])
+        return last_words(self._log)
 
     def _send(self, message: object) -> None:
         if not self.in_flight:  # an idle engine owes no word; its silence begins with the question
@@ -167,10 +158,9 @@ class ChildEngine:
         code = self._process.poll()
         words = self.last_words()
         self.kill()
-        how = (
-            f"by signal {signal.Signals(-code).name}" if code and code < 0 else f"with code {code}"
+        return EngineDied(
+            f"engine {self.config.engine} ended {how_it_ended(code)}; its last words:\n{words}"
         )
-        return EngineDied(f"engine {self.config.engine} ended {how}; its last words:\n{words}")
 
     def _hang(self) -> EngineDied:
         words = self.last_words()

@@ -20,6 +20,7 @@ GROUP = "pytest_speedbench.engines"
 _BUILTIN = {
     "transformers": "pytest_speedbench.engines.transformers",
     "vllm": "pytest_speedbench.engines.vllm",
+    "vllm-server": "pytest_speedbench.engines.vllm_server",
     "simulated": "pytest_speedbench.engines.simulated",
 }
 

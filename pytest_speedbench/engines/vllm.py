@@ -33,6 +33,17 @@ from pytest_speedbench.engines.protocol import (
 
 # vLLM's own ceiling (vllm/v1/sample/rejection_sampler.py, MAX_SPEC_LEN).
 _MAX_DRAFT_LENGTH = 128
+METHODS = (
+    "none",
+    "ngram",
+    "suffix",
+    "draft_model",
+    "eagle",
+    "eagle3",
+    "mtp",
+    "medusa",
+    "dflash",
+)
 _NEED_DRAFTER = ("draft_model", "eagle", "eagle3", "medusa", "dflash")
 # Arguments of ours, and keys that vLLM expects inside its speculative configuration.
 _SPECULATIVE_PREFIX = "speculative."
@@ -45,7 +56,7 @@ class VllmBackend:
     def __init__(self, config: EngineConfig) -> None:
         import vllm
 
-        arguments = engine_arguments(config)
+        arguments = engine_arguments(config, on_cpu=_on_cpu())
         self.speculation = config.speculation
         self.detailed = config.speculation.active and _knows("per_request_spec_decode_metrics")
         if self.detailed:
@@ -145,7 +156,7 @@ class VllmBackend:
         self.engine.engine_core.shutdown()
 
 
-def engine_arguments(config: EngineConfig) -> dict[str, Any]:
+def engine_arguments(config: EngineConfig, *, on_cpu: bool) -> dict[str, Any]:
     """vLLM's own keyword arguments for ``config``, what the user gave last."""
     given = {k: v for k, v in config.args if not k.startswith(_SPECULATIVE_PREFIX)}
     arguments: dict[str, Any] = {
@@ -156,7 +167,7 @@ def engine_arguments(config: EngineConfig) -> dict[str, Any]:
         "disable_log_stats": False,
         "skip_tokenizer_init": True,
         "seed": 0,
-        **({"enforce_eager": True} if _on_cpu() else {}),
+        **({"enforce_eager": True} if on_cpu else {}),
     }
     if speculative := speculative_config(config):
         arguments["speculative_config"] = speculative
@@ -239,7 +250,7 @@ def _device_name(device: str) -> str:
 def environment(config: EngineConfig) -> dict[str, str]:
     """Variables of the child process; what the user has set stays as it is."""
     wanted = {"VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    if _cpu_build():
+    if cpu_build():
         wanted |= {
             # One process: no queue between the client and the engine core.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -250,7 +261,8 @@ def environment(config: EngineConfig) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if name not in os.environ}
 
 
-def _cpu_build() -> bool:
+def cpu_build() -> bool:
+    """Whether the installed vLLM is the one for CPUs; imports nothing of it."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -265,7 +277,7 @@ def _openmp() -> str | None:
     return str(beside) if beside.exists() else ctypes.util.find_library("iomp5")
 
 
-def _refuse(config: EngineConfig) -> None:
+def refuse(config: EngineConfig) -> None:
     """What vLLM would only notice after loading, or never."""
     speculation = config.speculation
     if not speculation.active:
@@ -308,20 +320,10 @@ def _tensor_names(folder: Path) -> set[str]:
 
 ENGINE = EngineType(
     name="vllm",
-    methods=(
-        "none",
-        "ngram",
-        "suffix",
-        "draft_model",
-        "eagle",
-        "eagle3",
-        "mtp",
-        "medusa",
-        "dflash",
-    ),
+    methods=METHODS,
     open=open_child("pytest_speedbench.engines.vllm:VllmBackend", environment),
     requires="vllm",
     extra="vllm",
     scores=True,
-    refuse=_refuse,
+    refuse=refuse,
 )

@@ -6,12 +6,9 @@ Started by :mod:`pytest_speedbench.engines.host` as
 
 from __future__ import annotations
 
-import ctypes
 import importlib
-import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections import deque
@@ -20,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from pytest_speedbench.engines.backend import Backend, StepOutput
+from pytest_speedbench.engines.life import end_group_with, end_with_parent_thread
 from pytest_speedbench.engines.protocol import EngineConfig, EngineError, Request, Trace
 
 # A sign of life goes out this often while tokens flow, so that only real silence is a hang.
@@ -122,23 +120,6 @@ def _new_trace(backend: Backend, request: Request) -> Trace:
     )
 
 
-def _die_with_parent(lifeline: int) -> None:
-    """Ends this process group when the parent is gone, however it went.
-
-    The kernel's signal covers this process even when it hangs in foreign code; the thread covers
-    the processes that the engine itself has started.
-    """
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-    def wait() -> None:
-        os.read(lifeline, 1)
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-
-    threading.Thread(target=wait, daemon=True, name="lifeline").start()
-
-
 def _load(name: str) -> Callable[[EngineConfig], Backend]:
     module, _, attribute = name.partition(":")
     loaded: Callable[[EngineConfig], Backend] = getattr(importlib.import_module(module), attribute)
@@ -149,7 +130,10 @@ def main(arguments: Sequence[str]) -> None:
     descriptor, lifeline, backend_name = int(arguments[0]), int(arguments[1]), arguments[2]
     # Ctrl-C belongs to the parent, which ends this process in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent(lifeline)
+    # The kernel's signal covers this process even when it hangs in foreign code; the lifeline the
+    # processes that the engine itself has started.
+    end_with_parent_thread()
+    end_group_with(lifeline)
     connection = Connection(descriptor)
     try:
         config: EngineConfig = connection.recv()

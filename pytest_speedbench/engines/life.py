@@ -1,0 +1,56 @@
+"""The life of child processes: they end with their parent, and their last words are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+from typing import IO
+
+_LAST_WORDS = 15
+# Engines print banners of many kinds; these lines carry no cause of death.
+_NOISE = ("it/s]", "s/it]", "FutureWarning", "DeprecationWarning")
+
+
+def end_with_parent_thread() -> None:
+    """Asks the kernel to kill this process when the thread that started it is gone (Linux)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def end_group_with(lifeline: int) -> None:
+    """Kills this process group when the other end of the pipe ``lifeline`` is closed.
+
+    The kernel closes it for a parent that died, however it died.
+    """
+
+    def wait() -> None:
+        os.read(lifeline, 1)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True, name="lifeline").start()
+
+
+def kill_group(pid: int) -> None:
+    """Ends the process group that ``pid`` leads, at once; silent where there is none."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def how_it_ended(code: int | None) -> str:
+    """``by signal SIGKILL``, or ``with code 1``."""
+    return f"by signal {signal.Signals(-code).name}" if code and code < 0 else f"with code {code}"
+
+
+def last_words(log: IO[bytes]) -> str:
+    """The last telling lines of a child's output, indented; empty where the log is closed."""
+    if log.closed:
+        return ""
+    log.seek(0)
+    lines = log.read().decode(errors="replace").replace("\r", "\n").splitlines()
+    telling = [line for line in lines if line.strip() and not any(n in line for n in _NOISE)]
+    return "\n".join(f"    {line}" for line in telling[-_LAST_WORDS:])

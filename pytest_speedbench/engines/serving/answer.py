@@ -1,0 +1,168 @@
+"""One answer on its way: what its stream brought, and the trace that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from pytest_speedbench.engines.protocol import (
+    EngineError,
+    FinishReason,
+    Request,
+    RequestTotals,
+    Trace,
+)
+from pytest_speedbench.engines.serving.steps import Arrangement, arrange
+
+UNKNOWN = RequestTotals()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a server tells of one request's speculation, converted to our definitions.
+
+    ``drafted`` and ``accepted``: one entry for each step *that had a draft*, before the output was
+    cut (see :class:`~.protocol.Trace`). Where a server tells sums only, ``totals``, and
+    ``drafting_steps``, the number of steps that had a draft.
+    """
+
+    drafted: Sequence[int] | None = None
+    accepted: Sequence[int] | None = None
+    totals: RequestTotals = UNKNOWN
+    drafting_steps: int | None = None
+
+
+@dataclass(slots=True)
+class Piece:
+    """What one event of a stream carries; anything it does not carry stays as it is here.
+
+    ``token_ids`` are those of this event alone. ``usage`` and ``prompt_tokens`` are the server's
+    own counts for the whole request.
+    """
+
+    token_ids: Sequence[int] = ()
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    usage: int | None = None
+    prompt_tokens: int | None = None
+    told: Told | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """All pieces of one request. Times are :func:`time.perf_counter` seconds."""
+
+    request: Request
+    submitted: float
+    token_ids: list[int] = field(default_factory=list)
+    chunks: list[int] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    usage: int | None = None
+    prompt_tokens: int | None = None
+    told: Told | None = None
+
+    def add(self, piece: Piece, now: float) -> None:
+        """Empty pieces (a role, a finish, the usage) are no chunks."""
+        if piece.token_ids:
+            self.token_ids.extend(piece.token_ids)
+            self.chunks.append(len(piece.token_ids))
+            self.times.append(now)
+        if piece.text:
+            self.text.append(piece.text)
+        self.finish_reason = piece.finish_reason or self.finish_reason
+        if piece.usage is not None:
+            self.usage = piece.usage
+        if piece.prompt_tokens is not None:
+            self.prompt_tokens = piece.prompt_tokens
+        self.told = piece.told or self.told
+
+    def check(self) -> None:
+        """Whether the stream came to its end, with all the tokens that the server counts.
+
+        Raises:
+            EngineError: it did not.
+        """
+        if self.finish_reason is None:
+            raise EngineError(
+                f"request {self.request.id}: the server ended the stream after "
+                f"{len(self.token_ids)} tokens without a finish reason; see its own log, then run "
+                "again"
+            )
+        if self.usage is not None and self.usage != len(self.token_ids):
+            raise EngineError(
+                f"request {self.request.id}: the server counts {self.usage} output tokens, its "
+                f"stream brought {len(self.token_ids)}; a proxy or a filter between us may drop "
+                "events: ask the engine itself"
+            )
+
+    def trace(self, finish_reason: FinishReason | None = None) -> Trace:
+        """The trace as it came, chunk by chunk; ``finish_reason`` overrides the server's."""
+        return Trace(
+            self.request.id,
+            len(self.request.prompt_ids),
+            self.submitted,
+            self.token_ids,
+            self.chunks,
+            self.times,
+            finish_reason=finish_reason or self.finish_reason or "abort",
+        )
+
+    def step_trace(self, draft_length: int, *, every_step_drafts: bool) -> Trace:
+        """The trace by decoding steps, for servers that tell (or need not tell) of each step.
+
+        A server's chunks may merge steps. Where what it tells of the steps leaves one way to take
+        the chunks apart, they are taken apart, merged steps at one time; otherwise the trace has
+        totals only. The first token is the prefill's.
+
+        Args:
+            draft_length: 0 without speculation; then each token is a step of its own.
+            every_step_drafts: no step goes without a draft (all methods but lookups).
+        """
+        trace = self.trace()
+        told = self.told or Told()
+        if draft_length == 0:
+            return _taken_apart(trace, [1] * trace.tokens)
+        if told.drafted is None or told.accepted is None:
+            if told.totals != UNKNOWN:
+                steps = told.drafting_steps if every_step_drafts else None
+                trace.totals = replace(told.totals, steps=told.totals.steps or steps)
+            return trace
+        found = arrange(self.chunks, told.accepted, every_step_drafts=every_step_drafts)
+        if found is None:
+            raise EngineError(
+                f"request {self.request.id}: the server says its steps accepted "
+                f"{list(told.accepted)} draft tokens, but its stream brought chunks of "
+                f"{self.chunks} tokens; these cannot belong together"
+            )
+        return _with_steps(trace, told, found)
+
+
+def _with_steps(trace: Trace, told: Told, found: Arrangement) -> Trace:
+    assert told.drafted is not None
+    assert told.accepted is not None
+    if found.sizes is None:
+        trace.totals = RequestTotals(found.steps, sum(told.drafted), sum(told.accepted))
+        return trace
+    trace = _taken_apart(trace, found.sizes)
+    trace.drafted, trace.accepted = list(told.drafted), list(told.accepted)
+    return trace
+
+
+def _taken_apart(trace: Trace, sizes: Sequence[int]) -> Trace:
+    """``trace`` with events of ``sizes`` tokens; each at the time of the chunk that holds it."""
+    times: list[float] = []
+    ends: list[int] = []
+    total = 0
+    for chunk in trace.chunks:
+        total += chunk
+        ends.append(total)
+    chunk, done = 0, 0
+    for size in sizes:
+        done += size
+        while ends[chunk] < done:
+            chunk += 1
+        times.append(trace.times[chunk])
+    trace.chunks, trace.times = list(sizes), times
+    return trace

@@ -1,0 +1,255 @@
+"""A server as an engine: joined where it runs, or started, held busy, read and ended."""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from pytest_speedbench.engines.protocol import (
+    Counters,
+    EngineConfig,
+    EngineDied,
+    EngineError,
+    EngineInfo,
+    Request,
+    TokenScore,
+    Trace,
+)
+from pytest_speedbench.engines.serving.dialect import Dialect
+from pytest_speedbench.engines.serving.http import Address, Http, parse_url
+from pytest_speedbench.engines.serving.load import Load, as_engine_error
+from pytest_speedbench.engines.serving.metrics import Page, Reading, check_growth, parse_page
+from pytest_speedbench.engines.serving.process import Launch, ServerProcess
+
+# Servers write their counters a moment after the last token left.
+_SETTLE_SECONDS = 2.0
+_SETTLE_PAUSE = 0.02
+
+Launcher = Callable[[EngineConfig, int], Launch]
+"""(configuration, port) → how to start the server there."""
+
+
+class ServerEngine:
+    """A server, spoken to in a :class:`Dialect`; implements :class:`~.protocol.Engine`.
+
+    Args:
+        process: the server, if it is ours: it ends with this engine.
+    """
+
+    info: EngineInfo
+
+    def __init__(self, dialect: Dialect, http: Http, process: ServerProcess | None = None) -> None:
+        self.dialect = dialect
+        self.http = http
+        self.process = process
+        self.in_flight = 0
+        self.failure: EngineError | None = None
+        self._results: queue.SimpleQueue[Trace | BaseException] = queue.SimpleQueue()
+        self._load = Load(http, dialect, self._results.put)
+        self._scored = 0
+        self.info = dialect.connect(http)
+        self._base = self._read() if self._counts else Reading()
+        self._received = self._cancelled = 0
+
+    # -- the load -----------------------------------------------------------------------------
+
+    def submit(self, requests: Sequence[Request], *, first: bool = False) -> None:
+        self._check()
+        self.in_flight += len(requests)
+        self.http.call(self._load.submit, list(requests), first)
+
+    def hold(self, batch_size: int) -> None:
+        self._check()
+        self.http.call(self._load.hold, batch_size)
+
+    def cancel(self, request_ids: Sequence[str]) -> None:
+        self._check()
+        self.http.call(self._load.cancel, list(request_ids))
+
+    def collect(self, timeout: float) -> list[Trace]:
+        """Finished traces; a failure is raised once those before it have been handed out."""
+        self._check()
+        traces: list[Trace] = []
+        deadline = time.monotonic() + timeout
+        while self.in_flight and (found := self._next(0 if traces else deadline)) is not None:
+            if not isinstance(found, Trace):
+                self.failure = self._explained(as_engine_error(found))
+                self.in_flight = 0
+                if not traces:
+                    raise self.failure
+                return traces
+            self.in_flight -= 1
+            traces.append(found)
+        return traces
+
+    def _next(self, deadline: float) -> Trace | BaseException | None:
+        try:
+            return self._results.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            return None
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self.http.closed:
+            raise EngineError(f"engine {self.info.engine} is closed")
+
+    def _explained(self, error: EngineError) -> EngineError:
+        """A death of our own server with its last words."""
+        if self.process is None or not isinstance(error, EngineDied):
+            return error
+        return self.process.death(str(error))
+
+    # -- counters -----------------------------------------------------------------------------
+
+    @property
+    def _counts(self) -> bool:
+        return bool(self.dialect.metrics_path) and any(
+            (self.dialect.metrics.drafts, self.dialect.metrics.draft_tokens)
+        )
+
+    def counters(self) -> Counters | None:
+        """Lifetime totals; None where the server keeps none, and once somebody else was served.
+
+        Raises:
+            EngineError: a counter went back: the server was restarted.
+        """
+        self._check()
+        if not self._counts:
+            return None
+        expected = self._received_tokens()
+        reading = self._settled(expected)
+        check_growth(self._base, reading, self.http.address.url + self.dialect.metrics_path)
+        self._watch_strangers(expected, reading)
+        self._base = reading
+        return None if "counters" in self.info.details else self.dialect.counters(reading)
+
+    def _read(self) -> Reading:
+        return self.page().read(self.dialect.metrics)
+
+    def page(self) -> Page:
+        """The server's metrics page, now."""
+        path = self.dialect.metrics_path
+        return parse_page(self.http.get_text(path), self.http.address.url + path)
+
+    def _received_tokens(self) -> int:
+        """Output tokens since the last reading."""
+        total = self._load.tokens + self._scored
+        grown, self._received = total - self._received, total
+        return grown
+
+    def _settled(self, expected: int) -> Reading:
+        """The page once it counts what we have received, or as it is after a moment."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while True:
+            reading = self._read()
+            if reading.generated is None or self._base.generated is None:
+                return reading
+            if reading.generated - self._base.generated >= expected:
+                return reading
+            if reading.generated < self._base.generated or time.monotonic() > deadline:
+                return reading
+            time.sleep(_SETTLE_PAUSE)
+
+    def _watch_strangers(self, expected: int, reading: Reading) -> None:
+        """Notes for good when the page counts other tokens than ours."""
+        cancelled = self._load.cancelled - self._cancelled
+        self._cancelled += cancelled
+        if reading.generated is None or self._base.generated is None:
+            return
+        grown = reading.generated - self._base.generated
+        # After a cancel the server goes on for a moment: nobody knows how far.
+        if grown == expected or cancelled:
+            return
+        why = (
+            f"not usable: {self.http.address.url} counts {grown} output tokens where we received "
+            f"{expected}; somebody else uses the server, or several servers share the address"
+        )
+        self.info = replace(self.info, details={**self.info.details, "counters": why})
+
+    # -- the rest -----------------------------------------------------------------------------
+
+    def score(
+        self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
+    ) -> TokenScore:
+        self._check()
+        score, tokens = self.dialect.score(self.http, token_ids, position, candidates)
+        self._scored += tokens
+        return score
+
+    def close(self) -> None:
+        """Ends the connections, and the server if it is ours."""
+        self.http.close()
+        if self.process is not None:
+            self.process.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The process of our own server."""
+        return None if self.process is None else self.process.pid
+
+
+def open_server(
+    dialect: Callable[[EngineConfig], Dialect], launch: Launcher | None = None
+) -> Callable[[EngineConfig, float], ServerEngine]:
+    """The ``open`` of an :class:`~.protocol.EngineType` for servers.
+
+    With ``--speed-url`` the server there is joined, and never ended; otherwise ``launch`` says how
+    to start one of our own.
+    """
+
+    def start(config: EngineConfig, timeout: float) -> ServerEngine:
+        if config.url:
+            return _join(dialect(config), config, timeout)
+        if launch is None:
+            raise EngineError(
+                f"engine {config.engine} needs the address of a running server: --speed-url URL"
+            )
+        return _start(dialect(config), config, launch, timeout)
+
+    return start
+
+
+def server_url(config: EngineConfig) -> str:
+    """Where the server of ``config`` is: a running server speculates or does not, so the arm
+    without SD has an address of its own, the engine argument ``reference_url``."""
+    reference = config.option("reference_url")
+    return str(reference) if reference and not config.speculation.active else config.url
+
+
+def _join(dialect: Dialect, config: EngineConfig, timeout: float) -> ServerEngine:
+    http = Http(Address(parse_url(server_url(config)), api_key(config)), timeout)
+    try:
+        status = http.status(dialect.health)
+        if status is None:
+            raise EngineDied(
+                f"no server answers at {http.address.url}: start it, or mend --speed-url"
+            )
+        if status != 200:
+            raise http.refusal(dialect.health, status, "")
+        return ServerEngine(dialect, http)
+    except BaseException:
+        http.close()
+        raise
+
+
+def _start(
+    dialect: Dialect, config: EngineConfig, launch: Launcher, timeout: float
+) -> ServerEngine:
+    process = ServerProcess(config, launch, timeout)
+    http = Http(Address(process.url), timeout)
+    try:
+        process.wait_until(lambda: http.status(dialect.health) == 200)
+        return ServerEngine(dialect, http, process)
+    except BaseException:
+        http.close()
+        process.close()
+        raise
+
+
+def api_key(config: EngineConfig) -> str:
+    """The key of a server: the engine argument ``api_key``, else ``OPENAI_API_KEY``."""
+    return str(config.option("api_key") or os.environ.get("OPENAI_API_KEY", ""))

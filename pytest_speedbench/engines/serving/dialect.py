@@ -1,0 +1,128 @@
+"""How one family of servers is spoken to: what an adapter adds to the shared client.
+
+An adapter for a server is a subclass of :class:`Dialect` (what to send, how to read what comes
+back), and for servers of our own making a command for :class:`~.process.ServerProcess`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pytest_speedbench.engines.protocol import (
+    Counters,
+    EngineConfig,
+    EngineError,
+    EngineInfo,
+    FinishReason,
+    Request,
+    TokenScore,
+    Trace,
+)
+from pytest_speedbench.engines.serving.answer import Answer, Piece
+from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.engines.serving.metrics import MetricNames, Reading
+
+# Methods that find their drafts in the text: a step may go without one.
+LOOKUP_METHODS = ("ngram", "suffix")
+# The reasons of OpenAI's API and of the engines that add to it.
+_REASONS: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "eos": "stop",
+    "length": "length",
+    "limit": "length",
+    "abort": "abort",
+}
+
+
+class Dialect:
+    """OpenAI's completions with a list of token ids as prompt; a subclass overrides what differs.
+
+    ``path`` takes the requests, ``health`` answers 200 when the server is ready, ``metrics_path``
+    is its Prometheus page (empty: none) and ``metrics`` its names there. ``model`` is the name that
+    goes into every request; :meth:`connect` may set it to what the server calls its model.
+    """
+
+    path: ClassVar[str] = "/v1/completions"
+    health: ClassVar[str] = "/health"
+    metrics_path: ClassVar[str] = "/metrics"
+    metrics: ClassVar[MetricNames] = MetricNames()
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.model = str(config.option("served_model_name") or config.model)
+
+    @property
+    def draft_length(self) -> int:
+        return self.config.speculation.draft_length
+
+    # -- at the start -------------------------------------------------------------------------
+
+    def connect(self, http: Http) -> EngineInfo:
+        """Asks the healthy server what it is (version, model, settings).
+
+        Raises:
+            EngineError: it is not what the case asks for, say another model, or one without SD.
+        """
+        raise NotImplementedError
+
+    # -- one request --------------------------------------------------------------------------
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """The JSON of one streaming request."""
+        sampling = request.sampling
+        body: dict[str, Any] = {
+            "model": self.model,
+            "prompt": list(request.prompt_ids),
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if not sampling.greedy:
+            body["seed"] = sampling.seed
+        return body
+
+    def read(self, event: Mapping[str, Any]) -> Piece:
+        """What one event of the stream carries. Called for every event: keep it cheap."""
+        choices = event.get("choices")
+        piece = self.read_choice(choices[0]) if choices else Piece()
+        usage = event.get("usage")
+        if usage:
+            piece.usage = usage.get("completion_tokens")
+            piece.prompt_tokens = usage.get("prompt_tokens")
+        return piece
+
+    def read_choice(self, choice: Mapping[str, Any]) -> Piece:
+        """What ``choices[0]`` of an event carries."""
+        return Piece(
+            choice.get("token_ids") or (),
+            choice.get("text") or "",
+            finish_reason(choice.get("finish_reason")),
+        )
+
+    def trace(self, answer: Answer) -> Trace:
+        """The trace of a complete answer: by steps, or with totals.
+
+        Raises:
+            EngineError: what the server tells of it contradicts itself.
+        """
+        raise NotImplementedError
+
+    def counters(self, reading: Reading) -> Counters | None:
+        """Lifetime totals of a look at the metrics page; None where it lacks one of the three."""
+        return reading.counters
+
+    # -- teacher forcing ----------------------------------------------------------------------
+
+    def score(
+        self, http: Http, token_ids: Sequence[int], position: int, candidates: Sequence[int]
+    ) -> tuple[TokenScore, int]:
+        """See :meth:`~.protocol.Engine.score`, and how many output tokens that has cost; only
+        where the adapter says ``scores=True``."""
+        raise EngineError(f"engine {self.config.engine} cannot score tokens")
+
+
+def finish_reason(word: object) -> FinishReason | None:
+    """Our word for a server's ``finish_reason``; None while it goes on."""
+    return None if word is None else _REASONS.get(str(word), "stop")

@@ -1,0 +1,39 @@
+"""Runs a server, and ends it with all its children when the one who asked for it is gone.
+
+Started by :mod:`~.process` as ``python -m pytest_speedbench.engines.serving.guard LIFELINE CMD…``.
+It leads the process group of the server; it imports little, since it lives as long.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from pytest_speedbench.engines.life import end_group_with, end_with_parent_thread
+
+
+def main(arguments: Sequence[str]) -> int:
+    lifeline, command = int(arguments[0]), arguments[1:]
+    # Ctrl-C belongs to the parent, which ends the server in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        # The server dies with this process, should somebody kill it.
+        child = subprocess.Popen(command, preexec_fn=end_with_parent_thread)
+    except OSError as error:
+        sys.stderr.write(f"{command[0]}: {error.strerror}\n")
+        return 127
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        child.send_signal(number)
+
+    signal.signal(signal.SIGTERM, forward)
+    end_group_with(lifeline)
+    code = child.wait()
+    return 128 - code if code < 0 else code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,123 @@
+"""The closed loop on the event loop's side: so many requests in flight, no more, no fewer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+
+from pydantic_core import from_json
+
+from pytest_speedbench.engines.protocol import EngineError, Request, Trace
+from pytest_speedbench.engines.serving.answer import Answer
+from pytest_speedbench.engines.serving.dialect import Dialect
+from pytest_speedbench.engines.serving.http import Http
+
+_DONE = b"[DONE]"
+
+Report = Callable[[Trace | BaseException], None]
+
+
+class Load:
+    """Holds requests in flight. Every method runs on the loop's thread.
+
+    A finished request makes room for the next one at once, without the caller's thread. The first
+    failure ends the load: it is reported once, after the traces that were finished before it.
+    """
+
+    def __init__(self, http: Http, dialect: Dialect, report: Report) -> None:
+        self.http = http
+        self.dialect = dialect
+        self.report = report
+        self.batch_size = 1
+        self.waiting: deque[Request] = deque()
+        self.live: dict[str, asyncio.Task[None]] = {}
+        self.failed = False
+        self.tokens = 0
+        """Output tokens received so far."""
+        self.cancelled = 0
+
+    def submit(self, requests: Sequence[Request], first: bool) -> None:
+        if first:
+            self.waiting.extendleft(reversed(requests))
+        else:
+            self.waiting.extend(requests)
+        self._admit()
+
+    def hold(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self._admit()
+
+    def cancel(self, request_ids: Collection[str]) -> None:
+        """Closing a stream is how servers are told that nobody wants the answer any more."""
+        wanted = set(request_ids)
+        dropped = [request for request in self.waiting if request.id in wanted]
+        self.waiting = deque(request for request in self.waiting if request.id not in wanted)
+        for request in dropped:
+            self.report(Answer(request, time.perf_counter()).trace("abort"))
+        for request_id in wanted & self.live.keys():
+            self.cancelled += 1
+            self.live[request_id].cancel()
+
+    def _admit(self) -> None:
+        while self.waiting and len(self.live) < self.batch_size and not self.failed:
+            request = self.waiting.popleft()
+            self.live[request.id] = asyncio.create_task(self._one(request))
+
+    async def _one(self, request: Request) -> None:
+        answer = Answer(request, time.perf_counter())
+        result: Trace | BaseException
+        try:
+            await self._drink(answer)
+            answer.check()
+            result = self.dialect.trace(answer)
+        except asyncio.CancelledError:
+            result = answer.trace("abort")
+        except Exception as error:  # whatever it is, it must not vanish with its task
+            result = error
+        del self.live[request.id]
+        if self.failed:
+            return
+        if not isinstance(result, Trace):
+            self._fail()
+        self.report(result)
+        self._admit()
+
+    async def _drink(self, answer: Answer) -> None:
+        """Reads the stream of one answer to its end."""
+        dialect, path = self.dialect, self.dialect.path
+        async for data in self.http.stream(path, dialect.body(answer.request)):
+            now = time.perf_counter()
+            if data == _DONE:
+                return
+            event = self._event(path, data)
+            before = len(answer.token_ids)
+            answer.add(dialect.read(event), now)
+            self.tokens += len(answer.token_ids) - before
+
+    def _event(self, path: str, data: bytes) -> dict[str, object]:
+        try:
+            event = from_json(data)
+        except ValueError:
+            raise self.http.garbage(path, data) from None
+        if not isinstance(event, dict):
+            raise self.http.garbage(path, data)
+        if event.get("error"):
+            raise self.http.told_error(path, event["error"])
+        return event
+
+    def _fail(self) -> None:
+        self.failed = True
+        self.waiting.clear()
+        for task in self.live.values():
+            task.cancel()
+
+
+def as_engine_error(error: BaseException) -> EngineError:
+    """Engine errors as they are; anything else is a defect of an adapter, and named as one."""
+    if isinstance(error, EngineError):
+        return error
+    made = EngineError(f"the adapter cannot read the server's answer: {error!r}")
+    made.__cause__ = error
+    return made

@@ -1,0 +1,22 @@
+"""The device under a server of our own, asked without loading anything onto it."""
+
+from __future__ import annotations
+
+import subprocess
+
+
+def device_name(*, cpu: bool) -> str:
+    """``cpu``, or the name of the first GPU as the driver tells it."""
+    if cpu:
+        return "cpu"
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.partition("\n")[0].strip() or "unknown"

@@ -1,0 +1,119 @@
+"""A server's Prometheus page → counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_speedbench.engines.protocol import Counters, EngineError
+
+
+@dataclass(frozen=True, slots=True)
+class MetricNames:
+    """How one family of servers names its counters, ``_total`` left out; empty: it has none.
+
+    ``generated`` counts output tokens: with it foreign traffic is noticed.
+    """
+
+    drafts: str = ""
+    draft_tokens: str = ""
+    accepted_tokens: str = ""
+    generated: str = ""
+
+
+VLLM = MetricNames(
+    "vllm:spec_decode_num_drafts",
+    "vllm:spec_decode_num_draft_tokens",
+    "vllm:spec_decode_num_accepted_tokens",
+    "vllm:generation_tokens",
+)
+SGLANG = MetricNames(drafts="sglang:spec_verify_calls", generated="sglang:generation_tokens")
+TENSORRT_LLM = MetricNames(
+    draft_tokens="trtllm_spec_decode_num_draft_tokens",
+    accepted_tokens="trtllm_spec_decode_num_accepted_tokens",
+)
+LLAMA_CPP = MetricNames(
+    "llamacpp:spec_decode_num_drafts",
+    "llamacpp:spec_decode_num_draft_tokens",
+    "llamacpp:spec_decode_num_accepted_tokens",
+    "llamacpp:tokens_predicted",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One look at the page. None: the page does not have it."""
+
+    drafts: int | None = None
+    draft_tokens: int | None = None
+    accepted_tokens: int | None = None
+    generated: int | None = None
+
+    @property
+    def counters(self) -> Counters | None:
+        """All three totals of speculation, or None where one is missing."""
+        if self.drafts is None or self.draft_tokens is None or self.accepted_tokens is None:
+            return None
+        return Counters(self.drafts, self.draft_tokens, self.accepted_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A parsed page: counters summed over all labels (models, data-parallel engines), and the
+    labels of every ``…_info`` metric."""
+
+    values: Mapping[str, float]
+    infos: Mapping[str, Mapping[str, str]]
+
+    def read(self, names: MetricNames) -> Reading:
+        def value(name: str) -> int | None:
+            found = self.values.get(name) if name else None
+            return None if found is None else int(found)
+
+        return Reading(
+            value(names.drafts),
+            value(names.draft_tokens),
+            value(names.accepted_tokens),
+            value(names.generated),
+        )
+
+    def has(self, prefix: str) -> bool:
+        """Whether any metric begins with ``prefix``: tells which server this is."""
+        return any(name.startswith(prefix) for name in self.values)
+
+
+def parse_page(text: str, where: str) -> Page:
+    """Parses Prometheus text. Names come without ``_total``.
+
+    Raises:
+        EngineError: ``text`` is no metrics page; ``where`` names it.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    values: dict[str, float] = {}
+    infos: dict[str, Mapping[str, str]] = {}
+    try:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                name = sample.name.removesuffix("_total")
+                values[name] = values.get(name, 0.0) + sample.value
+                if name.endswith("_info"):
+                    infos[name] = dict(sample.labels)
+    except ValueError as error:
+        raise EngineError(f"{where} is no Prometheus page: {error}; mend --speed-url") from error
+    return Page(values, infos)
+
+
+def check_growth(before: Reading, after: Reading, where: str) -> None:
+    """Lifetime totals only grow.
+
+    Raises:
+        EngineError: one went back, or went away.
+    """
+    for name in ("drafts", "draft_tokens", "accepted_tokens", "generated"):
+        old, new = getattr(before, name), getattr(after, name)
+        if old is not None and (new is None or new < old):
+            raise EngineError(
+                f"the counter of {name.replace('_', ' ')} at {where} went from {old} to {new}: the "
+                "server was restarted, or its counters reset, while it was measured; run again"
+            )

@@ -1,0 +1,142 @@
+"""A server of our own: a free port, a start that is waited for, last words, an end without rest."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pytest_speedbench.engines.life import how_it_ended, kill_group, last_words
+from pytest_speedbench.engines.protocol import EngineConfig, EngineDied, EngineError
+
+HOST = "127.0.0.1"
+_POLL_SECONDS = 0.2
+_CLOSE_SECONDS = 20.0
+_DEATH_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A command that starts a server; ``environment`` is added to ours."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class ServerProcess:
+    """A started server; in a session of its own, gone at the latest with this process.
+
+    Args:
+        launch: tells the command for a port.
+        timeout: the longest start, in seconds.
+
+    Raises:
+        EngineError: the port that the user chose is taken.
+    """
+
+    def __init__(
+        self, config: EngineConfig, launch: Callable[[EngineConfig, int], Launch], timeout: float
+    ) -> None:
+        self.engine = config.engine
+        self.timeout = timeout
+        port = _port(config.option("port"))
+        self.url = f"http://{HOST}:{port}"
+        wanted = launch(config, port)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        read, write = os.pipe()
+        self._lifeline: int | None = write
+        try:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "pytest_speedbench.engines.serving.guard",
+                    str(read),
+                    *wanted.command,
+                ],
+                pass_fds=(read,),
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **wanted.environment},
+                start_new_session=True,
+            )
+        finally:
+            os.close(read)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Waits for the server to come up.
+
+        Raises:
+            EngineError: it ended; EngineDied: it is not ready in time. With its last words.
+        """
+        deadline = time.monotonic() + self.timeout
+        while not ready():
+            code = self._process.poll()
+            if code is not None:
+                raise EngineError(
+                    f"engine {self.engine} does not start, its server ended {how(code)}; its last "
+                    f"words:\n{last_words(self._log)}"
+                )
+            if time.monotonic() > deadline:
+                raise EngineDied(
+                    f"engine {self.engine} was not ready after {self.timeout:g} s (a longer limit: "
+                    f"--speed-timeout=SECONDS); its last words:\n{last_words(self._log)}"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def death(self, what: str) -> EngineDied:
+        """The error for a server that failed with ``what``: how it ended, and its last words."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_DEATH_SECONDS)
+        code = self._process.poll()
+        if code is not None:
+            what = f"engine {self.engine} ended {how(code)}"
+        return EngineDied(f"{what}; its last words:\n{last_words(self._log)}")
+
+    def close(self) -> None:
+        """Asks the server to end; kills what is left of it and its children."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_CLOSE_SECONDS)
+        kill_group(self._process.pid)
+        self._process.wait()
+        self._log.close()
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
+
+
+def how(code: int) -> str:
+    """``by signal SIGKILL``, or ``with code 1``; the guard tells a signal as 128 + its number."""
+    number = code - 128
+    return how_it_ended(-number if number in signal.valid_signals() else code)
+
+
+def _port(asked: object) -> int:
+    """The port that the user chose, if nobody has it, otherwise a free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, int(str(asked or 0))))
+        except (OSError, ValueError, OverflowError) as error:
+            raise EngineError(
+                f"port {asked} cannot be used ({error}): choose another one, --speed-engine-arg "
+                "port=NUMBER, or leave it out; to measure the server that runs there: "
+                f"--speed-url http://{HOST}:{asked}"
+            ) from error
+        port: int = probe.getsockname()[1]
+        return port

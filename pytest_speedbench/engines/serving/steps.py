@@ -1,0 +1,118 @@
+"""Chunks of a stream → decoding steps, with the engine's own account of its drafting steps.
+
+A chunk may hold several steps. Known are the tokens of each chunk and, in order, the accepted
+drafts a of each step that had a draft: such a step emitted a + 1 tokens, but for the very last step
+of the answer, which ``max_tokens`` or a stop token may have cut. A step without a draft emitted one
+token. The prefill's own token comes first and is no step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """``sizes`` of all events, the prefill's first; None where several orders fit.
+
+    ``steps`` is D, the number of decoding steps; None where even that is open.
+    """
+
+    sizes: list[int] | None
+    steps: int | None
+
+
+def arrange(
+    chunks: Sequence[int], accepted: Sequence[int], *, every_step_drafts: bool
+) -> Arrangement | None:
+    """How the steps lie in the chunks, or None where they cannot.
+
+    Chunks that are steps as they are, which is the rule, are taken as such.
+    """
+    if not chunks:
+        return None if accepted else Arrangement([], 0)
+    if _are_steps(chunks, accepted, every_step_drafts):
+        return Arrangement(list(chunks), len(chunks) - 1)
+    found: set[tuple[int, ...]] = set()
+    counts: set[int] = set()
+    for cut in range((accepted[-1] if accepted else 0) + 1):
+        emitted = [a + 1 for a in accepted]
+        if emitted:
+            emitted[-1] -= cut
+        alone = sum(chunks) - 1 - sum(emitted)
+        if alone < 0 or (every_step_drafts and alone):
+            continue
+        ways = _ways(chunks, emitted, last_is_cut=cut > 0)
+        if ways:
+            found |= ways
+            counts.add(len(emitted) + alone)
+    if not found:
+        return None
+    sizes = list(next(iter(found))) if len(found) == 1 else None
+    return Arrangement(sizes, counts.pop() if len(counts) == 1 else None)
+
+
+def _are_steps(chunks: Sequence[int], accepted: Sequence[int], every_step_drafts: bool) -> bool:
+    """Whether the first chunk is the prefill's token and each other one a step."""
+    steps = chunks[1:]
+    if chunks[0] != 1 or (every_step_drafts and len(steps) != len(accepted)):
+        return False
+    at = 0
+    for taken in accepted:
+        while at < len(steps) and steps[at] != taken + 1:
+            cut = at == len(steps) - 1 and steps[at] <= taken + 1
+            if cut:
+                break
+            if steps[at] != 1:
+                return False
+            at += 1
+        if at == len(steps):
+            return False
+        at += 1
+    return all(size == 1 for size in steps[at:])
+
+
+def _ways(
+    chunks: Sequence[int], emitted: Sequence[int], *, last_is_cut: bool
+) -> set[tuple[int, ...]]:
+    """Up to two different sequences of event sizes that fit; with two, nobody can tell.
+
+    Goes chunk by chunk; a state is how many drafting steps are used up.
+    """
+    states: dict[int, set[tuple[int, ...]]] = {0: {(1,)}}
+    for number, chunk in enumerate(chunks):
+        room = chunk - 1 if number == 0 else chunk
+        last = number == len(chunks) - 1
+        following: dict[int, set[tuple[int, ...]]] = {}
+        for used, ways in states.items():
+            for count, piece in _fillings(emitted, used, room):
+                if last and (used + count != len(emitted) or (last_is_cut and not count)):
+                    continue
+                orders = _orders(piece, room - sum(piece), last and last_is_cut)
+                grown = {way + order for way in ways for order in orders}
+                known = following.setdefault(used + count, set())
+                known |= grown
+                while len(known) > 2:
+                    known.pop()
+        states = following
+    return states.get(len(emitted), set())
+
+
+def _fillings(emitted: Sequence[int], used: int, room: int) -> list[tuple[int, tuple[int, ...]]]:
+    """Every run of drafting steps from ``used`` on that fits into ``room`` tokens."""
+    found = []
+    for count in range(len(emitted) - used + 1):
+        piece = tuple(emitted[used : used + count])
+        if sum(piece) > room:
+            break
+        found.append((count, piece))
+    return found
+
+
+def _orders(piece: tuple[int, ...], alone: int, last_is_cut: bool) -> set[tuple[int, ...]]:
+    """One or two orders of drafting steps and ``alone`` one-token steps within a chunk."""
+    before = (1,) * alone + piece
+    if last_is_cut:  # the cut step ends the answer; the single ones may lie anywhere before it
+        return {before, (*piece[:-1], *(1,) * alone, *piece[-1:])}
+    return {before, piece + (1,) * alone}

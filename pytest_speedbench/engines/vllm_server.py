@@ -1,0 +1,231 @@
+"""``vllm serve``: started here, or joined at ``--speed-url``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.protocol import (
+    EngineConfig,
+    EngineError,
+    EngineInfo,
+    EngineType,
+    EngineUnavailable,
+    Request,
+    RequestTotals,
+    TokenScore,
+    Trace,
+)
+from pytest_speedbench.engines.serving.answer import Answer, Piece, Told
+from pytest_speedbench.engines.serving.client import open_server
+from pytest_speedbench.engines.serving.dialect import LOOKUP_METHODS, Dialect
+from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.engines.serving.machine import device_name
+from pytest_speedbench.engines.serving.metrics import VLLM, parse_page
+from pytest_speedbench.engines.serving.process import HOST, Launch
+from pytest_speedbench.engines.vllm import (
+    METHODS,
+    cpu_build,
+    engine_arguments,
+    environment,
+    refuse,
+)
+
+_DETAILED = "per_request_spec_decode_metrics"
+# Ours, or arguments that make no sense for a server.
+_NOT_FOR_SERVE = ("model", "port", "api_key", "reference_url", "skip_tokenizer_init")
+
+
+class VllmDialect(Dialect):
+    """Completions with token ids in and out, and vLLM's own account of every step."""
+
+    metrics = VLLM
+
+    def connect(self, http: Http) -> EngineInfo:
+        version = str(http.get_json("/version").get("version", "unknown"))
+        card = find_model(http, self.config)
+        self.model = str(card["id"])
+        page = parse_page(http.get_text(self.metrics_path), http.address.url + self.metrics_path)
+        speculates = page.read(self.metrics).drafts is not None
+        self._check_speculation(http.address.url, speculates)
+        cache = page.infos.get("vllm:cache_config_info", {})
+        details: dict[str, object] = {
+            "joined": bool(self.config.url),
+            "served_model": self.model,
+            "max_model_len": card.get("max_model_len"),
+            "prefix_caching": cache.get("enable_prefix_caching"),
+            "kv_blocks": cache.get("num_gpu_blocks"),
+            "block_size": cache.get("block_size"),
+            "speculative_method": self.config.speculation.method if speculates else "none",
+        }
+        device = "unknown" if self.config.url else device_name(cpu=cpu_build())
+        dtype = "unknown" if self.config.url else str(self.config.option("dtype", "auto"))
+        return EngineInfo("vllm-server", version, device, dtype, details)
+
+    def _check_speculation(self, url: str, speculates: bool) -> None:
+        """A server cannot be switched: what it does must be what the case says."""
+        speculation = self.config.speculation
+        if speculation.active and not speculates:
+            raise EngineError(
+                f"the vLLM server at {url} does not speculate: its metrics page has no "
+                f"{self.metrics.drafts}; start it with --speculative-config and without "
+                "--disable-log-stats, or say --speed-method none"
+            )
+        if speculates and not speculation.active:
+            raise EngineError(
+                f"the vLLM server at {url} speculates, but this is the arm without SD: give it a "
+                "server of its own, --speed-engine-arg reference_url=URL, or leave it out, "
+                "--speed-rounds 0"
+            )
+
+    def body(self, request: Request) -> dict[str, Any]:
+        sampling = request.sampling
+        return {
+            **super().body(request),
+            "return_token_ids": True,
+            "add_special_tokens": False,
+            "min_tokens": sampling.min_tokens,
+            "ignore_eos": sampling.ignore_eos,
+            # By token id: a stop string is found late, and its request loses its metrics.
+            "stop_token_ids": [] if sampling.ignore_eos else list(request.stop_ids),
+        }
+
+    def read(self, event: Mapping[str, Any]) -> Piece:
+        piece = super().read(event)
+        if metrics := event.get("metrics"):
+            piece.told = read_spec_metrics(metrics.get("speculative_decoding"))
+        return piece
+
+    def trace(self, answer: Answer) -> Trace:
+        return answer.step_trace(
+            self.draft_length,
+            every_step_drafts=self.config.speculation.method not in LOOKUP_METHODS,
+        )
+
+    def score(
+        self, http: Http, token_ids: Sequence[int], position: int, candidates: Sequence[int]
+    ) -> tuple[TokenScore, int]:
+        logprobs: dict[int, float] = {}
+        top, top_logprob = -1, float("-inf")
+        for candidate in candidates:
+            entry = self._prompt_logprobs(http, [*token_ids[:position], candidate])
+            logprobs[candidate] = entry[str(candidate)]["logprob"]
+            best = min(entry, key=lambda token: entry[token]["rank"])
+            if entry[best]["rank"] == 1:
+                top, top_logprob = int(best), entry[best]["logprob"]
+        return TokenScore(logprobs, top, top_logprob), len(candidates)
+
+    def _prompt_logprobs(self, http: Http, token_ids: list[int]) -> Any:
+        reply = http.post_json(
+            self.path,
+            {
+                "model": self.model,
+                "prompt": token_ids,
+                "prompt_logprobs": 1,
+                "max_tokens": 1,
+                "temperature": 0.0,
+                "add_special_tokens": False,
+            },
+        )
+        return reply["choices"][0]["prompt_logprobs"][-1]
+
+
+def read_spec_metrics(found: Mapping[str, Any] | None) -> Told | None:
+    """vLLM's ``metrics.speculative_decoding``: per step at its level *detailed*, else sums."""
+    if not found:
+        return None
+    totals = RequestTotals(
+        None, found.get("num_draft_tokens"), found.get("num_accepted_draft_tokens")
+    )
+    return Told(
+        found.get("per_step_drafted"),
+        found.get("per_step_accepted"),
+        totals,
+        found["num_spec_steps"],
+    )
+
+
+def find_model(http: Http, config: EngineConfig) -> Mapping[str, Any]:
+    """The entry of ``/v1/models`` for the model of the case.
+
+    Raises:
+        EngineError: the server serves another one; the message names those it has.
+    """
+    cards = http.get_json("/v1/models").get("data") or []
+    asked = config.option("served_model_name")
+    names = (asked,) if asked else (config.model, resolve_model(config.model))
+    for card in cards:
+        if card.get("id") in names or (not asked and card.get("root") in names):
+            found: Mapping[str, Any] = card
+            return found
+    served = ", ".join(repr(card.get("id")) for card in cards) or "none"
+    raise EngineError(
+        f"the server at {http.address.url} does not serve {names[0]!r}; it serves: {served}. Name "
+        "the same model with --speed-model, or, where only its name differs, say "
+        "--speed-engine-arg served_model_name=NAME"
+    )
+
+
+def launch(config: EngineConfig, port: int) -> Launch:
+    """``vllm serve`` with the arguments of the engine ``vllm``, and what the user gave."""
+    arguments = engine_arguments(config, on_cpu=cpu_build())
+    if config.speculation.active and _knows(_DETAILED):
+        arguments.setdefault(_DETAILED, "detailed")
+    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", arguments["model"]]
+    command += ["--host", HOST, "--port", str(port)]
+    for name, value in arguments.items():
+        if name not in _NOT_FOR_SERVE:
+            command += _flags(name, value)
+    variables = environment(config)
+    variables.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)  # a server has its engine beside it
+    return Launch(command, variables)
+
+
+def _flags(name: str, value: object) -> Iterator[str]:
+    """One keyword argument of vLLM as its flags."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        yield f"--{flag}" if value else f"--no-{flag}"
+    elif isinstance(value, list | tuple):
+        yield f"--{flag}"
+        yield from map(str, value)
+    elif value is not None:
+        yield f"--{flag}"
+        yield json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def _knows(argument: str) -> bool:
+    """Whether the installed vLLM has ``argument``; reads its source, since importing takes long."""
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or spec.origin is None:
+        return False
+    source = Path(spec.origin).parent / "engine" / "arg_utils.py"
+    return source.is_file() and argument in source.read_text(encoding="utf-8")
+
+
+def _refuse(config: EngineConfig) -> None:
+    if config.url:
+        return
+    if importlib.util.find_spec("vllm") is None:
+        raise EngineUnavailable(
+            "engine vllm-server starts vLLM, which is not installed: pip install "
+            "'pytest-speedbench[server,vllm]'; or join a running one with --speed-url"
+        )
+    refuse(config)
+
+
+ENGINE = EngineType(
+    name="vllm-server",
+    methods=METHODS,
+    open=open_server(VllmDialect, launch),
+    requires="aiohttp",
+    extra="server",
+    scores=True,
+    server=True,
+    refuse=_refuse,
+)
