@@ -21,6 +21,7 @@ _BUILTIN = {
     "transformers": "pytest_speedbench.engines.transformers",
     "vllm": "pytest_speedbench.engines.vllm",
     "vllm-server": "pytest_speedbench.engines.vllm_server",
+    "openai": "pytest_speedbench.engines.openai",
     "simulated": "pytest_speedbench.engines.simulated",
 }
 

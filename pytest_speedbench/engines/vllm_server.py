@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_speedbench.engines.demo import resolve_model
 from pytest_speedbench.engines.protocol import (
     EngineConfig,
     EngineError,
@@ -17,17 +16,18 @@ from pytest_speedbench.engines.protocol import (
     EngineType,
     EngineUnavailable,
     Request,
-    RequestTotals,
     TokenScore,
     Trace,
 )
-from pytest_speedbench.engines.serving.answer import Answer, Piece, Told
+from pytest_speedbench.engines.serving.answer import Answer, Piece
 from pytest_speedbench.engines.serving.client import open_server
 from pytest_speedbench.engines.serving.dialect import LOOKUP_METHODS, Dialect
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.machine import device_name
 from pytest_speedbench.engines.serving.metrics import VLLM, parse_page
+from pytest_speedbench.engines.serving.models import find_model
 from pytest_speedbench.engines.serving.process import HOST, Launch
+from pytest_speedbench.engines.serving.told import read_vllm
 from pytest_speedbench.engines.vllm import (
     METHODS,
     cpu_build,
@@ -97,8 +97,7 @@ class VllmDialect(Dialect):
 
     def read(self, event: Mapping[str, Any]) -> Piece:
         piece = super().read(event)
-        if metrics := event.get("metrics"):
-            piece.told = read_spec_metrics(metrics.get("speculative_decoding"))
+        piece.told = read_vllm(event)
         return piece
 
     def trace(self, answer: Answer) -> Trace:
@@ -133,42 +132,6 @@ class VllmDialect(Dialect):
             },
         )
         return reply["choices"][0]["prompt_logprobs"][-1]
-
-
-def read_spec_metrics(found: Mapping[str, Any] | None) -> Told | None:
-    """vLLM's ``metrics.speculative_decoding``: per step at its level *detailed*, else sums."""
-    if not found:
-        return None
-    totals = RequestTotals(
-        None, found.get("num_draft_tokens"), found.get("num_accepted_draft_tokens")
-    )
-    return Told(
-        found.get("per_step_drafted"),
-        found.get("per_step_accepted"),
-        totals,
-        found["num_spec_steps"],
-    )
-
-
-def find_model(http: Http, config: EngineConfig) -> Mapping[str, Any]:
-    """The entry of ``/v1/models`` for the model of the case.
-
-    Raises:
-        EngineError: the server serves another one; the message names those it has.
-    """
-    cards = http.get_json("/v1/models").get("data") or []
-    asked = config.option("served_model_name")
-    names = (asked,) if asked else (config.model, resolve_model(config.model))
-    for card in cards:
-        if card.get("id") in names or (not asked and card.get("root") in names):
-            found: Mapping[str, Any] = card
-            return found
-    served = ", ".join(repr(card.get("id")) for card in cards) or "none"
-    raise EngineError(
-        f"the server at {http.address.url} does not serve {names[0]!r}; it serves: {served}. Name "
-        "the same model with --speed-model, or, where only its name differs, say "
-        "--speed-engine-arg served_model_name=NAME"
-    )
 
 
 def launch(config: EngineConfig, port: int) -> Launch:

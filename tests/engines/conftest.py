@@ -52,6 +52,25 @@ class Driver:
         self.tokenizer = tokenizer
         self._sent = 0
 
+    def requests(
+        self,
+        speculation: Speculation,
+        sampling: Sampling = SHORT,
+        prompts: tuple[str, ...] = PROMPTS,
+    ) -> list[Request]:
+        self._sent += 1
+        return [
+            Request(
+                f"{self._sent}-{number}",
+                tuple(self.tokenizer.render([{"role": "user", "content": text}])),
+                sampling,
+                self.tokenizer.stop_ids,
+                speculation,
+                messages=(("user", text),),
+            )
+            for number, text in enumerate(prompts)
+        ]
+
     def run(
         self,
         speculation: Speculation,
@@ -60,17 +79,7 @@ class Driver:
         sampling: Sampling = SHORT,
         prompts: tuple[str, ...] = PROMPTS,
     ) -> list[Trace]:
-        self._sent += 1
-        requests = [
-            Request(
-                f"{self._sent}-{number}",
-                tuple(self.tokenizer.render([{"role": "user", "content": text}])),
-                sampling,
-                self.tokenizer.stop_ids,
-                speculation,
-            )
-            for number, text in enumerate(prompts)
-        ]
+        requests = self.requests(speculation, sampling, prompts)
         self.engine.hold(batch_size)
         self.engine.submit(requests)
         traces: dict[str, Trace] = {}

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_speedbench.engines.protocol import (
+    EngineDied,
     EngineError,
     FinishReason,
     Request,
     RequestTotals,
     Trace,
+    deal_tokens,
 )
 from pytest_speedbench.engines.serving.steps import Arrangement, arrange
 
@@ -22,22 +24,24 @@ class Told:
     """What a server tells of one request's speculation, converted to our definitions.
 
     ``drafted`` and ``accepted``: one entry for each step *that had a draft*, before the output was
-    cut (see :class:`~.protocol.Trace`). Where a server tells sums only, ``totals``, and
-    ``drafting_steps``, the number of steps that had a draft.
+    cut (see :class:`~.protocol.Trace`). Where a server tells sums only: ``totals``, with
+    ``drafting_steps``, the number of steps that had a draft, or ``tokens_per_pass``, output tokens
+    divided by all passes, the prefill's included.
     """
 
     drafted: Sequence[int] | None = None
     accepted: Sequence[int] | None = None
     totals: RequestTotals = UNKNOWN
     drafting_steps: int | None = None
+    tokens_per_pass: float | None = None
 
 
 @dataclass(slots=True)
 class Piece:
     """What one event of a stream carries; anything it does not carry stays as it is here.
 
-    ``token_ids`` are those of this event alone. ``usage`` and ``prompt_tokens`` are the server's
-    own counts for the whole request.
+    ``token_ids`` and ``text`` are those of this event alone. ``usage`` and ``prompt_tokens`` are
+    the server's own counts for the request so far.
     """
 
     token_ids: Sequence[int] = ()
@@ -50,14 +54,17 @@ class Piece:
 
 @dataclass(slots=True)
 class Answer:
-    """All pieces of one request. Times are :func:`time.perf_counter` seconds."""
+    """All pieces of one request. Times are :func:`time.perf_counter` seconds.
+
+    ``chunks`` and ``times`` tell the arrivals: their tokens where ids come with them, otherwise 0.
+    """
 
     request: Request
     submitted: float
     token_ids: list[int] = field(default_factory=list)
     chunks: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
-    text: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     usage: int | None = None
     prompt_tokens: int | None = None
@@ -65,18 +72,23 @@ class Answer:
 
     def add(self, piece: Piece, now: float) -> None:
         """Empty pieces (a role, a finish, the usage) are no chunks."""
-        if piece.token_ids:
+        if piece.token_ids or (piece.text and not self.token_ids):
             self.token_ids.extend(piece.token_ids)
             self.chunks.append(len(piece.token_ids))
             self.times.append(now)
         if piece.text:
-            self.text.append(piece.text)
+            self.texts.append(piece.text)
         self.finish_reason = piece.finish_reason or self.finish_reason
         if piece.usage is not None:
             self.usage = piece.usage
         if piece.prompt_tokens is not None:
             self.prompt_tokens = piece.prompt_tokens
         self.told = piece.told or self.told
+
+    @property
+    def tokens(self) -> int:
+        """Output tokens so far, as far as they are known."""
+        return len(self.token_ids) or self.usage or 0
 
     def check(self) -> None:
         """Whether the stream came to its end, with all the tokens that the server counts.
@@ -85,12 +97,18 @@ class Answer:
             EngineError: it did not.
         """
         if self.finish_reason is None:
-            raise EngineError(
-                f"request {self.request.id}: the server ended the stream after "
-                f"{len(self.token_ids)} tokens without a finish reason; see its own log, then run "
+            raise EngineDied(
+                f"request {self.request.id}: the server ended the stream half way, after "
+                f"{len(self.chunks)} chunks and without a finish reason; see its own log, then run "
                 "again"
             )
-        if self.usage is not None and self.usage != len(self.token_ids):
+        if self.usage is None and not self.token_ids:
+            raise EngineError(
+                f"request {self.request.id}: the server neither sends token ids nor counts tokens "
+                "(no usage in its stream, though stream_options.include_usage asked for it): "
+                "nothing can be measured; take a server, or a version, that does"
+            )
+        if self.token_ids and self.usage is not None and self.usage != len(self.token_ids):
             raise EngineError(
                 f"request {self.request.id}: the server counts {self.usage} output tokens, its "
                 f"stream brought {len(self.token_ids)}; a proxy or a filter between us may drop "
@@ -99,15 +117,32 @@ class Answer:
 
     def trace(self, finish_reason: FinishReason | None = None) -> Trace:
         """The trace as it came, chunk by chunk; ``finish_reason`` overrides the server's."""
-        return Trace(
+        trace = Trace(
             self.request.id,
-            len(self.request.prompt_ids),
+            len(self.request.prompt_ids) or self.prompt_tokens or 0,
             self.submitted,
             self.token_ids,
             self.chunks,
             self.times,
             finish_reason=finish_reason or self.finish_reason or "abort",
         )
+        if not self.token_ids:
+            # Silent tokens alone (an answer that ends at once) arrive with the stream's end.
+            trace.text = "".join(self.texts)
+            trace.chunks = deal_tokens(self.tokens if self.times else 0, len(self.times))
+            trace.totals = UNKNOWN
+        return trace
+
+    def totals_trace(self, *, every_step_drafts: bool) -> Trace:
+        """The trace with what the server tells of the whole request, its steps unknown."""
+        trace, told = self.trace(), self.told or Told()
+        steps = told.totals.steps
+        if steps is None and told.tokens_per_pass:
+            steps = max(0, round(self.tokens / told.tokens_per_pass) - 1)
+        if steps is None and every_step_drafts:
+            steps = told.drafting_steps
+        trace.totals = replace(told.totals, steps=steps)
+        return trace
 
     def step_trace(self, draft_length: int, *, every_step_drafts: bool) -> Trace:
         """The trace by decoding steps, for servers that tell (or need not tell) of each step.
@@ -120,15 +155,13 @@ class Answer:
             draft_length: 0 without speculation; then each token is a step of its own.
             every_step_drafts: no step goes without a draft (all methods but lookups).
         """
-        trace = self.trace()
-        told = self.told or Told()
+        trace, told = self.trace(), self.told
         if draft_length == 0:
             return _taken_apart(trace, [1] * trace.tokens)
-        if told.drafted is None or told.accepted is None:
-            if told.totals != UNKNOWN:
-                steps = told.drafting_steps if every_step_drafts else None
-                trace.totals = replace(told.totals, steps=told.totals.steps or steps)
+        if told is None:
             return trace
+        if told.drafted is None or told.accepted is None:
+            return self.totals_trace(every_step_drafts=every_step_drafts)
         found = arrange(self.chunks, told.accepted, every_step_drafts=every_step_drafts)
         if found is None:
             raise EngineError(

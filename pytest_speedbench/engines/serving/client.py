@@ -223,7 +223,7 @@ def server_url(config: EngineConfig) -> str:
 def _join(dialect: Dialect, config: EngineConfig, timeout: float) -> ServerEngine:
     http = Http(Address(parse_url(server_url(config)), api_key(config)), timeout)
     try:
-        status = http.status(dialect.health)
+        status = http.status(dialect.health) if dialect.health else 200
         if status is None:
             raise EngineDied(
                 f"no server answers at {http.address.url}: start it, or mend --speed-url"

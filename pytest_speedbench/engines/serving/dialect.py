@@ -7,7 +7,7 @@ back), and for servers of our own making a command for :class:`~.process.ServerP
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from pytest_speedbench.engines.protocol import (
     Counters,
@@ -38,15 +38,16 @@ _REASONS: Mapping[str, FinishReason] = {
 class Dialect:
     """OpenAI's completions with a list of token ids as prompt; a subclass overrides what differs.
 
-    ``path`` takes the requests, ``health`` answers 200 when the server is ready, ``metrics_path``
-    is its Prometheus page (empty: none) and ``metrics`` its names there. ``model`` is the name that
-    goes into every request; :meth:`connect` may set it to what the server calls its model.
+    ``path`` takes the requests, ``health`` answers 200 when the server is ready (empty: it has no
+    such page), ``metrics_path`` is its Prometheus page (empty: none) and ``metrics`` its names
+    there. ``model`` is the name that goes into every request; :meth:`connect` may set it to what
+    the server calls its model.
     """
 
-    path: ClassVar[str] = "/v1/completions"
-    health: ClassVar[str] = "/health"
-    metrics_path: ClassVar[str] = "/metrics"
-    metrics: ClassVar[MetricNames] = MetricNames()
+    path: str = "/v1/completions"
+    health: str = "/health"
+    metrics_path: str = "/metrics"
+    metrics: MetricNames = MetricNames()
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config

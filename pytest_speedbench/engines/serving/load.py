@@ -69,7 +69,7 @@ class Load:
         answer = Answer(request, time.perf_counter())
         result: Trace | BaseException
         try:
-            await self._drink(answer)
+            await drink(self.http, self.dialect, answer, self._count)
             answer.check()
             result = self.dialect.trace(answer)
         except asyncio.CancelledError:
@@ -84,34 +84,44 @@ class Load:
         self.report(result)
         self._admit()
 
-    async def _drink(self, answer: Answer) -> None:
-        """Reads the stream of one answer to its end."""
-        dialect, path = self.dialect, self.dialect.path
-        async for data in self.http.stream(path, dialect.body(answer.request)):
-            now = time.perf_counter()
-            if data == _DONE:
-                return
-            event = self._event(path, data)
-            before = len(answer.token_ids)
-            answer.add(dialect.read(event), now)
-            self.tokens += len(answer.token_ids) - before
-
-    def _event(self, path: str, data: bytes) -> dict[str, object]:
-        try:
-            event = from_json(data)
-        except ValueError:
-            raise self.http.garbage(path, data) from None
-        if not isinstance(event, dict):
-            raise self.http.garbage(path, data)
-        if event.get("error"):
-            raise self.http.told_error(path, event["error"])
-        return event
+    def _count(self, tokens: int) -> None:
+        self.tokens += tokens
 
     def _fail(self) -> None:
         self.failed = True
         self.waiting.clear()
         for task in self.live.values():
             task.cancel()
+
+
+async def drink(
+    http: Http, dialect: Dialect, answer: Answer, count: Callable[[int], None] = lambda tokens: None
+) -> None:
+    """Reads the stream of one answer to its end; ``count`` is told of every token.
+
+    Raises:
+        EngineError: what came is no event of a stream, or tells of an error.
+    """
+    async for data in http.stream(dialect.path, dialect.body(answer.request)):
+        now = time.perf_counter()
+        if data == _DONE:
+            return
+        event = _event(http, dialect.path, data)
+        before = answer.tokens
+        answer.add(dialect.read(event), now)
+        count(answer.tokens - before)
+
+
+def _event(http: Http, path: str, data: bytes) -> dict[str, object]:
+    try:
+        event = from_json(data)
+    except ValueError:
+        raise http.garbage(path, data) from None
+    if not isinstance(event, dict):
+        raise http.garbage(path, data)
+    if event.get("error"):
+        raise http.told_error(path, event["error"])
+    return event
 
 
 def as_engine_error(error: BaseException) -> EngineError:

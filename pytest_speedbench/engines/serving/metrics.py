@@ -51,10 +51,10 @@ class Reading:
 
     @property
     def counters(self) -> Counters | None:
-        """All three totals of speculation, or None where one is missing."""
-        if self.drafts is None or self.draft_tokens is None or self.accepted_tokens is None:
+        """The totals of speculation, or None where drafted or accepted tokens are not counted."""
+        if self.draft_tokens is None or self.accepted_tokens is None:
             return None
-        return Counters(self.drafts, self.draft_tokens, self.accepted_tokens)
+        return Counters(self.drafts or 0, self.draft_tokens, self.accepted_tokens, self.generated)
 
 
 @dataclass(frozen=True, slots=True)

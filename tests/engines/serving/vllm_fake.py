@@ -19,6 +19,7 @@ class Vllm:
         accepted: Sequence[int] | None = (2, 0),
         draft_length: int = 3,
     ) -> None:
+        self.url = ""
         self.chunks = list(chunks)
         self.accepted = accepted
         self.draft_length = draft_length

@@ -1,0 +1,183 @@
+"""Any OpenAI-compatible streaming server at ``--speed-url``.
+
+Chat messages in, text out: the server applies its own template. Acceptance is taken from what the
+server is recognized by, in this order: its responses, its metrics page. Otherwise timing only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_speedbench.engines.protocol import (
+    EngineConfig,
+    EngineError,
+    EngineInfo,
+    EngineType,
+    Request,
+    Sampling,
+    Trace,
+)
+from pytest_speedbench.engines.serving.answer import Answer, Piece
+from pytest_speedbench.engines.serving.client import open_server
+from pytest_speedbench.engines.serving.dialect import LOOKUP_METHODS, Dialect, finish_reason
+from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.engines.serving.load import drink
+from pytest_speedbench.engines.serving.metrics import (
+    LLAMA_CPP,
+    SGLANG,
+    TENSORRT_LLM,
+    VLLM,
+    MetricNames,
+    Page,
+    parse_page,
+)
+from pytest_speedbench.engines.serving.models import find_model
+from pytest_speedbench.engines.serving.told import read_any
+from pytest_speedbench.engines.vllm import METHODS
+
+# A text that repeats itself: lookup methods draft in it, so that the server shows what it tells.
+_PROBE = "Repeat this sentence five times: the red boat sails past the green island."
+_PROBE_TOKENS = 48
+# Metrics prefix → engine, its names, and what to ask of it beyond OpenAI's own fields.
+_FAMILIES: tuple[tuple[str, str, MetricNames, Mapping[str, object]], ...] = (
+    ("vllm:", "vLLM", VLLM, {"return_token_ids": True}),
+    ("sglang:", "SGLang", SGLANG, {"return_spec_tokens_details": True}),
+    ("trtllm_", "TensorRT-LLM", TENSORRT_LLM, {}),
+    ("llamacpp:", "llama.cpp", LLAMA_CPP, {}),
+)
+_PAGES = ("/metrics", "/prometheus/metrics")
+# Engine arguments that are for us, and not for the body of a request.
+_OURS = ("api_key", "reference_url", "served_model_name")
+
+
+class OpenAiDialect(Dialect):
+    """Chat completions; whatever else the server is recognized to tell."""
+
+    path = "/v1/chat/completions"
+    health = ""  # not part of the API: the first question shows whether the server is there
+    metrics_path = ""
+
+    def __init__(self, config: EngineConfig) -> None:
+        super().__init__(config)
+        self.extra: dict[str, object] = {}
+
+    def connect(self, http: Http) -> EngineInfo:
+        family = self._recognize(http)
+        if http.status("/v1/models") == 200:
+            self.model = str(find_model(http, self.config)["id"])
+        probe = self._probe(http)
+        per_request = probe.told is not None
+        counted = bool(self.metrics_path) and self._has_counters(http)
+        details: dict[str, object] = {
+            "joined": True,
+            "server": family or "not recognized",
+            "served_model": self.model,
+            "acceptance": _source(per_request, counted),
+        }
+        found = http.find_json("/version") if family == "vLLM" else None
+        version = str(found.get("version")) if isinstance(found, dict) else "unknown"
+        return EngineInfo(
+            "openai", version, "unknown", "unknown", details, per_request or not counted
+        )
+
+    def _recognize(self, http: Http) -> str:
+        """The engine behind the address, by its metrics page; empty where it shows none."""
+        for path in _PAGES:
+            page = _page(http, path)
+            for prefix, name, names, extra in _FAMILIES:
+                if page is not None and page.has(prefix):
+                    self.metrics_path, self.metrics, self.extra = path, names, dict(extra)
+                    return name
+        return ""
+
+    def _has_counters(self, http: Http) -> bool:
+        page = _page(http, self.metrics_path)
+        return page is not None and self.counters(page.read(self.metrics)) is not None
+
+    def _probe(self, http: Http) -> Answer:
+        """One short answer: does the server take our requests, and what does it tell?"""
+        messages = (("user", _PROBE),)
+        request = Request("probe", (), Sampling(_PROBE_TOKENS), messages=messages)
+        answer = Answer(request, time.perf_counter())
+        http.wait(drink(http, self, answer))
+        answer.check()
+        return answer
+
+    def body(self, request: Request) -> dict[str, Any]:
+        if not request.messages:
+            raise EngineError(
+                f"request {request.id} is token ids without messages; a chat server takes messages "
+                "alone: choose a split of texts, or an engine that takes token ids"
+            )
+        body = super().body(request)
+        del body["prompt"]
+        body["messages"] = [{"role": role, "content": text} for role, text in request.messages]
+        # Extensions, refused by strict servers: only where they were asked for.
+        if request.sampling.ignore_eos:
+            body["ignore_eos"] = True
+        if request.sampling.min_tokens:
+            body["min_tokens"] = request.sampling.min_tokens
+        return {**body, **self.extra, **dict(self._own_arguments())}
+
+    def _own_arguments(self) -> Iterator[tuple[str, object]]:
+        return ((name, value) for name, value in self.config.args if name not in _OURS)
+
+    def read(self, event: Mapping[str, Any]) -> Piece:
+        piece = super().read(event)
+        piece.told = read_any(event)
+        return piece
+
+    def read_choice(self, choice: Mapping[str, Any]) -> Piece:
+        delta = choice.get("delta") or {}
+        text = delta.get("content") or ""
+        thought = delta.get("reasoning_content") or delta.get("reasoning") or ""
+        return Piece(
+            choice.get("token_ids") or (),
+            f"{thought}{text}",
+            finish_reason(choice.get("finish_reason")),
+        )
+
+    def trace(self, answer: Answer) -> Trace:
+        """By steps where the server tells of each, with totals otherwise: a chunk is no step."""
+        told, every = answer.told, self.config.speculation.method not in LOOKUP_METHODS
+        if told is None or told.drafted is None or not answer.token_ids:
+            return answer.totals_trace(every_step_drafts=every)
+        return answer.step_trace(self.draft_length, every_step_drafts=every)
+
+
+def _page(http: Http, path: str) -> Page | None:
+    """The metrics page, or None where there is none (TensorRT-LLM's is JSON)."""
+    if http.status(path) != 200:
+        return None
+    try:
+        return parse_page(http.get_text(path), http.address.url + path)
+    except EngineError:
+        return None
+
+
+def _source(per_request: bool, counted: bool) -> str:
+    if per_request:
+        return "told with each response"
+    if counted:
+        return "counters of the metrics page"
+    return "unknown: the server tells nothing of its speculation; timing only"
+
+
+def _refuse(config: EngineConfig) -> None:
+    if not config.url:
+        raise EngineError("engine openai needs the address of a running server: --speed-url URL")
+
+
+ENGINE = EngineType(
+    name="openai",
+    methods=METHODS,
+    open=open_server(OpenAiDialect),
+    requires="aiohttp",
+    extra="server",
+    step_traces=False,
+    prompt_form="chat",
+    server=True,
+    refuse=_refuse,
+)

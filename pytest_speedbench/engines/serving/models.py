@@ -1,0 +1,31 @@
+"""Which model a server serves: it must be the one of the case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.protocol import EngineConfig, EngineError
+from pytest_speedbench.engines.serving.http import Http
+
+
+def find_model(http: Http, config: EngineConfig) -> Mapping[str, Any]:
+    """The entry of ``/v1/models`` for the model of the case.
+
+    Raises:
+        EngineError: the server serves another one; the message names those it has.
+    """
+    cards = http.get_json("/v1/models").get("data") or []
+    asked = config.option("served_model_name")
+    names = (asked,) if asked else (config.model, resolve_model(config.model))
+    for card in cards:
+        if card.get("id") in names or (not asked and card.get("root") in names):
+            found: Mapping[str, Any] = card
+            return found
+    served = ", ".join(repr(card.get("id")) for card in cards) or "none"
+    raise EngineError(
+        f"the server at {http.address.url} does not serve {names[0]!r}; it serves: {served}. Name "
+        "the same model with --speed-model, or, where only its name differs, say "
+        "--speed-engine-arg served_model_name=NAME"
+    )

@@ -1,0 +1,306 @@
+"""Any OpenAI-compatible server: what it is recognized by, and what is then known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from pytest_speedbench.engines import (
+    Engine,
+    EngineConfig,
+    EngineError,
+    Request,
+    RequestTotals,
+    Sampling,
+    Speculation,
+    Trace,
+    open_engine,
+)
+
+from .fake import Event, Script, serving
+from .test_client import drain
+
+MODEL = "org/model"
+SHORT = Sampling(16)
+Json = dict[str, Any]
+
+
+def chat_chunk(content: str | None, reason: str | None = None, **more: object) -> Json:
+    delta = {} if content is None else {"content": content}
+    choice = {"index": 0, "delta": delta, "finish_reason": reason, **more}
+    return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [choice]}
+
+
+def usage(completion: int, **more: object) -> Json:
+    counts = {"prompt_tokens": 5, "completion_tokens": completion, "total_tokens": 5 + completion}
+    return {"id": "chatcmpl-1", "choices": [], "usage": counts, **more}
+
+
+def stream(*last: Json, tokens: int = 7) -> Callable[[Json], list[Event]]:
+    """A role, three texts, the finish; then usage, or what ``last`` has instead."""
+    role = {"id": "1", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
+    events = [role, chat_chunk("The "), chat_chunk("red "), chat_chunk("boat"), *last[:-1]]
+    end = last[-1] if last else usage(tokens)
+    return lambda body: [*events, chat_chunk(None, "stop"), end, "[DONE]"]
+
+
+@contextmanager
+def joined(script: Script, method: str = "eagle3", **args: object) -> Iterator[Engine]:
+    with serving(script) as url:
+        config = EngineConfig(
+            "openai", MODEL, Speculation(method, 3), 4, f"{url}/v1", tuple(args.items())
+        )
+        engine = open_engine(config, 3)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+def one(engine: Engine, sampling: Sampling = SHORT) -> Trace:
+    messages = (("system", "Be brief."), ("user", "Sing."))
+    engine.submit([Request("r0", (1, 2), sampling, messages=messages)])
+    return drain(engine, 1)[0]
+
+
+def test_an_unknown_server_gives_timing_only_and_says_so() -> None:
+    script = Script(stream())
+    with joined(script) as engine:
+        trace = one(engine)
+        assert engine.counters() is None
+        assert engine.info.request_counts is True
+        assert "timing only" in str(engine.info.details["acceptance"])
+    assert trace.text == "The red boat"
+    assert trace.token_ids == []
+    assert trace.chunks == [3, 2, 2]  # seven tokens over three arrivals
+    assert len(trace.times) == 3
+    assert trace.totals == RequestTotals(None, None, None)
+    assert trace.finish_reason == "stop"
+    assert script.asked[-1]["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Sing."},
+    ]
+    assert set(script.asked[-1]) == {
+        *("model", "messages", "max_tokens", "temperature", "stream", "stream_options")
+    }  # a strict server refuses fields that it does not know
+
+
+def test_fields_of_the_users_own_and_extensions_that_were_asked_for() -> None:
+    script = Script(stream())
+    with joined(script, top_p=0.9, api_key="k") as engine:
+        one(engine, Sampling(16, temperature=0.5, seed=4, ignore_eos=True, min_tokens=2))
+    body = script.asked[-1]
+    assert (body["top_p"], body["ignore_eos"], body["min_tokens"], body["seed"]) == (
+        0.9,
+        True,
+        2,
+        4,
+    )
+    assert "api_key" not in body
+
+
+@pytest.mark.parametrize(
+    ("events", "totals"),
+    [
+        pytest.param(
+            stream(
+                usage(
+                    7,
+                    metrics={
+                        "speculative_decoding": {
+                            "num_spec_steps": 3,
+                            "num_draft_tokens": 9,
+                            "num_accepted_draft_tokens": 4,
+                        }
+                    },
+                )
+            ),
+            RequestTotals(3, 9, 4),
+            id="vLLM, level summary",
+        ),
+        pytest.param(
+            stream(
+                {
+                    **chat_chunk(None),
+                    "sglext": {
+                        "spec_tokens_details": [
+                            {
+                                "spec_verify_ct": 3,
+                                "spec_num_proposed_drafts": 9,
+                                "spec_num_correct_drafts": 3,
+                            }
+                        ]
+                    },
+                },
+                usage(7),
+            ),
+            RequestTotals(3, 9, 3),
+            id="SGLang",
+        ),
+        pytest.param(
+            stream(
+                chat_chunk(
+                    None,
+                    meta_info={
+                        "spec_verify_ct": 3,
+                        "spec_draft_token_num": 9,
+                        "spec_accept_token_num": 3,
+                    },
+                ),
+                usage(7),
+            ),
+            RequestTotals(3, 9, 3),
+            id="SGLang, older names",
+        ),
+        pytest.param(
+            stream(chat_chunk(None, avg_decoded_tokens_per_iter=1.75), usage(7)),
+            RequestTotals(3, None, None),  # 7 tokens in 4 passes, one of them the context's
+            id="TensorRT-LLM, average alone",
+        ),
+        pytest.param(
+            stream(
+                chat_chunk(
+                    None,
+                    speculative_decoding={
+                        "total_draft_tokens": 9,
+                        "total_accepted_draft_tokens": 3,
+                        "num_spec_steps": 3,
+                        "num_spec_tokens": 3,
+                    },
+                ),
+                usage(7),
+            ),
+            RequestTotals(3, 9, 3),
+            id="TensorRT-LLM",
+        ),
+        pytest.param(
+            stream(usage(7, timings={"predicted_n": 7, "draft_n": 9, "draft_n_accepted": 3})),
+            RequestTotals(3, 9, 3),
+            id="llama.cpp",
+        ),
+        pytest.param(
+            stream(usage(7, timings={"predicted_n": 7, "predicted_ms": 80.0})),
+            RequestTotals(6, 0, 0),
+            id="llama.cpp, nothing drafted",
+        ),
+    ],
+)
+def test_acceptance_is_read_from_the_response(
+    events: Callable[[Json], list[Event]], totals: RequestTotals
+) -> None:
+    with joined(Script(events)) as engine:
+        trace = one(engine)
+        assert engine.info.request_counts is True
+        assert engine.info.details["acceptance"] == "told with each response"
+    assert trace.totals == totals
+    assert trace.tokens == 7
+
+
+def test_sums_of_a_lookup_method_do_not_tell_the_steps() -> None:
+    """vLLM's sums leave out steps without a draft, and lookups have many."""
+    found = {"num_spec_steps": 2, "num_draft_tokens": 6, "num_accepted_draft_tokens": 2}
+    with joined(Script(stream(usage(7, metrics={"speculative_decoding": found}))), "ngram") as e:
+        assert one(e).totals == RequestTotals(None, 6, 2)
+
+
+PAGES = {
+    "vLLM": (
+        "/metrics",
+        "vllm:spec_decode_num_drafts_total 3.0\nvllm:spec_decode_num_draft_tokens_total 9.0\n"
+        "vllm:spec_decode_num_accepted_tokens_total 4.0\nvllm:generation_tokens_total 7.0\n",
+    ),
+    "llama.cpp": (
+        "/metrics",
+        "llamacpp:spec_decode_num_drafts_total 3\nllamacpp:spec_decode_num_draft_tokens_total 9\n"
+        "llamacpp:spec_decode_num_accepted_tokens_total 4\nllamacpp:tokens_predicted_total 7\n",
+    ),
+    "TensorRT-LLM": (
+        "/prometheus/metrics",
+        "trtllm_spec_decode_num_draft_tokens_total 9.0\n"
+        "trtllm_spec_decode_num_accepted_tokens_total 4.0\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("family", PAGES)
+def test_counters_of_a_page_are_recognized_by_their_prefix(family: str) -> None:
+    path, text = PAGES[family]
+    script = Script(stream(), {path: text})
+    with joined(script) as engine:
+        assert engine.info.details["server"] == family
+        assert engine.info.details["acceptance"] == "counters of the metrics page"
+        assert engine.info.request_counts is False
+        counters = engine.counters()
+    assert counters is not None
+    assert (counters.draft_tokens, counters.accepted_tokens) == (9, 4)
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"iter": 1}]', "<html></html>", "sglang:spec_accept_length 2\n"]
+)
+def test_a_page_without_counters_is_unknown_and_not_nothing(text: str) -> None:
+    with joined(Script(stream(), {"/metrics": text})) as engine:
+        assert engine.counters() is None
+        assert "timing only" in str(engine.info.details["acceptance"])
+
+
+def test_vllm_gives_its_token_ids_and_steps_in_a_chat_too() -> None:
+    found = {
+        "num_spec_steps": 2,
+        "num_draft_tokens": 6,
+        "num_accepted_draft_tokens": 2,
+        "per_step_drafted": [3, 3],
+        "per_step_accepted": [2, 0],
+    }
+
+    def events(body: Json) -> Sequence[Event]:
+        assert body["return_token_ids"] is True
+        return [
+            chat_chunk("The", token_ids=[5]),
+            chat_chunk(" red boat", token_ids=[6, 7, 8]),
+            chat_chunk("", "stop", token_ids=[2]),
+            usage(5, metrics={"speculative_decoding": found}),
+        ]
+
+    with joined(Script(events, {"/metrics": "vllm:generation_tokens_total 1.0\n"})) as engine:
+        trace = one(engine)
+    assert trace.token_ids == [5, 6, 7, 8, 2]
+    assert trace.steps == [3, 1]
+    assert (trace.drafted, trace.accepted) == ([3, 3], [2, 0])
+    assert trace.totals is None
+
+
+def test_thoughts_are_output_too() -> None:
+    thinking = {"id": "1", "choices": [{"index": 0, "delta": {"reasoning_content": "Hm. "}}]}
+    with joined(Script(lambda body: [thinking, *stream(tokens=8)(body)])) as engine:
+        trace = one(engine)
+    assert trace.text == "Hm. The red boat"
+    assert trace.chunks == [2, 2, 2, 2]
+
+
+def test_a_server_that_counts_no_tokens_cannot_be_measured() -> None:
+    script = Script(stream(chat_chunk(None)))
+    with pytest.raises(EngineError, match=r"nothing can be measured"), joined(script):
+        pass
+
+
+def test_token_ids_without_messages_cannot_be_sent() -> None:
+    with joined(Script(stream())) as engine:
+        engine.submit([Request("r0", (1, 2))])
+        with pytest.raises(EngineError, match=r"token ids without messages; .*choose a split"):
+            drain(engine, 1)
+
+
+def test_without_an_address_it_is_refused() -> None:
+    with pytest.raises(EngineError, match=r"engine openai needs .*--speed-url URL"):
+        open_engine(EngineConfig("openai", MODEL), 3)
+
+
+def test_a_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-from-env")
+    script = Script(stream())
+    with joined(script):
+        assert script.headers[0]["Authorization"] == "Bearer sk-from-env"
