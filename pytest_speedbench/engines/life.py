@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterable
+from pathlib import Path
 from typing import IO
 
 _LAST_WORDS = 15
@@ -23,13 +25,14 @@ def end_with_parent_thread() -> None:
 
 
 def end_group_with(lifeline: int) -> None:
-    """Kills this process group when the other end of the pipe ``lifeline`` is closed.
+    """Kills this process group, and all below it, when the pipe ``lifeline`` is closed.
 
     The kernel closes it for a parent that died, however it died.
     """
 
     def wait() -> None:
         os.read(lifeline, 1)
+        kill_all(descendants(os.getpid()))
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
     threading.Thread(target=wait, daemon=True, name="lifeline").start()
@@ -39,6 +42,34 @@ def kill_group(pid: int) -> None:
     """Ends the process group that ``pid`` leads, at once; silent where there is none."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of all orphans below it (Linux), so that it can find them."""
+    if sys.platform == "linux":
+        pr_set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1)
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process below ``pid``, whatever session it has gone to; empty without ``/proc``."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name, in parentheses, may hold anything; state and parent follow it.
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+            parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found = [pid]
+    for known in found:
+        found += parents.get(known, [])
+    return found[1:]
+
+
+def kill_all(pids: Iterable[int]) -> None:
+    """Ends processes at once; silent about those that are gone."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def how_it_ended(code: int | None) -> str:

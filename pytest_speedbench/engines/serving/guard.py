@@ -6,17 +6,25 @@ It leads the process group of the server; it imports little, since it lives as l
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from pytest_speedbench.engines.life import end_group_with, end_with_parent_thread
+from pytest_speedbench.engines.life import (
+    adopt_orphans,
+    descendants,
+    end_group_with,
+    end_with_parent_thread,
+    kill_all,
+)
 
 
 def main(arguments: Sequence[str]) -> int:
     lifeline, command = int(arguments[0]), arguments[1:]
+    adopt_orphans()
     # Ctrl-C belongs to the parent, which ends the server in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -32,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, forward)
     end_group_with(lifeline)
     code = child.wait()
+    kill_all(descendants(os.getpid()))
     return 128 - code if code < 0 else code
 
 

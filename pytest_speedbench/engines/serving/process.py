@@ -13,7 +13,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pytest_speedbench.engines.life import how_it_ended, kill_group, last_words
+from pytest_speedbench.engines.life import (
+    descendants,
+    how_it_ended,
+    kill_all,
+    kill_group,
+    last_words,
+)
 from pytest_speedbench.engines.protocol import EngineConfig, EngineDied, EngineError
 
 HOST = "127.0.0.1"
@@ -112,6 +118,8 @@ class ServerProcess:
                 self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_CLOSE_SECONDS)
+        if self._process.poll() is None:
+            kill_all(descendants(self._process.pid))
         kill_group(self._process.pid)
         self._process.wait()
         self._log.close()

@@ -155,7 +155,7 @@ def test_a_stall_ends_within_the_time_limit(engine: Engine, vllm: Vllm) -> None:
     begin = time.monotonic()
     with pytest.raises(EngineDied, match=r"said nothing for 1 s: .*--speed-timeout"):
         send(engine)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 25
 
 
 def test_fewer_tokens_than_the_server_counts(engine: Engine, vllm: Vllm) -> None:
