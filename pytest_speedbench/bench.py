@@ -191,7 +191,7 @@ class Bench:
                 self._keep(run, self._soaked(run), None)
             elif self.decider is not None:
                 self._keep(run, self._until_decided(run, self.decider(run)), None)
-            elif self.settings.rounds:
+            elif self._has_reference(run):
                 self._measure_in_turns(run)
             else:
                 self._keep(run, self._alone(run), None)
@@ -237,7 +237,10 @@ class Bench:
         arms = [
             run
             for run in self.plan
-            if run.base() == base and run.speculation.active and self._runnable(run)
+            if run.base() == base
+            and run.speculation.active
+            and self._has_reference(run)
+            and self._runnable(run)
         ]
         if engine_type(asked.engine).switches or not arms:
             return arms
@@ -246,6 +249,15 @@ class Bench:
             if chosen and self.pool.room_beside(self.config(base), configs):
                 return chosen
         return []
+
+    def _has_reference(self, run: RunKey) -> bool:
+        """Whether the arm without SD can be measured beside ``run``: a running server cannot be
+        switched, so that arm needs an address of its own."""
+        if not self.settings.rounds:
+            return False
+        config = self.config(run)
+        alone = config.url and not engine_type(run.engine).switches
+        return not (run.speculation.active and alone and not config.option("reference_url"))
 
     def _runnable(self, run: RunKey) -> bool:
         if run in self._failed or run in self._runs:
@@ -359,7 +371,7 @@ class Bench:
     def needed(self, run: RunKey) -> set[EngineConfig]:
         """The engines that ``run`` uses."""
         configs = {self.config(run)}
-        if self.settings.rounds and run.speculation.active and not run.soak:
+        if self._has_reference(run) and run.speculation.active and not run.soak:
             configs.add(self.config(run.base()))
         return configs
 

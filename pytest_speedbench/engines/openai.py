@@ -141,6 +141,7 @@ class OpenAiDialect(Dialect):
 
     def trace(self, answer: Answer) -> Trace:
         """By steps where the server tells of each, with totals otherwise: a chunk is no step."""
+        self.check_told(answer.told)
         told, every = answer.told, self.config.speculation.method not in LOOKUP_METHODS
         if told is None or told.drafted is None or not answer.token_ids:
             return answer.totals_trace(every_step_drafts=every)

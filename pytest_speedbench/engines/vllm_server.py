@@ -101,6 +101,7 @@ class VllmDialect(Dialect):
         return piece
 
     def trace(self, answer: Answer) -> Trace:
+        self.check_told(answer.told)
         return answer.step_trace(
             self.draft_length,
             every_step_drafts=self.config.speculation.method not in LOOKUP_METHODS,

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Collection
 from pathlib import Path
 
+from pytest_speedbench.engines.life import descendants
 from pytest_speedbench.engines.protocol import Engine, EngineConfig
 from pytest_speedbench.engines.registry import open_engine
 
@@ -53,6 +54,8 @@ class EnginePool:
         GPU engine takes a fixed share of its device: others fit only if the user has set a share
         that leaves room (``gpu_memory_utilization``), or a size (``kv_cache_memory_bytes``).
         """
+        if config.url:  # servers that run already
+            return True
         engine = self.get(config)
         missing = sum(not self.running(other) for other in others)
         if engine.info.device != "cpu":
@@ -70,8 +73,13 @@ def _room_beside(pid: int | None, count: int) -> bool:
     left = available_memory()
     if pid is None or left is None:
         return True
-    try:
-        resident = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return True
+    resident = sum(_resident(process) for process in (pid, *descendants(pid)))
     return left > _HEADROOM * count * resident * _PAGE_KIB * 1024
+
+
+def _resident(pid: int) -> int:
+    """Resident pages of a process; 0 where it is gone, or the system does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0

@@ -135,7 +135,8 @@ class Run:
         if self.reference is None:
             active = self.setting.speculation.active
             raise NoData(
-                "the arm without SD was not measured (--speed-rounds=0)"
+                "the arm without SD was not measured (--speed-rounds=0); a server at --speed-url "
+                "has none by itself: --speed-engine-arg reference_url=URL of one without SD"
                 if active
                 else "a run without SD has no speedup"
             )

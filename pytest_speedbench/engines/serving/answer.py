@@ -26,7 +26,7 @@ class Told:
     ``drafted`` and ``accepted``: one entry for each step *that had a draft*, before the output was
     cut (see :class:`~.protocol.Trace`). Where a server tells sums only: ``totals``, with
     ``drafting_steps``, the number of steps that had a draft, or ``tokens_per_pass``, output tokens
-    divided by all passes, the prefill's included.
+    divided by all passes, the prefill's included. ``draft_length`` is the server's own setting.
     """
 
     drafted: Sequence[int] | None = None
@@ -34,6 +34,7 @@ class Told:
     totals: RequestTotals = UNKNOWN
     drafting_steps: int | None = None
     tokens_per_pass: float | None = None
+    draft_length: int | None = None
 
 
 @dataclass(slots=True)

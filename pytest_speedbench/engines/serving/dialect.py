@@ -19,7 +19,7 @@ from pytest_speedbench.engines.protocol import (
     TokenScore,
     Trace,
 )
-from pytest_speedbench.engines.serving.answer import Answer, Piece
+from pytest_speedbench.engines.serving.answer import Answer, Piece, Told
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import MetricNames, Reading
 
@@ -109,6 +109,26 @@ class Dialect:
             EngineError: what the server tells of it contradicts itself.
         """
         raise NotImplementedError
+
+    def check_told(self, told: Told | None) -> None:
+        """A server that runs already drafts as it was started, whatever the case says.
+
+        Raises:
+            EngineError: another draft length, or drafts where there should be none.
+        """
+        if told is None:
+            return
+        mine, theirs = self.draft_length, told.draft_length
+        if not mine and (theirs or told.totals.draft_tokens):
+            raise EngineError(
+                "the server speculates, but this case is without SD: name its method and draft "
+                "length, --speed-method METHOD --speed-dl N, or give a server without SD"
+            )
+        if mine and theirs and theirs != mine:
+            raise EngineError(
+                f"the server drafts {theirs} tokens a step, this case says dl={mine}: "
+                f"--speed-dl {theirs}, or start the server with {mine}"
+            )
 
     def counters(self, reading: Reading) -> Counters | None:
         """Lifetime totals of a look at the metrics page; None where it lacks one of the three."""

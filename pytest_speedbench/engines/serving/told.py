@@ -28,6 +28,7 @@ def read_vllm(event: Json) -> Told | None:
         found.get("per_step_accepted"),
         RequestTotals(None, found.get("num_draft_tokens"), found.get("num_accepted_draft_tokens")),
         found.get("num_spec_steps"),
+        draft_length=found.get("num_spec_tokens"),
     )
 
 
@@ -65,6 +66,7 @@ def read_tensorrt_llm(event: Json) -> Told | None:
         ),
         drafting_steps=found.get("num_spec_steps"),
         tokens_per_pass=average,
+        draft_length=found.get("num_spec_tokens"),
     )
 
 

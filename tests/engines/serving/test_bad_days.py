@@ -206,6 +206,13 @@ def test_a_server_that_speculates_is_no_arm_without(vllm: Vllm) -> None:
         open_engine(config(vllm.url, Speculation()), TIMEOUT)
 
 
+def test_a_server_of_another_draft_length(vllm: Vllm) -> None:
+    engine = open_engine(config(vllm.url, Speculation("eagle3", 5)), TIMEOUT)
+    with pytest.raises(EngineError, match=r"drafts 3 tokens a step, .* dl=5: --speed-dl 3"):
+        send(engine)
+    engine.close()
+
+
 def test_the_arm_without_speculation_has_an_address_of_its_own(vllm: Vllm) -> None:
     plain = Vllm(chunks=[1, 1], accepted=None)
     with serving(plain.script) as url:

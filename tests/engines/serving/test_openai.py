@@ -206,6 +206,15 @@ def test_sums_of_a_lookup_method_do_not_tell_the_steps() -> None:
         assert one(e).totals == RequestTotals(None, 6, 2)
 
 
+def test_a_server_that_speculates_is_not_taken_for_one_without() -> None:
+    script = Script(stream(usage(7, timings={"predicted_n": 7, "draft_n": 9})))
+    with serving(script) as url:
+        engine = open_engine(EngineConfig("openai", MODEL, url=url), 3)
+        with pytest.raises(EngineError, match=r"the server speculates, but .* --speed-method"):
+            one(engine)
+        engine.close()
+
+
 PAGES = {
     "vLLM": (
         "/metrics",

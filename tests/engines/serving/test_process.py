@@ -130,9 +130,7 @@ def test_a_command_that_does_not_exist() -> None:
 def test_a_start_that_takes_too_long_is_ended() -> None:
     slow = "import time; print('compiling', flush=True); time.sleep(600)"
     begin = time.monotonic()
-    with pytest.raises(
-        EngineDied, match=r"not ready after 2 s [\s\S]*compiling"
-    ):
+    with pytest.raises(EngineDied, match=r"not ready after 2 s [\s\S]*compiling"):
         start(slow, timeout=2)
     assert time.monotonic() - begin < 120
 
