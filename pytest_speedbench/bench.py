@@ -22,7 +22,8 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.engines.registry import check, engine_type
 from pytest_speedbench.measure.early import Decider
-from pytest_speedbench.measure.load import ClosedLoop
+from pytest_speedbench.measure.load import ClosedLoop, Told
+from pytest_speedbench.measure.passes import counts_by_slice
 from pytest_speedbench.measure.pool import EnginePool
 from pytest_speedbench.measure.rounds import ArmResult, run_rounds, run_until_decided
 from pytest_speedbench.measure.run import Run, RunSetting
@@ -180,6 +181,10 @@ class Bench:
                 f"engine {run.engine} {what} at most {most} request{'s' * (most > 1)} at a time, "
                 f"this case has bs={run.bs}"
             )
+        if adapter.prompt_form == "chat" and any(s.token_ids for s in self.samples(run)):
+            raise CannotRun(
+                f"engine {run.engine} takes text alone, and split {run.split} holds token ids"
+            )
         if run.split.startswith("throughput_"):
             bucket = run.split.removeprefix("throughput_")
             window = self._context_window(run)
@@ -292,8 +297,13 @@ class Bench:
         def progress(done: int, of: int) -> None:
             self.show(f"{run} · {done}/{of} samples, until decided")
 
-        samples = self._samples_of([run])
-        return run_until_decided(self._loop(run), samples, run.bs, decider, progress)
+        samples, loop = self._samples_of([run]), self._loop(run)
+        if counts_by_slice(loop, run.bs):
+            raise EngineError(
+                f"--speed-early decides sample by sample, and engine {run.engine} tells acceptance "
+                "by its counters alone: leave it out, or take --speed-bs 1"
+            )
+        return run_until_decided(loop, samples, run.bs, decider, progress)
 
     def _rounds(self, runs: Sequence[RunKey]) -> list[ArmResult]:
         samples = self._samples_of(runs)
@@ -330,7 +340,14 @@ class Bench:
             run.sampling,
             run.speculation,
             self._context_window(run),
+            self._told(run),
         )
+
+    def _told(self, run: RunKey) -> Told:
+        """What the started engine of ``run`` tells of requests; it knows better than its type."""
+        adapter, own = engine_type(run.engine), self.pool.get(self.config(run)).info.request_counts
+        counts = adapter.request_counts if own is None else own
+        return Told(counts, adapter.prompt_form)
 
     def _context_window(self, run: RunKey) -> int:
         asked = dict(self.settings.engine_arg).get("max_model_len")
@@ -355,7 +372,7 @@ class Bench:
             run.bs,
             run.sampling,
             self.tokenizer(run).template_digest,
-            "token_ids",
+            engine_type(run.engine).prompt_form,
             {
                 "name": split.name,
                 "version": split.version,

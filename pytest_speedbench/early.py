@@ -14,9 +14,9 @@ from pytest_speedbench.baselines.compare import Match
 from pytest_speedbench.baselines.schema import RecordError
 from pytest_speedbench.gates.regression import Levels, traces_of
 from pytest_speedbench.measure.load import Turn
-from pytest_speedbench.measure.metrics import step_traces
+from pytest_speedbench.measure.metrics import request_traces
 from pytest_speedbench.splits import ALL
-from pytest_speedbench.stats import Decision, NoData, Rule, Sequential, StepTrace
+from pytest_speedbench.stats import Decision, NoData, RequestTrace, Rule, Sequential
 
 _MOST_NAMED = 3
 
@@ -51,7 +51,7 @@ class EarlyGate:
             except (NoData, RecordError) as error:
                 self._closed[slice_name] = str(error)
 
-    def _open(self, slice_name: str, traces: Sequence[StepTrace], margin: float) -> None:
+    def _open(self, slice_name: str, traces: Sequence[RequestTrace], margin: float) -> None:
         levels = self._levels
         rule = Rule(margin, levels.alpha, fail_alpha=levels.fail_alpha)
         sequential = Sequential(traces, rule, greedy=self._greedy)
@@ -80,7 +80,7 @@ class EarlyGate:
         """Takes a complete block; whether every case is decided."""
         if self._closed:
             return False
-        traces = step_traces(turns)
+        traces = request_traces(turns)
         for name, case in self._cases.items():
             own = [trace for trace in traces if name in (ALL, trace.stratum)]
             if own:

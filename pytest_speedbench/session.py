@@ -32,6 +32,7 @@ from pytest_speedbench.bench import Bench
 from pytest_speedbench.cases import Case, RunKey
 from pytest_speedbench.checks import OWN_METRICS, CaseChecks, TargetBook
 from pytest_speedbench.early import EarlyGate
+from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.gates.attribution import Attributed, attribute_records
 from pytest_speedbench.gates.outcome import COMPARED, Outcome, Word
 from pytest_speedbench.gates.regression import Levels, gate, margin_for
@@ -307,7 +308,7 @@ class SpeedSession:
                 min_tokens=run.sampling.min_tokens,
             ),
             self.bench.tokenizer(run).template_digest,
-            "token_ids",
+            engine_type(run.engine).prompt_form,
             this_machine(),
             model_name(run.speculation.drafter) if run.speculation.drafter else "",
         )

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_speedbench.baselines.machine import this_machine
 from pytest_speedbench.baselines.schema import (
-    SCHEMA,
+    STEPS_SCHEMA,
+    TOTALS_SCHEMA,
     CaseKey,
+    CountedRecord,
     DriftRecord,
     EngineRecord,
     MetricRecord,
@@ -21,6 +23,7 @@ from pytest_speedbench.baselines.schema import (
     SamplingRecord,
     SpecRecord,
     SplitRecord,
+    TotalsRecord,
     pack_ids,
     pack_numbers,
 )
@@ -29,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_speedbench.measure.load import Turn
-    from pytest_speedbench.measure.rounds import Round
     from pytest_speedbench.measure.run import SliceView
+    from pytest_speedbench.measure.window import Round
     from pytest_speedbench.stats import Estimate
 
 HIDDEN = "[hidden]"
@@ -56,8 +59,9 @@ def write_record(view: SliceView, key: CaseKey) -> Record:
     run = view.run
     setting = run.setting
     details = hide_secrets(dict(setting.engine.details))
+    stepwise = all(turn.trace.totals is None for turn in view.turns)
     return Record(
-        schema=SCHEMA,
+        schema=STEPS_SCHEMA if stepwise else TOTALS_SCHEMA,
         case=key,
         engine=EngineRecord(
             name=setting.engine.engine,
@@ -89,6 +93,7 @@ def write_record(view: SliceView, key: CaseKey) -> Record:
         reference_rounds=_rounds(run.reference.rounds) if run.reference else [],
         drift=[DriftRecord(**asdict(point)) for point in view.drift],
         warmup={"requests": run.arm.warmup_requests},
+        counted=CountedRecord(**asdict(view.counted)) if view.counted else None,
         engine_acceptance_length=view.engine_acceptance_length(),
         speculation_off=run.speculation_off,
         partial=run.partial,
@@ -160,7 +165,7 @@ def _request(turn: Turn) -> RequestRecord:
         prompt_tokens=trace.prompt_tokens,
         tokens=trace.tokens,
         prefill_tokens=trace.prefill_tokens,
-        steps=pack_numbers(trace.steps),
+        steps=pack_numbers(trace.steps) if trace.totals is None else "",
         ids=pack_ids(trace.token_ids),
         drafted=None if trace.drafted is None else pack_numbers(trace.drafted),
         accepted=None if trace.accepted is None else pack_numbers(trace.accepted),
@@ -168,6 +173,7 @@ def _request(turn: Turn) -> RequestRecord:
         first=trace.times[0] if trace.times else trace.submitted,
         last=trace.times[-1] if trace.times else trace.submitted,
         finish=trace.finish_reason,
+        totals=None if trace.totals is None else TotalsRecord(**asdict(trace.totals)),
     )
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-SCHEMA = 1
+SCHEMA = 2
+# What needs no later form is written in the first one, for older readers.
+STEPS_SCHEMA, TOTALS_SCHEMA = 1, 2
 EXTRA_KEY = "speedbench"
 
 
@@ -126,9 +128,19 @@ class DriftRecord(_Part):
     tokens: int
 
 
+class TotalsRecord(_Part):
+    """Decoding steps and draft tokens of a whole request; null where the engine does not tell."""
+
+    steps: int | None = None
+    draft_tokens: int | None = None
+    accepted_tokens: int | None = None
+
+
 class RequestRecord(_Part):
     """One turn of one sample. ``steps`` are tokens per decoding step, separated by blanks;
-    ``ids`` the output's token ids (see :func:`pack_ids`); times in seconds."""
+    ``ids`` the output's token ids (see :func:`pack_ids`), of none where the engine gives text
+    alone; times in seconds. ``totals`` (schema 2) is there where the engine tells no steps:
+    ``steps`` is empty then."""
 
     sample: str
     category: str
@@ -144,6 +156,21 @@ class RequestRecord(_Part):
     first: float
     last: float
     finish: str
+    totals: TotalsRecord | None = None
+
+
+class CountedRecord(_Part):
+    """What the engine's counters say of a slice whose requests tell nothing: ``tokens`` decoded by
+    ``steps``, of which ``hidden`` more may hide behind cut-off last steps."""
+
+    samples: int
+    requests: int
+    tokens: int
+    steps: int
+    hidden: int
+    drafts: int
+    draft_tokens: int
+    accepted_tokens: int
 
 
 class MachineRecord(_Part):
@@ -176,6 +203,7 @@ class Record(_Part):
     reference_rounds: list[RoundRecord] = Field(default_factory=list)
     drift: list[DriftRecord] = Field(default_factory=list)
     warmup: dict[str, int] = Field(default_factory=dict)
+    counted: CountedRecord | None = None
     engine_acceptance_length: float | None = None
     speculation_off: str = ""
     partial: bool = False

@@ -134,10 +134,11 @@ def _fit(records: Sequence[Record]) -> dict[str, _Fitted]:
     """The process of every category of a run, from whichever of its records holds it."""
     from pytest_speedbench.gates.regression import traces_of
     from pytest_speedbench.stats import NoData
+    from pytest_speedbench.stats.data import step_traces
 
     traces: dict[str, dict[tuple[str, int], StepTrace]] = {}
     for record in records:
-        for trace in traces_of(record):
+        for trace in step_traces(traces_of(record), "a simulation fitted to a saved run"):
             if trace.steps.size:
                 traces.setdefault(trace.stratum, {})[trace.sample, trace.turn] = trace
     draft_length = records[0].spec.draft_length

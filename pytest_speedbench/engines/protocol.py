@@ -163,6 +163,16 @@ class Trace:
         """Output tokens N."""
         return sum(self.chunks)
 
+    @property
+    def decoded_tokens(self) -> int:
+        """Tokens that decoding steps emitted, N - n0."""
+        return sum(self.steps) if self.totals is None else max(0, self.tokens - self.prefill_tokens)
+
+    @property
+    def decoding_steps(self) -> int | None:
+        """Decoding steps D; None where nobody knows."""
+        return len(self.steps) if self.totals is None else self.totals.steps
+
 
 def deal_tokens(tokens: int, arrivals: int) -> list[int]:
     """``tokens`` dealt over ``arrivals`` as evenly as they go, the first arrivals first.

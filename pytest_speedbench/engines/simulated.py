@@ -30,6 +30,10 @@ Engine arguments (``--speed-engine-arg KEY=VALUE``):
 ``hang_at``          request number at which it falls silent
 ``speculation_off``  1: drafts nothing, without a word (vLLM did so once)
 ``miscount``         tokens added to its accepted counter at every reading, a lie to be found out
+``tells``            what it tells of acceptance: ``steps`` (default), ``totals`` of each request,
+                     ``counters`` alone, or ``nothing``; with all but the first, output arrives in
+                     pieces that are no steps
+``foreign``          tokens that somebody else takes from it between two readings of its counters
 ===================  ==========================================================================
 """
 
@@ -53,6 +57,7 @@ from pytest_speedbench.engines.protocol import (
     EngineInfo,
     EngineType,
     Request,
+    RequestTotals,
     TokenScore,
 )
 
@@ -66,6 +71,9 @@ _TIED, _WRONG = 1, 9
 _UNLIKELY = -25.0
 _LOGIT_MAGNITUDE = 20.0
 _CONTEXT = 32
+TELLS = ("steps", "totals", "counters", "nothing")
+# Steps whose output arrives together where arrivals are no steps.
+_MERGED = 2
 
 
 @dataclass(slots=True)
@@ -77,6 +85,8 @@ class _Running:
     emitted: list[int] = field(default_factory=list)
     drafted: list[int] = field(default_factory=list)
     accepted: list[int] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
+    steps: int = 0
 
 
 class SimulatedBackend:
@@ -86,16 +96,18 @@ class SimulatedBackend:
         self.config = config
         self.running: dict[str, _Running] = {}
         self.clock = time.perf_counter()
-        self.totals = Counters(0, 0, 0)
+        self.totals = Counters(0, 0, 0, 0)
         self.lie = int(self._number("miscount", 0))
         self.lies = 0
         self.started = 0
+        self.tells = str(config.option("tells", "steps"))
         if config.model == "missing":
             raise EngineError("the simulated engine has no model called 'missing'")
         off = self._number("speculation_off", 0)
         method = "none" if off else config.speculation.method
         details = {"prefix_caching": False, "speculative_method": method}
-        self.info = EngineInfo("simulated", "1", "cpu", "float32", details)
+        counts = False if self.tells == "counters" else None
+        self.info = EngineInfo("simulated", "1", "cpu", "float32", details, counts)
 
     def _number(self, name: str, default: float) -> float:
         return float(str(self.config.option(name, default)))
@@ -158,23 +170,45 @@ class SimulatedBackend:
         count = 1
         if running.emitted and running.chance:
             count += self._draft(running)
+        running.steps += bool(running.emitted)
         chunk = [self._token(running) for _ in range(count) if self._left(running)]
+        self.totals += Counters(0, 0, 0, len(chunk))
         finished = not self._left(running)
+        stopped = running.length < running.request.sampling.max_tokens
+        if finished and stopped:
+            chunk[-1] = running.request.stop_ids[0]
+        if self.tells != "steps":
+            chunk = self._arrived(running, chunk, finished)
         if not finished:
             return StepOutput(running.request.id, chunk, time=self.clock)
         del self.running[running.request.id]
-        stopped = running.length < running.request.sampling.max_tokens
-        if stopped:
-            chunk[-1] = running.request.stop_ids[0]
-        counted = self.config.speculation.active
+        told = self.config.speculation.active and self.tells == "steps"
         return StepOutput(
             running.request.id,
             chunk,
             "stop" if stopped else "length",
             self.clock,
-            running.drafted if counted else None,
-            running.accepted if counted else None,
+            running.drafted if told else None,
+            running.accepted if told else None,
+            self._totals(running),
         )
+
+    def _arrived(self, running: _Running, chunk: list[int], finished: bool) -> list[int]:
+        """What reaches the client now: some steps at once, as a busy server sends them."""
+        running.held += chunk
+        if running.steps % _MERGED and not finished:
+            return []
+        chunk, running.held = running.held, []
+        return chunk
+
+    def _totals(self, running: _Running) -> RequestTotals | None:
+        if self.tells == "steps":
+            return None
+        if self.tells != "totals":
+            return RequestTotals()
+        if not self.config.speculation.active:
+            return RequestTotals(running.steps)
+        return RequestTotals(running.steps, sum(running.drafted), sum(running.accepted))
 
     def _draft(self, running: _Running) -> int:
         accepted = 0
@@ -185,11 +219,7 @@ class SimulatedBackend:
             accepted += 1
         running.drafted.append(len(running.chance))
         running.accepted.append(accepted)
-        self.totals = Counters(
-            self.totals.drafts + 1,
-            self.totals.draft_tokens + len(running.chance),
-            self.totals.accepted_tokens + accepted,
-        )
+        self.totals += Counters(1, len(running.chance), accepted, 0)
         return accepted
 
     def _left(self, running: _Running) -> int:
@@ -233,11 +263,12 @@ class SimulatedBackend:
         self.running.pop(request_id, None)
 
     def counters(self) -> Counters | None:
-        if not self.config.speculation.active:
+        if not self.config.speculation.active or self.tells == "nothing":
             return None
-        totals = self.totals
+        foreign = int(self._number("foreign", 0))
+        self.totals += Counters(0, 0, 0, foreign)
         self.lies += self.lie  # a constant lie would cancel in every difference
-        return Counters(totals.drafts, totals.draft_tokens, totals.accepted_tokens + self.lies)
+        return self.totals + Counters(0, 0, self.lies, 0)
 
     def score(
         self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
@@ -282,6 +313,9 @@ def _shifted(chance: float, shift: float) -> float:
 
 
 def _refuse(config: EngineConfig) -> None:
+    tells = config.option("tells", TELLS[0])
+    if tells not in TELLS:
+        raise EngineError(f"tells={tells}: give one of {', '.join(TELLS)}")
     for name, value in config.args:
         if name.startswith("acceptance"):
             _check_acceptance(name, str(value))

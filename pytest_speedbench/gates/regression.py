@@ -16,11 +16,11 @@ from pytest_speedbench.baselines.schema import (
     unpack_ids,
     unpack_numbers,
 )
-from pytest_speedbench.engines.protocol import Trace
+from pytest_speedbench.engines.protocol import RequestTotals, Trace
 from pytest_speedbench.gates.outcome import Outcome, Word
 from pytest_speedbench.measure.load import Turn
-from pytest_speedbench.measure.metrics import METRICS, step_traces
-from pytest_speedbench.stats import Decision, Estimate, NoData, StepTrace, non_inferiority
+from pytest_speedbench.measure.metrics import METRICS, request_traces
+from pytest_speedbench.stats import Decision, Estimate, NoData, RequestTrace, non_inferiority
 from pytest_speedbench.stats.data import clusters
 
 
@@ -74,6 +74,11 @@ def _gate_acceptance(
     decided: Decision | None,
 ) -> Outcome:
     metric = "acceptance_length"
+    untold = _untold(old, new)
+    if untold is not None:
+        word, reason = untold
+        change = _counted_ratio(old, new)
+        return Outcome(case, metric, word, reason, change, margin=margin, baseline=baseline)
     try:
         decision = decided or non_inferiority(
             traces_of(old),
@@ -103,6 +108,35 @@ def _gate_acceptance(
         finding.coverage if finding else None,
         baseline,
     )
+
+
+def _untold(old: Record, new: Record) -> tuple[Word, str] | None:
+    """Why no test of AL can be made, where an engine does not tell each request's steps."""
+    silent = [side for side, record in (("there", old), ("here", new)) if _tells_no_steps(record)]
+    if not silent:
+        return None
+    if any(record.counted is not None for record in (old, new)):
+        return Word.UNDECIDED, (
+            "AL is known from the engine's counters, of the slice as a whole: without its samples "
+            "no change is certain; at BS 1 the counters tell of each request"
+        )
+    if len(silent) == 1:
+        return Word.UNDECIDED, f"the engine tells nothing of decoding steps {silent[0]}"
+    return Word.NOT_GATED, (
+        "timing only: the engine tells nothing of decoding steps; gate output_tps or speedup "
+        "(--speed-compare-fail)"
+    )
+
+
+def _tells_no_steps(record: Record) -> bool:
+    totals = [request.totals for request in record.requests if request.totals is not None]
+    return any(told.steps is None for told in totals)
+
+
+def _counted_ratio(old: Record, new: Record) -> float | None:
+    """New / old AL as the reports show them; None where one has none."""
+    before, after = old.metric("acceptance_length"), new.metric("acceptance_length")
+    return after.value / before.value if before and after else None
 
 
 def _reason(decision: Decision) -> str:
@@ -201,32 +235,37 @@ def tps(timing: RoundRecord) -> float:
     return timing.tokens / timing.seconds
 
 
-def traces_of(record: Record) -> list[StepTrace]:
-    """The step traces that a record keeps.
+def traces_of(record: Record) -> list[RequestTrace]:
+    """The requests of a record: their steps where it keeps them, totals otherwise.
 
     Raises:
         RecordError: a request of the record is damaged.
     """
     try:
-        found = step_traces([_turn(request) for request in record.requests])
+        found = request_traces([_turn(request) for request in record.requests])
         clusters(found)  # refuses the same turn twice
         return found
     except (ValueError, TypeError) as error:
         raise RecordError(f"{record.case}: its requests are damaged: {error}") from error
 
 
+_TOTALS = {"steps", "draft_tokens", "accepted_tokens"}
+
+
 def _turn(request: RequestRecord) -> Turn:
     steps = unpack_numbers(request.steps)
     head = [request.prefill_tokens] if request.prefill_tokens else []
+    totals = request.totals
     trace = Trace(
         f"{request.sample}/{request.turn}",
         request.prompt_tokens,
         request.sent,
         unpack_ids(request.ids),
-        [*head, *steps],
+        [*head, *steps] if totals is None else [request.tokens],
         prefill_tokens=request.prefill_tokens,
         drafted=_optional(request.drafted),
         accepted=_optional(request.accepted),
+        totals=None if totals is None else RequestTotals(**totals.model_dump(include=_TOTALS)),
     )
     return Turn(request.sample, request.category, request.turn, trace)
 

@@ -7,6 +7,9 @@ that had a draft, and DL the draft length:
   the last step, which ``max_tokens`` or a stop token may have cut by up to DL tokens;
 * over all requests the engine's lifetime counters grow by exactly the sums of what it told per
   request.
+
+Of a request with totals alone: D steps emit at least D tokens and at most D (DL + 1), and
+T = D + accepted but for the cut of the last step.
 """
 
 from __future__ import annotations
@@ -14,7 +17,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pytest_speedbench.engines.protocol import Counters, EngineError, Speculation, Trace
+from pytest_speedbench.engines.protocol import (
+    Counters,
+    EngineError,
+    RequestTotals,
+    Speculation,
+    Trace,
+)
 
 
 class MeasurementMismatch(EngineError):
@@ -76,6 +85,9 @@ def check_traces(traces: Sequence[Trace], speculation: Speculation) -> None:
             raise MeasurementMismatch(
                 f"request {trace.request_id}: chunks hold {trace.tokens} tokens, the output {ids}"
             )
+        if trace.totals is not None:
+            _check_totals(trace, trace.totals, speculation)
+            continue
         longest = max(trace.steps, default=1)
         if longest > speculation.draft_length + 1:
             raise MeasurementMismatch(
@@ -83,6 +95,25 @@ def check_traces(traces: Sequence[Trace], speculation: Speculation) -> None:
                 f"at most {speculation.draft_length + 1} are possible"
             )
         align_drafts(trace)
+
+
+def _check_totals(trace: Trace, totals: RequestTotals, speculation: Speculation) -> None:
+    steps, drafted, accepted = totals.steps, totals.draft_tokens, totals.accepted_tokens
+    emitted, most = trace.decoded_tokens, speculation.draft_length
+    wrong = ""
+    if drafted is not None and accepted is not None and not 0 <= accepted <= drafted:
+        wrong = f"accepted {accepted} of {drafted} draft tokens"
+    elif steps is not None and not steps <= emitted <= steps * (most + 1):
+        wrong = f"took {steps} decoding steps, each of 1 to {most + 1} tokens with {speculation}"
+    elif (
+        None not in (steps, accepted) and not 0 <= (steps or 0) + (accepted or 0) - emitted <= most
+    ):
+        wrong = f"took {steps} decoding steps and accepted {accepted} draft tokens"
+    if wrong:
+        raise MeasurementMismatch(
+            f"request {trace.request_id}: the engine says it {wrong}, but {emitted} tokens came "
+            "after the prefill's; these cannot belong together"
+        )
 
 
 def check_counters(
@@ -95,20 +126,55 @@ def check_counters(
     """
     if grown is None or not speculation.active:
         return
-    told = [trace for trace in traces if trace.drafted is not None and trace.accepted is not None]
-    if len(told) == len(traces):
-        ours = Counters(
-            sum(len(trace.drafted or ()) for trace in told),
-            sum(sum(trace.drafted or ()) for trace in told),
-            sum(sum(trace.accepted or ()) for trace in told),
+    _check_output(traces, grown)
+    ours = [_counts(trace) for trace in traces]
+    told = [counts for counts in ours if counts is not None]
+    if len(told) < len(ours):
+        _check_accepted(traces, speculation, grown)
+    elif any(trace.totals is not None for trace in traces):
+        total = sum(told, Counters())
+        compared = replace(grown, drafts=0, output_tokens=None)
+        if replace(total, drafts=0) != compared:
+            raise _disagreement(compared, replace(total, drafts=0))
+    elif (total := sum(told, Counters())) != replace(grown, output_tokens=None):
+        raise _disagreement(grown, total)
+
+
+def _counts(trace: Trace) -> Counters | None:
+    """What the engine told of one request, as its counters have it; None where it told nothing."""
+    if trace.totals is not None:
+        drafted, accepted = trace.totals.draft_tokens, trace.totals.accepted_tokens
+        if drafted is None or accepted is None:
+            return None
+        return Counters(0, drafted, accepted, 0)
+    if trace.drafted is None or trace.accepted is None:
+        return None
+    return Counters(len(trace.drafted), sum(trace.drafted), sum(trace.accepted), 0)
+
+
+def _disagreement(grown: Counters, ours: Counters) -> MeasurementMismatch:
+    return MeasurementMismatch(
+        f"the engine's counters grew by {_words(grown)}, its requests add up to "
+        f"{_words(ours)}; is somebody else using this engine?"
+    )
+
+
+def _check_output(traces: Sequence[Trace], grown: Counters) -> None:
+    ours = sum(trace.tokens for trace in traces)
+    if grown.output_tokens not in (None, ours):
+        raise MeasurementMismatch(
+            f"the engine emitted {grown.output_tokens} output tokens, our requests {ours}; is "
+            "somebody else using this engine?"
         )
-        if ours != replace(grown, output_tokens=None):
-            raise MeasurementMismatch(
-                f"the engine's counters grew by {_words(grown)}, its requests add up to "
-                f"{_words(ours)}; is somebody else using this engine?"
-            )
+
+
+def _check_accepted(traces: Sequence[Trace], speculation: Speculation, grown: Counters) -> None:
+    """Requests that do not tell what they accepted: by what they emitted, where steps are known."""
+    steps = [trace.decoding_steps for trace in traces]
+    known = [count for count in steps if count is not None]
+    if len(known) < len(steps):
         return
-    emitted = sum(sum(trace.steps) - len(trace.steps) for trace in traces)
+    emitted = sum(trace.decoded_tokens for trace in traces) - sum(known)
     cut = speculation.draft_length * len(traces)
     if not emitted <= grown.accepted_tokens <= emitted + cut:
         raise MeasurementMismatch(

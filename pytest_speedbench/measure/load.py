@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pytest_speedbench.engines.protocol import (
+    Counters,
     Engine,
     EngineError,
+    PromptForm,
     Request,
     Sampling,
     Speculation,
@@ -56,12 +58,25 @@ class _Conversation:
     copy: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Whether an engine tells acceptance of each request (``counts``) or by its lifetime counters
+    alone; and in which form it takes prompts."""
+
+    counts: bool = True
+    prompt_form: PromptForm = "token_ids"
+
+
 class ClosedLoop:
     """Sends samples to one engine and holds ``batch_size`` requests in flight.
 
-    Prompts are rendered and tokenized here, so that every engine sees the same token ids. Later
-    turns of a conversation carry the model's own answers as history and go before samples that
-    have not begun. A conversation that outgrows the context window ends there.
+    Prompts are rendered and tokenized here, so that every engine sees the same token ids; servers
+    that take none get the messages. Later turns of a conversation carry the model's own answers as
+    history, in the server's own text where it gives that, and go before samples that have not
+    begun. A conversation that outgrows the context window ends there.
+
+    ``told`` says how much the engine tells of a request. ``grown`` holds, by request, the growth of
+    the engine's counters while it alone was in flight: at BS 1 of an engine that tells no more.
     """
 
     def __init__(
@@ -71,12 +86,15 @@ class ClosedLoop:
         sampling: Sampling,
         speculation: Speculation,
         context_window: int,
+        told: Told = Told(),
     ) -> None:
         self.engine = engine
         self.tokenizer = tokenizer
         self.sampling = sampling
         self.speculation = speculation
         self.longest_prompt = context_window - sampling.max_tokens
+        self.told = told
+        self.grown: dict[str, Counters] = {}
         self._runs = 0
 
     def run(
@@ -88,14 +106,16 @@ class ClosedLoop:
     ) -> list[Turn]:
         """All turns of ``samples``, in the order in which they finished.
 
-        A sample may stand among them more than once: each time is a request of its own. With ``enough`` a sample is sent only when another one is through, until there is enough;
-        those then in flight still come to their end.
+        A sample may stand among them more than once: each time is a request of its own. With
+        ``enough`` a sample is sent only when another one is through, until there is enough; those
+        then in flight still come to their end.
 
         Raises:
             EngineDied: the engine ended or fell silent.
             EngineError: a prompt does not fit the context window.
         """
         self._runs += 1
+        self.grown.clear()
         self.engine.hold(batch_size)
         waiting: deque[tuple[Request, _Conversation]] = deque()
         sent: Counter[str] = Counter()
@@ -107,11 +127,15 @@ class ClosedLoop:
                 raise EngineError(self._too_long(sample))
             waiting.append((request, conversation))
         open_turns: dict[str, _Conversation] = {}
-        self._send(waiting, len(waiting) if enough is None else batch_size, open_turns)
+        reader = _Reader.of(self, batch_size)
+        at_once = len(waiting) if enough is None and reader is None else batch_size
+        self._send(waiting, at_once, open_turns)
         turns: list[Turn] = []
         finished = 0
         while open_turns:
             for trace in self.engine.collect(_PATIENCE_SECONDS):
+                if reader is not None and (grown := reader.growth()) is not None:
+                    self.grown[trace.request_id] = grown
                 conversation = open_turns.pop(trace.request_id)
                 sample = conversation.sample
                 turns.append(_turn(conversation, trace))
@@ -145,13 +169,28 @@ class ClosedLoop:
             return None
         conversation.turn += 1
         conversation.messages += [
-            {"role": "assistant", "content": self.tokenizer.decode(trace.token_ids)},
+            {"role": "assistant", "content": self._answer(trace)},
             {"role": "user", "content": sample.turns[conversation.turn]},
         ]
         return self._request(conversation)
 
+    def _answer(self, trace: Trace) -> str:
+        if trace.text is not None:
+            return trace.text
+        if trace.tokens and not trace.token_ids:
+            raise EngineError(
+                f"request {trace.request_id}: the engine gave neither token ids nor text, so the "
+                "conversation cannot go on; take samples of one turn"
+            )
+        return self.tokenizer.decode(trace.token_ids)
+
     def _request(self, conversation: _Conversation) -> Request | None:
         sample = conversation.sample
+        if sample.token_ids and self.told.prompt_form == "chat":
+            raise EngineError(
+                f"sample {sample.id!r} is a list of token ids, and the server takes text alone: "
+                "choose a split of text"
+            )
         ids = sample.token_ids or self.tokenizer.render(conversation.messages)
         if len(ids) > self.longest_prompt:
             return None
@@ -163,6 +202,9 @@ class ClosedLoop:
             self.tokenizer.stop_ids,
             self.speculation,
             sample.category,
+            ()
+            if sample.token_ids
+            else tuple((m["role"], m["content"]) for m in conversation.messages),
         )
 
     def _too_long(self, sample: Sample) -> str:
@@ -184,3 +226,24 @@ def _turn(conversation: _Conversation, trace: Trace) -> Turn:
         conversation.prompt_ids,
         conversation.copy,
     )
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads the engine's counters around every request of a load that has one in flight."""
+
+    engine: Engine
+    last: Counters | None
+
+    @classmethod
+    def of(cls, loop: ClosedLoop, batch_size: int) -> _Reader | None:
+        """None where requests tell for themselves, overlap, or nothing is counted."""
+        if loop.told.counts or batch_size > 1:
+            return None
+        counters = loop.engine.counters()
+        return None if counters is None else cls(loop.engine, counters)
+
+    def growth(self) -> Counters | None:
+        """What the counters grew by since the last reading; None once they are not to be had."""
+        before, self.last = self.last, self.engine.counters()
+        return None if before is None or self.last is None else self.last - before

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from pytest_speedbench.engines.protocol import RequestTotals, Trace
+    from pytest_speedbench.measure.counted import Counted
     from pytest_speedbench.measure.load import Turn
-    from pytest_speedbench.measure.rounds import Round
-    from pytest_speedbench.stats import Estimate, StepTrace
+    from pytest_speedbench.measure.window import Round
+    from pytest_speedbench.stats import Estimate, RequestTrace, StepTrace, TotalTrace
 
 Scope = Literal["slice", "run"]
 
@@ -91,7 +93,7 @@ METRICS = {
             "step time",
             "s",
             False,
-            "Σ(last - first event) / Σ(events - 1)",
+            "Σ(last - first event) / ΣD, the first event's own step left out",
             "run",
             4,
         ),
@@ -99,30 +101,59 @@ METRICS = {
 }
 
 
-def step_traces(turns: Sequence[Turn]) -> list[StepTrace]:
-    """The traces as the statistics want them: one entry per decoding step."""
+def request_traces(turns: Sequence[Turn]) -> list[RequestTrace]:
+    """The requests as the statistics want them: their steps where known, totals otherwise."""
+    return [
+        _step_trace(turn) if turn.trace.totals is None else _total_trace(turn, turn.trace.totals)
+        for turn in turns
+    ]
+
+
+def _step_trace(turn: Turn) -> StepTrace:
     import numpy as np
 
     from pytest_speedbench.measure.check import align_drafts
     from pytest_speedbench.stats import StepTrace
 
-    result = []
-    for turn in turns:
-        trace = turn.trace
-        drafts = align_drafts(trace)
-        result.append(
-            StepTrace(
-                turn.sample,
-                turn.category,
-                turn.turn,
-                trace.prefill_tokens,
-                np.asarray(trace.steps, dtype=np.int64),
-                np.asarray(trace.token_ids, dtype=np.int64),
-                None if drafts is None else np.asarray(drafts[0], dtype=np.int64),
-                None if drafts is None else np.asarray(drafts[1], dtype=np.int64),
-            )
-        )
-    return result
+    trace = turn.trace
+    drafts = align_drafts(trace)
+    return StepTrace(
+        turn.sample,
+        turn.category,
+        turn.turn,
+        trace.prefill_tokens,
+        np.asarray(trace.steps, dtype=np.int64),
+        np.asarray(trace.token_ids, dtype=np.int64) if trace.token_ids else None,
+        None if drafts is None else np.asarray(drafts[0], dtype=np.int64),
+        None if drafts is None else np.asarray(drafts[1], dtype=np.int64),
+    )
+
+
+def _total_trace(turn: Turn, totals: RequestTotals) -> TotalTrace:
+    from pytest_speedbench.stats import TotalTrace
+
+    return TotalTrace(
+        turn.sample,
+        turn.category,
+        turn.turn,
+        turn.trace.prefill_tokens,
+        turn.trace.tokens,
+        totals.steps,
+        totals.draft_tokens,
+        totals.accepted_tokens,
+    )
+
+
+def timed_steps(trace: Trace) -> int | None:
+    """Decoding steps between the first and the last output event; None where nobody knows.
+
+    The first event is the prefill's own, or the first step where the prefill has none.
+    """
+    if trace.totals is None:
+        return max(0, len(trace.times) - 1)
+    if trace.totals.steps is None:
+        return None
+    return max(0, trace.totals.steps - (not trace.prefill_tokens))
 
 
 def output_tps(rounds: Sequence[Round], level: float = 0.95) -> Estimate:
@@ -162,12 +193,39 @@ def ttft(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
 
 def step_time(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
     """Seconds per decoding step, the first event of each request left out."""
+    from pytest_speedbench.stats import NoData
+    from pytest_speedbench.stats.data import NO_STEP_COUNT
+
+    timed = [(turn, timed_steps(turn.trace)) for turn in turns if len(turn.trace.times) > 1]
     pairs = [
-        (turn, turn.trace.times[-1] - turn.trace.times[0], len(turn.trace.times) - 1.0)
-        for turn in turns
-        if len(turn.trace.times) > 1
+        (turn, turn.trace.times[-1] - turn.trace.times[0], float(steps))
+        for turn, steps in timed
+        if steps is not None
     ]
+    if len(pairs) < len(timed):
+        raise NoData(NO_STEP_COUNT)
     return _ratio(pairs, "no request has two output events", level, "s", False)
+
+
+def counted_estimate(
+    value: float, samples: int, level: float, unit: str, higher_is_better: bool = True
+) -> Estimate:
+    """A value from the engine's counters, which tell nothing of its spread over samples."""
+    from pytest_speedbench.stats import Estimate
+
+    return Estimate(value, None, None, samples, level, unit, higher_is_better)
+
+
+def counted_step_time(
+    times: Sequence[Sequence[float]], counted: Counted, level: float = 0.95
+) -> Estimate:
+    """Seconds per decoding step where counters alone tell how many there were.
+
+    ``times`` are those of every request's first time; the counters may hold its copies too.
+    """
+    seconds = sum(moments[-1] - moments[0] for moments in times)
+    steps = counted.steps * len(times) / counted.requests
+    return counted_estimate(seconds / steps, counted.samples, level, "s", False)
 
 
 def _ratio(

@@ -7,16 +7,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pytest_speedbench.engines.protocol import EngineInfo, Sampling, Speculation
+from pytest_speedbench.engines.protocol import EngineInfo, Sampling, Speculation, Trace
 from pytest_speedbench.measure import metrics
+from pytest_speedbench.measure.counted import Counted, total
 from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.rounds import ArmResult
 from pytest_speedbench.splits import ALL
 
 if TYPE_CHECKING:
     from pytest_speedbench.measure.soak import DriftPoint
-    from pytest_speedbench.stats import Estimate, StepTrace
+    from pytest_speedbench.stats import Estimate, RequestTrace
 
+TIMING_ONLY = "timing only: the engine tells nothing of decoding steps, so there is no AL"
 # Methods that find their drafts in the text: a short run may rightly draft nothing.
 _LOOKUP_METHODS = ("ngram", "suffix")
 
@@ -67,12 +69,12 @@ class Run:
             return ""
         counters = self.arm.counters
         if counters is not None:
-            if counters.draft_tokens:
+            if counters.draft_tokens or counters.drafts:
                 return ""
             return "the engine's own counter of draft tokens did not move"
-        if any(size > 1 for turn in self.arm.turns for size in turn.trace.steps):
-            return ""
-        return "every decoding step of the run emitted a single token"
+        if all(_drafts_nothing(turn.trace) for turn in self.arm.turns):
+            return "every decoding step of the run emitted a single token"
+        return ""
 
     @property
     def partial(self) -> bool:
@@ -164,21 +166,26 @@ class Run:
 
     def step_time_at(self, level: float) -> Estimate:
         self._timed()
-        return metrics.step_time(self.arm.turns, level)
+        counted = total(self.arm.counted.values())
+        if not counted.steps or self.arm.unknown:
+            return metrics.step_time(self.arm.turns, level)
+        times = [turn.trace.times for turn in self.arm.turns if turn.trace.times]
+        return metrics.counted_step_time(times, counted, level)
 
     @property
     def notes(self) -> list[str]:
         """What a reader must know about these numbers."""
         batch = self.setting.batch_size
         notes = []
-        if self.setting.samples < batch:
-            notes.append(f"{self.setting.samples} samples cannot fill BS {batch}")
+        together = self._sent_together
+        if together < batch:
+            notes.append(f"{together} samples cannot fill BS {batch}")
         elif self.arm.repeated:
             notes.append(
                 f"{self.setting.samples} samples, repeated to {self.arm.repeated} a round to hold "
                 f"BS {batch}; acceptance is that of each one's first time"
             )
-        if self.setting.samples >= batch and not all(r.steady for r in self.arm.rounds):
+        if together >= batch and not all(r.steady for r in self.arm.rounds):
             notes.append("too few samples for a steady window: ramp and drain are included")
         if self.reference is not None and not self.arm.alternated:
             notes.append("arms not alternated: one engine after the other, no interval")
@@ -187,7 +194,63 @@ class Run:
         if self.arm.soak:
             seconds = self.arm.soak[-1].end
             notes.append(f"soak of {len(self.arm.soak)} rounds in {seconds:.0f} s")
-        return notes
+        return [*self._acceptance_notes(), *notes]
+
+    @property
+    def _sent_together(self) -> int:
+        """Samples that were in the queue at once: those of the smallest slice where each went
+        alone."""
+        return min(
+            (counted.samples for counted in self.arm.counted.values()),
+            default=self.setting.samples,
+        )
+
+    def _acceptance_notes(self) -> list[str]:
+        """What the engine does not tell of acceptance, and what that costs."""
+        arm = self.arm
+        told = [t.trace.totals for t in arm.turns if t.trace.totals is not None]
+        if not told or not self.setting.speculation.active:
+            return []
+        if arm.unknown:
+            return [f"no AL: {arm.unknown}"]
+        if arm.counted:
+            notes = [
+                "AL from the engine's counters: slices ran one after another, the counters read in "
+                "between; values without intervals, which no gate decides by"
+            ]
+        elif len(told) < len(arm.turns):
+            notes = [
+                f"the engine tells totals of {len(told)} of {len(arm.turns)} requests, not their "
+                "steps: no acceptance by position, and a shorter common prefix to gate by"
+            ]
+        elif all(totals.steps is None for totals in told):
+            return [TIMING_ONLY]
+        else:
+            notes = [
+                "the engine tells totals of a request, not its steps: no acceptance by position, "
+                "and the gate compares whole outputs"
+            ]
+        return [*notes, *self._hidden_note()]
+
+    def _hidden_note(self) -> list[str]:
+        counted = total(self.arm.counted.values())
+        hidden = self.arm.hidden + counted.hidden
+        steps = counted.steps or sum(t.trace.decoding_steps or 0 for t in self.arm.turns)
+        if not hidden or not steps:
+            return []
+        return [
+            "steps without a draft are not counted by the engine, and cut-off last steps may hide "
+            f"some: AL may read up to {hidden / steps:.1%} too high"
+        ]
+
+
+def _drafts_nothing(trace: Trace) -> bool:
+    """Whether a request is known to have emitted one token a step."""
+    if trace.totals is None:
+        return all(size == 1 for size in trace.steps)
+    if trace.totals.draft_tokens is not None:
+        return trace.totals.draft_tokens == 0
+    return trace.totals.steps == trace.decoded_tokens
 
 
 @dataclass
@@ -199,23 +262,54 @@ class SliceView:
     turns: list[Turn]
 
     @cached_property
-    def traces(self) -> list[StepTrace]:
-        return metrics.step_traces(self.turns)
+    def traces(self) -> list[RequestTrace]:
+        return metrics.request_traces(self.turns)
+
+    @property
+    def counted(self) -> Counted | None:
+        """What the engine's counters say of this slice, where requests tell nothing."""
+        arm = self.run.arm
+        if arm.unknown or not arm.counted:
+            return None
+        own = [c for name, c in arm.counted.items() if self.name in (ALL, name)]
+        return total(own) if own else None
+
+    def _told(self) -> None:
+        from pytest_speedbench.stats import NoData
+
+        if self.run.arm.unknown:
+            raise NoData(self.run.arm.unknown)
+        totals = [turn.trace.totals for turn in self.turns]
+        if totals and all(t is not None and t.steps is None for t in totals):
+            raise NoData(TIMING_ONLY)
 
     def acceptance_length(self, level: float = 0.95) -> Estimate:
-        """Micro AL, tokens per decoding step."""
+        """Micro AL, tokens per decoding step; from counters a value without an interval."""
         from pytest_speedbench.stats import micro_al
 
+        counted = self.counted
+        if counted is not None and counted.steps:
+            value = counted.tokens / counted.steps
+            return metrics.counted_estimate(value, counted.samples, level, "tokens/step")
+        self._told()
         return micro_al(self.traces, level)
 
     def acceptance_length_macro(self) -> Estimate:
-        from pytest_speedbench.stats import macro_al
+        from pytest_speedbench.stats import NoData, macro_al
 
+        if self.counted is not None:
+            raise NoData("the engine's counters tell of a slice, not of each request")
+        self._told()
         return macro_al(self.traces)
 
     def acceptance_rate(self, level: float = 0.95) -> Estimate:
         from pytest_speedbench.stats import acceptance_rate
 
+        counted = self.counted
+        if counted is not None and counted.draft_tokens:
+            value = counted.accepted_tokens / counted.draft_tokens
+            return metrics.counted_estimate(value, counted.samples, level, "")
+        self._told()
         return acceptance_rate(self.traces, level)
 
     def acceptance_by_position(self) -> tuple[Estimate | None, ...]:
@@ -234,11 +328,13 @@ class SliceView:
     def engine_acceptance_length(self) -> float | None:
         """The engine's own average, 1 + accepted / drafting steps: steps without a draft left out.
 
-        None where the engine does not count, or drafted nothing. Not comparable between engines,
-        and not with AL where some steps have no draft.
+        None where the engine does not count drafting steps, or drafted nothing. Not comparable
+        between engines, and not with AL where some steps have no draft.
         """
-        pairs = [(t.trace.accepted, len(t.trace.drafted)) for t in self.turns if t.trace.drafted]
+        if self.counted is not None:
+            pairs = [(self.counted.accepted_tokens, self.counted.drafts)]
+        else:
+            traces = [turn.trace for turn in self.turns]
+            pairs = [(sum(t.accepted or ()), len(t.drafted)) for t in traces if t.drafted]
         steps = sum(count for _, count in pairs)
-        if not steps:
-            return None
-        return 1.0 + sum(sum(accepted or ()) for accepted, _ in pairs) / steps
+        return 1.0 + sum(accepted for accepted, _ in pairs) / steps if steps else None

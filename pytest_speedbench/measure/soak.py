@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pytest_speedbench.engines.protocol import Counters
-from pytest_speedbench.measure.load import ClosedLoop, Turn
-from pytest_speedbench.measure.rounds import ArmResult, checked_pass, steady_round, warm_up
+from pytest_speedbench.measure.load import ClosedLoop
+from pytest_speedbench.measure.passes import Pass, counts_by_slice, send_parts
+from pytest_speedbench.measure.rounds import ArmResult, plan_parts, warm_up
+from pytest_speedbench.measure.window import timed_round
 from pytest_speedbench.soak import MIN_ROUNDS
 from pytest_speedbench.splits import ALL, Sample
 
@@ -18,15 +19,18 @@ SoakProgress = Callable[[int, float, int, int], None]
 @dataclass(frozen=True, slots=True)
 class Emitted:
     """What the requests of one slice gave in one round; ``stepped`` tokens came from ``steps``
-    decoding steps, the prefill's own are in ``tokens`` too."""
+    decoding steps, None where nobody knows; the prefill's own are in ``tokens`` too."""
 
     tokens: int = 0
     stepped: int = 0
-    steps: int = 0
+    steps: int | None = 0
 
     def __add__(self, other: Emitted) -> Emitted:
+        mine, theirs = self.steps, other.steps
         return Emitted(
-            self.tokens + other.tokens, self.stepped + other.stepped, self.steps + other.steps
+            self.tokens + other.tokens,
+            self.stepped + other.stepped,
+            None if mine is None or theirs is None else mine + theirs,
         )
 
 
@@ -35,7 +39,8 @@ class DriftPoint:
     """One round of a soak, for a test or a plot.
 
     ``start`` is in seconds since the first round began; ``acceptance_length`` belongs to the slice,
-    ``step_time`` (seconds) to the run; None where the round had no decoding step.
+    ``step_time`` (seconds) to the run; None where the round had no decoding step, or the engine
+    does not tell of any.
     """
 
     start: float
@@ -78,30 +83,34 @@ def run_soak(
     """
     result = ArmResult(loop.speculation, alternated=False)
     result.warmup_requests = warm_up(loop, samples, batch_size)
+    (parts,) = plan_parts(samples, batch_size, 0, counts_by_slice(loop, batch_size))
     origin, spent = 0.0, 0.0
     while len(result.soak) < max(rounds, MIN_ROUNDS) or spent < seconds:
 
         def show(done: int, of: int, number: int = len(result.soak), now: float = spent) -> None:
             progress(number + 1, now, done, of)
 
-        turns, grown = checked_pass(loop, samples, batch_size, show)
-        traces = [turn.trace for turn in turns]
-        round_ = steady_round(traces, batch_size)
+        passes = send_parts(loop, [part.samples for part in parts], batch_size, show)
+        for done in passes:
+            result.take(done, not result.rounds)
+        traces = [turn.trace for done in passes for turn in done.turns]
         if not result.rounds:
-            result.turns, origin = turns, min(trace.submitted for trace in traces)
-        if grown is not None:
-            result.counters = (result.counters or Counters()) + grown
+            origin = min(trace.submitted for trace in traces)
+        result.rounds.append(timed_round(passes, batch_size))
         start = min(trace.submitted for trace in traces) - origin
         spent = max(trace.times[-1] for trace in traces if trace.times) - origin
-        result.rounds.append(round_)
-        result.soak.append(SoakRound(start, spent, round_.step_time, _by_category(turns)))
+        step_time = result.rounds[-1].step_time
+        result.soak.append(SoakRound(start, spent, step_time, _by_category(passes)))
     return result
 
 
-def _by_category(turns: Sequence[Turn]) -> dict[str, Emitted]:
+def _by_category(passes: Sequence[Pass]) -> dict[str, Emitted]:
     found: dict[str, Emitted] = {}
-    for turn in turns:
-        steps = turn.trace.steps
-        own = Emitted(turn.trace.tokens, sum(steps), len(steps))
-        found[turn.category] = found.get(turn.category, Emitted()) + own
+    for done in passes:
+        for turn in done.turns:
+            trace = turn.trace
+            own = Emitted(trace.tokens, trace.decoded_tokens, trace.decoding_steps)
+            found[turn.category] = found.get(turn.category, Emitted()) + own
+        for name, counted in done.counted.items():
+            found[name] = Emitted(found[name].tokens, counted.tokens, counted.steps)
     return found

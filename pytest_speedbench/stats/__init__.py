@@ -5,7 +5,7 @@ docs/gate-statistics.md explains the reasoning; every name here is stable.
 
 from __future__ import annotations
 
-from pytest_speedbench.stats.data import NoData, StepTrace
+from pytest_speedbench.stats.data import NoData, RequestTrace, StepTrace, TotalTrace
 from pytest_speedbench.stats.decision import Decision, Finding, Verdict, judge, non_inferiority
 from pytest_speedbench.stats.drift import Trend, trend
 from pytest_speedbench.stats.estimates import (
@@ -48,11 +48,13 @@ __all__ = [
     "Pairs",
     "Plan",
     "RateComparison",
+    "RequestTrace",
     "Rule",
     "Scale",
     "Sequential",
     "SpeedRounds",
     "StepTrace",
+    "TotalTrace",
     "Trend",
     "Verdict",
     "acceptance_by_position",

@@ -1,10 +1,10 @@
-"""What the statistics are computed from: the step trace of one request."""
+"""What the statistics are computed from: the steps of one request, or its totals alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,14 +84,108 @@ class StepTrace:
         """All tokens of the output."""
         return self.prefill_tokens + self.decode_tokens
 
+    @property
+    def step_count(self) -> int:
+        """Decoding steps."""
+        return len(self.steps)
 
-def clusters(traces: Iterable[StepTrace]) -> dict[str, list[StepTrace]]:
+    @property
+    def draft_tokens(self) -> int | None:
+        """Draft tokens proposed, where known."""
+        return None if self.drafted is None else int(self.drafted.sum())
+
+    @property
+    def accepted_tokens(self) -> int | None:
+        """Of those the accepted, before the output was cut off."""
+        return None if self.accepted is None else int(self.accepted.sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TotalTrace:
+    """One request, or one turn, of which an engine tells totals and no steps.
+
+    Attributes:
+        sample, stratum, turn, prefill_tokens: as those of a `StepTrace`.
+        output_tokens: all tokens of the output.
+        step_count: decoding steps, each of at least one token; None where nobody knows.
+        draft_tokens: draft tokens proposed, where known.
+        accepted_tokens: of those the accepted, before the output was cut off.
+
+    Raises:
+        ValueError: totals that no engine can produce.
+    """
+
+    sample: str
+    stratum: str
+    turn: int
+    prefill_tokens: int
+    output_tokens: int
+    step_count: int | None = None
+    draft_tokens: int | None = None
+    accepted_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no engine can produce."""
+        where = f"sample {self.sample!r}, turn {self.turn}"
+        given = (self.step_count, self.draft_tokens, self.accepted_tokens)
+        if min(self.prefill_tokens, self.output_tokens, *(n for n in given if n is not None)) < 0:
+            raise ValueError(f"{where}: a total is negative")
+        if self.step_count is not None:
+            steps, tokens = self.step_count, self.decode_tokens
+            if steps > tokens or (tokens and not steps):
+                raise ValueError(
+                    f"{where}: {steps} decoding steps cannot emit {tokens} tokens, each at least 1"
+                )
+        drafted, accepted = self.draft_tokens, self.accepted_tokens
+        if drafted is not None and accepted is not None and accepted > drafted:
+            raise ValueError(f"{where}: {accepted} accepted of {drafted} drafted tokens")
+
+    @property
+    def decode_tokens(self) -> int:
+        """Tokens that decoding steps emitted, the prefill's not among them."""
+        return max(0, self.output_tokens - self.prefill_tokens)
+
+
+RequestTrace = StepTrace | TotalTrace
+"""One request as its engine tells it."""
+
+NO_STEP_COUNT = "the engine does not tell how many decoding steps a request took"
+
+
+def steps_of(trace: RequestTrace) -> int:
+    """Decoding steps of a request.
+
+    Raises:
+        NoData: its engine does not tell.
+    """
+    if trace.step_count is None:
+        raise NoData(NO_STEP_COUNT)
+    return trace.step_count
+
+
+def step_traces(traces: Iterable[RequestTrace], purpose: str) -> list[StepTrace]:
+    """The same traces, where all of them have steps; `purpose` says in words what needs them.
+
+    Raises:
+        NoData: one has totals alone.
+    """
+    found = list(traces)
+    stepwise = [trace for trace in found if isinstance(trace, StepTrace)]
+    if len(stepwise) < len(found):
+        raise NoData(f"{purpose} needs the size of every decoding step, and the engine tells none")
+    return stepwise
+
+
+Trace = TypeVar("Trace", bound=RequestTrace)
+
+
+def clusters(traces: Iterable[Trace]) -> dict[str, list[Trace]]:
     """Group by sample id, turns in order.
 
     Raises:
         ValueError: a sample with the same turn twice, or with two strata.
     """
-    groups: dict[str, list[StepTrace]] = {}
+    groups: dict[str, list[Trace]] = {}
     for trace in traces:
         groups.setdefault(trace.sample, []).append(trace)
     for sample, turns in groups.items():

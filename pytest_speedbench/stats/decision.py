@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from pytest_speedbench.stats import delta
 from pytest_speedbench.stats.bets import contrast, stress
-from pytest_speedbench.stats.data import Floats, StepTrace
+from pytest_speedbench.stats.data import Floats, RequestTrace
 from pytest_speedbench.stats.estimates import Estimate
 from pytest_speedbench.stats.pairing import Evidence, PairedSums, Pairs, pair
 from pytest_speedbench.stats.rule import Rule, Scale, bets_of, scale_of
@@ -76,8 +76,8 @@ class Decision:
 
 
 def non_inferiority(
-    old: Sequence[StepTrace],
-    new: Sequence[StepTrace],
+    old: Sequence[RequestTrace],
+    new: Sequence[RequestTrace],
     *,
     margin: float,
     alpha: float = 0.01,
@@ -113,7 +113,8 @@ def judge(pairs: Pairs, scale: Scale, rule: Rule) -> Decision:
     findings = _findings(pairs, scale, rule)
     trusted, doubts = _trusted(findings, pairs, rule)
     for verdict, finding in _shown(findings, trusted, rule):
-        return _decision(verdict, _said(verdict, finding, rule), finding, findings, pairs, rule)
+        reason = _said(verdict, finding, rule) + _whole_only(pairs)
+        return _decision(verdict, reason, finding, findings, pairs, rule)
     return _undecided(findings, doubts, pairs, rule)
 
 
@@ -291,6 +292,11 @@ def _said(verdict: Verdict, finding: Finding, rule: Rule) -> str:
     return f"{change}; {bound[verdict]}; margin {rule.margin:.2%}"
 
 
+def _whole_only(pairs: Pairs) -> str:
+    """Why there is no prefix, for the reader; nothing where there is one."""
+    return f"; whole outputs only, {pairs.no_prefix}" if pairs.no_prefix else ""
+
+
 def _undecided(
     findings: tuple[Finding, ...], doubts: tuple[str, ...], pairs: Pairs, rule: Rule
 ) -> Decision:
@@ -302,7 +308,7 @@ def _undecided(
     reason = f"AL may have changed by {ends[0]} to {ends[1]}, margin {rule.margin:.2%}"
     reason = "; ".join([*doubts, reason])
     if findings[0].evidence == "whole":
-        reason += "; whole outputs only, without a common prefix of tokens"
+        reason += _whole_only(pairs) or "; whole outputs only, without a common prefix of tokens"
     return _decision(Verdict.UNDECIDED, reason, findings[0], findings, pairs, rule, more)
 
 

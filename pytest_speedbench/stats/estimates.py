@@ -10,7 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_speedbench.stats import delta
-from pytest_speedbench.stats.data import Floats, Ints, NoData, StepTrace, clusters, stratum_codes
+from pytest_speedbench.stats.data import (
+    Floats,
+    Ints,
+    NoData,
+    RequestTrace,
+    StepTrace,
+    Trace,
+    clusters,
+    step_traces,
+    steps_of,
+    stratum_codes,
+)
 
 MIN_CLUSTERS = 5  # fewer samples give a value without an interval (DESIGN.md, 5)
 
@@ -54,11 +65,11 @@ def check_level(level: float) -> None:
         raise ValueError(f"level must lie between 0 and 1, got {level!r}")
 
 
-def micro_al(traces: Sequence[StepTrace], level: float = 0.95) -> Estimate:
+def micro_al(traces: Sequence[RequestTrace], level: float = 0.95) -> Estimate:
     """Tokens per decoding step over all requests, Σ(N - n0) / ΣD; between 1 and DL + 1.
 
     Raises:
-        NoData: no traces, or no decoding step in any.
+        NoData: no traces, no decoding step in any, or an engine that tells no number of steps.
     """
     tokens, steps, codes = _token_and_step_sums(traces)
     if not steps.sum():
@@ -67,16 +78,16 @@ def micro_al(traces: Sequence[StepTrace], level: float = 0.95) -> Estimate:
     return _floor_at_one(interval_estimate(value, error, codes, level, unit="tokens/step"))
 
 
-def macro_al(traces: Sequence[StepTrace], level: float = 0.95) -> Estimate:
+def macro_al(traces: Sequence[RequestTrace], level: float = 0.95) -> Estimate:
     """Mean over requests of tokens per decoding step; requests without a step have none.
 
     Raises:
-        NoData: no traces, or no decoding step in any.
+        NoData: no traces, no decoding step in any, or an engine that tells no number of steps.
     """
-    groups = clusters(trace for trace in traces if len(trace.steps))
+    groups = clusters(trace for trace in traces if steps_of(trace))
     if not groups:
         raise NoData("no request with a decoding step")
-    ratios = [[t.decode_tokens / len(t.steps) for t in turns] for turns in groups.values()]
+    ratios = [[t.decode_tokens / steps_of(t) for t in turns] for turns in groups.values()]
     sums = np.array([math.fsum(values) for values in ratios])
     counts = np.array([float(len(values)) for values in ratios])
     codes = stratum_codes([turns[0].stratum for turns in groups.values()])
@@ -84,7 +95,7 @@ def macro_al(traces: Sequence[StepTrace], level: float = 0.95) -> Estimate:
     return _floor_at_one(interval_estimate(value, error, codes, level, unit="tokens/step"))
 
 
-def acceptance_rate(traces: Sequence[StepTrace], level: float = 0.95) -> Estimate:
+def acceptance_rate(traces: Sequence[RequestTrace], level: float = 0.95) -> Estimate:
     """Accepted over proposed draft tokens, from engines that report both.
 
     Raises:
@@ -94,8 +105,8 @@ def acceptance_rate(traces: Sequence[StepTrace], level: float = 0.95) -> Estimat
     accepted, drafted = [], []
     for turns in groups.values():
         pairs = [_drafts(trace) for trace in turns]
-        drafted.append(float(sum(int(d.sum()) for d, _ in pairs)))
-        accepted.append(float(sum(int(a.sum()) for _, a in pairs)))
+        drafted.append(float(sum(d for d, _ in pairs)))
+        accepted.append(float(sum(a for _, a in pairs)))
     if not sum(drafted):
         raise NoData("nothing was drafted")
     codes = stratum_codes([turns[0].stratum for turns in groups.values()])
@@ -104,7 +115,7 @@ def acceptance_rate(traces: Sequence[StepTrace], level: float = 0.95) -> Estimat
 
 
 def acceptance_by_position(
-    traces: Sequence[StepTrace], dl: int, level: float = 0.95
+    traces: Sequence[RequestTrace], dl: int, level: float = 0.95
 ) -> tuple[Estimate | None, ...]:
     """P(draft token k accepted, given that k-1 were), for k = 1 … dl.
 
@@ -114,12 +125,12 @@ def acceptance_by_position(
     None for a position that no draft reached.
 
     Raises:
-        NoData: no traces.
+        NoData: no traces, or an engine that tells totals of a request and no steps.
         ValueError: dl below 1.
     """
     if dl < 1:
         raise ValueError(f"draft length must be at least 1, got {dl}")
-    groups = _groups(traces)
+    groups = _groups(step_traces(traces, "acceptance by position"))
     reached = np.zeros((len(groups), dl))
     passed = np.zeros((len(groups), dl))
     positions = np.arange(1, dl + 1)
@@ -134,8 +145,8 @@ def acceptance_by_position(
 
 
 def by_stratum(
-    traces: Sequence[StepTrace],
-    metric: Callable[[Sequence[StepTrace], float], Estimate] = micro_al,
+    traces: Sequence[RequestTrace],
+    metric: Callable[[Sequence[RequestTrace], float], Estimate] = micro_al,
     level: float = 0.95,
 ) -> Mapping[str, Estimate | None]:
     """`metric` of every stratum, sorted by name; None where a stratum has no data.
@@ -145,15 +156,15 @@ def by_stratum(
     """
     if not traces:
         raise NoData("no traces")
-    strata: dict[str, list[StepTrace]] = {}
+    strata: dict[str, list[RequestTrace]] = {}
     for trace in traces:
         strata.setdefault(trace.stratum, []).append(trace)
     return {name: _or_none(metric, strata[name], level) for name in sorted(strata)}
 
 
 def _or_none(
-    metric: Callable[[Sequence[StepTrace], float], Estimate],
-    traces: Sequence[StepTrace],
+    metric: Callable[[Sequence[RequestTrace], float], Estimate],
+    traces: Sequence[RequestTrace],
     level: float,
 ) -> Estimate | None:
     try:
@@ -162,7 +173,7 @@ def _or_none(
         return None
 
 
-def _groups(traces: Sequence[StepTrace]) -> dict[str, list[StepTrace]]:
+def _groups(traces: Sequence[Trace]) -> dict[str, list[Trace]]:
     groups = clusters(traces)
     if not groups:
         raise NoData("no traces")
@@ -170,18 +181,18 @@ def _groups(traces: Sequence[StepTrace]) -> dict[str, list[StepTrace]]:
 
 
 def _token_and_step_sums(
-    traces: Sequence[StepTrace],
+    traces: Sequence[RequestTrace],
 ) -> tuple[Floats, Floats, NDArray[np.intp]]:
     groups = _groups(traces)
     tokens = np.array([float(sum(t.decode_tokens for t in turns)) for turns in groups.values()])
-    steps = np.array([float(sum(len(t.steps) for t in turns)) for turns in groups.values()])
+    steps = np.array([float(sum(map(steps_of, turns))) for turns in groups.values()])
     return tokens, steps, stratum_codes([turns[0].stratum for turns in groups.values()])
 
 
-def _drafts(trace: StepTrace) -> tuple[Ints, Ints]:
-    if trace.drafted is None or trace.accepted is None:
-        raise NoData(f"sample {trace.sample!r}: the engine gives no draft counts per step")
-    return trace.drafted, trace.accepted
+def _drafts(trace: RequestTrace) -> tuple[int, int]:
+    if trace.draft_tokens is None or trace.accepted_tokens is None:
+        raise NoData(f"sample {trace.sample!r}: the engine gives no draft counts")
+    return trace.draft_tokens, trace.accepted_tokens
 
 
 def _drafts_or_guess(trace: StepTrace, dl: int) -> tuple[Ints, Ints]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_speedbench.stats import delta
-from pytest_speedbench.stats.data import Floats, Ints, NoData, StepTrace, clusters, stratum_codes
+from pytest_speedbench.stats.data import (
+    Floats,
+    Ints,
+    NoData,
+    RequestTrace,
+    StepTrace,
+    clusters,
+    steps_of,
+    stratum_codes,
+)
 from pytest_speedbench.stats.estimates import MIN_CLUSTERS, Estimate, check_level
 
 Evidence = Literal["whole", "matched", "prefix"]
@@ -61,17 +70,19 @@ class Pairs:
     """Two runs, paired.
 
     `parted` of `compared` outputs differ in a token or in length; a turn is compared only while
-    the conversation so far is the same. `prefix` is None where an engine gave no token ids.
+    the conversation so far is the same. `prefix` is None where there is none to find, and
+    `no_prefix` says why; `matched` is None where an engine tells no steps.
     Turns of one run without a partner in the other are listed as "sample" or "sample#turn".
     """
 
     whole: PairedSums
-    matched: PairedSums
+    matched: PairedSums | None
     prefix: PairedSums | None
     parted: int
     compared: int
     only_old: tuple[str, ...]
     only_new: tuple[str, ...]
+    no_prefix: str = ""
 
     @property
     def parting_rate(self) -> float | None:
@@ -82,17 +93,29 @@ class Pairs:
 @dataclass(slots=True)
 class _Cluster:
     whole: Floats
-    matched: Floats
+    matched: Floats | None
     prefix: Floats
     parted: int = 0
     compared: int = 0
 
 
-def pair(old: Sequence[StepTrace], new: Sequence[StepTrace], *, greedy: bool = True) -> Pairs:
+def no_prefix(traces: Iterable[RequestTrace]) -> str:
+    """Why no greedy output has a prefix to compare over; empty where one has."""
+    steps = [trace for trace in traces if isinstance(trace, StepTrace)]
+    if not steps:
+        return "the engine tells totals of a request and no steps"
+    if any(trace.token_ids is None for trace in steps):
+        return "without a common prefix of tokens"
+    return ""
+
+
+def pair(old: Sequence[RequestTrace], new: Sequence[RequestTrace], *, greedy: bool = True) -> Pairs:
     """Pair by sample id and turn; sampled outputs (not `greedy`) have no meaningful prefix.
 
+    A request of which one run has totals alone adds nothing to the prefix, and lowers its coverage.
+
     Raises:
-        NoData: the runs have no sample in common.
+        NoData: the runs have no sample in common, or an engine does not tell its number of steps.
         ValueError: a turn twice in one run, or a sample whose stratum differs between the runs.
     """
     olds, news = clusters(old), clusters(new)
@@ -100,18 +123,20 @@ def pair(old: Sequence[StepTrace], new: Sequence[StepTrace], *, greedy: bool = T
     sums: list[_Cluster] = []
     samples: list[str] = []
     strata: list[str] = []
-    has_ids = greedy and all(
-        t.token_ids is not None for run in (olds, news) for s in common for t in run[s]
+    why = next(
+        filter(None, (no_prefix(t for s in common for t in run[s]) for run in (olds, news))), ""
     )
+    if not greedy:
+        why = why or "without a common prefix of tokens"
     for sample in common:
         turns = _common_turns(olds[sample], news[sample])
         if turns:
-            sums.append(_cluster(turns, has_ids))
+            sums.append(_cluster(turns, not why))
             samples.append(sample)
             strata.append(turns[0][0].stratum)
     if not sums:
         raise NoData(f"the runs have no sample in common ({len(olds)} and {len(news)} samples)")
-    return _assemble(sums, samples, strata, has_ids, _unmatched(olds, news), _unmatched(news, olds))
+    return _assemble(sums, samples, strata, why, _unmatched(olds, news), _unmatched(news, olds))
 
 
 def common_prefix(old: Ints, new: Ints) -> int:
@@ -136,7 +161,9 @@ def steps_until(trace: StepTrace, cut: int) -> float:
     return whole + max(0, cut - start) / int(trace.steps[whole])
 
 
-def _common_turns(old: list[StepTrace], new: list[StepTrace]) -> list[tuple[StepTrace, StepTrace]]:
+def _common_turns(
+    old: list[RequestTrace], new: list[RequestTrace]
+) -> list[tuple[RequestTrace, RequestTrace]]:
     partners = {trace.turn: trace for trace in new}
     turns = [(trace, partners[trace.turn]) for trace in old if trace.turn in partners]
     for before, after in turns:
@@ -148,13 +175,18 @@ def _common_turns(old: list[StepTrace], new: list[StepTrace]) -> list[tuple[Step
     return turns
 
 
-def _cluster(turns: list[tuple[StepTrace, StepTrace]], has_ids: bool) -> _Cluster:
+def _cluster(turns: list[tuple[RequestTrace, RequestTrace]], has_ids: bool) -> _Cluster:
     result = _Cluster(np.zeros(4), np.zeros(4), np.zeros(4))
     same_so_far, expected_turn = has_ids, 0
     for old, new in turns:
-        shorter = min(old.output_tokens, new.output_tokens)
-        result.whole += _until(old, new, max(old.output_tokens, new.output_tokens))
-        result.matched += _until(old, new, shorter)
+        result.whole += np.array(
+            [old.decode_tokens, steps_of(old), new.decode_tokens, steps_of(new)], dtype=np.float64
+        )
+        if not (isinstance(old, StepTrace) and isinstance(new, StepTrace)):
+            result.matched, same_so_far = None, False
+            continue
+        if result.matched is not None:
+            result.matched += _until(old, new, min(old.output_tokens, new.output_tokens))
         # A missing turn breaks the conversation as a differing one does.
         if not same_so_far or old.turn != expected_turn:
             same_so_far = False
@@ -180,7 +212,7 @@ def _until(old: StepTrace, new: StepTrace, cut: int) -> Floats:
 
 
 def _unmatched(
-    mine: dict[str, list[StepTrace]], theirs: dict[str, list[StepTrace]]
+    mine: dict[str, list[RequestTrace]], theirs: dict[str, list[RequestTrace]]
 ) -> tuple[str, ...]:
     lonely: list[str] = []
     for sample, turns in mine.items():
@@ -196,7 +228,7 @@ def _assemble(
     sums: list[_Cluster],
     samples: list[str],
     strata: list[str],
-    has_ids: bool,
+    why_no_prefix: str,
     only_old: tuple[str, ...],
     only_new: tuple[str, ...],
 ) -> Pairs:
@@ -207,14 +239,18 @@ def _assemble(
         covered = float(table[:, [0, 2]].sum()) / everything if everything else 0.0
         return PairedSums(evidence, tuple(samples), tuple(strata), *_columns(table), covered)
 
+    lengths = [cluster.matched for cluster in sums if cluster.matched is not None]
+    stepwise = len(lengths) == len(sums)
+    prefix = None if why_no_prefix else np.array([cluster.prefix for cluster in sums])
     return Pairs(
         whole=columns("whole", whole),
-        matched=columns("matched", np.array([cluster.matched for cluster in sums])),
-        prefix=columns("prefix", np.array([c.prefix for c in sums])) if has_ids else None,
+        matched=columns("matched", np.array(lengths)) if stepwise else None,
+        prefix=None if prefix is None else columns("prefix", prefix),
         parted=sum(cluster.parted for cluster in sums),
         compared=sum(cluster.compared for cluster in sums),
         only_old=only_old,
         only_new=only_new,
+        no_prefix=why_no_prefix,
     )
 
 
@@ -226,21 +262,25 @@ def merge(parts: Sequence[Pairs]) -> Pairs:
     """
     if not parts:
         raise NoData("no blocks of samples yet")
-    has_prefix = all(part.prefix is not None for part in parts)
-    prefixes = [part.prefix for part in parts if part.prefix is not None]
     return Pairs(
         whole=_merge_sums([part.whole for part in parts]),
-        matched=_merge_sums([part.matched for part in parts]),
-        prefix=_merge_sums(prefixes) if has_prefix else None,
+        matched=_merge_known([part.matched for part in parts]),
+        prefix=_merge_known([part.prefix for part in parts]),
         parted=sum(part.parted for part in parts),
         compared=sum(part.compared for part in parts),
         only_old=tuple(name for part in parts for name in part.only_old),
         only_new=tuple(name for part in parts for name in part.only_new),
+        no_prefix=next((part.no_prefix for part in parts if part.no_prefix), ""),
     )
 
 
 def _columns(table: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     return table[:, 0], table[:, 1], table[:, 2], table[:, 3]
+
+
+def _merge_known(parts: Sequence[PairedSums | None]) -> PairedSums | None:
+    known = [part for part in parts if part is not None]
+    return _merge_sums(known) if len(known) == len(parts) else None
 
 
 def _merge_sums(parts: Sequence[PairedSums]) -> PairedSums:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pytest_speedbench.stats.bets import Bets, contrast, stress
-from pytest_speedbench.stats.data import Floats, StepTrace, clusters
-from pytest_speedbench.stats.pairing import Evidence, PairedSums, Pairs
+from pytest_speedbench.stats.data import Floats, RequestTrace, clusters, steps_of
+from pytest_speedbench.stats.pairing import Evidence, PairedSums, Pairs, no_prefix
 from pytest_speedbench.stats.rule import Rule, Scale, bets_of, scale_of
 
 # Where no rebuild is at hand: what vLLM showed on an H100 at another batch size
@@ -48,7 +48,7 @@ class Plan:
 
 
 def plan(
-    baseline: Sequence[StepTrace],
+    baseline: Sequence[RequestTrace],
     rule: Rule,
     *,
     power: float = 0.9,
@@ -140,15 +140,15 @@ def _samples(values: Floats, worst: float, bets: Bets, need: float, power: float
     return math.ceil(min(found)) if found else None
 
 
-def _models(baseline: Sequence[StepTrace], rebuild: Pairs | None) -> tuple[PairedSums, ...]:
+def _models(baseline: Sequence[RequestTrace], rebuild: Pairs | None) -> tuple[PairedSums, ...]:
     if rebuild is not None:
         return (rebuild.whole,) if rebuild.prefix is None else (rebuild.prefix, rebuild.whole)
     groups = clusters(baseline)
     tokens = np.array([float(sum(t.decode_tokens for t in turns)) for turns in groups.values()])
-    steps = np.array([float(sum(len(t.steps) for t in turns)) for turns in groups.values()])
+    steps = np.array([float(sum(map(steps_of, turns))) for turns in groups.values()])
     noise = WHOLE_SPREAD * steps.mean() * _scores(len(steps))
     whole = _sums("whole", groups, tokens, steps, np.maximum(steps + noise, 1.0))
-    if any(trace.token_ids is None for trace in baseline):
+    if no_prefix(baseline):
         return (whole,)
     part = PREFIX_COVERAGE
     return _sums("prefix", groups, part * tokens, part * steps, part * steps), whole
@@ -156,7 +156,7 @@ def _models(baseline: Sequence[StepTrace], rebuild: Pairs | None) -> tuple[Paire
 
 def _sums(
     evidence: Evidence,
-    groups: dict[str, list[StepTrace]],
+    groups: dict[str, list[RequestTrace]],
     tokens: Floats,
     old_steps: Floats,
     new_steps: Floats,

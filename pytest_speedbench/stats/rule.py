@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_speedbench.stats.bets import Bets, bet_ladder
-from pytest_speedbench.stats.data import NoData, StepTrace, clusters
+from pytest_speedbench.stats.data import NoData, RequestTrace, clusters, steps_of
 from pytest_speedbench.stats.pairing import Evidence
 
 # Losses come in whole steps: however small the margin, one sample may lose several by chance.
@@ -85,15 +85,15 @@ class Scale:
     max_steps: float
 
 
-def scale_of(baseline: Sequence[StepTrace]) -> Scale:
+def scale_of(baseline: Sequence[RequestTrace]) -> Scale:
     """Scale from the baseline's traces of the slice.
 
     Raises:
-        NoData: no decoding step.
+        NoData: no decoding step, or an engine that does not tell how many there were.
     """
     groups = clusters(baseline).values()
     tokens = [sum(trace.decode_tokens for trace in turns) for turns in groups]
-    steps = [sum(len(trace.steps) for trace in turns) for turns in groups]
+    steps = [sum(map(steps_of, turns)) for turns in groups]
     if not sum(steps):
         raise NoData("the baseline has no decoding step")
     extra = max(t - d for t, d in zip(tokens, steps, strict=True))

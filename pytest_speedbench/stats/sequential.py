@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_speedbench.stats.data import NoData, StepTrace
+from pytest_speedbench.stats.data import NoData, RequestTrace
 from pytest_speedbench.stats.decision import Decision, Verdict, judge
 from pytest_speedbench.stats.pairing import Pairs, merge, pair
 from pytest_speedbench.stats.rule import Rule, scale_of
@@ -18,9 +18,11 @@ class Sequential:
     first. The verdict is kept from the look that reached it.
     """
 
-    def __init__(self, baseline: Sequence[StepTrace], rule: Rule, *, greedy: bool = True) -> None:
+    def __init__(
+        self, baseline: Sequence[RequestTrace], rule: Rule, *, greedy: bool = True
+    ) -> None:
         """Start a case from the baseline's traces of the whole slice."""
-        self._baseline: dict[str, list[StepTrace]] = {}
+        self._baseline: dict[str, list[RequestTrace]] = {}
         for trace in baseline:
             self._baseline.setdefault(trace.sample, []).append(trace)
         self._scale = scale_of(baseline)
@@ -31,7 +33,7 @@ class Sequential:
         self._final: Decision | None = None
         self._tokens = 0
 
-    def add(self, block: Sequence[StepTrace], errored: Sequence[str] = ()) -> None:
+    def add(self, block: Sequence[RequestTrace], errored: Sequence[str] = ()) -> None:
         """Take the new run's traces of one complete block, and the samples that came back empty.
 
         A block without any sample of the baseline adds nothing but the names of its samples.

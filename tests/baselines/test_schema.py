@@ -23,6 +23,7 @@ from pytest_speedbench.baselines.schema import (
 )
 from pytest_speedbench.baselines.store import BaselineError, Store, read_run
 from pytest_speedbench.gates.regression import traces_of
+from pytest_speedbench.stats.data import steps_of
 
 DATA = Path(__file__).parent / "data"
 
@@ -41,12 +42,22 @@ def test_every_version_ever_written_is_read(version: int) -> None:
     length = record.metric("acceptance_length")
     assert length is not None
     traces = traces_of(record)
-    tokens = sum(int(t.steps.sum()) for t in traces)
-    assert tokens / sum(len(t.steps) for t in traces) == pytest.approx(length.value)
+    tokens = sum(t.decode_tokens for t in traces)
+    assert tokens / sum(map(steps_of, traces)) == pytest.approx(length.value)
+
+
+def covers(written: Any, read: Any) -> bool:
+    """Whether all that was read is written again; what is new since then may be null beside it."""
+    if isinstance(read, dict):
+        new = [value for key, value in written.items() if key not in read]
+        return new.count(None) == len(new) and all(covers(written[k], v) for k, v in read.items())
+    if isinstance(read, list):
+        return len(written) == len(read) and all(map(covers, written, read))
+    return bool(written == read)
 
 
 def test_what_was_read_is_written_alike(raw: dict[str, Any]) -> None:
-    assert parse_record(raw).model_dump(mode="json", by_alias=True) == raw
+    assert covers(parse_record(raw).model_dump(mode="json", by_alias=True), raw)
 
 
 def test_fields_of_a_later_minor_version_are_kept(raw: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from pytest_speedbench.engines.demo import DEMO_MODEL
 from pytest_speedbench.engines.vllm import speculative_config
 from pytest_speedbench.measure.check import check_counters, check_traces
 from pytest_speedbench.measure.load import Turn
-from pytest_speedbench.measure.metrics import step_traces
+from pytest_speedbench.measure.metrics import request_traces
 from pytest_speedbench.stats import micro_al
 
 from .conftest import HEAD, TIMEOUT, Driver, needs_demo, needs_vllm, started
@@ -83,7 +83,7 @@ def test_ngram_steps_without_a_draft_count_as_steps(
     driver, speculation = speculating
     traces = driver.run(speculation, sampling=Sampling(32))
     turns = [Turn(t.request_id, "x", 0, t) for t in traces]
-    ours = micro_al(step_traces(turns)).value
+    ours = micro_al(request_traces(turns)).value
     drafting = sum(len(t.drafted) for t in traces)
     engines = 1 + sum(sum(t.accepted) for t in traces) / drafting
     steps = sum(len(t.steps) for t in traces)

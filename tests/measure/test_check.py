@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_speedbench.engines.protocol import Counters, Speculation, Trace
+from pytest_speedbench.engines.protocol import (
+    Counters,
+    RequestTotals,
+    Speculation,
+    Trace,
+    deal_tokens,
+)
 from pytest_speedbench.measure.check import (
     MeasurementMismatch,
     align_drafts,
@@ -146,3 +152,71 @@ def test_chunks_that_do_not_add_up_are_a_mismatch() -> None:
 
 def test_without_speculation_nothing_is_counted() -> None:
     check_counters([request([1, 1], None, None)], Speculation(), Counters(9, 9, 9))
+
+
+def summed(trace: Trace, **changes: int | None) -> Trace:
+    """The same request, as an engine tells it that tells totals."""
+    totals = RequestTotals(len(trace.steps), sum(trace.drafted or ()), sum(trace.accepted or ()))
+    arrivals = deal_tokens(trace.tokens, 2)
+    return replace(
+        trace,
+        chunks=arrivals,
+        times=[0.0, 1.0],
+        drafted=None,
+        accepted=None,
+        totals=replace(totals, **changes),
+    )
+
+
+@given(st.lists(requests(), max_size=5))
+def test_honest_totals_agree_with_themselves_and_with_the_counters(traces: list[Trace]) -> None:
+    totals = [summed(trace) for trace in traces]
+    check_traces(totals, SD)
+    check_counters(totals, SD, counters_of(traces))
+    check_counters(totals, SD, replace(counters_of(traces), drafts=0))
+
+
+@given(st.lists(requests(), min_size=1, max_size=5), st.integers(1, 9))
+def test_totals_find_out_a_counter_that_lies(traces: list[Trace], lie: int) -> None:
+    totals = [summed(trace) for trace in traces]
+    with pytest.raises(MeasurementMismatch, match="add up to"):
+        check_counters(totals, SD, counters_of(traces) + Counters(0, 0, lie))
+
+
+@given(st.lists(requests(), min_size=1, max_size=5))
+def test_steps_alone_hold_the_accepted_counter_to_the_cuts(traces: list[Trace]) -> None:
+    totals = [summed(trace, draft_tokens=None, accepted_tokens=None) for trace in traces]
+    counted = counters_of(traces)
+    check_traces(totals, SD)
+    check_counters(totals, SD, counted)
+    with pytest.raises(MeasurementMismatch, match="cut off"):
+        check_counters(totals, SD, counted + Counters(0, 0, 1 + DL * (len(traces) + 1)))
+
+
+@pytest.mark.parametrize(
+    ("totals", "message"),
+    [
+        (RequestTotals(7), "took 7 decoding steps, each of 1 to 5"),
+        (RequestTotals(1), "took 1 decoding steps, each of 1 to 5"),
+        (RequestTotals(3, 12, 2), "took 3 decoding steps and accepted 2 draft tokens"),
+        (RequestTotals(3, 12, 8), "took 3 decoding steps and accepted 8 draft tokens"),
+        (RequestTotals(None, 3, 4), "accepted 4 of 3 draft tokens"),
+    ],
+)
+def test_totals_that_cannot_belong_to_the_output(totals: RequestTotals, message: str) -> None:
+    trace = Trace("r", 5, 0.0, chunks=[7], times=[1.0], totals=totals)  # 6 decoded
+    with pytest.raises(MeasurementMismatch, match=message):
+        check_traces([trace], SD)
+
+
+def test_totals_that_are_not_told_are_not_checked() -> None:
+    trace = Trace("r", 5, 0.0, chunks=[7], times=[1.0], totals=RequestTotals())
+    check_traces([trace], SD)
+    check_counters([trace], SD, Counters(3, 12, 99))
+
+
+def test_foreign_output_tokens_are_a_mismatch() -> None:
+    trace = request([2], [4], [1])
+    check_counters([trace], SD, Counters(1, 4, 1, 3))
+    with pytest.raises(MeasurementMismatch, match="emitted 8 output tokens, our requests 3"):
+        check_counters([trace], SD, Counters(1, 4, 1, 8))

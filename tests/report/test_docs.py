@@ -20,9 +20,19 @@ from pytest_speedbench.baselines.schema import (
 from pytest_speedbench.cases import MARKER_ARGUMENTS, METHODS
 from pytest_speedbench.engines import engine_type
 from pytest_speedbench.engines import simulated as simulated_engine
-from pytest_speedbench.engines.protocol import EngineType
+from pytest_speedbench.engines.protocol import (
+    Counters,
+    EngineType,
+    RequestTotals,
+    Speculation,
+    Trace,
+)
 from pytest_speedbench.engines.registry import _BUILTIN
 from pytest_speedbench.gates.outcome import Outcome, Word
+from pytest_speedbench.measure.check import check_traces
+from pytest_speedbench.measure.counted import count
+from pytest_speedbench.measure.load import Turn
+from pytest_speedbench.measure.metrics import request_traces
 from pytest_speedbench.options import GATED_METRICS, OPTIONS, dest_of
 from pytest_speedbench.plugin import FIXTURES
 from pytest_speedbench.settings import Settings
@@ -226,6 +236,22 @@ def test_the_worked_example_of_acceptance_length() -> None:
     text = page("measurement")
     for number in ("= 2.20", "= 1.50", "**2.00**", "**1.85**"):
         assert number in text
+
+
+def test_the_worked_example_of_engines_that_tell_less() -> None:
+    one = Trace("a", 1, 0.0, chunks=[12], times=[0.0], totals=RequestTotals(5, 15, 9))
+    two = Trace("b", 1, 0.0, chunks=[4], times=[0.0], totals=RequestTotals(2, 6, 1))
+    check_traces([one, two], Speculation("eagle3", 3))
+    turns = [Turn("a", "math", 0, one), Turn("b", "math", 0, two)]
+    assert micro_al(request_traces(turns)).value == pytest.approx(2.00)
+    assert macro_al(request_traces(turns)).value == pytest.approx(1.85)
+    counted = count([one, two], 2, Speculation("eagle3", 3), Counters(7, 21, 10))
+    assert counted.acceptance_length == 2.00
+    bounded = count([one, two], 2, Speculation("ngram", 3), Counters(0, 21, 10))
+    assert (bounded.steps, bounded.steps + bounded.hidden) == (4, 10)
+    text = section(page("measurement"), "Engines that tell less")
+    for words in ("14 / 7 = **2.00**", "14 − 10 = 4, at most 4 + 2 · 3 = 10", "1.40 and 3.50"):
+        assert words in text
 
 
 def test_without_the_engines_counts_the_cut_step_is_left_out_by_position() -> None:

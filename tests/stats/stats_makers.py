@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_speedbench.stats import StepTrace
+from pytest_speedbench.stats import StepTrace, TotalTrace
 
 TRACES = Path("../shared/traces")
 
@@ -87,3 +87,20 @@ def recorded(tag: str, bs: int) -> list[StepTrace]:
     with gzip.open(path, "rt") as file:
         runs = {r["bs"]: r["rows"] for r in json.load(file)["runs"]}
     return [trace(str(r["id"]), r["steps"][1:], stratum=r["cat"], ids=r["toks"]) for r in runs[bs]]
+
+
+def totals(traces: Sequence[StepTrace], *, steps: bool = True) -> list[TotalTrace]:
+    """The same requests, as from an engine that tells totals and no steps."""
+    return [
+        TotalTrace(
+            t.sample,
+            t.stratum,
+            t.turn,
+            t.prefill_tokens,
+            t.output_tokens,
+            t.step_count if steps else None,
+            t.draft_tokens,
+            t.accepted_tokens,
+        )
+        for t in traces
+    ]

@@ -1,0 +1,151 @@
+"""Acceptance of requests that tell nothing themselves, from the growth of the engine's counters.
+
+A decoding step emits its accepted tokens and one more, so that over any set of requests
+
+    Σ(N - n0) = D + accepted - cut,
+
+with ``cut`` the accepted tokens that a length limit or a stop token took off last steps, at most DL
+a request. Where every step drafts, D is the number of drafts; otherwise it lies between
+Σ(N - n0) - accepted and as many more as the cuts can hide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation, Trace
+from pytest_speedbench.measure.check import MeasurementMismatch
+
+# These draft in every step; the others draft where they find something.
+EVERY_STEP = frozenset(
+    {
+        "draft_model",
+        "eagle",
+        "eagle3",
+        "mtp",
+        "medusa",
+        "mlp_speculator",
+        "dflash",
+        "early_exit",
+    }
+)
+
+
+class ForeignTrafficError(Exception):
+    """The counters grew by what our requests cannot have caused; the message says by how much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """All ``requests`` of a slice together, those of repeated samples among them.
+
+    ``tokens`` were emitted by ``steps`` decoding steps; up to ``hidden`` more may be hidden behind
+    cut-off last steps. ``drafts`` counts the steps that had a draft; 0 where the engine does not
+    count those.
+    """
+
+    samples: int
+    requests: int
+    tokens: int
+    steps: int
+    hidden: int
+    drafts: int
+    draft_tokens: int
+    accepted_tokens: int
+
+    @property
+    def totals(self) -> RequestTotals:
+        return RequestTotals(self.steps, self.draft_tokens, self.accepted_tokens)
+
+    @property
+    def acceptance_length(self) -> float | None:
+        """Tokens per decoding step; None without one."""
+        return self.tokens / self.steps if self.steps else None
+
+    def __add__(self, other: Counted) -> Counted:
+        return Counted(
+            self.samples + other.samples,
+            self.requests + other.requests,
+            self.tokens + other.tokens,
+            self.steps + other.steps,
+            self.hidden + other.hidden,
+            self.drafts + other.drafts,
+            self.draft_tokens + other.draft_tokens,
+            self.accepted_tokens + other.accepted_tokens,
+        )
+
+
+NOTHING_COUNTED = Counted(0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def total(parts: Iterable[Counted]) -> Counted:
+    """All of ``parts`` together."""
+    return sum(parts, NOTHING_COUNTED)
+
+
+def count(
+    traces: Sequence[Trace], samples: int, speculation: Speculation, grown: Counters
+) -> Counted:
+    """What ``grown``, read around exactly these requests, says of them together.
+
+    Raises:
+        MeasurementMismatch: a counter that fell, or more accepted than drafted.
+        ForeignTrafficError: growth that these requests do not explain.
+    """
+    _check_growth(grown)
+    tokens = sum(trace.decoded_tokens for trace in traces)
+    decoding = sum(trace.decoded_tokens > 0 for trace in traces)
+    cut = speculation.draft_length * decoding
+    _check_ours(traces, tokens, decoding, cut, speculation, grown)
+    steps = max(grown.drafts, tokens - grown.accepted_tokens)
+    exact = grown.drafts > 0 and speculation.method in EVERY_STEP
+    return Counted(
+        samples,
+        len(traces),
+        tokens,
+        steps,
+        0 if exact else min(tokens, tokens - grown.accepted_tokens + cut) - steps,
+        grown.drafts,
+        grown.draft_tokens,
+        grown.accepted_tokens,
+    )
+
+
+def _check_growth(grown: Counters) -> None:
+    if min(grown.drafts, grown.draft_tokens, grown.accepted_tokens, grown.output_tokens or 0) < 0:
+        raise MeasurementMismatch(
+            f"the engine's counters fell during the run ({grown}): was it restarted? Run again"
+        )
+    if grown.accepted_tokens > grown.draft_tokens > 0:
+        raise MeasurementMismatch(
+            f"the engine counted {grown.accepted_tokens} accepted of {grown.draft_tokens} drafted "
+            "tokens"
+        )
+
+
+def _check_ours(
+    traces: Sequence[Trace],
+    tokens: int,
+    decoding: int,
+    cut: int,
+    speculation: Speculation,
+    grown: Counters,
+) -> None:
+    """Foreign requests, and counters that lag behind, do not fit what was emitted.
+
+    A step without a draft may come once a request to a method that drafts in every step: at the end
+    of the context, or after a preemption.
+    """
+    ours = sum(trace.tokens for trace in traces)
+    if grown.output_tokens not in (None, ours):
+        raise ForeignTrafficError(
+            f"the engine emitted {grown.output_tokens} tokens, our requests {ours}"
+        )
+    counted = grown.drafts + grown.accepted_tokens
+    drafts_tell = grown.drafts > 0 and speculation.method in EVERY_STEP
+    if counted - cut > tokens or (drafts_tell and tokens > counted + decoding):
+        raise ForeignTrafficError(
+            f"the engine counted {grown.drafts} drafts with {grown.accepted_tokens} accepted "
+            f"tokens, which does not fit the {tokens} tokens that our requests decoded"
+        )

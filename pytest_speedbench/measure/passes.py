@@ -1,0 +1,112 @@
+"""One pass of samples through an engine, held against the engine's own counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation
+from pytest_speedbench.measure.check import check_counters, check_traces
+from pytest_speedbench.measure.counted import Counted, ForeignTrafficError, count
+from pytest_speedbench.measure.load import ClosedLoop, Enough, Progress, Turn
+from pytest_speedbench.splits import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The turns of a pass that came to an end, and what the engine's counters grew by meanwhile.
+
+    ``counted``, ``hidden`` and ``unknown`` are as those of :class:`ArmResult`.
+    """
+
+    turns: list[Turn]
+    grown: Counters | None = None
+    counted: dict[str, Counted] = field(default_factory=dict)
+    hidden: int = 0
+    unknown: str = ""
+
+
+def counts_by_slice(loop: ClosedLoop, batch_size: int) -> bool:
+    """Whether acceptance comes from counters alone, with more than one request in flight."""
+    if loop.told.counts or batch_size == 1:
+        return False
+    return not loop.speculation.active or loop.engine.counters() is not None
+
+
+def checked_pass(
+    loop: ClosedLoop,
+    samples: Sequence[Sample],
+    batch_size: int,
+    progress: Progress,
+    enough: Enough | None = None,
+) -> Pass:
+    """Sends ``samples`` and holds what came back against the engine's own counts.
+
+    Raises:
+        MeasurementMismatch, EngineDied: as :func:`run_rounds`.
+    """
+    before = loop.engine.counters()
+    turns = [t for t in loop.run(samples, batch_size, progress, enough) if t.complete]
+    after = loop.engine.counters()
+    traces = [turn.trace for turn in turns]
+    grown = None if before is None or after is None else after - before
+    done = Pass(turns, grown)
+    if not loop.told.counts and loop.speculation.active:
+        done = _from_counters(loop, done, grown, batch_size)
+    check_traces(traces, loop.speculation)
+    if loop.told.counts:
+        check_counters(traces, loop.speculation, grown)
+    return done
+
+
+def send_parts(
+    loop: ClosedLoop, parts: Sequence[Sequence[Sample]], batch_size: int, progress: Progress
+) -> list[Pass]:
+    """A pass for each of ``parts``, one after another; ``progress`` counts over all of them."""
+    passes: list[Pass] = []
+    sent, of = 0, sum(map(len, parts))
+    for part in parts:
+
+        def show(finished: int, _: int, before: int = sent) -> None:
+            progress(before + finished, of)
+
+        passes.append(checked_pass(loop, part, batch_size, show))
+        sent += len(part)
+    return passes
+
+
+def _from_counters(loop: ClosedLoop, done: Pass, grown: Counters | None, batch_size: int) -> Pass:
+    """Acceptance of each request that ran alone, or of the one slice that was sent."""
+    if grown is None:  # none are kept, or the engine says why they are not to be used
+        return replace(done, unknown=str(loop.engine.info.details.get("counters", "")))
+    try:
+        if batch_size == 1:
+            return replace(done, hidden=_count_each(loop, done.turns))
+        return replace(done, counted=_count_slice(done.turns, loop.speculation, grown))
+    except ForeignTrafficError as error:
+        for turn in done.turns:
+            turn.trace.totals = RequestTotals()
+        return replace(done, unknown=f"{error}: is somebody else using this engine?")
+
+
+def _count_each(loop: ClosedLoop, turns: Sequence[Turn]) -> int:
+    """Gives each request its totals; returns how many steps may be hidden behind cuts."""
+    hidden = 0
+    for turn in turns:
+        own = loop.grown.get(turn.trace.request_id)
+        if own is None:
+            raise ForeignTrafficError("the engine's counters went away")
+        counted = count([turn.trace], 1, loop.speculation, own)
+        turn.trace.totals = counted.totals
+        hidden += counted.hidden
+    return hidden
+
+
+def _count_slice(
+    turns: Sequence[Turn], speculation: Speculation, grown: Counters
+) -> dict[str, Counted]:
+    slices = {turn.category for turn in turns}
+    if len(slices) > 1:
+        raise ForeignTrafficError("slices that ran together cannot be told apart by counters")
+    samples = len({turn.sample for turn in turns})
+    return {name: count([t.trace for t in turns], samples, speculation, grown) for name in slices}

@@ -1,0 +1,124 @@
+"""The timing of one round: ramp and drain are left out of its throughput.
+
+Only the time in which all slots are busy counts.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_speedbench.engines.protocol import EngineError, Trace
+from pytest_speedbench.measure.counted import total
+from pytest_speedbench.measure.metrics import timed_steps
+
+if TYPE_CHECKING:
+    from pytest_speedbench.measure.passes import Pass
+
+# A steady window that holds less than this share of the tokens says little about the round.
+_STEADY_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Throughput of one arm in one round.
+
+    ``tokens`` and ``seconds`` are those of the steady window when ``steady``, otherwise of the
+    whole round, ramp and drain included (too few samples to fill the batch for long).
+    ``acceptance_length`` and ``step_time`` are those of all requests of the round, for telling
+    what a changed speedup is due to; None where no request had a decoding step.
+    """
+
+    tokens: int
+    seconds: float
+    steady: bool
+    requests: int
+    acceptance_length: float | None = None
+    step_time: float | None = None
+
+    @property
+    def output_tps(self) -> float:
+        """Output tokens per second."""
+        return self.tokens / self.seconds
+
+
+def timed_round(passes: Sequence[Pass], batch_size: int) -> Round:
+    """A round of one pass, or of several that were sent one after another: each has its own ramp
+    and drain."""
+    traces = [[turn.trace for turn in done.turns] for done in passes]
+    windows = [steady_round(part, batch_size) for part in traces]
+    return Round(
+        sum(window.tokens for window in windows),
+        sum(window.seconds for window in windows),
+        all(window.steady for window in windows),
+        sum(window.requests for window in windows),
+        *_steps(passes, [trace for part in traces for trace in part]),
+    )
+
+
+def _steps(passes: Sequence[Pass], traces: Sequence[Trace]) -> tuple[float | None, float | None]:
+    """AL and step time (seconds), from what requests tell or from the counters."""
+    counted = total(part for done in passes for part in done.counted.values())
+    if any(done.unknown for done in passes):
+        return None, None
+    if not counted.steps:
+        return _tokens_per_step(traces), _seconds_per_step(traces)
+    seconds = sum(trace.times[-1] - trace.times[0] for trace in traces if trace.times)
+    return counted.acceptance_length, seconds / counted.steps if seconds > 0 else None
+
+
+def steady_round(traces: Sequence[Trace], batch_size: int) -> Round:
+    """The round's throughput while all slots were busy.
+
+    Ramp: until as many requests as slots have their first token. Drain: from the
+    finish on after which the slots are never all busy again. With one slot nothing is left out.
+    """
+    if not any(trace.times for trace in traces):
+        raise EngineError("no request of the round gave any output")
+    start, end = steady_window(traces, batch_size)
+    every = sum(trace.tokens for trace in traces)
+    inside = sum(
+        size
+        for trace in traces
+        for size, moment in zip(trace.chunks, trace.times, strict=True)
+        if start < moment <= end
+    )
+    steps = _tokens_per_step(traces), _seconds_per_step(traces)
+    if end > start and inside >= _STEADY_SHARE * every:
+        return Round(inside, end - start, True, len(traces), *steps)
+    first = min(trace.submitted for trace in traces)
+    last = max(trace.times[-1] for trace in traces if trace.times)
+    return Round(every, last - first, False, len(traces), *steps)
+
+
+def _tokens_per_step(traces: Sequence[Trace]) -> float | None:
+    steps = _sum_known([trace.decoding_steps for trace in traces])
+    return sum(trace.decoded_tokens for trace in traces) / steps if steps else None
+
+
+def _seconds_per_step(traces: Sequence[Trace]) -> float | None:
+    """As the metric ``step_time``: the first event of each request left out."""
+    timed = [trace for trace in traces if len(trace.times) > 1]
+    seconds = sum(trace.times[-1] - trace.times[0] for trace in timed)
+    steps = _sum_known([timed_steps(trace) for trace in timed])
+    return seconds / steps if steps and seconds > 0 else None
+
+
+def _sum_known(numbers: Sequence[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) if len(known) == len(numbers) else None
+
+
+def steady_window(traces: Sequence[Trace], batch_size: int) -> tuple[float, float]:
+    """Start and end (seconds) of the time in which all slots were busy; may be empty."""
+    sent = sorted(trace.submitted for trace in traces if trace.times)
+    ends = sorted(trace.times[-1] for trace in traces if trace.times)
+    if batch_size == 1:
+        return sent[0], ends[-1]
+    firsts = sorted(trace.times[0] for trace in traces if trace.times)
+    start = firsts[min(batch_size, len(firsts)) - 1]
+    full = (e for e in ends if bisect_left(sent, e) - bisect_left(ends, e) >= batch_size)
+    end = max(full, default=start)
+    return start, end
