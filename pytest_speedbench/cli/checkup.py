@@ -60,7 +60,8 @@ def _engine(name: str, quick: bool) -> Check:
         return Check(name, True, methods)
     extra = _extra(adapter.extra)
     if not installed(adapter):
-        return Check(name, False, "not installed", install(extra))
+        about = "not installed; a server can be joined" if adapter.server else "not installed"
+        return Check(name, False, about, install(extra))
     problem = "" if quick else import_problem(adapter.requires)
     if problem:
         mend = f"pip install --force-reinstall '{DISTRIBUTION}[{extra}]'"

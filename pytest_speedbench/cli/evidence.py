@@ -35,7 +35,12 @@ EVIDENCE = (
         "",
     ),
     Evidence("vllm-server", "", "vLLM 0.32.0, read in source and probed"),
-    Evidence("sglang", "", "SGLang 0.5.23, read in source"),
+    Evidence(
+        "sglang",
+        "",
+        "SGLang 0.5.23: arguments, command line and requests checked against its own classes, "
+        "answers in the shape that its source writes; no model was run",
+    ),
     Evidence("tensorrt-llm", "", "TensorRT-LLM 1.3/1.4 release candidates, read in source"),
     Evidence("llama-cpp", "", "llama.cpp build 11434, read in source"),
     Evidence("openai", "", "the API's documentation"),

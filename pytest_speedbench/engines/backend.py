@@ -52,7 +52,7 @@ class Backend(Protocol):
         """Starts a request."""
 
     def step(self) -> list[StepOutput]:
-        """Runs one step of everything that was added."""
+        """Runs one step of everything that was added; what brings nothing is no sign of life."""
 
     def abort(self, request_id: str) -> None:
         """Forgets a started request."""

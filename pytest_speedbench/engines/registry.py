@@ -22,6 +22,7 @@ _BUILTIN = {
     "vllm": "pytest_speedbench.engines.vllm",
     "vllm-server": "pytest_speedbench.engines.vllm_server",
     "openai": "pytest_speedbench.engines.openai",
+    "sglang": "pytest_speedbench.engines.sglang",
     "simulated": "pytest_speedbench.engines.simulated",
 }
 
@@ -74,13 +75,20 @@ def check(config: EngineConfig) -> EngineType:
         raise EngineError(
             f"engine {config.engine} has no method {method!r}; it has: {', '.join(adapter.methods)}"
         )
-    if not installed(adapter):
+    package, extra = _needed(adapter, config)
+    if package and importlib.util.find_spec(package) is None:
         raise EngineUnavailable(
-            f"engine {config.engine} is not installed: "
-            f"pip install 'pytest-speedbench[{adapter.extra}]'"
+            f"engine {config.engine} is not installed: pip install 'pytest-speedbench[{extra}]'"
         )
     adapter.refuse(config)
     return adapter
+
+
+def _needed(adapter: EngineType, config: EngineConfig) -> tuple[str, str]:
+    """The package that ``config`` needs here, and its extra: to join a server, a client will do."""
+    if config.url and adapter.server:
+        return "aiohttp", "server"
+    return adapter.requires, adapter.extra
 
 
 def open_engine(config: EngineConfig, timeout: float) -> Engine:

@@ -92,7 +92,7 @@ class Worker:
         if finished:
             self.connection.send(("traces", finished))
             self.last_beat = time.monotonic()
-        elif time.monotonic() - self.last_beat > _BEAT_SECONDS:
+        elif outputs and time.monotonic() - self.last_beat > _BEAT_SECONDS:
             self.connection.send(("beat",))
             self.last_beat = time.monotonic()
 

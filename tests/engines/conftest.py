@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,17 @@ PROMPTS = (
     "Write a Python function that returns the larger of two numbers.",
     "Why is the sky blue?",
 )
+
+
+STANDINS = Path(__file__).parent / "standins"
+
+
+@pytest.fixture
+def standin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packages in ``standins`` are what imports find, here and in child processes."""
+    monkeypatch.syspath_prepend(str(STANDINS))
+    path = os.pathsep.join(filter(None, [str(STANDINS), os.environ.get("PYTHONPATH")]))
+    monkeypatch.setenv("PYTHONPATH", path)
 
 
 @pytest.fixture(scope="session")

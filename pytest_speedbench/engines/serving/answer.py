@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from pytest_speedbench.engines.account import settle
 from pytest_speedbench.engines.protocol import (
     EngineDied,
     EngineError,
@@ -171,6 +172,21 @@ class Answer:
                 f"{self.chunks} tokens; these cannot belong together"
             )
         return _with_steps(trace, told, found)
+
+    def settled_trace(self, draft_length: int) -> Trace:
+        """The trace of a server that tells the number of steps with the end, and streams one chunk
+        a step unless its reader lags: by steps where the two agree, otherwise with totals.
+
+        Args:
+            draft_length: 0 without speculation; then each token is a step of its own.
+        """
+        trace = self.trace()
+        if not draft_length:
+            return _taken_apart(trace, [1] * trace.tokens)
+        account = settle(trace.chunks, (self.told or Told()).totals, draft_length)
+        trace.drafted, trace.accepted = account.drafted, account.accepted
+        trace.totals = account.totals
+        return trace
 
 
 def _with_steps(trace: Trace, told: Told, found: Arrangement) -> Trace:

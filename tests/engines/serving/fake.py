@@ -106,9 +106,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(script: Script) -> Iterator[str]:
-    """Runs the server in a thread; yields its address."""
-    server = _Server(("127.0.0.1", 0), _Handler)
+def serving(script: Script, port: int = 0) -> Iterator[str]:
+    """Runs the server in a thread, at a free port or the one given; yields its address."""
+    server = _Server(("127.0.0.1", port), _Handler)
     server.script = script
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

@@ -1,0 +1,32 @@
+"""One engine in two forms: a library in a child process, or a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pytest_speedbench.engines.protocol import Engine, EngineConfig, EngineError
+
+Open = Callable[[EngineConfig, float], Engine]
+# Arguments of ours, which no engine knows.
+OURS = ("serve", "port", "api_key", "reference_url", "served_model_name")
+
+
+def serves(config: EngineConfig) -> bool:
+    """Whether the server is asked for: one to join, or ``serve=true`` to start one.
+
+    Raises:
+        EngineError: ``serve`` is neither true nor false.
+    """
+    asked = config.option("serve", False)
+    if not isinstance(asked, bool):
+        raise EngineError(f"--speed-engine-arg serve={asked}: true or false")
+    return bool(config.url) or asked
+
+
+def open_either(library: Open, server: Open) -> Open:
+    """The ``open`` of an :class:`~.protocol.EngineType` that has both forms."""
+
+    def start(config: EngineConfig, timeout: float) -> Engine:
+        return (server if serves(config) else library)(config, timeout)
+
+    return start

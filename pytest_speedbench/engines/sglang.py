@@ -1,0 +1,36 @@
+"""SGLang: its engine in a child process, or its server, started here or joined at ``--speed-url``.
+
+Which of them: ``--speed-url`` joins a server, ``--speed-engine-arg serve=true`` starts one,
+otherwise the engine runs as a library.
+"""
+
+from __future__ import annotations
+
+from pytest_speedbench.engines.forms import open_either
+from pytest_speedbench.engines.host import open_child
+from pytest_speedbench.engines.protocol import EngineConfig, EngineType
+from pytest_speedbench.engines.serving.client import open_server
+from pytest_speedbench.engines.sglang_arguments import METHODS, refuse
+from pytest_speedbench.engines.sglang_server import SglangDialect, launch
+
+
+def environment(config: EngineConfig) -> dict[str, str]:
+    """Variables of the child process."""
+    return {"TOKENIZERS_PARALLELISM": "false"}
+
+
+ENGINE = EngineType(
+    name="sglang",
+    methods=METHODS,
+    open=open_either(
+        open_child("pytest_speedbench.engines.sglang_backend:SglangBackend", environment),
+        open_server(SglangDialect, launch),
+    ),
+    requires="sglang",
+    extra="sglang",
+    # Proven for each request; totals where its chunks were merged.
+    step_traces=False,
+    scores=True,
+    server=True,
+    refuse=refuse,
+)

@@ -1,0 +1,155 @@
+"""SGLang's answers, the same from its engine and from its server's ``/generate``.
+
+``meta_info`` is read as 0.5.23 writes it (``sglang/srt/managers/tokenizer_manager.py``), and the
+draft counts also under the names of older releases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_speedbench.engines.protocol import (
+    EngineError,
+    FinishReason,
+    Request,
+    RequestTotals,
+    Speculation,
+    TokenScore,
+)
+from pytest_speedbench.engines.sglang_arguments import CHAINS, drafts_a_chain
+
+_REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "abort"}
+
+
+def sampling_parameters(request: Request) -> dict[str, Any]:
+    """SGLang's ``sampling_params``."""
+    sampling = request.sampling
+    parameters: dict[str, Any] = {
+        "max_new_tokens": sampling.max_tokens,
+        "min_new_tokens": 0 if sampling.ignore_eos else sampling.min_tokens,
+        "temperature": sampling.temperature,
+        "ignore_eos": sampling.ignore_eos,
+        "stop_token_ids": [] if sampling.ignore_eos else list(request.stop_ids),
+    }
+    if not sampling.greedy:
+        parameters["sampling_seed"] = sampling.seed
+    return parameters
+
+
+def new_tokens(chunk: Mapping[str, Any], seen: int) -> Sequence[int]:
+    """The tokens of a chunk that holds the whole output so far, of which ``seen`` are known.
+
+    In the engine's own process the list is still growing: the chunk's own count says where it ends.
+    """
+    tokens: Sequence[int] = chunk["output_ids"][seen : chunk["meta_info"]["completion_tokens"]]
+    return tokens
+
+
+def finish_reason(meta: Mapping[str, Any]) -> FinishReason | None:
+    """Why the request ended; None while it goes on.
+
+    Raises:
+        EngineError: the engine gave it up.
+    """
+    found = meta.get("finish_reason")
+    if found is None:
+        return None
+    reason = _REASONS.get(found["type"], "stop")
+    if reason == "abort" and found.get("message"):
+        raise EngineError(f"SGLang gave up request {meta.get('id')}: {found['message']}")
+    return reason
+
+
+def totals(meta: Mapping[str, Any], *, counts_drafts: bool) -> RequestTotals:
+    """D, draft and accepted tokens of a finished request.
+
+    D are the passes that verified drafts, and the prefills of a request that was preempted, which
+    emit a token each. The fields are missing where no pass verified anything: then all are 0.
+
+    Args:
+        counts_drafts: whether the number of proposed drafts is one (see
+            :func:`~.sglang_arguments.counts_drafts`).
+    """
+    if meta.get("completion_tokens", 0) > 1 and "spec_verify_ct" not in meta:
+        return RequestTotals()
+    proposed = _first(meta, "spec_num_proposed_drafts", "spec_draft_token_num")
+    return RequestTotals(
+        meta.get("spec_verify_ct", 0) + meta.get("num_retractions", 0),
+        proposed if counts_drafts else None,
+        _first(meta, "spec_num_correct_drafts", "spec_accept_token_num"),
+    )
+
+
+def _first(meta: Mapping[str, Any], *names: str) -> int:
+    return next((int(meta[name]) for name in names if name in meta), 0)
+
+
+def score_question(prefix: Sequence[int], candidates: Sequence[int]) -> dict[str, Any]:
+    """The request whose one token is chosen after ``prefix``, with what the target thinks of it."""
+    return {
+        "input_ids": list(prefix),
+        "sampling_params": {"max_new_tokens": 1, "temperature": 0.0, "ignore_eos": True},
+        "return_logprob": True,
+        "logprob_start_len": -1,
+        "top_logprobs_num": 1,
+        "token_ids_logprob": list(candidates),
+    }
+
+
+def read_score(answer: Mapping[str, Any]) -> TokenScore:
+    """The answer to :func:`score_question`: entries are (log-probability, token id, text)."""
+    meta = answer["meta_info"]
+    top_logprob, top, *_ = meta["output_top_logprobs"][0][0]
+    found = {token: logprob for logprob, token, *_ in meta["output_token_ids_logprobs"][0]}
+    return TokenScore(found, top, top_logprob)
+
+
+def described(info: Mapping[str, Any], speculation: Speculation) -> dict[str, object]:
+    """What a record keeps of SGLang's own account of itself (``/server_info``).
+
+    Raises:
+        EngineError: it drafts another number of tokens than it was asked for.
+    """
+    details: dict[str, object] = {name: info[name] for name in _KEPT if name in info}
+    details["prefix_caching"] = not info.get("disable_radix_cache", False)
+    details["speculative_method"] = str(info.get("speculative_algorithm") or "none").lower()
+    if speculation.active:
+        _check_draft_length(info, speculation)
+        details["draft_tree"] = not drafts_a_chain(info)
+        # The trie remembers what earlier requests said, so the order of the samples matters.
+        details["shared_draft_pool"] = speculation.method == "ngram"
+    return details
+
+
+def _check_draft_length(info: Mapping[str, Any], speculation: Speculation) -> None:
+    tree = speculation.method in CHAINS and not drafts_a_chain(info)
+    name = "speculative_num_steps" if tree else "speculative_num_draft_tokens"
+    wanted = speculation.draft_length + (0 if tree else 1)
+    if info.get(name) not in (None, wanted):
+        raise EngineError(
+            f"SGLang runs with {name}={info[name]}, where dl={speculation.draft_length} needs "
+            f"{wanted}: a --speed-engine-arg, or the server at --speed-url, drafts otherwise; "
+            "mend that, or --speed-dl"
+        )
+
+
+_KEPT = (
+    "tp_size",
+    "dp_size",
+    "attention_backend",
+    "speculative_num_steps",
+    "speculative_eagle_topk",
+    "speculative_num_draft_tokens",
+    "speculative_accept_threshold_single",
+    "speculative_accept_threshold_acc",
+    "speculative_use_rejection_sampling",
+    "enable_deterministic_inference",
+    "disable_overlap_schedule",
+    "disable_cuda_graph",
+    "max_running_requests",
+    "context_length",
+    "page_size",
+    "quantization",
+    "kv_cache_dtype",
+)

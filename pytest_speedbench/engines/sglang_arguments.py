@@ -1,0 +1,149 @@
+"""A configuration of ours → SGLang's ``ServerArgs``, and what must be refused before it starts.
+
+Written against SGLang 0.5.23 (``sglang/srt/arg_groups``). The draft length is exact: DL draft
+tokens below the root, so that SGLang's verification window is DL + 1 tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.forms import OURS, serves
+from pytest_speedbench.engines.protocol import EngineConfig, EngineError, Speculation
+
+ALGORITHMS = {
+    "ngram": "NGRAM",
+    "draft_model": "STANDALONE",
+    "eagle": "EAGLE",
+    "eagle3": "EAGLE3",
+    "mtp": "NEXTN",
+    "dflash": "DFLASH",
+}
+METHODS = ("none", *ALGORITHMS)
+# Methods that draft along a chain, or a tree where the user asks for branches.
+CHAINS = ("draft_model", "eagle", "eagle3", "mtp")
+_NEED_DRAFTER = ("draft_model", "eagle", "eagle3", "dflash")
+_TRIE_DEPTH = 18  # SGLang's own speculative_ngram_max_trie_depth
+
+_PREFIX = "speculative."
+# What our own options say; twice would be once too often.
+_SAID = {
+    "model_path": "--speed-model",
+    "speculative_algorithm": "--speed-method",
+    "speculative_num_steps": "--speed-dl",
+    "speculative_dflash_block_size": "--speed-dl",
+    "speculative_draft_model_path": "--speed-drafter",
+    "speculative_draft_model": "--speed-drafter",
+}
+
+
+def server_arguments(config: EngineConfig) -> dict[str, Any]:
+    """Keyword arguments of ``sglang.Engine`` and of its server, what the user gave last."""
+    given = given_arguments(config)
+    if not config.speculation.active:
+        given = {k: v for k, v in given.items() if not k.startswith("speculative_")}
+    return {
+        "model_path": resolve_model(config.model),
+        # Unset, SGLang allows 48 with speculation and another number without.
+        "max_running_requests": config.max_batch,
+        # A prefix cache would let later rounds skip the prefill that the first one paid.
+        "disable_radix_cache": True,
+        "random_seed": 0,
+        **speculative_arguments(config.speculation),
+        **given,
+    }
+
+
+def given_arguments(config: EngineConfig) -> dict[str, Any]:
+    """What the user gave for SGLang; ``speculative.KEY`` is its ``speculative_KEY``."""
+    return {
+        "speculative_" + name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else name: value
+        for name, value in config.args
+        if name not in OURS
+    }
+
+
+def speculative_arguments(speculation: Speculation) -> dict[str, Any]:
+    """SGLang's ``speculative_…`` for exactly ``speculation.draft_length`` draft tokens a step.
+
+    Raises:
+        EngineError: SGLang has no such method.
+    """
+    if not speculation.active:
+        return {}
+    method, dl = speculation.method, speculation.draft_length
+    if method not in ALGORITHMS:
+        raise EngineError(f"SGLang has no method {method!r}; it has: {', '.join(METHODS)}")
+    # The window holds the last verified token, too.
+    found: dict[str, Any] = {
+        "speculative_algorithm": ALGORITHMS[method],
+        "speculative_num_draft_tokens": dl + 1,
+    }
+    if method in CHAINS:
+        found |= {"speculative_num_steps": dl, "speculative_eagle_topk": 1}
+    if method == "ngram":
+        # One candidate a position: as near to a chain as SGLang's trie comes.
+        found |= {"speculative_ngram_min_bfs_breadth": 1, "speculative_ngram_max_bfs_breadth": 1}
+    if speculation.drafter and method != "ngram":
+        found["speculative_draft_model_path"] = resolve_model(speculation.drafter)
+    return found
+
+
+def drafts_a_chain(arguments: Mapping[str, Any]) -> bool:
+    """Whether each draft token follows the one before it, so that all of them can be accepted."""
+    breadth = "speculative_ngram_max_bfs_breadth"
+    return int(arguments.get("speculative_eagle_topk") or arguments.get(breadth) or 1) == 1
+
+
+def counts_drafts(speculation: Speculation, arguments: Mapping[str, Any]) -> bool:
+    """Whether SGLang's number of proposed drafts is one: it counts the whole window, and so the
+    padding of n-gram drafts and every branch of a tree."""
+    return speculation.method != "ngram" and drafts_a_chain(arguments)
+
+
+def refuse(config: EngineConfig) -> None:
+    """What SGLang would only notice after loading, or never.
+
+    Raises:
+        EngineError: with the mend.
+    """
+    serves(config)
+    given, speculation = given_arguments(config), config.speculation
+    for name, option in _SAID.items():
+        if name in given:
+            raise EngineError(f"--speed-engine-arg {name}: say it with {option}")
+    if given.get("speculative_adaptive"):
+        raise EngineError(
+            "speculative_adaptive changes the draft length while it is measured: leave it out"
+        )
+    if not speculation.active:
+        return
+    if speculation.method in _NEED_DRAFTER and not speculation.drafter:
+        raise EngineError(f"method {speculation.method} needs a drafter: --speed-drafter PATH")
+    _refuse_window(given, speculation)
+    depth = int(given.get("speculative_ngram_max_trie_depth", _TRIE_DEPTH))
+    if speculation.method == "ngram" and speculation.draft_length >= depth:
+        raise EngineError(
+            f"SGLang's n-gram trie is {depth} tokens deep, too little for "
+            f"dl={speculation.draft_length}: --speed-engine-arg "
+            f"speculative.ngram_max_trie_depth={speculation.draft_length + depth}"
+        )
+
+
+def _refuse_window(given: Mapping[str, Any], speculation: Speculation) -> None:
+    """A window of its own makes sense for a tree alone; a chain's is DL + 1."""
+    window = given.get("speculative_num_draft_tokens")
+    if not drafts_a_chain(given):
+        if speculation.method in CHAINS and window is None:
+            raise EngineError(
+                "speculative.eagle_topk above 1 drafts a tree: say how many of its tokens are "
+                "verified, --speed-engine-arg speculative.num_draft_tokens=NUMBER"
+            )
+        return
+    if window is not None and int(window) != speculation.draft_length + 1:
+        raise EngineError(
+            f"speculative.num_draft_tokens={window} contradicts dl={speculation.draft_length}, "
+            f"whose window is {speculation.draft_length + 1}: leave it out"
+        )

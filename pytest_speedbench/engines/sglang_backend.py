@@ -1,0 +1,107 @@
+"""SGLang in process: ``sglang.Engine``, which streams on an event loop of its own.
+
+Its ``shutdown`` kills all children of its process, and a failure kills the process itself: it lives
+in a child process of its own (:mod:`~.host`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from pytest_speedbench.engines.protocol import (
+    EngineConfig,
+    EngineError,
+    EngineInfo,
+    Request,
+    TokenScore,
+)
+from pytest_speedbench.engines.serving.machine import device_name
+from pytest_speedbench.engines.sglang_answer import (
+    described,
+    finish_reason,
+    new_tokens,
+    read_score,
+    sampling_parameters,
+    score_question,
+    totals,
+)
+from pytest_speedbench.engines.sglang_arguments import counts_drafts, server_arguments
+from pytest_speedbench.engines.streaming import Chunk, StreamingBackend
+
+
+class SglangBackend(StreamingBackend):
+    """One SGLang engine. Token ids go in and come out, so it needs no tokenizer."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        import sglang
+
+        self.arguments = {"skip_tokenizer_init": True, **server_arguments(config)}
+        self.counts_drafts = counts_drafts(config.speculation, self.arguments)
+        self.shared_pool = config.speculation.method == "ngram"
+        self.engine = _start(sglang, self.arguments, config)
+        super().__init__(self.engine.loop, config.speculation.draft_length)
+        told = self.engine.get_server_info()
+        self.info = EngineInfo(
+            "sglang",
+            str(told.get("version", sglang.__version__)),
+            device_name(cpu=told.get("device") == "cpu"),
+            str(told.get("dtype", "auto")),
+            described(told, config.speculation),
+        )
+
+    def add(self, request: Request) -> None:
+        if self.shared_pool and self.idle:
+            # The n-gram trie outlives its requests: a load would find the answers of the last one.
+            self.engine.flush_cache()
+        super().add(request)
+
+    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+        self._check(request)
+        answers = await self.engine.async_generate(
+            input_ids=list(request.prompt_ids),
+            sampling_params=sampling_parameters(request),
+            stream=True,
+            rid=request.id,
+        )
+        seen = 0
+        async for answer in answers:
+            tokens = new_tokens(answer, seen)
+            seen += len(tokens)
+            meta = answer["meta_info"]
+            reason = finish_reason(meta)
+            if reason is None:
+                yield Chunk(tokens)
+            else:
+                yield Chunk(tokens, reason, totals(meta, counts_drafts=self.counts_drafts))
+
+    def _check(self, request: Request) -> None:
+        """Without a tokenizer SGLang cannot hold the end back, and would die of the attempt."""
+        needed = sampling_parameters(request)["min_new_tokens"]
+        if needed and self.arguments["skip_tokenizer_init"]:
+            raise EngineError(
+                "SGLang needs its tokenizer for a least number of tokens: --speed-engine-arg "
+                "skip_tokenizer_init=false, or ignore_eos for outputs of one length"
+            )
+
+    def end(self, request_id: str) -> None:
+        self.engine.tokenizer_manager.abort_request(request_id)
+
+    def score(
+        self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
+    ) -> TokenScore:
+        question = score_question(token_ids[:position], candidates)
+        return read_score(self.wait(self.engine.async_generate(**question)))
+
+    def close(self) -> None:
+        self.engine.shutdown()
+
+
+def _start(sglang: Any, arguments: dict[str, Any], config: EngineConfig) -> Any:
+    try:
+        return sglang.Engine(**arguments)
+    except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
+        raise EngineError(
+            f"SGLang does not start with model {config.model!r}, {config.speculation}, drafter "
+            f"{config.speculation.drafter!r}: {' '.join(str(error).split())[:400]}"
+        ) from error
