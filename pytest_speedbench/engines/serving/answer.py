@@ -71,6 +71,7 @@ class Answer:
     usage: int | None = None
     prompt_tokens: int | None = None
     told: Told | None = None
+    ended: float = 0.0
 
     def add(self, piece: Piece, now: float) -> None:
         """Empty pieces (a role, a finish, the usage) are no chunks."""
@@ -81,6 +82,7 @@ class Answer:
         if piece.text:
             self.texts.append(piece.text)
         self.finish_reason = piece.finish_reason or self.finish_reason
+        self.ended = now
         if piece.usage is not None:
             self.usage = piece.usage
         if piece.prompt_tokens is not None:
@@ -129,9 +131,11 @@ class Answer:
             finish_reason=finish_reason or self.finish_reason or "abort",
         )
         if not self.token_ids:
-            # Silent tokens alone (an answer that ends at once) arrive with the stream's end.
+            # Tokens without a text (an answer that ends at once) arrive with the stream's end.
+            if self.tokens and not self.times:
+                self.times.append(self.ended)
             trace.text = "".join(self.texts)
-            trace.chunks = deal_tokens(self.tokens if self.times else 0, len(self.times))
+            trace.chunks = deal_tokens(self.tokens, len(self.times))
             trace.totals = UNKNOWN
         return trace
 

@@ -12,6 +12,7 @@ from pytest_speedbench.engines import (
     EngineDied,
     EngineError,
     Request,
+    RequestTotals,
     Sampling,
     Speculation,
     Trace,
@@ -94,3 +95,125 @@ def test_an_overloaded_server_names_the_batch_size(engine: Engine, vllm: tuple[V
     engine.submit(requests(2))
     with pytest.raises(EngineError, match=r"HTTP 429 .*: too many requests\n.*lower --speed-bs"):
         drain(engine, 2)
+
+
+def test_counters_are_read_once_they_hold_what_was_received(
+    engine: Engine, vllm: tuple[Vllm, str]
+) -> None:
+    """The real server writes them a moment after the last token left."""
+    fake = vllm[0]
+    late: list[str] = []
+
+    def metrics() -> str:
+        late.append(fake.metrics())
+        return late[max(0, len(late) - 3)]
+
+    engine.counters()
+    late.append(fake.metrics())
+    fake.script.pages["/metrics"] = metrics
+    engine.submit(requests(2))
+    drain(engine, 2)
+    assert engine.counters().output_tokens == 10
+
+
+def test_what_others_take_is_in_the_counters(engine: Engine, vllm: tuple[Vllm, str]) -> None:
+    before = engine.counters()
+    engine.submit(requests(1))
+    drain(engine, 1)
+    vllm[0].generated += 100
+    assert (engine.counters() - before).output_tokens == 105
+
+
+def test_the_batch_size_is_held_and_not_exceeded(engine: Engine, vllm: tuple[Vllm, str]) -> None:
+    fake = vllm[0]
+    fake.script.events = lambda body: [0.02, *fake.events(body)]
+    engine.hold(5)
+    engine.submit(requests(20))
+    drain(engine, 20)
+    assert fake.script.most_open == 5
+
+
+def test_follow_ups_may_go_first(engine: Engine, vllm: tuple[Vllm, str]) -> None:
+    fake = vllm[0]
+    fake.script.events = lambda body: [0.05, *fake.events(body)]
+    engine.hold(1)
+    engine.submit(requests(3))
+    engine.submit(requests(1, "follow-up"), first=True)
+    order = [trace.request_id for trace in drain(engine, 4)]
+    assert order == ["r0", "follow-up0", "r1", "r2"]
+
+
+def test_cancelled_requests_come_back_as_aborted(engine: Engine, vllm: tuple[Vllm, str]) -> None:
+    fake = vllm[0]
+    fake.script.events = lambda body: [*fake.events(body)[:1], 0.3, *fake.events(body)[1:]]
+    engine.hold(2)
+    engine.submit(requests(4))
+    engine.cancel(["r0", "r3"])
+    reasons = {trace.request_id: trace.finish_reason for trace in drain(engine, 4)}
+    assert reasons == {"r0": "abort", "r1": "length", "r2": "length", "r3": "abort"}
+
+
+def test_nothing_in_flight_is_nothing_to_wait_for(engine: Engine) -> None:
+    assert engine.collect(60) == []
+
+
+def test_merged_chunks_are_taken_apart(engine: Engine, vllm: tuple[Vllm, str]) -> None:
+    vllm[0].chunks = [1, 4]
+    engine.submit(requests(1))
+    trace = drain(engine, 1)[0]
+    assert trace.steps == [3, 1]
+    assert trace.times[1] == trace.times[2]
+    check_traces([trace], EAGLE3)
+
+
+def test_merged_chunks_of_a_lookup_method_give_totals(vllm: tuple[Vllm, str]) -> None:
+    fake, url = vllm
+    fake.chunks, fake.accepted = [1, 6, 1], [3, 0]
+    engine = open_engine(config(url, Speculation("ngram", 3)), 3)
+    engine.submit(requests(1))
+    trace = drain(engine, 1)[0]
+    engine.close()
+    assert trace.totals == RequestTotals(4, 6, 3)
+    assert trace.drafted is None
+    check_traces([trace], Speculation("ngram", 3))
+
+
+def test_a_version_without_request_metrics_is_checked_by_its_counters(
+    engine: Engine, vllm: tuple[Vllm, str]
+) -> None:
+    fake = vllm[0]
+
+    def events(body: dict) -> list:
+        found = fake.events(body)
+        del found[-2]["metrics"]
+        return found
+
+    fake.script.events = events
+    before = engine.counters()
+    engine.submit(requests(2))
+    traces = drain(engine, 2)
+    assert traces[0].steps == [3, 1]
+    assert traces[0].drafted is None
+    check_counters(traces, EAGLE3, engine.counters() - before)
+
+
+def test_scores_are_the_logprobs_of_the_last_prompt_token(
+    engine: Engine, vllm: tuple[Vllm, str]
+) -> None:
+    def completions(body: dict) -> dict:
+        last = {str(body["prompt"][-1]): {"logprob": -2.0, "rank": 4, "decoded_token": "b"}}
+        last["5"] = {"logprob": -0.5, "rank": 1, "decoded_token": "a"}
+        return {"choices": [{"text": "", "prompt_logprobs": [None, last]}]}
+
+    vllm[0].script.posts["/v1/completions"] = completions
+    score = engine.score([1, 2, 9], 2, [9, 5])
+    assert score.logprobs == {9: -2.0, 5: -0.5}
+    assert (score.top_token, score.top_logprob) == (5, -0.5)
+    assert [body["prompt"] for body in vllm[0].script.asked] == [[1, 2, 9], [1, 2, 5]]
+
+
+def test_what_the_server_says_of_itself(engine: Engine) -> None:
+    assert engine.info.version == "0.32.0"
+    assert engine.info.details["max_model_len"] == 2048
+    assert engine.info.details["prefix_caching"] == "False"
+    assert engine.info.details["kv_blocks"] == "640"

@@ -282,6 +282,16 @@ def test_vllm_gives_its_token_ids_and_steps_in_a_chat_too() -> None:
     assert trace.totals is None
 
 
+def test_an_answer_without_a_text_is_its_silent_token() -> None:
+    def events(body: Json) -> Sequence[Event]:
+        return [chat_chunk(None, "stop"), usage(1)]
+
+    with joined(Script(events)) as engine:
+        trace = one(engine)
+    assert (trace.text, trace.chunks, trace.tokens) == ("", [1], 1)
+    assert trace.submitted < trace.times[0]
+
+
 def test_thoughts_are_output_too() -> None:
     thinking = {"id": "1", "choices": [{"index": 0, "delta": {"reasoning_content": "Hm. "}}]}
     with joined(Script(lambda body: [thinking, *stream(tokens=8)(body)])) as engine:
