@@ -59,6 +59,8 @@ class Bench:
     show: ShowProgress = lambda text: None
     plan: dict[RunKey, list[str]] = field(default_factory=dict)
     """Every run of the session with the slices that its cases look at."""
+    shares: Mapping[RunKey, int] = field(default_factory=dict)
+    """Under pytest-xdist: which runs go to the same worker. Others are not measured here."""
     decider: Callable[[RunKey], Decider] | None = None
     """Early decision: who decides the cases of a run while it goes on. Then nothing is timed."""
 
@@ -81,6 +83,15 @@ class Bench:
                 self._largest_batch[config] = max(self._largest_batch.get(config, 0), run.bs)
         if case.slice not in self.plan[run]:
             self.plan[run].append(case.slice)
+
+    def together(self, run: RunKey, other: RunKey) -> bool:
+        """Whether the worker that measures ``run`` measures ``other`` too."""
+        return self.shares.get(run) == self.shares.get(other)
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether any planned engine runs here, on GPUs or cores of this machine."""
+        return not self.settings.url and any(engine_type(run.engine).local for run in self.plan)
 
     # -- what a case is made of -------------------------------------------------------------
 
@@ -213,7 +224,7 @@ class Bench:
         arms = [] if base in self._references else self._arms(asked)
         if not arms and asked != base:
             if base not in self._references:
-                self._measure_references(base)
+                self._measure_references(asked)
             self._keep(asked, self._alone(asked), self._references[base])
             return
         runs = [base, *arms]
@@ -245,6 +256,7 @@ class Bench:
             if run.base() == base
             and run.speculation.active
             and self._has_reference(run)
+            and self.together(run, asked)
             and self._runnable(run)
         ]
         if engine_type(asked.engine).switches or not arms:
@@ -273,10 +285,11 @@ class Bench:
             return False
         return True
 
-    def _measure_references(self, base: RunKey) -> None:
+    def _measure_references(self, asked: RunKey) -> None:
         """The arm without speculation for every run that will need it, then its engine ends."""
-        config = self.config(base)
-        for other in dict.fromkeys(run.base() for run in self.plan):
+        config = self.config(asked.base())
+        users = [run for run in self.plan if self.together(run, asked)]
+        for other in dict.fromkeys(run.base() for run in users):
             if self.config(other) == config and other not in self._references and not other.soak:
                 self._references[other] = self._alone(other)
                 if other in self.plan:

@@ -7,7 +7,6 @@ from functools import lru_cache
 import pytest
 
 from pytest_speedbench.cases import Case, CaseError, build_grid, order_by_engine
-from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.settings import Settings, load_settings
 
 CASE = "_speed_case"
@@ -48,24 +47,13 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     cases = [case for item in ours if (case := case_of(item)) is not None]
     for position, chosen in zip(positions, order_by_engine(cases), strict=True):
         items[position] = ours[chosen]
-    for item, case in zip(ours, cases, strict=True):
+    for item in ours:
         _follow_benchmark_flags(config, item)
-        if config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group(_engine_group(case)))
 
 
 def case_of(item: pytest.Item) -> Case | None:
     callspec = getattr(item, "callspec", None)
     return None if callspec is None else callspec.params.get(CASE)
-
-
-def _engine_group(case: Case) -> str:
-    """Tests that share an engine belong on one worker (``--dist loadgroup``)."""
-    run = case.run
-    words = [run.engine, run.model]
-    if not engine_type(run.engine).switches:
-        words.append(str(run.speculation))
-    return "speed " + " ".join(words)
 
 
 def _follow_benchmark_flags(config: pytest.Config, item: pytest.Item) -> None:

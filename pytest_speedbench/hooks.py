@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -13,6 +14,8 @@ from pytest_speedbench.baselines.saving import saving_of
 from pytest_speedbench.baselines.store import BaselineError
 from pytest_speedbench.bench import CannotRun
 from pytest_speedbench.collection import case_of, settings_of
+from pytest_speedbench.dealing import REPORT, Place, labelled
+from pytest_speedbench.devices import DeviceError, claim, gpus_of_engine
 from pytest_speedbench.engines.protocol import EngineError, EngineUnavailable
 from pytest_speedbench.gates.thresholds import Measured
 from pytest_speedbench.progress import Progress
@@ -39,28 +42,54 @@ class SessionHooks:
         self.session = session
         self.refused = ""
         """Why nothing may be measured; an xdist worker cannot end the whole run by itself."""
+        self.labels: dict[str, int] = {}
+        """In an xdist worker: the share that each test belongs to."""
+        self._told = 0
 
     @classmethod
-    def register(cls, config: pytest.Config, cases: Sequence[Case]) -> None:
+    def register(cls, config: pytest.Config, cases: Mapping[pytest.Item, Case]) -> SessionHooks:
         """Starts the session's state with the selected ``cases`` as its plan.
 
         Raises:
             pytest.UsageError: ``--speed-compare`` names a run that does not exist.
         """
-        if config.pluginmanager.hasplugin(PLUGIN):
-            return
+        if found := config.pluginmanager.get_plugin(PLUGIN):
+            assert isinstance(found, SessionHooks)
+            return found
         session = SpeedSession(
             settings_of(config),
             saving_of(config).folder,
             Path(config.rootpath),
             Progress(config).show,
         )
-        session.plan(cases)
+        session.plan(list(cases.values()))
         hooks = cls(config, session)
+        if place := Place.of(config):
+            hooks.take_place(place, cases)
         if session.settings.compare:
             hooks.resolve_baseline()
         Summary.of(config)
         config.pluginmanager.register(hooks, PLUGIN)
+        return hooks
+
+    def take_place(self, place: Place, cases: Mapping[pytest.Item, Case]) -> None:
+        """In an xdist worker: its share of the cases, and of the machine."""
+        bench, settings = self.session.bench, self.session.settings
+        count = self.config.workerinput["workercount"]  # type: ignore[attr-defined]
+        planned = list(cases.values())
+        bench.shares = place.shares(planned, bool(settings.rounds) and not settings.early, count)
+        if place.dealt:
+            self.labels = {item.nodeid: bench.shares[case.run] for item, case in cases.items()}
+        if not bench.on_this_machine:
+            return
+        try:
+            claim(place.slot, place.workers, gpus_of_engine(settings.engine_arg))
+        except DeviceError as error:
+            self.refused = str(error)
+
+    def labelled(self) -> AbstractContextManager[None]:
+        """While xdist tells the controller what was collected."""
+        return labelled(self.config, self.labels)
 
     def resolve_baseline(self) -> None:
         """Looks for the named baseline now, so that a typo costs no measuring."""
@@ -69,7 +98,7 @@ class SessionHooks:
         except BaselineError as error:
             if not hasattr(self.config, "workerinput"):
                 raise pytest.UsageError(str(error)) from error
-            self.refused = str(error)
+            self.refused = self.refused or str(error)
 
     # -- what fixtures ask for --------------------------------------------------------------
 
@@ -129,6 +158,22 @@ class SessionHooks:
             for outcome in self.session.outcomes(item.nodeid)
         ]
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """An xdist worker tells of each test at its end: if it crashes later, that is safe."""
+        report = yield
+        if call.when == "teardown" and hasattr(self.config, "workerinput"):
+            setattr(report, REPORT, self._news().as_dict())
+        return report
+
+    def _news(self) -> SessionOutput:
+        """What this session has measured since it was last asked."""
+        told = SessionOutput.of(self.session, self.refused)
+        told.results, self._told = told.results[self._told :], len(told.results)
+        return told
+
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         if case := self._cases.get(nodeid):
             self.session.finished(case)
@@ -140,12 +185,11 @@ class SessionHooks:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
         self.session.close()
-        told = SessionOutput.of(self.session, self.refused)
         output: dict[str, object] | None = getattr(self.config, "workeroutput", None)
         if output is None:
-            Summary.of(self.config).add(told)
+            Summary.of(self.config).add(self._news())
         else:
-            output[WORKER_OUTPUT] = told.as_dict()
+            output[WORKER_OUTPUT] = self._news().as_dict()
         return (yield)
 
     def pytest_unconfigure(self) -> None:

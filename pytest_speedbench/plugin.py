@@ -42,6 +42,16 @@ def pytest_configure(config: pytest.Config) -> None:
         load_settings(config)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    option = config.option
+    if getattr(option, "numprocesses", None) or getattr(option, "tx", None):
+        from pytest_speedbench.summary import deal_to_workers
+
+        deal_to_workers(config)
+    return (yield)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("speed")
@@ -68,12 +78,15 @@ def pytest_collection_modifyitems(
         prepare(config, items)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    cases = [case for item in session.items if (case := _case(item))]
-    if cases and not session.config.option.collectonly:
-        from pytest_speedbench.hooks import SessionHooks
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_finish(session: pytest.Session) -> Generator[None]:
+    cases = {item: case for item in session.items if (case := _case(item))}
+    if not cases or session.config.option.collectonly:
+        return (yield)
+    from pytest_speedbench.hooks import SessionHooks
 
-        SessionHooks.register(session.config, cases)
+    with SessionHooks.register(session.config, cases).labelled():
+        return (yield)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -259,7 +259,8 @@ class SpeedSession:
         """A test is over: engines that no test needs any more are closed."""
         self._users[case.run] -= 1
         if not self._users[case.run]:
-            self.bench.release([run for run, users in self._users.items() if users])
+            left = [run for run, users in self._users.items() if users]
+            self.bench.release([run for run in left if self.bench.together(run, case.run)])
 
     # -- baselines --------------------------------------------------------------------------
 

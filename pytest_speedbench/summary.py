@@ -122,6 +122,22 @@ class Summary:
             terminalreporter.write_line(line.text, **line.markup)
 
 
+def deal_to_workers(config: pytest.Config) -> None:
+    """In the controller of a session with xdist workers: cases, places and results of each."""
+    from pytest_speedbench.dealing import PLUGIN as DEALER
+    from pytest_speedbench.dealing import Dealer
+
+    if hasattr(config, "workerinput") or config.pluginmanager.hasplugin(DEALER):
+        return
+
+    def take(told: dict[str, Any]) -> None:
+        Summary.of(config).add(SessionOutput.from_dict(told))
+
+    option = config.option
+    way = "load" if option.distload else option.dist
+    config.pluginmanager.register(Dealer(config, way, take), DEALER)
+
+
 def _write_html(path: Path, summary: Summary) -> None:
     from pytest_speedbench.report.html import ReportError, render_html
 

@@ -292,7 +292,9 @@ class EngineType:
     counters grow, slices run one after another and the counters are read in between.
     ``prompt_form`` is ``chat`` where the server applies its own template.
     ``tokenizer`` is ``huggingface``, or ``words`` for engines without a model.
-    ``server`` tells that it talks to the server at ``--speed-url``. ``scores`` that it can score.
+    ``local`` tells that it computes on this machine, so that each xdist worker needs GPUs or cores
+    for it. ``server`` tells that it talks to the server at ``--speed-url``. ``scores`` that it can
+    score.
     ``refuse`` raises :class:`EngineError` for a configuration that could not work, before
     anything is loaded.
     """
@@ -310,5 +312,6 @@ class EngineType:
     prompt_form: PromptForm = "token_ids"
     tokenizer: str = "huggingface"
     scores: bool = False
+    local: bool = True
     server: bool = False
     refuse: Callable[[EngineConfig], None] = lambda config: None

@@ -335,6 +335,7 @@ ENGINE = EngineType(
     methods=("none", "ngram", "draft_model", "eagle", "eagle3", "mtp", "medusa", "suffix"),
     open=open_child("pytest_speedbench.engines.simulated:SimulatedBackend"),
     tokenizer="words",
+    local=False,
     scores=True,
     refuse=_refuse,
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+
 import pytest
 
 from .conftest import Project, text_of
@@ -30,6 +33,7 @@ def test_all_workers_reach_one_record(spread: Project) -> None:
     assert (spread.path / "o.md").exists()
 
     result = spread.run_apart("-n2", "--speed-compare", "--dist=loadgroup")
+    assert "@speedbench" not in result.stdout.str()
     assert "gate: 4 undecided (against 0001" in result.stdout.str()
     assert "0 of" not in result.stdout.str()
 
@@ -53,3 +57,88 @@ def test_n0_is_a_plain_run(project: Project) -> None:
     project.gate()
     project.run_apart("-n0", "--benchmark-autosave").assert_outcomes(passed=1)
     assert len(project.records()) == 1
+
+
+# Tells of every engine, from whichever worker it is started; and takes it for one that computes.
+LOGGING = """
+import dataclasses, json, os
+from pathlib import Path
+from pytest_speedbench.engines import simulated
+from pytest_speedbench.measure import pool
+
+simulated.ENGINE = dataclasses.replace(simulated.ENGINE, local=True)
+open_engine = pool.open_engine
+
+def logged(config, timeout):
+    told = {
+        "worker": os.environ.get("PYTEST_XDIST_WORKER"),
+        "what": str(config.speculation),
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+    }
+    with Path(__file__).with_name("engines.log").open("a") as log:
+        log.write(json.dumps(told) + "\\n")
+    return open_engine(config, timeout)
+
+pool.open_engine = logged
+"""
+
+
+@pytest.fixture
+def logged(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    project.file("conftest.py", LOGGING)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    return project
+
+
+def started(project: Project) -> list[dict[str, str]]:
+    text = (project.path / "engines.log").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_no_configuration_starts_twice_and_every_worker_has_its_gpus(logged: Project) -> None:
+    logged.gate("dl=[1, 2, 3, 4], category=['math', 'qa']")
+    result = logged.run_apart(
+        "-n2",
+        "--benchmark-autosave",
+        "--speed-rounds=2",
+        "--speed-engine-arg=tensor_parallel_size=2",
+    )
+    result.assert_outcomes(passed=8)
+    engines = started(logged)
+    counts = Counter(engine["what"] for engine in engines)
+    # A speedup compares two engines on one GPU: no SD runs once beside each worker's own.
+    assert counts == {"no SD": 2} | {f"eagle3 dl{n}": 1 for n in (1, 2, 3, 4)}
+    assert {engine["gpus"] for engine in engines} == {"4,5", "6,7"}
+    assert len({(engine["worker"], engine["gpus"]) for engine in engines}) == 2
+    assert len(logged.saved) == 1
+    assert all(record.metric("speedup") for record in logged.records())
+
+
+def test_more_workers_than_gpus_is_one_error_that_names_the_mend(logged: Project) -> None:
+    logged.gate("dl=[1, 2, 3], category='math'")
+    result = logged.run_apart("-n3", "--speed-engine-arg=tp_size=2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "CUDA_VISIBLE_DEVICES shows 4 GPUs: -n 2" in result.stdout.str()
+    assert not (logged.path / "engines.log").exists()
+
+
+CRASH = """
+import os, signal
+import pytest
+
+@pytest.mark.speed(dl=[1, 3], category=["math", "qa", "rag"])
+def test_gate(speed, request):
+    assert speed.acceptance_length > 0
+    if "qa" in request.node.name and speed.run.setting.speculation.draft_length == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_worker_that_crashes_costs_one_test(project: Project) -> None:
+    project.file("test_it.py", CRASH)
+    result = project.run_apart("-n2", "--benchmark-autosave")
+    result.assert_outcomes(passed=5, failed=1)
+    text = result.stdout.str()
+    assert "crashed while running 'test_it.py::test_gate[qa-bs1-dl1]'" in text
+    kept = {(record.case.dl, record.case.slice) for record in project.records()}
+    assert kept == {(1, "math"), (1, "rag"), (3, "math"), (3, "qa"), (3, "rag")}
