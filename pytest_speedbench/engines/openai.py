@@ -179,6 +179,7 @@ ENGINE = EngineType(
     extra="server",
     step_traces=False,
     prompt_form="chat",
+    local=False,
     server=True,
     refuse=_refuse,
 )
