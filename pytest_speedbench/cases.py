@@ -306,8 +306,10 @@ def _check_method(engine: str, method: str) -> None:
 def _check_url(engine: str, url: str) -> None:
     if url and not engine_type(engine).server:
         servers = [name for name in engine_names() if engine_type(name).server]
-        known = f"these do: {', '.join(servers)}" if servers else "no engine here does yet"
-        raise CaseError(f"engine {engine!r} does not talk to a server at --speed-url; {known}")
+        raise CaseError(
+            f"engine {engine!r} does not talk to a server at --speed-url; these do: "
+            f"{', '.join(servers)}"
+        )
 
 
 def _bucket(length: object) -> str:

@@ -66,7 +66,8 @@ def _engine(name: str, quick: bool) -> Check:
     if problem:
         mend = f"pip install --force-reinstall '{DISTRIBUTION}[{extra}]'"
         return Check(name, False, f"installed, but its import fails: {problem}", mend)
-    return Check(name, True, f"{_version_of(adapter.requires)}; {methods}")
+    joins = "joins a server at --speed-url; " if adapter.server else ""
+    return Check(name, True, f"{_version_of(adapter.requires)}; {joins}{methods}")
 
 
 def _extra(extra: str) -> str:
