@@ -147,6 +147,9 @@ class ChildEngine:
         except (EOFError, OSError) as error:
             raise self._death() from error
         self._heard = time.monotonic()
+        if message[0] == "refused":
+            self.in_flight = 0
+            raise EngineError(message[1])
         if message[0] == "error":
             self.kill()
             raise EngineError(message[1])

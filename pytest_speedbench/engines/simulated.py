@@ -62,6 +62,7 @@ from pytest_speedbench.engines.protocol import (
 )
 
 VOCABULARY = 32_000
+CONTEXT_WINDOW = 1 << 20
 # Ordinary tokens start here; smaller ids are reserved for end-of-sequence and the like.
 _FIRST_TOKEN = 16
 # Probability of the chosen token and of those that follow it in the vocabulary: the first two are a
@@ -105,7 +106,12 @@ class SimulatedBackend:
             raise EngineError("the simulated engine has no model called 'missing'")
         off = self._number("speculation_off", 0)
         method = "none" if off else config.speculation.method
-        details = {"prefix_caching": False, "speculative_method": method}
+        details = {
+            "prefix_caching": False,
+            "speculative_method": method,
+            "context_window": CONTEXT_WINDOW,
+            "clock": "virtual",
+        }
         counts = False if self.tells == "counters" else None
         self.info = EngineInfo("simulated", "1", "cpu", "float32", details, counts)
 
@@ -119,6 +125,11 @@ class SimulatedBackend:
         return 1
 
     def add(self, request: Request) -> None:
+        if not 0 < len(request.prompt_ids) <= CONTEXT_WINDOW:
+            raise EngineError(
+                f"request {request.id}: a prompt of {len(request.prompt_ids)} tokens; "
+                f"the simulated engine takes 1 to {CONTEXT_WINDOW}"
+            )
         self.started += 1
         if self.started == int(self._number("die_at", 0)):
             sys.stderr.write("simulated: out of memory\n")
@@ -171,12 +182,12 @@ class SimulatedBackend:
         if running.emitted and running.chance:
             count += self._draft(running)
         running.steps += bool(running.emitted)
-        chunk = [self._token(running) for _ in range(count) if self._left(running)]
+        chunk = self._emit(running, count)
         self.totals += Counters(0, 0, 0, len(chunk))
-        finished = not self._left(running)
-        stopped = running.length < running.request.sampling.max_tokens
-        if finished and stopped:
-            chunk[-1] = running.request.stop_ids[0]
+        stopped = self._stopped(running)
+        finished = stopped or not self._left(running)
+        if finished and not stopped and running.length < running.request.sampling.max_tokens:
+            chunk[-1], stopped = running.request.stop_ids[0], True
         if self.tells != "steps":
             chunk = self._arrived(running, chunk, finished)
         if not finished:
@@ -209,6 +220,21 @@ class SimulatedBackend:
         if not self.config.speculation.active:
             return RequestTotals(running.steps)
         return RequestTotals(running.steps, sum(running.drafted), sum(running.accepted))
+
+    def _emit(self, running: _Running, count: int) -> list[int]:
+        """Up to ``count`` tokens; fewer where the output ends."""
+        chunk: list[int] = []
+        while len(chunk) < count and self._left(running) and not self._stopped(running):
+            chunk.append(self._token(running))
+        return chunk
+
+    def _stopped(self, running: _Running) -> bool:
+        request, emitted = running.request, running.emitted
+        return (
+            len(emitted) > request.sampling.min_tokens
+            and not request.sampling.ignore_eos
+            and emitted[-1] in request.stop_ids
+        )
 
     def _draft(self, running: _Running) -> int:
         accepted = 0

@@ -85,6 +85,7 @@ class TransformersBackend:
         options.setdefault("dtype", "auto")
         self.torch, self.options = torch, options
         self.model = self._load(resolve_model(config.model))
+        self.context_window = getattr(self.model.config, "max_position_embeddings", None)
         self.drafters: dict[str, Any] = {}
         self.request: Request | None = None
         self.totals = Counters()
@@ -98,6 +99,7 @@ class TransformersBackend:
                 "threads": torch.get_num_threads(),
                 "attention": self.model.config._attn_implementation,
                 "prefix_caching": False,
+                "context_window": self.context_window,
                 "max_matching_ngram_size": self.ngram_size,
             },
         )
@@ -127,6 +129,12 @@ class TransformersBackend:
         return 0 if request.speculation.active else 1
 
     def add(self, request: Request) -> None:
+        window, length = self.context_window, len(request.prompt_ids)
+        if not length or (window and length + request.sampling.max_tokens > window):
+            raise EngineError(
+                f"request {request.id}: {length} prompt tokens and {request.sampling.max_tokens} "
+                f"to come; want a prompt, and at most {window} tokens in all"
+            )
         if request.speculation.drafter is not None:
             self._drafter(request.speculation.drafter)
         self.request = request

@@ -92,9 +92,16 @@ class VllmBackend:
         return 1
 
     def add(self, request: Request) -> None:
-        self.engine.add_request(
-            request.id, {"prompt_token_ids": list(request.prompt_ids)}, _sampling(request)
-        )
+        if not request.prompt_ids:
+            raise EngineError(f"request {request.id}: the prompt is empty")
+        prompt = {"prompt_token_ids": list(request.prompt_ids)}
+        try:
+            self.engine.add_request(request.id, prompt, _sampling(request))
+        except _refusals() as error:
+            raise EngineError(
+                f"request {request.id}, {len(request.prompt_ids)} prompt tokens: vLLM refuses it: "
+                f"{_first_lines(error)}"
+            ) from error
 
     def step(self) -> list[StepOutput]:
         return [self._output(output) for output in self.engine.step()]
@@ -207,6 +214,13 @@ def _start(vllm: Any, arguments: dict[str, Any], config: EngineConfig) -> Any:
 def _first_lines(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:4])
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What vLLM raises for a request that it does not take; older versions know ValueError only."""
+    import vllm.exceptions
+
+    return ValueError, getattr(vllm.exceptions, "VLLMError", ValueError)
 
 
 def _sampling(request: Request) -> Any:

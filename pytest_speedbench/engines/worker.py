@@ -42,8 +42,11 @@ class Worker:
             if self.connection.poll(0 if busy else None):
                 self.handle(*self.connection.recv())
                 continue
-            self.admit()
-            self.report(self.backend.step())
+            try:
+                self.admit()
+                self.report(self.backend.step())
+            except EngineError as error:
+                self.refuse(error)
 
     def handle(self, command: str, *arguments: Any) -> None:
         reply: Callable[..., object] | None = getattr(self, f"on_{command}")
@@ -83,8 +86,17 @@ class Worker:
     def admit(self) -> None:
         while self.waiting and len(self.live) < self.batch_size:
             request = self.waiting.popleft()
-            self.live[request.id] = _new_trace(self.backend, request)
+            trace = _new_trace(self.backend, request)
             self.backend.add(request)
+            self.live[request.id] = trace
+
+    def refuse(self, error: EngineError) -> None:
+        """A request that cannot run ends its load, and not the engine."""
+        for request_id in self.live:
+            self.backend.abort(request_id)
+        self.live.clear()
+        self.waiting.clear()
+        self.connection.send(("refused", str(error)))
 
     def report(self, outputs: Sequence[StepOutput]) -> None:
         now = self.backend.now()

@@ -1,0 +1,114 @@
+"""The processes and the memory that an engine holds, as the system tells them (Linux)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_PAGE = 4096
+# Python's own helper, which lives as long as the process that first needed it.
+_OURS = b"resource_tracker"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process; ``started`` (clock ticks since boot) tells a reused number from it."""
+
+    pid: int
+    started: str
+    command: str
+
+    @property
+    def alive(self) -> bool:
+        fields = _fields(self.pid)
+        return fields is not None and fields[19] == self.started and fields[0] != "Z"
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that it holds; 0 when it is gone."""
+        try:
+            return int((_PROC / str(self.pid) / "statm").read_text().split()[1]) * _PAGE
+        except OSError:
+            return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What this process and its GPUs hold at one moment: child processes, and bytes."""
+
+    processes: frozenset[Process] = frozenset()
+    resident: int = 0
+    gpu: int | None = None
+
+    @classmethod
+    def now(cls) -> Held:
+        me = Process(os.getpid(), "", "")
+        return cls(frozenset(descendants()), me.resident, gpu_memory_used())
+
+
+def can_look() -> bool:
+    return _PROC.is_dir() and _fields(os.getpid()) is not None
+
+
+def descendants() -> set[Process]:
+    """Every process that this one has started, directly or not, and that still runs."""
+    children: dict[int, list[int]] = {}
+    for pid in _pids():
+        if (fields := _fields(pid)) is not None and fields[0] != "Z":
+            children.setdefault(int(fields[1]), []).append(pid)
+    found, todo = set(), [os.getpid()]
+    while todo:
+        for pid in children.get(todo.pop(), []):
+            todo.append(pid)
+            if process := _process(pid):
+                found.add(process)
+    return found
+
+
+def gpu_memory_used() -> int | None:
+    """Bytes in use on all GPUs that nvidia-smi shows; None without one."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
+    values = [line.strip() for line in done.stdout.splitlines()]
+    return sum(map(int, values)) << 20 if values and all(map(str.isdigit, values)) else None
+
+
+def wait_until(what: Callable[[], bool], seconds: float) -> bool:
+    """Whether ``what`` comes true within ``seconds``."""
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _pids() -> Iterator[int]:
+    return (int(folder.name) for folder in _PROC.iterdir() if folder.name.isdigit())
+
+
+def _fields(pid: int) -> list[str] | None:
+    """The fields of ``/proc/PID/stat`` behind the name: state, parent, …"""
+    try:
+        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def _process(pid: int) -> Process | None:
+    fields = _fields(pid)
+    try:
+        command = (_PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return None
+    if fields is None or _OURS in command:
+        return None
+    return Process(pid, fields[19], command.replace(b"\0", b" ").decode(errors="replace").strip())
