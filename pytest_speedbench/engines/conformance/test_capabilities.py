@@ -75,13 +75,16 @@ def _drafted(load: Load) -> int | None:
     return sum(known) if known else None
 
 
-def test_step_traces_are_told_as_declared(subject: Subject, speculation: Speculation) -> None:
-    with_totals = [t for t in subject.load(speculation, 1).traces if t.totals is not None]
-    if subject.adapter.step_traces and with_totals:
+def test_events_that_are_no_steps_come_with_totals(
+    subject: Subject, speculation: Speculation
+) -> None:
+    traces = subject.load(speculation, 1).traces
+    without = [trace.request_id for trace in traces if trace.totals is None]
+    if not subject.adapter.step_traces and without:
         broken(
             "what-it-says-of-itself",
-            "step_traces=True: the events are the decoding steps, and totals is None",
-            f"totals in {len(with_totals)} traces",
+            "step_traces=False: totals in every trace, lest its events be taken for steps",
+            f"none in {', '.join(without)}",
         )
 
 

@@ -46,9 +46,11 @@ def test_output_ends_at_its_own_end_or_at_max_tokens(
 def test_max_tokens_is_exact(subject: Subject, speculation: Speculation, more: int | str) -> None:
     """One token, which needs no decoding step; two; and one more than a whole draft."""
     count = speculation.draft_length + 3 if more == "draft" else 1 + int(more)
-    request = subject.request(0, speculation, Sampling(count))
+    subject.reference(speculation)  # tells whether the engine takes ignore_eos
+    request = subject.request(0, speculation, Sampling(count, ignore_eos=subject.fixed_length))
     (trace,) = subject.send(speculation, [request])
-    if (trace.tokens, trace.finish_reason) != (count, "length"):
+    ended = not subject.fixed_length and trace.finish_reason == "stop" and trace.tokens <= count
+    if not ended and (trace.tokens, trace.finish_reason) != (count, "length"):
         broken(
             "stop-and-length",
             f"{count} tokens and 'length' with max_tokens={count}",
@@ -114,9 +116,11 @@ def _stop(subject: Subject, speculation: Speculation) -> tuple[int, int, Trace]:
     if subject.adapter.prompt_form == "chat":
         pytest.skip("a server that takes chat stops at its own tokens only")
     ids = subject.reference(speculation).traces[0].token_ids
+    if not ids:
+        pytest.skip(f"engine {subject.name} tells no token ids")
     for at in range(2, len(ids) // 2):
         if ids[at] not in ids[:at]:
-            return ids[at], at, Trace("expected", 0, 0.0, ids[: at + 1])
+            return ids[at], at, Trace("expected", 0, 0.0, ids[: at + 1], [at + 1], [0.0])
     pytest.skip("the output of the first prompt repeats one token: no stop token to choose")
 
 

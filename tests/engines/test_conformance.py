@@ -1,0 +1,243 @@
+"""The conformance suite: green on what keeps the contract, red in the right place on what does
+not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pytest_speedbench.engines.conformance.contract import PAGE, RULES, most_at_once
+
+from .conftest import HEAD, needs_demo, needs_vllm
+
+ROOT = Path(__file__).parents[2]
+SUITE = "pytest_speedbench.engines.conformance"
+
+
+class Conformance:
+    """Runs the suite in a process of its own, as a user does."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+
+    def register(self, name: str, source: str) -> None:
+        """A module of a third party, with its entry point, as if it were installed."""
+        module = name.replace("-", "_")
+        self.pytester.makepyfile(**{module: source})
+        installed = self.pytester.mkdir(f"{module}-1.0.dist-info")
+        (installed / "METADATA").write_text(f"Name: {module}\nVersion: 1.0\n")
+        (installed / "entry_points.txt").write_text(
+            f"[pytest_speedbench.engines]\n{name} = {module}:ENGINE\n"
+        )
+        self.pytester.syspathinsert()
+
+    def run(self, *arguments: str) -> pytest.RunResult:
+        return self.pytester.runpytest_subprocess(
+            "--pyargs", SUITE, "-p", "no:cacheprovider", "-rfs", *arguments
+        )
+
+
+@pytest.fixture
+def conformance(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Conformance:
+    # syspathinsert reaches this process; runs of their own read the variable.
+    paths = [str(pytester.path), str(ROOT)]
+    monkeypatch.setenv("PYTHONPATH", ":".join(paths))
+    return Conformance(pytester)
+
+
+def failures(result: pytest.RunResult) -> set[str]:
+    """Names of the tests that failed, without their parameters."""
+    found = (re.match(r"FAILED \S*::(\w+)", line) for line in result.outlines)
+    return {match[1] for match in found if match}
+
+
+def skips(result: pytest.RunResult) -> str:
+    return "\n".join(line for line in result.outlines if line.startswith("SKIPPED"))
+
+
+def test_the_simulated_engine_keeps_the_contract(conformance: Conformance) -> None:
+    result = conformance.run(
+        "--speed-engine=simulated", "--speed-model=any", "--speed-method=ngram,eagle3"
+    )
+    counted = result.parseoutcomes()
+    assert counted.keys() == {"passed", "skipped"}
+    assert counted["passed"] > 60
+    assert "declares a virtual clock" in skips(result)
+    assert "conformance: medusa was not tried: not asked for with --speed-method" in result.outlines
+
+
+def test_the_engine_of_the_guide_keeps_the_contract(conformance: Conformance) -> None:
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    conformance.register("my-engine", re.findall(r"```python\n(.*?)```", page, re.S)[0])
+    result = conformance.run("--speed-engine=my-engine", "--speed-model=any")
+    assert failures(result) == set()
+    assert result.parseoutcomes()["passed"] > 15
+
+
+FAULTY = (
+    "--speed-engine=faulty",
+    "--speed-model=any",
+    "--speed-method=eagle3",
+    "--speed-timeout=20",
+)
+SAME = {"test_greedy_output_is_that_without_speculation"}
+BATCHED = {"test_output_does_not_depend_on_the_batch_size"}
+CANCELLED = {"test_cancelling_one_leaves_the_others_right"}
+MAX = {"test_max_tokens_is_exact"}
+EMPTY = {"test_an_empty_prompt_is_answered_or_refused"}
+LONG = {"test_a_prompt_beyond_the_context_window_is_refused"}
+IGNORE = {"test_ignore_eos_runs_through_stop_tokens"}
+AGAIN = {"test_it_can_be_started_again"}
+
+FAULTS = {
+    "caches prefixes": {"test_prefix_caching_is_off_unless_asked_for"},
+    "another clock": {"test_times_are_of_this_machines_clock"},
+    "time runs backwards": {"test_times_are_monotone"},
+    "dies of an empty prompt": EMPTY,
+    "cuts long prompts": LONG,
+    "ignores stop tokens": {"test_a_stop_token_ends_the_output_and_is_part_of_it"},
+    "ignores ignore_eos": IGNORE,
+    "ignores min_tokens": {"test_min_tokens_puts_the_end_off"},
+    "one token too many": {"test_output_ends_at_its_own_end_or_at_max_tokens"} | MAX | IGNORE,
+    "a step too long": {
+        "test_every_step_emits_one_to_dl_and_one_tokens",
+        "test_what_requests_tell_of_drafts_fits_their_output",
+    },
+    "batches badly": BATCHED | CANCELLED,
+    "scores in bits": {"test_scores_are_the_targets_own"},
+    "leaks a process": {"test_close_gives_everything_back"},
+    "answers after close": AGAIN,
+    "too many at once": {"test_never_more_than_asked"},
+    "one at a time": {"test_as_many_as_asked"},
+    "cancels the neighbours": CANCELLED,
+    "cancels nothing": CANCELLED,
+}
+
+
+def test_an_engine_in_one_process_keeps_the_contract(conformance: Conformance) -> None:
+    conformance.register("faulty", Path(__file__).with_name("faulty.py").read_text())
+    result = conformance.run(*FAULTY)
+    assert failures(result) == set()
+    assert result.parseoutcomes()["passed"] > 40
+
+
+@pytest.mark.parametrize(("fault", "caught_by"), FAULTS.items(), ids=FAULTS)
+def test_each_fault_is_caught_by_its_test(
+    conformance: Conformance, fault: str, caught_by: set[str]
+) -> None:
+    conformance.register("faulty", Path(__file__).with_name("faulty.py").read_text())
+    result = conformance.run(*FAULTY, f"--speed-engine-arg=fault={fault}")
+    assert failures(result) == caught_by
+    assert result.parseoutcomes().keys() == {"passed", "skipped", "failed"}
+    result.stdout.fnmatch_lines(
+        ["broken: *", "  expected: *", "  got: *", f"  the contract: {PAGE}#*"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "caught_by"),
+    [
+        ("miscount=3", {"test_counters_grow_by_what_the_traces_tell"}),
+        ("speculation_off=1", {"test_the_method_runs_and_drafts"}),
+        ("defect_at=5", SAME | CANCELLED | EMPTY | LONG),
+    ],
+)
+def test_a_lie_of_the_simulated_engine_is_caught(
+    conformance: Conformance, argument: str, caught_by: set[str]
+) -> None:
+    conformance.register("faulty", Path(__file__).with_name("faulty.py").read_text())
+    result = conformance.run(*FAULTY, f"--speed-engine-arg={argument}")
+    assert failures(result) >= caught_by
+    assert failures(result) - caught_by <= {"test_a_stop_token_ends_the_output_and_is_part_of_it"}
+
+
+@pytest.mark.parametrize("fault", ["loses a token", "answers twice", "does not start"])
+def test_a_fault_of_everything_is_told_by_its_rule(conformance: Conformance, fault: str) -> None:
+    """Nothing can be compared any more; the first test that fails already names the cause."""
+    conformance.register("faulty", Path(__file__).with_name("faulty.py").read_text())
+    result = conformance.run(*FAULTY, f"--speed-engine-arg=fault={fault}")
+    wanted = {
+        "loses a token": f"broken: {RULES['tokens-add-up']}",
+        "answers twice": f"broken: {RULES['every-request-comes-back']}",
+        "does not start": "  got: this version has no speculation",
+    }
+    assert wanted[fault] in result.outlines
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_what_is_declared_impossible_is_a_skip_with_the_reason(conformance: Conformance) -> None:
+    source = Path(__file__).with_name("faulty.py").read_text()
+    less = "scores=False,\n    max_batch=1,"
+    conformance.register("faulty", source.replace("scores=True,", less))
+    result = conformance.run(*FAULTY)
+    assert failures(result) == set()
+    told = skips(result)
+    assert "engine faulty declares scores=False" in told
+    assert "engine faulty declares one request at a time" in told
+
+
+def test_an_engine_that_is_not_installed_is_a_skip_with_the_command(
+    conformance: Conformance,
+) -> None:
+    source = Path(__file__).with_name("faulty.py").read_text()
+    missing = "scores=True,\n    requires='no_such_package',\n    extra='faulty',"
+    conformance.register("faulty", source.replace("scores=True,", missing))
+    result = conformance.run(*FAULTY)
+    assert failures(result) == set()
+    assert "pip install 'pytest-speedbench[faulty]'" in skips(result)
+
+
+def test_an_unknown_engine_is_one_message(conformance: Conformance) -> None:
+    result = conformance.run("--speed-engine=nobody", "--speed-model=any")
+    result.stdout.fnmatch_lines(["*unknown engine 'nobody'; known: *"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_every_rule_has_its_place_on_the_page() -> None:
+    headings = re.findall(r"^#+ (.*)$", (ROOT / PAGE).read_text(encoding="utf-8"), re.M)
+    anchors = {re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings}
+    assert set(RULES) <= anchors
+
+
+@pytest.mark.parametrize(
+    ("intervals", "most"),
+    [([], 0), ([(0, 1), (1, 2)], 1), ([(0, 2), (1, 3)], 2), ([(0, 9), (1, 2), (2, 3)], 2)],
+)
+def test_touching_intervals_do_not_overlap(
+    intervals: Sequence[tuple[float, float]], most: int
+) -> None:
+    assert most_at_once(intervals) == most
+
+
+# -- real engines ---------------------------------------------------------------------------------
+
+
+@needs_demo
+@pytest.mark.engine
+def test_transformers_keeps_the_contract(conformance: Conformance) -> None:
+    result = conformance.run(
+        "--speed-engine=transformers",
+        "--speed-model=demo",
+        "--speed-method=ngram,draft_model,early_exit",
+        "--speed-drafter=demo,24",
+    )
+    assert failures(result) == set()
+    assert result.parseoutcomes()["passed"] > 60
+
+
+@needs_demo
+@needs_vllm
+@pytest.mark.engine
+def test_vllm_keeps_the_contract(conformance: Conformance) -> None:
+    result = conformance.run(
+        "--speed-engine=vllm",
+        "--speed-model=demo",
+        "--speed-method=ngram,eagle3",
+        f"--speed-drafter={HEAD}",
+        "--speed-engine-arg=max_model_len=1024",
+    )
+    assert failures(result) == set()
+    assert result.parseoutcomes()["passed"] > 60
