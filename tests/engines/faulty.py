@@ -26,6 +26,9 @@ from pytest_speedbench.engines.backend import StepOutput
 from pytest_speedbench.engines.simulated import SimulatedBackend
 from pytest_speedbench.engines.worker import Worker
 
+WINDOW = 4096
+LEAKED: list[subprocess.Popen[bytes]] = []
+
 
 class Backend(SimulatedBackend):
     """The simulated engine's tokens in real time."""
@@ -34,6 +37,7 @@ class Backend(SimulatedBackend):
         super().__init__(config)
         self.fault = str(config.option("fault", ""))
         details = {key: value for key, value in self.info.details.items() if key != "clock"}
+        details["context_window"] = WINDOW
         if self.fault == "caches prefixes":
             details["prefix_caching"] = True
         self.info = EngineInfo("faulty", "1", "cpu", "float32", details)
@@ -48,6 +52,8 @@ class Backend(SimulatedBackend):
             raise EngineDied("engine faulty ended by signal SIGSEGV")
         if self.fault == "cuts long prompts":
             request = replace(request, prompt_ids=request.prompt_ids[:1000])
+        if len(request.prompt_ids) > WINDOW:
+            raise EngineError(f"request {request.id}: more than {WINDOW} tokens")
         sampling = request.sampling
         if self.fault == "ignores stop tokens":
             request = replace(request, stop_ids=())
@@ -88,11 +94,12 @@ class Engine:
         self.backend = Backend(config)
         self.fault, self.info = self.backend.fault, self.backend.info
         self.worker = Worker(self.backend, self)  # type: ignore[arg-type]
-        self.inbox: list[tuple[str, Any]] = []
+        self.inbox: list[tuple[Any, ...]] = []
         self.closed = False
-        self.leak = subprocess.Popen(["sleep", "20"]) if self.fault == "leaks a process" else None
+        if self.fault == "leaks a process":
+            LEAKED.append(subprocess.Popen(["sleep", "60"]))
 
-    def send(self, message: tuple[str, Any]) -> None:
+    def send(self, message: tuple[Any, ...]) -> None:
         """The worker's side of the connection."""
         self.inbox.append(message)
 
@@ -119,10 +126,10 @@ class Engine:
     def _take(self) -> list[Trace]:
         traces: list[Trace] = []
         while self.inbox:
-            kind, content = self.inbox.pop(0)
+            kind, *content = self.inbox.pop(0)
             if kind == "refused":
-                raise EngineError(content)
-            traces += content if kind == "traces" else []
+                raise EngineError(content[0])
+            traces += content[0] if kind == "traces" else []
         if self.fault == "loses a token":
             for trace in traces:
                 del trace.token_ids[-1:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -89,9 +90,8 @@ def test_events_that_are_no_steps_come_with_totals(
 
 
 def test_an_undeclared_method_is_refused_before_the_start(subject: Subject) -> None:
-    for method in (*METHODS, "no_such_method"):
-        if method not in subject.adapter.methods:
-            _refused(subject, Speculation(method, 3, "x"), method)
+    undeclared = [m for m in (*METHODS, "no_such_method") if m not in subject.adapter.methods]
+    _refused(subject, [(Speculation(method, 3, "x"), method) for method in undeclared])
 
 
 def test_a_method_without_its_drafter_is_refused_before_the_start(subject: Subject) -> None:
@@ -100,25 +100,25 @@ def test_a_method_without_its_drafter_is_refused_before_the_start(subject: Subje
     declared = [method for method in _WITH_DRAFTER if method in subject.adapter.methods]
     if not declared:
         pytest.skip(f"engine {subject.name} has no method with a drafter")
-    for method in declared:
-        _refused(subject, Speculation(method, 3), "drafter")
+    _refused(subject, [(Speculation(method, 3), "drafter") for method in declared])
 
 
-def _refused(subject: Subject, speculation: Speculation, named: str) -> None:
-    """Refused with a message that names ``named``, and nothing was started."""
-    what = f"{speculation.method} with drafter {speculation.drafter!r} is refused"
-    # Not as config() has it: an engine that switches per request is opened without speculation.
-    config = replace(subject.config(speculation), speculation=speculation)
+def _refused(subject: Subject, cases: Sequence[tuple[Speculation, str]]) -> None:
+    """Each is refused with a message that has the word beside it, and nothing was started."""
     before = descendants()
-    try:
-        open_engine(config, subject.settings.timeout).close()
-    except EngineError as error:
-        if named not in str(error):
-            broken("methods", f"{what} with a message that names {named!r}", str(error))
-    else:
-        broken("methods", what, "it starts")
+    for speculation, word in cases:
+        what = f"{speculation.method} with drafter {speculation.drafter!r} is refused"
+        # Not as config() has it: an engine that switches per request opens without speculation.
+        config = replace(subject.config(speculation), speculation=speculation)
+        try:
+            open_engine(config, subject.settings.timeout).close()
+        except EngineError as error:
+            if word not in str(error):
+                broken("methods", f"{what} with a message that names {word!r}", str(error))
+        else:
+            broken("methods", what, "it starts")
     if descendants() - before:
-        broken("methods", f"{what} before a process is started", "a process was started")
+        broken("methods", "these are refused before a process is started", "one was started")
 
 
 def test_scores_are_the_targets_own(subject: Subject, speculation: Speculation) -> None:
