@@ -123,7 +123,7 @@ class Answer:
         """The trace as it came, chunk by chunk; ``finish_reason`` overrides the server's."""
         trace = Trace(
             self.request.id,
-            len(self.request.prompt_ids) or self.prompt_tokens or 0,
+            self.prompt_tokens or len(self.request.prompt_ids),
             self.submitted,
             self.token_ids,
             self.chunks,

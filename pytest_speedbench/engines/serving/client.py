@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from pytest_speedbench.engines.protocol import (
     Counters,
@@ -51,7 +53,7 @@ class ServerEngine:
         self._scored = 0
         self.info = dialect.connect(http)
         self._base = self._read() if self._counts else Reading()
-        self._received = 0
+        self._received = self._cancelled = 0
 
     # -- the load -----------------------------------------------------------------------------
 
@@ -96,6 +98,15 @@ class ServerEngine:
         if self.http.closed:
             raise EngineError(f"engine {self.info.engine} is closed")
 
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """A question outside the load; a server that dies of it, or before it, is dead for good."""
+        try:
+            yield
+        except EngineDied as error:
+            self.failure = self._explained(error)
+            raise self.failure from error
+
     def _explained(self, error: EngineError) -> EngineError:
         """A death of our own server with its last words."""
         if self.process is None or not isinstance(error, EngineDied):
@@ -113,16 +124,24 @@ class ServerEngine:
     def counters(self) -> Counters | None:
         """Lifetime totals, for everybody; None where the server keeps none.
 
+        One that counts its output tokens alone has no totals to compare, but shows strangers:
+        they are noted in ``info.details``.
+
         Raises:
             EngineError: a counter went back: the server was restarted.
         """
         self._check()
         if not self._counts:
             return None
-        reading = self._settled(self._received_tokens())
+        expected = self._received_tokens()
+        with self._asking():
+            reading = self._settled(expected)
         check_growth(self._base, reading, self.http.address.url + self.dialect.metrics_path)
+        counters = self.dialect.counters(reading)
+        if counters is None:
+            self._note_strangers(expected, reading)
         self._base = reading
-        return self.dialect.counters(reading)
+        return counters
 
     def _read(self) -> Reading:
         return self.page().read(self.dialect.metrics)
@@ -151,13 +170,29 @@ class ServerEngine:
                 return reading
             time.sleep(_SETTLE_PAUSE)
 
+    def _note_strangers(self, expected: int, reading: Reading) -> None:
+        cancelled = self._load.cancelled - self._cancelled
+        self._cancelled += cancelled
+        if reading.generated is None or self._base.generated is None:
+            return
+        grown = reading.generated - self._base.generated
+        # After a cancel the server goes on for a moment: nobody knows how far.
+        if grown == expected or cancelled:
+            return
+        why = (
+            f"not usable: {self.http.address.url} counts {grown} output tokens where we received "
+            f"{expected}; somebody else uses the server, or several servers share the address"
+        )
+        self.info = replace(self.info, details={**self.info.details, "counters": why})
+
     # -- the rest -----------------------------------------------------------------------------
 
     def score(
         self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
     ) -> TokenScore:
         self._check()
-        score, tokens = self.dialect.score(self.http, token_ids, position, candidates)
+        with self._asking():
+            score, tokens = self.dialect.score(self.http, token_ids, position, candidates)
         self._scored += tokens
         return score
 

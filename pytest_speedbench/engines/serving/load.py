@@ -36,6 +36,7 @@ class Load:
         self.failed = False
         self.tokens = 0
         """Output tokens received so far."""
+        self.cancelled = 0
 
     def submit(self, requests: Sequence[Request], first: bool) -> None:
         if first:
@@ -56,6 +57,7 @@ class Load:
         for request in dropped:
             self.report(Answer(request, time.perf_counter()).trace("abort"))
         for request_id in wanted & self.live.keys():
+            self.cancelled += 1
             self.live[request_id].cancel()
 
     def _admit(self) -> None:

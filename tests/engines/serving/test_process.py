@@ -18,6 +18,7 @@ from pytest_speedbench.engines import EngineConfig, EngineDied, EngineError, Eng
 from pytest_speedbench.engines.serving.client import ServerEngine, open_server
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.engines.serving.metrics import MetricNames
 from pytest_speedbench.engines.serving.process import Launch
 
 from ..test_host import alive, wait_until_gone
@@ -141,6 +142,19 @@ def test_a_server_that_dies_at_work_is_told_with_its_last_words(engine: ServerEn
         EngineDied, match=r"engine plain ended by signal SIGKILL; [\s\S]*a kernel failed"
     ):
         drain(engine, 1)
+
+
+def test_a_server_that_died_idle_is_told_with_its_last_words() -> None:
+    engine = start()
+    engine.dialect.metrics_path, engine.dialect.metrics = "/metrics", MetricNames(drafts="x")
+    os.kill(pids(engine)[0], signal.SIGTERM)
+    wait_until_gone(pids(engine)[0])
+    for _ in range(2):
+        with pytest.raises(
+            EngineDied, match=r"engine plain ended by signal SIGTERM; [\s\S]*loading the weights"
+        ):
+            engine.counters()
+    engine.close()
 
 
 def test_a_port_that_is_taken() -> None:
