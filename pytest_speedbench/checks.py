@@ -179,6 +179,8 @@ class CaseChecks:
         pairs, skipped = pair_turns(turns, [t for t in reference.turns if t.sample in samples])
         if not pairs:
             raise NoData("no output with SD has the prompt of one without")
+        if not all(turn.trace.ids_known for pair in pairs for turn in pair):
+            return self._verdict(Word.UNDECIDED, self._texts_alone(pairs))
         stop_ids = self.book.bench.tokenizer(self.case.run).stop_ids
         partings = find_partings(pairs, stop_ids)
         if partings and not engine_type(self.case.run.engine).scores:
@@ -195,6 +197,13 @@ class CaseChecks:
             word = Word.FAIL
         return self._verdict(
             word, lossless_words(found), defect_text(self.key, found, self._decode)
+        )
+
+    def _texts_alone(self, pairs: Sequence[tuple[Turn, Turn]]) -> str:
+        equal = sum(ours.trace.text == theirs.trace.text for ours, theirs in pairs)
+        return (
+            f"engine {self.case.run.engine} gives texts and no token ids: {equal} of {len(pairs)} "
+            "are equal, and whether tokens are, or where they part, is not known"
         )
 
     def _verdict(self, word: Word, reason: str, text: str = "") -> Verdict:
@@ -238,6 +247,9 @@ class CaseChecks:
             return self._verdict(Word.UNDECIDED, reason)
         turns = [t for t in self.run.view(self.case.slice).turns if t.turn == 0][:PROMPTS]
         drawn = {turn.sample: self._copies(turn, run.speculation, 0, copies) for turn in turns}
+        if not all(trace.ids_known for traces in drawn.values() for trace in traces):
+            reason = f"engine {run.engine} gives texts and no token ids: no draws to compare"
+            return self._verdict(Word.UNDECIDED, reason)
         alpha = self.alpha / (PROMPTS * sampling.POSITIONS)
         with self.book.scores(run) as score:
             found = [

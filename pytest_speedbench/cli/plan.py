@@ -99,7 +99,10 @@ def _show(
     out.line()
     for title, records in _groups(run).items():
         out.line(title, "bold")
-        out.table(_COLUMNS, list(_rows(records, rule, power, loss)))
+        reasons: dict[str, list[str]] = {}
+        out.table(_COLUMNS, list(_rows(records, rule, power, loss, reasons)))
+        for reason, slices in reasons.items():
+            out.line(f"  no plan for {', '.join(slices)}: {reason}", "yellow")
         out.line()
     out.line(
         "n: samples measured. to pass: samples until an unchanged engine passes; to fail: until a "
@@ -126,8 +129,13 @@ def _title(key: CaseKey) -> str:
 
 
 def _rows(
-    records: Sequence[Record], rule: Rule, power: float, loss: float | None
+    records: Sequence[Record],
+    rule: Rule,
+    power: float,
+    loss: float | None,
+    reasons: dict[str, list[str]],
 ) -> Iterator[tuple[str, ...]]:
+    """A row for each slice; why one has no numbers goes into ``reasons``."""
     from pytest_speedbench.gates.regression import traces_of
     from pytest_speedbench.stats import NoData
     from pytest_speedbench.stats import plan as plan_samples
@@ -136,7 +144,8 @@ def _rows(
         try:
             found = plan_samples(traces_of(record), rule, power=power, loss=loss)
         except NoData as error:
-            yield (record.case.slice, *(NOTHING,) * 6, error.reason)
+            reasons.setdefault(error.reason, []).append(record.case.slice)
+            yield (record.case.slice, *(NOTHING,) * (len(_COLUMNS) - 1))
             continue
         yield _row(record, found)
 

@@ -164,6 +164,11 @@ class Trace:
         return sum(self.chunks)
 
     @property
+    def ids_known(self) -> bool:
+        """Whether the output's token ids are told; an empty output has none to tell."""
+        return bool(self.token_ids) or not self.tokens
+
+    @property
     def decoded_tokens(self) -> int:
         """Tokens that decoding steps emitted, N - n0."""
         return sum(self.steps) if self.totals is None else max(0, self.tokens - self.prefill_tokens)

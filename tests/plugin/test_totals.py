@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_speedbench.baselines.schema import STEPS_SCHEMA, TOTALS_SCHEMA
+from pytest_speedbench.baselines.schema import STEPS_SCHEMA, TOTALS_SCHEMA, unpack_ids
+from pytest_speedbench.engines.protocol import Trace
 
 from .conftest import Project, text_of
 
@@ -238,3 +239,50 @@ def test_an_unknown_way_of_telling_is_refused(project: Project) -> None:
     project.gate()
     result = project.run(tells("lies"))
     result.stdout.fnmatch_lines(["*tells=lies: give one of steps, totals, counters, nothing*"])
+
+
+@pytest.fixture
+def texts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines give texts in the place of token ids, as most servers do."""
+    from pytest_speedbench.engines.host import ChildEngine
+
+    collect = ChildEngine.collect
+
+    def collect_texts(self: ChildEngine, timeout: float) -> list[Trace]:
+        traces = collect(self, timeout)
+        for trace in traces:
+            trace.text, trace.token_ids = " ".join(map(str, trace.token_ids)), []
+        return traces
+
+    monkeypatch.setattr(ChildEngine, "collect", collect_texts)
+
+
+@pytest.mark.usefixtures("texts_alone")
+def test_texts_alone_are_measured_and_gated_but_not_lossless(project: Project) -> None:
+    project.gate("bs=4", "speed.assert_lossless()")
+    result = project.run(AUTOSAVE, tells("totals"), "--speed-summary=out.md", speed_rounds="1")
+    result.assert_outcomes(passed=1)
+    told = (project.path / "out.md").read_text()
+    assert "lossless: undecided" in told
+    assert "gives texts and no token ids: 11 of 11 are equal" in told
+    (record,) = project.records()
+    assert {unpack_ids(request.ids) == [] for request in record.requests} == {True}
+    assert {request.tokens for request in record.requests} == {16}
+    again = project.run("--speed-compare-fail=acceptance_length:90%", tells("totals"))
+    again.assert_outcomes(passed=1)
+    project.gate("bs=4, temperature=1.0", "speed.assert_lossless(copies=64)")
+    drawn = project.run(tells("totals"), "--speed-summary=out.md", speed_rounds="1")
+    drawn.assert_outcomes(passed=1)
+    assert "no draws to compare" in (project.path / "out.md").read_text()
+
+
+def test_one_slice_of_all_adds_its_categories_up(project: Project) -> None:
+    project.gate("category=['all', 'math', 'qa'], bs=16, samples=4")
+    result = project.run(AUTOSAVE, tells("counters"))
+    result.assert_outcomes(passed=3)
+    assert "4 samples cannot fill BS 16" in text_of(result)
+    records = {record.case.slice: record.counted for record in project.records()}
+    everything = records.pop("all")
+    assert everything is not None
+    assert everything.samples == 11 * 4  # every category was sent, one after another
+    assert everything.steps > sum(counted.steps for counted in records.values() if counted)
