@@ -101,10 +101,11 @@ class Bench:
         return replace(narrow, max_batch=self._largest_batch.get(narrow, run.bs))
 
     def tokenizer(self, run: RunKey) -> Tokenizer:
-        kind = engine_type(run.engine).tokenizer
-        key = (kind, run.model, repr(run.template))
+        adapter = engine_type(run.engine)
+        source = adapter.tokenizer_source(engine_config(run, 0, self.settings))
+        key = (adapter.tokenizer, source, repr(run.template))
         if key not in self._tokenizers:
-            self._tokenizers[key] = load_tokenizer(kind, run.model, dict(run.template))
+            self._tokenizers[key] = load_tokenizer(adapter.tokenizer, source, dict(run.template))
         return self._tokenizers[key]
 
     def split(self, run: RunKey) -> Split:

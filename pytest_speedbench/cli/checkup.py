@@ -49,6 +49,7 @@ def engines(quick: bool) -> Iterator[Check]:
 
 
 def _engine(name: str, quick: bool) -> Check:
+    from pytest_speedbench.engines.protocol import EngineError
     from pytest_speedbench.engines.registry import engine_type, installed
 
     try:
@@ -66,8 +67,12 @@ def _engine(name: str, quick: bool) -> Check:
     if problem:
         mend = f"pip install --force-reinstall '{DISTRIBUTION}[{extra}]'"
         return Check(name, False, f"installed, but its import fails: {problem}", mend)
+    try:
+        found = adapter.status() or _version_of(adapter.requires)
+    except EngineError as error:
+        return Check(name, False, str(error), install(extra))
     joins = "joins a server at --speed-url; " if adapter.server else ""
-    return Check(name, True, f"{_version_of(adapter.requires)}; {joins}{methods}")
+    return Check(name, True, f"{found}; {joins}{methods}")
 
 
 def _extra(extra: str) -> str:

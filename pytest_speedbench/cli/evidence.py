@@ -42,7 +42,11 @@ EVIDENCE = (
         "answers in the shape that its source writes; no model was run",
     ),
     Evidence("tensorrt-llm", "", "TensorRT-LLM 1.3/1.4 release candidates, read in source"),
-    Evidence("llama-cpp", "", "llama.cpp build 11434, read in source"),
+    Evidence(
+        "llama-cpp",
+        "xllamacpp 2026.10.11549 on CPU: none, ngram, draft_model (SmolLM2-135M-Instruct, Q4_1)",
+        "",
+    ),
     Evidence("openai", "", "the API's documentation"),
     Evidence("simulated", "", "no real engine: a declared acceptance process in virtual time"),
 )

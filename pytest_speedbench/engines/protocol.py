@@ -296,12 +296,14 @@ class EngineType:
     ``request_counts`` that acceptance is told for each request at least: where only lifetime
     counters grow, slices run one after another and the counters are read in between.
     ``prompt_form`` is ``chat`` where the server applies its own template.
-    ``tokenizer`` is ``huggingface``, or ``words`` for engines without a model.
+    ``tokenizer`` is ``huggingface``, or ``words`` for engines without a model;
+    ``tokenizer_source`` names the model, or the folder, that it is loaded from.
     ``local`` tells that it computes on this machine, so that each xdist worker needs GPUs or cores
     for it. ``server`` tells that it talks to the server at ``--speed-url``. ``scores`` that it can
     score.
     ``refuse`` raises :class:`EngineError` for a configuration that could not work, before
-    anything is loaded.
+    anything is loaded. ``status`` says what the adapter found on this machine besides its package,
+    or raises :class:`EngineUnavailable`.
     """
 
     name: str
@@ -316,7 +318,9 @@ class EngineType:
     request_counts: bool = True
     prompt_form: PromptForm = "token_ids"
     tokenizer: str = "huggingface"
+    tokenizer_source: Callable[[EngineConfig], str] = lambda config: config.model
     scores: bool = False
     local: bool = True
     server: bool = False
     refuse: Callable[[EngineConfig], None] = lambda config: None
+    status: Callable[[], str] = lambda: ""

@@ -14,7 +14,7 @@ from pytest_speedbench.cli import checkup
 from pytest_speedbench.cli.checkup import Check
 from pytest_speedbench.cli.evidence import EVIDENCE
 from pytest_speedbench.engines import registry
-from pytest_speedbench.engines.protocol import EngineType
+from pytest_speedbench.engines.protocol import EngineType, EngineUnavailable
 from pytest_speedbench.splits import SplitError
 
 from .conftest import Speedbench
@@ -111,6 +111,21 @@ def test_engines_without_an_adapter_say_so(one_engine: Iterator[dict[str, Engine
     checks = {check.name: check for check in checkup.engines(quick=True)}
     assert checks["fake"] == Check("fake", True, "methods none")
     assert checks["vllm"].mend == "pip install --upgrade pytest-speedbench"
+
+
+def test_what_an_adapter_found_beside_its_package(
+    one_engine: Iterator[dict[str, EngineType]],
+) -> None:
+    def nothing() -> str:
+        raise EngineUnavailable("finds no server")
+
+    adapters = next(one_engine)
+    adapters["fake"] = _adapter(requires="json", extra="server", status=lambda: "server 7")
+    assert _fake(checkup.engines(quick=True)).about == "server 7; methods none"
+    adapters["fake"] = _adapter(requires="json", extra="server", status=nothing)
+    check = _fake(checkup.engines(quick=True))
+    assert (check.works, check.about) == (False, "finds no server")
+    assert check.mend == "pip install 'pytest-speedbench[server]'"
 
 
 def test_third_party_adapter_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pytest_speedbench.engines.account import settle
 from pytest_speedbench.engines.protocol import (
@@ -18,6 +19,8 @@ from pytest_speedbench.engines.protocol import (
 from pytest_speedbench.engines.serving.steps import Arrangement, arrange
 
 UNKNOWN = RequestTotals()
+UNTOLD = -1
+"""Stands for a token id that the server has not told, until the dialect has found it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,9 @@ class Piece:
     """What one event of a stream carries; anything it does not carry stays as it is here.
 
     ``token_ids`` and ``text`` are those of this event alone. ``usage`` and ``prompt_tokens`` are
-    the server's own counts for the request so far.
+    the server's own counts for the request so far; ``count`` is its count of output tokens, this
+    event included, for servers that withhold tokens from the stream. ``note`` is kept with the
+    chunk, for the dialect.
     """
 
     token_ids: Sequence[int] = ()
@@ -52,6 +57,8 @@ class Piece:
     usage: int | None = None
     prompt_tokens: int | None = None
     told: Told | None = None
+    count: int | None = None
+    note: Any = None
 
 
 @dataclass(slots=True)
@@ -72,13 +79,19 @@ class Answer:
     prompt_tokens: int | None = None
     told: Told | None = None
     ended: float = 0.0
+    notes: list[Any] = field(default_factory=list)
+    """The dialect's note of each chunk."""
 
     def add(self, piece: Piece, now: float) -> None:
         """Empty pieces (a role, a finish, the usage) are no chunks."""
-        if piece.token_ids or (piece.text and not self.token_ids):
-            self.token_ids.extend(piece.token_ids)
-            self.chunks.append(len(piece.token_ids))
+        ids = piece.token_ids
+        if piece.count is not None:
+            ids = [*[UNTOLD] * (piece.count - len(self.token_ids) - len(ids)), *ids]
+        if ids or (piece.text and not self.token_ids):
+            self.token_ids.extend(ids)
+            self.chunks.append(len(ids))
             self.times.append(now)
+            self.notes.append(piece.note)
         if piece.text:
             self.texts.append(piece.text)
         self.finish_reason = piece.finish_reason or self.finish_reason
@@ -93,6 +106,13 @@ class Answer:
     def tokens(self) -> int:
         """Output tokens so far, as far as they are known."""
         return len(self.token_ids) or self.usage or 0
+
+    @property
+    def at_stop(self) -> bool:
+        """Whether the last token is one of those that end the output."""
+        if self.request.sampling.ignore_eos or not self.token_ids:
+            return False
+        return self.token_ids[-1] in self.request.stop_ids
 
     def check(self) -> None:
         """Whether the stream came to its end, with all the tokens that the server counts.
@@ -175,7 +195,7 @@ class Answer:
                 f"{list(told.accepted)} draft tokens, but its stream brought chunks of "
                 f"{self.chunks} tokens; these cannot belong together"
             )
-        return _with_steps(trace, told, found)
+        return self.arranged(found, told.drafted, told.accepted)
 
     def settled_trace(self, draft_length: int) -> Trace:
         """The trace of a server that tells the number of steps with the end, and streams one chunk
@@ -192,16 +212,21 @@ class Answer:
         trace.totals = account.totals
         return trace
 
+    def arranged(
+        self, found: Arrangement, drafted: Sequence[int], accepted: Sequence[int]
+    ) -> Trace:
+        """The trace with its chunks cut or joined to steps, or with totals where that is open.
 
-def _with_steps(trace: Trace, told: Told, found: Arrangement) -> Trace:
-    assert told.drafted is not None
-    assert told.accepted is not None
-    if found.sizes is None:
-        trace.totals = RequestTotals(found.steps, sum(told.drafted), sum(told.accepted))
+        ``drafted`` and ``accepted`` as in :class:`Told`; where ``found`` has no sizes, their sums
+        are all that counts.
+        """
+        trace = self.trace()
+        if found.sizes is None:
+            trace.totals = RequestTotals(found.steps, sum(drafted), sum(accepted))
+            return trace
+        trace = _taken_apart(trace, found.sizes)
+        trace.drafted, trace.accepted = list(drafted), list(accepted)
         return trace
-    trace = _taken_apart(trace, found.sizes)
-    trace.drafted, trace.accepted = list(told.drafted), list(told.accepted)
-    return trace
 
 
 def _taken_apart(trace: Trace, sizes: Sequence[int]) -> Trace:

@@ -122,7 +122,8 @@ class ServerEngine:
         )
 
     def counters(self) -> Counters | None:
-        """Lifetime totals, for everybody; None where the server keeps none.
+        """Lifetime totals, for everybody; None where the server keeps none, and after an answer
+        that we ended, since nobody knows how far the server carried it on.
 
         One that counts its output tokens alone has no totals to compare, but shows strangers:
         they are noted in ``info.details``.
@@ -141,7 +142,12 @@ class ServerEngine:
         if counters is None:
             self._note_strangers(expected, reading)
         self._base = reading
-        return counters
+        cut, self._load.cut = self._load.cut, False
+        if counters is None or cut:
+            return None
+        if counters.output_tokens is None:
+            return counters
+        return replace(counters, output_tokens=counters.output_tokens - self._load.asked)
 
     def _read(self) -> Reading:
         return self.page().read(self.dialect.metrics)
@@ -153,7 +159,7 @@ class ServerEngine:
 
     def _received_tokens(self) -> int:
         """Output tokens since the last reading."""
-        total = self._load.tokens + self._scored
+        total = self._load.tokens + self._load.asked + self._scored
         grown, self._received = total - self._received, total
         return grown
 
@@ -237,7 +243,8 @@ def server_url(config: EngineConfig) -> str:
 
 
 def _join(dialect: Dialect, config: EngineConfig, timeout: float) -> ServerEngine:
-    http = Http(Address(parse_url(server_url(config)), api_key(config)), timeout)
+    address = Address(parse_url(server_url(config)), api_key(config))
+    http = Http(address, timeout, reuse=dialect.reuses_connections)
     try:
         status = http.status(dialect.health) if dialect.health else 200
         if status is None:
@@ -256,7 +263,7 @@ def _start(
     dialect: Dialect, config: EngineConfig, launch: Launcher, timeout: float
 ) -> ServerEngine:
     process = ServerProcess(config, launch, timeout)
-    http = Http(Address(process.url), timeout)
+    http = Http(Address(process.url), timeout, reuse=dialect.reuses_connections)
     try:
         process.wait_until(lambda: http.status(dialect.health) == 200)
         return ServerEngine(dialect, http, process)

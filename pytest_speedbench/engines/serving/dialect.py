@@ -41,13 +41,17 @@ class Dialect:
     ``path`` takes the requests, ``health`` answers 200 when the server is ready (empty: it has no
     such page), ``metrics_path`` is its Prometheus page (empty: none) and ``metrics`` its names
     there. ``model`` is the name that goes into every request; :meth:`connect` may set it to what
-    the server calls its model.
+    the server calls its model. ``cuts`` says that the server knows no stop tokens but its model's
+    own: the client ends the output at the others. ``reuses_connections`` says that it keeps a
+    connection open after a stream, if it promises to.
     """
 
     path: str = "/v1/completions"
     health: str = "/health"
     metrics_path: str = "/metrics"
     metrics: MetricNames = MetricNames()
+    cuts: bool = False
+    reuses_connections: bool = True
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
@@ -101,6 +105,10 @@ class Dialect:
             choice.get("text") or "",
             finish_reason(choice.get("finish_reason")),
         )
+
+    async def complete(self, http: Http, answer: Answer) -> int:
+        """Asks for what the stream of an answer has withheld; how many output tokens that cost."""
+        return 0
 
     def trace(self, answer: Answer) -> Trace:
         """The trace of a complete answer: by steps, or with totals.

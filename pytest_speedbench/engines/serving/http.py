@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -61,11 +61,13 @@ class Http:
 
     Args:
         timeout: the longest silence, in seconds, on an open connection.
+        reuse: whether a connection takes several requests.
     """
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: Address, timeout: float, *, reuse: bool = True) -> None:
         self.address = address
         self.timeout = timeout
+        self.reuse = reuse
         self.closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, daemon=True, name="http")
@@ -85,7 +87,12 @@ class Http:
         headers = {"Authorization": f"Bearer {self.address.key}"} if self.address.key else {}
         return aiohttp.ClientSession(
             # As many connections as requests in flight; no proxy between a load and its server.
-            connector=aiohttp.TCPConnector(limit=0),
+            # Idle ones are dropped before the server drops them (uvicorn: after 5 s).
+            connector=(
+                aiohttp.TCPConnector(limit=0, keepalive_timeout=1.0)
+                if self.reuse
+                else aiohttp.TCPConnector(limit=0, force_close=True)
+            ),
             timeout=limits,
             headers=headers,
             read_bufsize=1 << 18,
@@ -132,6 +139,10 @@ class Http:
         """As :meth:`get_json`, for a question with a body."""
         return self._parsed(path, self.wait(self._ask("POST", path, body)))
 
+    async def ask_json(self, path: str, body: Mapping[str, Any]) -> Any:
+        """As :meth:`post_json`, for those who already are on the loop."""
+        return self._parsed(path, await self._ask("POST", path, body))
+
     def get_text(self, path: str) -> str:
         return self.wait(self._ask("GET", path, None)).decode(errors="replace")
 
@@ -172,7 +183,7 @@ class Http:
 
     # -- streams ------------------------------------------------------------------------------
 
-    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[bytes]:
         """The data of every server-sent event, the closing ``[DONE]`` included.
 
         Raises:

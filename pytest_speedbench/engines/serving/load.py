@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from contextlib import aclosing
 
 from pydantic_core import from_json
 
@@ -37,6 +38,10 @@ class Load:
         self.tokens = 0
         """Output tokens received so far."""
         self.cancelled = 0
+        self.asked = 0
+        """Output tokens of the dialect's own questions so far."""
+        self.cut = False
+        """Whether we ended an answer that the server may have carried on."""
 
     def submit(self, requests: Sequence[Request], first: bool) -> None:
         if first:
@@ -69,7 +74,8 @@ class Load:
         answer = Answer(request, time.perf_counter())
         result: Trace | BaseException
         try:
-            await drink(self.http, self.dialect, answer, self._count)
+            self.cut |= await drink(self.http, self.dialect, answer, self._count)
+            self.asked += await self.dialect.complete(self.http, answer)
             answer.check()
             result = self.dialect.trace(answer)
         except asyncio.CancelledError:
@@ -96,20 +102,28 @@ class Load:
 
 async def drink(
     http: Http, dialect: Dialect, answer: Answer, count: Callable[[int], None] = lambda tokens: None
-) -> None:
+) -> bool:
     """Reads the stream of one answer to its end; ``count`` is told of every token.
+
+    Returns:
+        Whether we ended it at a stop token that the server does not know.
 
     Raises:
         EngineError: what came is no event of a stream, or tells of an error.
     """
-    async for data in http.stream(dialect.path, dialect.body(answer.request)):
-        now = time.perf_counter()
-        if data == _DONE:
-            return
-        event = _event(http, dialect.path, data)
-        before = answer.tokens
-        answer.add(dialect.read(event), now)
-        count(answer.tokens - before)
+    async with aclosing(http.stream(dialect.path, dialect.body(answer.request))) as stream:
+        async for data in stream:
+            now = time.perf_counter()
+            if data == _DONE:
+                return False
+            piece = dialect.read(_event(http, dialect.path, data))
+            if dialect.cuts and piece.token_ids and answer.at_stop:
+                answer.finish_reason = "stop"
+                return True
+            before = answer.tokens
+            answer.add(piece, now)
+            count(answer.tokens - before)
+    return False
 
 
 def _event(http: Http, path: str, data: bytes) -> dict[str, object]:

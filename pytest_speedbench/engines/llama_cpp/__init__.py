@@ -1,0 +1,50 @@
+"""llama.cpp: its server, started here or joined, read token by token."""
+
+from __future__ import annotations
+
+from pytest_speedbench.engines.llama_cpp.dialect import LlamaCppDialect
+from pytest_speedbench.engines.llama_cpp.files import model_file, tokenizer_source
+from pytest_speedbench.engines.llama_cpp.server import (
+    SPEC_TYPES,
+    command_line,
+    find_server,
+    flags,
+    refuse_speculation,
+)
+from pytest_speedbench.engines.protocol import EngineConfig, EngineType
+from pytest_speedbench.engines.serving.client import open_server
+from pytest_speedbench.engines.serving.process import HOST, Launch
+
+
+def launch(config: EngineConfig, port: int) -> Launch:
+    """The command that starts the server of ``config``."""
+    where: dict[str, object] = {"host": HOST, "port": port}
+    return Launch([*find_server(config).command, *command_line(where | flags(config))])
+
+
+def _refuse(config: EngineConfig) -> None:
+    if config.url:
+        return
+    server = find_server(config)
+    model_file(config.model)
+    tokenizer_source(config)
+    refuse_speculation(config, server)
+
+
+def _status() -> str:
+    server = find_server()
+    return f"{server.name}, {server.version()}"
+
+
+ENGINE = EngineType(
+    name="llama-cpp",
+    methods=("none", *SPEC_TYPES),
+    open=open_server(LlamaCppDialect, launch),
+    requires="aiohttp",
+    extra="llama-cpp",
+    tokenizer_source=tokenizer_source,
+    scores=True,
+    server=True,
+    refuse=_refuse,
+    status=_status,
+)

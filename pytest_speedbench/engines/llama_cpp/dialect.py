@@ -1,0 +1,180 @@
+"""How llama.cpp's server is spoken to: ``/completion`` with token ids, sums with every token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_speedbench.engines.llama_cpp import likely
+from pytest_speedbench.engines.llama_cpp.files import tokenizer_source
+from pytest_speedbench.engines.llama_cpp.server import drafts_fully, find_server, spec_type
+from pytest_speedbench.engines.llama_cpp.steps import Mark, read_steps
+from pytest_speedbench.engines.llama_cpp.vocabulary import check_vocabulary
+from pytest_speedbench.engines.llama_cpp.withheld import fill
+from pytest_speedbench.engines.protocol import (
+    EngineConfig,
+    EngineError,
+    EngineInfo,
+    FinishReason,
+    Request,
+    TokenScore,
+    Trace,
+)
+from pytest_speedbench.engines.serving.answer import Answer, Piece
+from pytest_speedbench.engines.serving.dialect import Dialect
+from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.engines.serving.metrics import LLAMA_CPP
+from pytest_speedbench.engines.serving.steps import Arrangement
+
+_REASONS: Mapping[str, FinishReason] = {"eos": "stop", "word": "stop", "limit": "length"}
+_SOME, _ALL = 200, 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What an event told beside its token: the sums so far, and its text."""
+
+    mark: Mark
+    text: str
+
+
+class LlamaCppDialect(Dialect):
+    """``llama-server`` and what else carries its server."""
+
+    path = likely.PATH
+    metrics = LLAMA_CPP
+    cuts = True
+    # It promises to keep a connection, and closes it after every stream.
+    reuses_connections = False
+
+    def __init__(self, config: EngineConfig) -> None:
+        super().__init__(config)
+        self.plain = 0
+        """A token that is an ordinary word."""
+
+    # -- at the start -------------------------------------------------------------------------
+
+    def connect(self, http: Http) -> EngineInfo:
+        properties = http.get_json("/props")
+        self._check_slots(http, properties)
+        card = (http.get_json("/v1/models").get("data") or [{}])[0]
+        meta = card.get("meta") or {}
+        self.plain = check_vocabulary(http, tokenizer_source(self.config), meta.get("n_vocab"))
+        own = None if self.config.url else find_server(self.config)
+        build = str(properties.get("build_info") or "unknown")
+        return EngineInfo(
+            engine="llama-cpp",
+            version=own.version() if own else build,
+            device=own.device() if own else "unknown",
+            dtype=str(properties.get("model_ftype") or meta.get("ftype") or "unknown"),
+            details={
+                "server": own.name if own else http.address.url,
+                "model_path": properties.get("model_path"),
+                "slots": properties.get("total_slots"),
+                "max_model_len": _context(properties),
+                "speculation": spec_type(self.config),
+                "prefix_caching": False,
+            },
+        )
+
+    def _check_slots(self, http: Http, properties: Mapping[str, Any]) -> None:
+        slots = properties.get("total_slots")
+        if isinstance(slots, int) and slots < self.config.max_batch:
+            raise EngineError(
+                f"the server at {http.address.url} has {slots} slots, which is fewer than the "
+                f"batch size of {self.config.max_batch}: start it with --parallel "
+                f"{self.config.max_batch}, or lower --speed-bs"
+            )
+        found = http.find_json("/slots")
+        if not found:  # switched off by the one who runs the server
+            return
+        speculates = bool(found[0].get("speculative"))
+        if speculates != self.config.speculation.active:
+            does = "speculates" if speculates else "does not speculate"
+            raise EngineError(
+                f"the server at {http.address.url} {does}, the case asks for "
+                f"{self.config.speculation}: its speculation is chosen when it starts "
+                f"(--spec-type {spec_type(self.config)}); the arm without SD has an address of its "
+                "own, --speed-engine-arg reference_url=URL"
+            )
+
+    # -- one request --------------------------------------------------------------------------
+
+    def body(self, request: Request) -> dict[str, Any]:
+        sampling = request.sampling
+        endless = sampling.ignore_eos or sampling.min_tokens >= sampling.max_tokens
+        if sampling.min_tokens and not endless:
+            raise EngineError(
+                "llama.cpp's server has no min_tokens below max_tokens: leave it out, or ask for "
+                "ignore_eos"
+            )
+        return {
+            "prompt": list(request.prompt_ids),
+            "n_predict": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            # No top-k, top-p or min-p, which the server would apply unasked.
+            "samplers": ["temperature"],
+            "seed": sampling.seed,
+            "ignore_eos": endless,
+            "cache_prompt": False,
+            "stream": True,
+            "return_tokens": True,
+            "timings_per_token": True,
+        }
+
+    def read(self, event: Mapping[str, Any]) -> Piece:
+        timings = event["timings"]
+        mark = Mark(
+            timings["predicted_n"],
+            timings["predicted_ms"],
+            timings.get("draft_n", 0),
+            timings.get("draft_n_accepted", 0),
+        )
+        text = event["content"]
+        piece = Piece(event["tokens"], text, count=mark.tokens, note=Note(mark, text))
+        if event["stop"]:
+            piece.finish_reason = _REASONS.get(event["stop_type"], "stop")
+            piece.prompt_tokens = event["tokens_evaluated"]
+        return piece
+
+    async def complete(self, http: Http, answer: Answer) -> int:
+        return await fill(http, answer, self.plain)
+
+    def trace(self, answer: Answer) -> Trace:
+        marks = [note.mark for note in answer.notes]
+        if not marks:
+            return answer.trace()
+        found = read_steps(
+            marks,
+            cut=answer.finish_reason == "stop",
+            full=self.draft_length if drafts_fully(self.config) else 0,
+            limit=answer.request.sampling.max_tokens,
+        )
+        return answer.arranged(Arrangement(found.sizes, found.count), found.drafted, found.accepted)
+
+    # -- teacher forcing ----------------------------------------------------------------------
+
+    def score(
+        self, http: Http, token_ids: Sequence[int], position: int, candidates: Sequence[int]
+    ) -> tuple[TokenScore, int]:
+        """The prefill's own token is never a draft, so its probabilities are the target's."""
+        wanted, found = list(candidates), self._likely(http, token_ids[:position], _SOME)
+        asked = 1
+        if any(candidate not in found for candidate in wanted):
+            asked, found = 2, self._likely(http, token_ids[:position], _ALL)
+        if missing := [candidate for candidate in wanted if candidate not in found]:
+            raise EngineError(f"the server's vocabulary has no tokens {missing}")
+        top = next(iter(found))
+        return TokenScore({token: found[token] for token in wanted}, top, found[top]), asked
+
+    def _likely(self, http: Http, prompt: Sequence[int], count: int) -> dict[int, float]:
+        """Log-probabilities of the ``count`` likeliest next tokens, the likeliest first."""
+        reply = http.post_json(likely.PATH, likely.question(prompt, count, self.plain))
+        return {entry["id"]: entry["logprob"] for entry in likely.entries(reply)}
+
+
+def _context(properties: Mapping[str, Any]) -> int | None:
+    """Tokens that one request may hold, prompt and output together."""
+    found = (properties.get("default_generation_settings") or {}).get("n_ctx")
+    return found if isinstance(found, int) else None

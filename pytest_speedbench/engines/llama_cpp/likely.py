@@ -1,0 +1,31 @@
+"""The target's own next-token probabilities, as llama.cpp's server tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PATH = "/completion"
+
+
+def question(prompt: Sequence[int], count: int, plain: int) -> dict[str, Any]:
+    """The request for the ``count`` likeliest tokens after ``prompt``.
+
+    The probabilities are those of the prefill's own token, which is never a draft, before any
+    sampler. They come only with a token whose text is whole: ``plain``, an ordinary word, is
+    forced.
+    """
+    return {
+        "prompt": list(prompt),
+        "n_predict": 1,
+        "n_probs": count,
+        "temperature": 0.0,
+        "logit_bias": [[plain, 1000.0]],
+        "cache_prompt": False,
+    }
+
+
+def entries(reply: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """``id``, ``bytes`` and ``logprob`` of each token, the likeliest first."""
+    found: Sequence[Mapping[str, Any]] = reply["completion_probabilities"][0]["top_logprobs"]
+    return found
