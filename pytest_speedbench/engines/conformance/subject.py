@@ -94,7 +94,8 @@ class Subject:
     def tokenizer(self) -> Tokenizer:
         kwargs = dict(self.settings.chat_template_kwargs)
         try:
-            return load_tokenizer(self.adapter.tokenizer, self.settings.model[0], kwargs)
+            source = self.adapter.tokenizer_source(self.config(NO_SPECULATION))
+            return load_tokenizer(self.adapter.tokenizer, source, kwargs)
         except EngineUnavailable as error:
             pytest.skip(str(error))
         except EngineError as error:

@@ -10,6 +10,12 @@ from pytest_speedbench.engines.protocol import EngineConfig, EngineError, Specul
 
 # A large model comes in several files; the server is given the first.
 _CONTINUED = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
+# Metadata come first in a file; the model's own before the long lists of the tokenizer.
+_HEAD_BYTES = 1 << 20
+_STRING = 8
+_ARCHITECTURE = b"general.architecture" + _STRING.to_bytes(4, "little")
+_MTP_LAYERS = b".nextn_predict_layers"
+_HEADS = {"eagle3": "eagle3", "dflash": "dflash"}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
@@ -41,11 +47,48 @@ def drafter_file(speculation: Speculation) -> Path:
     """The GGUF file of the drafter.
 
     Raises:
-        EngineError: none is named, or it is no GGUF file.
+        EngineError: none is named, it is no GGUF file, or one of another kind.
     """
+    method = speculation.method
     if not speculation.drafter:
-        raise EngineError(f"method {speculation.method} needs a drafter: --speed-drafter FILE.gguf")
-    return model_file(speculation.drafter)
+        raise EngineError(f"method {method} needs a drafter: --speed-drafter FILE.gguf")
+    path = model_file(speculation.drafter)
+    kind = architecture(path)
+    wanted = _HEADS.get(method)
+    if kind and kind != wanted and (wanted or kind in _HEADS.values()):
+        raise EngineError(
+            f"the drafter {path} is a model of the kind {kind!r}; method {method} needs "
+            f"{repr(wanted) if wanted else 'a language model'}, converted with llama.cpp's "
+            "convert_hf_to_gguf.py"
+        )
+    return path
+
+
+def refuse_without_mtp(model: str) -> None:
+    """Method mtp drafts with layers of the target's own.
+
+    Raises:
+        EngineError: it has none.
+    """
+    path = model_file(model)
+    if _MTP_LAYERS not in _head(path):
+        raise EngineError(
+            f"method mtp needs a model with MTP layers, and {path} has none (no key "
+            "nextn_predict_layers); convert the model with them, or name the file that holds them "
+            "with --speed-drafter"
+        )
+
+
+def architecture(path: Path) -> str:
+    """The kind of model that a GGUF file says it holds; empty where it does not say."""
+    _, found, rest = _head(path).partition(_ARCHITECTURE)
+    length = int.from_bytes(rest[:8], "little")
+    return rest[8 : 8 + length].decode(errors="replace") if found else ""
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD_BYTES)
 
 
 def tokenizer_source(config: EngineConfig) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pytest_speedbench.engines.llama_cpp.files import drafter_file, model_file
+from pytest_speedbench.engines.llama_cpp.files import drafter_file, model_file, refuse_without_mtp
 from pytest_speedbench.engines.protocol import (
     EngineConfig,
     EngineError,
@@ -181,6 +181,8 @@ def refuse_speculation(config: EngineConfig, server: Server) -> None:
         return
     if speculation.method in _NEED_DRAFTER:
         drafter_file(speculation)
+    elif speculation.method == "mtp" and not speculation.drafter:
+        refuse_without_mtp(config.model)
     have = server.spec_types()
     for kind in spec_type(config).split(","):
         if kind not in have:

@@ -53,6 +53,15 @@ def model(tmp_path: Path) -> str:
     return str(folder)
 
 
+def gguf(path: Path, kind: str, *keys: str) -> str:
+    """The beginning of a GGUF file with a model of ``kind``."""
+    name, value = b"general.architecture", kind.encode()
+    data = b"GGUF" + bytes(20) + len(name).to_bytes(8, "little") + name
+    data += (8).to_bytes(4, "little") + len(value).to_bytes(8, "little") + value
+    path.write_bytes(data + "".join(f"{kind}.{key}" for key in keys).encode())
+    return str(path)
+
+
 def config(
     model: str, speculation: Speculation = NO_SPECULATION, batch: int = 2, **args: object
 ) -> EngineConfig:
@@ -148,7 +157,7 @@ def test_without_any_server_it_is_unavailable_with_the_mend(
 @pytest.mark.parametrize(
     ("speculation", "args", "message"),
     [
-        (Speculation("mtp", 3), {}, r"has no --spec-type draft-mtp, which method mtp needs"),
+        (Speculation("mtp", 3), {}, r"mtp needs a model with MTP layers, and .* has none"),
         (Speculation("eagle3", 3), {}, r"eagle3 needs a drafter: --speed-drafter FILE.gguf"),
         (NGRAM, {"spec_type": "ngram-cache"}, r"always drafts up to 8 tokens: --speed-dl 8"),
         (Speculation("draft_model", 3, "org/hub-name"), {}, r"'org/hub-name' is none: give a file"),
@@ -159,6 +168,32 @@ def test_what_cannot_work_is_refused_before_the_start(
 ) -> None:
     with pytest.raises(EngineError, match=message):
         check(config(model, speculation, **args))
+
+
+def test_a_method_that_the_build_lacks_is_refused(binary: Path, model: str, tmp_path: Path) -> None:
+    gguf(Path(model) / "tiny.gguf", "deepseek2", "nextn_predict_layers")
+    head = gguf(tmp_path / "head.gguf", "eagle3")
+    for wanted, kind in (
+        (Speculation("mtp", 1), "draft-mtp"),
+        (Speculation("eagle3", 3, head), "draft-eagle3"),
+    ):
+        with pytest.raises(EngineError, match=rf"has no --spec-type {kind}.*it has: none, draft"):
+            check(config(model, wanted))
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "message"),
+    [
+        ("eagle3", "llama", r"of the kind 'llama'; method eagle3 needs 'eagle3'"),
+        ("draft_model", "eagle3", r"of the kind 'eagle3'; method draft_model needs a language"),
+    ],
+)
+def test_a_drafter_of_another_kind_is_refused(
+    binary: Path, model: str, tmp_path: Path, method: str, kind: str, message: str
+) -> None:
+    drafter = gguf(tmp_path / "drafter.gguf", kind)
+    with pytest.raises(EngineError, match=message):
+        check(config(model, Speculation(method, 3, drafter)))
 
 
 def test_a_build_without_spec_type_is_too_old(binary: Path, model: str, tmp_path: Path) -> None:
