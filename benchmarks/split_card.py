@@ -20,10 +20,15 @@ from pathlib import Path
 from typing import Final
 
 from pytest_speedbench.splits import Sample, Split, load_split
-from pytest_speedbench.splits.check import CheckReport, check_split, nearest_pairs, script_mix
+from pytest_speedbench.splits.check import (
+    CheckReport,
+    check_split,
+    nearest_pairs,
+    partner_of,
+    script_mix,
+)
 from pytest_speedbench.splits.curate import distinct, is_long, is_not_latin, random_similarity
-from pytest_speedbench.splits.embedding import embed_samples
-from pytest_speedbench.splits.heatmap import NEAREST_IN_SPEC_BENCH
+from pytest_speedbench.splits.embedding import Embedder, embed_samples
 from pytest_speedbench.splits.writing import read_pool
 
 BOUNDS: Final = {
@@ -101,12 +106,15 @@ def main() -> int:
     parser.add_argument("--spec-bench", default="../shared/data/specbench/question.jsonl")
     args = parser.parse_args()
     split, other = load_split("qualitative"), load_split(args.spec_bench)
-    report = check_split(split, other)
-    theirs = {line.slice: line.mean for line in check_split(other).similarity or ()}
+    embedder = Embedder()
+    report = check_split(split, other, embedder=embedder)
+    theirs = {
+        line.slice: line.mean for line in check_split(other, embedder=embedder).similarity or ()
+    }
     random = _random(args.pool, {name: len(split.select(name)) for name in split.slices})
     print(f"qualitative {split.version}, {len(split.samples)} prompts, digest {split.digest}\n")
     print("\n".join(_table(split, report, read_pool(args.pool), random, theirs)))
-    print("\n" + "\n".join(f"- {line}" for line in _facts(split, report)))
+    print("\n" + "\n".join(f"- {line}" for line in _facts(split, report, embedder)))
     broken = _broken(split, report, random)
     print("\nbounds: " + ("; ".join(broken) if broken else "all kept"))
     return int(bool(broken))
@@ -142,7 +150,7 @@ def _table(
             len({sample.sub_category for sample in samples}),
             f"{means[name]:.3f}",
             f"{random[name]:.3f}",
-            f"{theirs[NEAREST_IN_SPEC_BENCH.get(name, name)]:.3f}",
+            f"{theirs[partner_of(name, theirs)]:.3f}",
         )
         lines.append(_row(cells))
     return lines
@@ -152,23 +160,25 @@ def _row(cells: Iterable[object]) -> str:
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
-def _facts(split: Split, report: CheckReport) -> list[str]:
+def _facts(split: Split, report: CheckReport, embedder: Embedder) -> list[str]:
     samples = split.samples
     turns = Counter(len(sample.turns) for sample in samples)
     multi = sum(sample.multiturn for sample in samples)
-    pair = nearest_pairs(samples, embed_samples(samples), above=0.5)[0]
+    pair = nearest_pairs(samples, embedder.rows(split), above=0.5)[0]
     nearest = report.nearest_other
     assert nearest is not None
     speech = Counter(sample.language for sample in split.select("multilingual"))
     code = programming_languages(split.select("coding"))
     long = Counter(sample.category for sample in samples if is_long(sample))
+    middling = Counter(s.category for s in samples if 300 <= len(s.turns[0].split()) <= 500)
     other_script = sum(map(is_not_latin, split.select("multilingual")))
     scripts = (f"{name.title()} {count}" for name, count in script_mix(samples))
     return [
         f"Multi-turn: {multi} of {len(samples)} ({multi / len(samples):.0%}); turns per sample: "
         + _counted(dict(sorted(turns.items())), ": ")
         + ".",
-        "First turns above 900 words: " + _counted(dict(sorted(long.items()))) + ".",
+        f"First turns of 300 to 500 words: {_counted(dict(sorted(middling.items())))}; above 900: "
+        f"{_counted(dict(sorted(long.items())))}.",
         f"Nearest pair in the whole split: {pair.similarity:.3f} (`{pair.left}`, `{pair.right}`); "
         f"limit 0.85. Exact duplicates: {len(report.duplicates)}.",
         f"Nearest to any Spec-Bench prompt: {nearest.similarity:.3f} (`{nearest.left}`, its "

@@ -42,6 +42,7 @@ from pytest_speedbench.splits import (
     TargetTokenizer,
     load_split,
     require_context,
+    throughput_bucket,
 )
 
 ShowProgress = Callable[[str], None]
@@ -111,7 +112,13 @@ class Bench:
     def split(self, run: RunKey) -> Split:
         # A throughput split of fewer samples is the beginning of the full one, same digest.
         per_tier = None if run.samples == ALL_SAMPLES else run.samples
-        return load_split(run.split, tokenizer=self._target(run), per_tier=per_tier)
+        return load_split(
+            run.split,
+            tokenizer=self._target(run),
+            per_tier=per_tier,
+            columns=dict(self.settings.columns) or None,
+            keep_good=self.settings.keep_good,
+        )
 
     def _target(self, run: RunKey) -> TargetTokenizer | None:
         """What builds throughput splits to an exact length in the target's tokens."""
@@ -197,8 +204,7 @@ class Bench:
             raise CannotRun(
                 f"engine {run.engine} takes text alone, and split {run.split} holds token ids"
             )
-        if run.split.startswith("throughput_"):
-            bucket = run.split.removeprefix("throughput_")
+        if bucket := throughput_bucket(run.split):
             window = self._context_window(run)
             require_context(bucket, window, run.sampling.max_tokens)
 

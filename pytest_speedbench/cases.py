@@ -225,7 +225,13 @@ class _Grid:
             *self._values("entropy", str, empty_ok=True),
         ]
         try:
-            known = list(split_slices(split))
+            known = list(
+                split_slices(
+                    split,
+                    columns=dict(self.settings.columns) or None,
+                    keep_good=self.settings.keep_good,
+                )
+            )
         except SplitError as error:
             raise CaseError(str(error)) from error
         for name in asked:

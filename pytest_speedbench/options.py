@@ -96,6 +96,14 @@ def _margins(text: str) -> Mapping[str, float]:
     return margins
 
 
+def column_names(text: str) -> tuple[tuple[str, str], ...]:
+    """``prompt=body,id=ticket``: our field names and the file's columns."""
+    pairs = [part.partition("=") for part in _words(text)]
+    if not all(equals and ours and theirs for ours, equals, theirs in pairs):
+        raise ValueError("want FIELD=COLUMN, such as prompt=body,id=ticket")
+    return tuple((ours.strip(), theirs.strip()) for ours, _, theirs in pairs)
+
+
 def _choice(*allowed: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in allowed:
@@ -137,6 +145,8 @@ OPTIONS = (
     Option("drafter", _words, "drafter: hub name or folder (early_exit: a layer)", "MODEL"),
     Option("split", _words, "split: a name, a hub name or a file, [:category]", "SPLIT"),
     Option("category", _words, "categories or tiers to run, 'all' for one whole case", "NAME"),
+    Option("columns", column_names, "columns of a split file, our name first", "FIELD=COLUMN"),
+    Option("keep-good", _flag, "leave out a split file's bad rows", action="store_true"),
     Option("isl", _words, "input length: throughput split by tokens (1k … 32k)", "TOKENS"),
     Option("entropy", _words, "entropy tiers of a throughput split", "TIER"),
     Option("samples", _samples, "samples of each category; 'all' for the whole split", "N"),

@@ -21,6 +21,8 @@ class Settings:
     drafter: tuple[str, ...] = ()
     split: tuple[str, ...] = ("qualitative",)
     category: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
+    keep_good: bool = False
     isl: tuple[str, ...] = ()
     entropy: tuple[str, ...] = ()
     samples: int = 8

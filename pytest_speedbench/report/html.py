@@ -67,7 +67,7 @@ def render_html(summary: Reported, *, now: datetime | None = None) -> str:
         ReportError: jinja2 is not installed.
     """
     page = _Page(summary.results)
-    return _template().render(
+    return template("report.html").render(
         headline=_headline(summary),
         tables=page.sections(),
         matrices=page.matrices(),
@@ -82,7 +82,8 @@ def render_html(summary: Reported, *, now: datetime | None = None) -> str:
     )
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A page's template, everything put into it escaped; ReportError without jinja2."""
     try:
         import jinja2
     except ImportError as error:
@@ -98,7 +99,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _plain(value: Any) -> Any:

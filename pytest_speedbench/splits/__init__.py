@@ -7,7 +7,14 @@ are imported only inside the functions that need them.
 from __future__ import annotations
 
 from ._errors import SplitError, SplitWarning
-from ._registry import SplitListing, divide_name, list_splits, load_split, split_slices
+from ._registry import (
+    SplitListing,
+    divide_name,
+    list_splits,
+    load_split,
+    split_slices,
+    throughput_bucket,
+)
 from .bundled import data_dir
 from .model import (
     ALL,
@@ -41,4 +48,5 @@ __all__ = [
     "make_split",
     "require_context",
     "split_slices",
+    "throughput_bucket",
 ]

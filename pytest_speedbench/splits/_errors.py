@@ -16,12 +16,14 @@ class SplitWarning(UserWarning):
     """A split that can be used, but not quite as asked (bad rows left out, ``random`` input)."""
 
 
-def unknown(what: str, got: str, allowed: Iterable[str]) -> SplitError:
-    """Return the error for an unknown name, with the closest and all allowed values."""
+def unknown(what: str, got: str, allowed: Iterable[str], *, where: str = "") -> SplitError:
+    """Return the error for an unknown name (in ``where``), with the closest and all allowed."""
     values = list(allowed)
     close = difflib.get_close_matches(got, values, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
-    return SplitError(f"unknown {what} {got!r}{hint} Allowed: {', '.join(values) or '(none)'}.")
+    place = f"{where}: " if where else ""
+    names = ", ".join(values) or "(none)"
+    return SplitError(f"{place}unknown {what} {got!r}{hint} Allowed: {names}.")
 
 
 def optional_import(module: str, extra: str, purpose: str) -> ModuleType:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -42,9 +42,9 @@ def load_split(
 
     Names: ``qualitative`` (bundled), ``throughput_1k`` … ``throughput_32k`` (built for
     ``tokenizer`` and cached; ``per_tier`` samples a tier, default 512), ``random``,
-    ``nvidia/SPEED-Bench:CONFIG``, or a JSONL, JSON, CSV or parquet file (``columns`` maps our
-    field names to the file's; ``keep_good`` leaves bad rows out instead of raising). Cached per
-    process; a changed file is read again. Raises SplitError.
+    ``nvidia/SPEED-Bench:CONFIG``, the folder of a built throughput split, or a JSONL, JSON, CSV or
+    parquet file (``columns`` maps our field names to the file's; ``keep_good`` leaves bad rows out
+    instead of raising). Cached per process; a changed file is read again. Raises SplitError.
     """
     base, category = divide_name(name_or_path)
     split = _load(base, tokenizer, per_tier, columns, keep_good)
@@ -70,27 +70,51 @@ def _load(
         from .hub import load_speed_bench
 
         return load_speed_bench(SPEED_BENCH, base.removeprefix(SPEED_BENCH).lstrip(":"))
+    if _is_built(base):
+        from .throughput import load_built
+
+        return load_built(Path(base), per_tier=per_tier)
     return load_file(Path(base), columns=columns, keep_good=keep_good)
 
 
-def split_slices(name_or_path: str) -> tuple[str, ...]:
+def throughput_bucket(name_or_path: str) -> str | None:
+    """Return ``"8k"`` for ``throughput_8k`` and for the folder of such a build; else None."""
+    base, _ = divide_name(name_or_path)
+    if base in THROUGHPUT:
+        return base.removeprefix("throughput_")
+    if _is_built(base):
+        from .throughput import read_report
+
+        return str(read_report(Path(base))["name"]).removeprefix("throughput_")
+    return None
+
+
+def _is_built(base: str) -> bool:
+    from .throughput import is_built
+
+    return is_built(Path(base))
+
+
+def split_slices(
+    name_or_path: str, *, columns: Mapping[str, str] | None = None, keep_good: bool = False
+) -> tuple[str, ...]:
     """Return the slice names of a split; cheap (no prompt is read) for every built-in name.
 
     For a file its rows are read. Raises SplitError like :func:`load_split`.
     """
     base, category = divide_name(name_or_path)
-    slices = _slices(base)
+    slices = _slices(base, columns, keep_good)
     if category is None or category == ALL:
         return slices
     if category not in slices:
-        raise unknown(f"category of split {base!r}", category, (*slices, ALL))
+        raise unknown("category", category, (*slices, ALL), where=f"split {base!r}")
     return (category,)
 
 
-def _slices(base: str) -> tuple[str, ...]:
+def _slices(base: str, columns: Mapping[str, str] | None, keep_good: bool) -> tuple[str, ...]:
     if base in BUNDLED:
         return bundled_slices(base)
-    if base in THROUGHPUT:
+    if base in THROUGHPUT or _is_built(base):
         return TIERS
     if base == RANDOM_SLICE:
         return (RANDOM_SLICE,)
@@ -98,7 +122,7 @@ def _slices(base: str) -> tuple[str, ...]:
         from .hub import speed_bench_slices
 
         return speed_bench_slices(base.removeprefix(SPEED_BENCH).lstrip(":"))
-    return load_split(base).slices
+    return load_split(base, columns=columns, keep_good=keep_good).slices
 
 
 def divide_name(text: str) -> tuple[str, str | None]:
@@ -174,12 +198,24 @@ def _load_files(
     keep_good: bool,
 ) -> Split:
     samples: list[Sample] = []
+    origin: dict[str, str] = {}
     for name, _, _ in stamp:
         found = read_samples(
             Path(name), columns=dict(columns) if columns else None, keep_good=keep_good
         )
+        _refuse_shared_ids(name, found.samples, origin)
         samples.extend(found.samples)
     return make_split(path.stem, samples)
+
+
+def _refuse_shared_ids(name: str, samples: Iterable[Sample], origin: dict[str, str]) -> None:
+    for sample in samples:
+        first = origin.setdefault(sample.id, name)
+        if first != name:
+            raise SplitError(
+                f"{name}: id {sample.id!r} is used in {first} too; ids must be unique over a "
+                "folder: give one file or subfolder of it"
+            )
 
 
 def list_splits() -> tuple[SplitListing, ...]:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ._errors import SplitError
 from .curate import PAIR_LIMIT, REFERENCE_LIMIT
 from .curation import mean_similarity
-from .embedding import DEFAULT_MODEL, embed_samples
+from .embedding import Embedder
+from .languages import identifier, language_mix, undeclared
 from .model import ALL, Sample, Split
 from .scripts import main_script
 
 if TYPE_CHECKING:
     from .curation import Floats
 
-UNDECLARED: Final = "(not declared)"
+NEAREST_IN_SPEC_BENCH: Final[Mapping[str, str]] = {"multilingual": "translation"}
+"""Our categories whose counterpart in Spec-Bench has another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class NearPair:
 class Similarity:
     """Mean pairwise cosine similarity of the first turns within one slice; lower is more diverse.
 
-    ``other`` is the same slice's figure in the split compared with, None where it has none.
+    ``other`` is the figure of the same slice in the split compared with (Spec-Bench's translation
+    for multilingual), None where it has none.
     """
 
     slice: str
@@ -65,9 +68,10 @@ class Similarity:
 class CheckReport:
     """All that ``check`` finds. Lists are empty where nothing was found.
 
-    ``near`` are pairs above 0.85 within the split, ``close_to_other`` pairs of a sample and one of
-    the split compared with above 0.9, ``nearest_other`` the highest such similarity. The four
-    embedding figures are None where no embeddings were asked for.
+    ``told`` is how many samples declare no language, so that it was told from their text (0 where
+    nothing can tell it). ``near`` are pairs above 0.85 within the split, ``close_to_other`` pairs
+    of a sample and one of the split compared with above 0.9, ``nearest_other`` the highest such
+    similarity. The four embedding figures are None where no embeddings were asked for.
     """
 
     name: str
@@ -76,6 +80,7 @@ class CheckReport:
     duplicates: tuple[tuple[str, ...], ...]
     languages: tuple[tuple[str, int], ...]
     scripts: tuple[tuple[str, int], ...]
+    told: int = 0
     near: tuple[NearPair, ...] | None = None
     similarity: tuple[Similarity, ...] | None = None
     close_to_other: tuple[NearPair, ...] | None = None
@@ -86,24 +91,33 @@ def check_split(
     split: Split,
     other: Split | None = None,
     *,
-    embeddings: bool = True,
-    model: str = DEFAULT_MODEL,
+    embedder: Embedder | None = None,
 ) -> CheckReport:
-    """Return the statistics of a split, and its similarity to another.
+    """Return the statistics of a split and, with an ``embedder``, its diversity and likeness.
 
-    Raises SplitError for a split of token ids, and without sentence-transformers (unless
-    ``embeddings`` is False).
+    Raises SplitError for a split of token ids, and without sentence-transformers where an
+    ``embedder`` is given.
     """
     _need_text(split)
+    tell = identifier()
     plain = CheckReport(
         split.name,
         split.digest,
         length_stats(split),
         duplicates(split.samples),
-        language_mix(split.samples),
+        language_mix(split.samples, tell),
         script_mix(split.samples),
+        undeclared(split.samples) if tell else 0,
     )
-    return _with_embeddings(plain, split, other, model) if embeddings else plain
+    return plain if embedder is None else _with_embeddings(plain, split, other, embedder)
+
+
+def partner_of(name: str, others: Container[str]) -> str:
+    """Return the slice of another split that ``name`` is compared with, ``""`` for none."""
+    if name in others:
+        return name
+    nearest = NEAREST_IN_SPEC_BENCH.get(name, "")
+    return nearest if nearest in others else ""
 
 
 def _need_text(split: Split) -> None:
@@ -112,10 +126,10 @@ def _need_text(split: Split) -> None:
 
 
 def _with_embeddings(
-    plain: CheckReport, split: Split, other: Split | None, model: str
+    plain: CheckReport, split: Split, other: Split | None, embedder: Embedder
 ) -> CheckReport:
-    rows = embed_samples(split.samples, model=model)
-    other_rows = embed_samples(other.samples, model=model) if other else None
+    rows = embedder.rows(split)
+    other_rows = embedder.rows(other) if other else None
     near = nearest_pairs(split.samples, rows, above=PAIR_LIMIT)
     close: tuple[NearPair, ...] = ()
     nearest: NearPair | None = None
@@ -125,20 +139,15 @@ def _with_embeddings(
         nearest = pairs[0]
     theirs = slice_similarity(other, other_rows) if other and other_rows is not None else {}
     similarity = tuple(
-        Similarity(name, mean, theirs.get(name))
+        Similarity(name, mean, theirs.get(partner_of(name, theirs)))
         for name, mean in slice_similarity(split, rows).items()
     )
-    return CheckReport(
-        plain.name,
-        plain.digest,
-        plain.lengths,
-        plain.duplicates,
-        plain.languages,
-        plain.scripts,
-        near,
-        similarity,
-        close if other else None,
-        nearest,
+    return replace(
+        plain,
+        near=near,
+        similarity=similarity,
+        close_to_other=close if other else None,
+        nearest_other=nearest,
     )
 
 
@@ -171,17 +180,9 @@ def duplicates(samples: Sequence[Sample]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(ids) for ids in groups.values() if len(ids) > 1)
 
 
-def language_mix(samples: Sequence[Sample]) -> tuple[tuple[str, int], ...]:
-    """Return declared languages and their counts, the most frequent first."""
-    return _ranked(Counter(sample.language or UNDECLARED for sample in samples))
-
-
 def script_mix(samples: Sequence[Sample]) -> tuple[tuple[str, int], ...]:
     """Return the main script of each sample's letters (LATIN, CYRILLIC, CJK, …), counted."""
-    return _ranked(Counter(main_script("\n".join(sample.turns)) for sample in samples))
-
-
-def _ranked(counts: Counter[str]) -> tuple[tuple[str, int], ...]:
+    counts = Counter(main_script("\n".join(sample.turns)) for sample in samples)
     return tuple(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 

@@ -47,10 +47,16 @@ def is_not_latin(sample: Sample) -> bool:
     return main_script("\n".join(sample.turns)) not in ("LATIN", "(none)")
 
 
+def is_chinese(sample: Sample) -> bool:
+    """Tell whether the user writes mainly in Chinese (not in another language about it)."""
+    return sample.language == "zh" and main_script("\n".join(sample.turns)) == "CJK"
+
+
 MINIMA: Final = (
     Minimum("multi-turn", 1 / 5, lambda sample: sample.multiturn),
     Minimum("first turn above 900 words", 1 / 16, is_long),
     Minimum("not in Latin script", 1 / 3, is_not_latin, category="multilingual"),
+    Minimum("in Chinese", 1 / 40, is_chinese, category="multilingual"),
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ._errors import SplitError, optional_import
-from .model import Sample
+from .model import Sample, Split
 
 if TYPE_CHECKING:
     from .curation import Floats
@@ -73,6 +73,26 @@ def embed_samples(
         if not sample.turns:
             raise SplitError(f"sample {sample.id!r} has token ids and no text; it has no embedding")
     return embed([sample.turns[0] for sample in samples], model=model, progress=progress)
+
+
+class Embedder:
+    """Embeds the first turns of splits, each split once, for all that look at them."""
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self.model: Final = model
+        self.progress: Final = progress
+        self._kept: Final[dict[tuple[str, tuple[str, ...]], Floats]] = {}
+
+    def rows(self, split: Split) -> Floats:
+        """Return the split's embeddings, N by D; raises like :func:`embed_samples`."""
+        key = (split.digest, tuple(sample.id for sample in split.samples))
+        if key not in self._kept:
+            self._kept[key] = embed_samples(split.samples, model=self.model, progress=self.progress)
+        return self._kept[key]
 
 
 @lru_cache(maxsize=2)

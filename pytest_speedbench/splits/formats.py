@@ -16,6 +16,8 @@ from .model import ALL, Sample
 
 Row: TypeAlias = Mapping[str, Any]
 PLACEHOLDER: Final = "FULL BENCHMARK DATA SHOULD BE FETCHED FROM THE SOURCE"
+MAX_TEXT: Final = 16 * 2**20
+"""Most characters of one message: far above any prompt."""
 DEFAULT_CATEGORY: Final = "default"
 FIELDS: Final = (
     "id",
@@ -30,6 +32,10 @@ FIELDS: Final = (
     "source",
     "licence",
 )
+MAP_COLUMNS: Final = (
+    "--columns {0}=COLUMN (pytest: --speed-columns {0}=COLUMN; Python: columns={{'{0}': 'COLUMN'}})"
+)
+"""How a user names a column; to be formatted with our field."""
 PROMPT_NAMES: Final = ("prompt", "text", "question", "instruction", "query", "input", "content")
 
 
@@ -63,7 +69,7 @@ def detect(row: Row, columns: Mapping[str, str] | None = None) -> Format:
     raise RowError(
         f"no known format: the columns are {', '.join(map(str, row)) or '(none)'}; expected "
         "'turns', 'messages', 'conversations' or a prompt column "
-        f"({', '.join(PROMPT_NAMES)}), or map yours: columns={{'prompt': 'your_column'}}"
+        f"({', '.join(PROMPT_NAMES)}), or map yours: {MAP_COLUMNS.format('prompt')}"
     )
 
 
@@ -78,7 +84,9 @@ def _mapped(columns: Mapping[str, str]) -> Format:
 def _plain(names: Mapping[str, str], columns: Mapping[str, str], row: Row) -> Sample:
     missing = [name for name in columns.values() if name not in row]
     if missing:
-        raise RowError(f"column {missing[0]!r} is missing; the row has {', '.join(map(str, row))}")
+        raise RowError(
+            f"column {missing[0]!r} is missing or empty; the row has {', '.join(map(str, row))}"
+        )
     ours = {field: row[name] for field, name in names.items() if name in row}
     if "messages" in columns:
         return _messages(ours)
@@ -115,7 +123,9 @@ def _identifier(row: Row) -> str:
 def _category(row: Row) -> str:
     value = row.get("category", DEFAULT_CATEGORY)
     if not isinstance(value, str) or not value.strip():
-        raise RowError(f"'category' must be a non-empty string, got {value!r}")
+        raise RowError(
+            f"'category' must be a non-empty string, got {value!r}; name one, or leave it out"
+        )
     if value == ALL:
         raise RowError(f"category {ALL!r} is reserved for the whole split; rename it")
     return value
@@ -132,9 +142,13 @@ def _label(row: Row, name: str) -> str:
 
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str):
-        raise RowError(f"{where!r} must be a string, got {type(value).__name__}")
+        raise RowError(
+            f"{where!r} must be a string, got {type(value).__name__}; write the message as text"
+        )
     if not value.strip():
         raise RowError(f"{where!r} is empty; every turn needs text")
+    if len(value) > MAX_TEXT:
+        raise RowError(f"{where!r} has {len(value):,} characters; no model takes such a prompt")
     if value.startswith(PLACEHOLDER):
         raise RowError(
             "an unresolved placeholder of nvidia/SPEED-Bench, not a prompt; prepare the data "
@@ -152,7 +166,10 @@ def _turns(row: Row) -> Sample:
     if turns is None or (isinstance(turns, list) and not turns):
         raise RowError("the row has no turns; 'turns' is a list of at least one user message")
     if not isinstance(turns, list):
-        raise RowError(f"'turns' must be a list of strings, got {type(turns).__name__}")
+        raise RowError(
+            f"'turns' must be a list of strings, got {type(turns).__name__}; put it in "
+            f"brackets, or map the column as the prompt: {MAP_COLUMNS.format('prompt')}"
+        )
     return _sample(row, tuple(_text(t, f"turns[{i}]") for i, t in enumerate(turns)))
 
 

@@ -4,67 +4,109 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ._errors import SplitError, optional_import
-from .embedding import DEFAULT_MODEL, embed_samples
+from .check import partner_of
+from .curation import mean_similarity
+from .embedding import Embedder
 from .model import Split
 
 if TYPE_CHECKING:
     from .curation import Floats
 
-NEAREST_IN_SPEC_BENCH: Final[Mapping[str, str]] = {"multilingual": "translation"}
-"""Our categories whose counterpart in Spec-Bench has another name."""
-_COLUMNS: Final = 6
+MOST_DRAWN: Final = 400
+"""Most prompts of a slice that are drawn; the mean is always that of all."""
+_COLUMNS: Final = 4
+_PANEL: Final = 2.1
+"""Width of a panel in inches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The matrix of one slice: at most the first 400 of its ``samples``, and the mean over all."""
+
+    split: str
+    slice: str
+    matrix: Floats
+    samples: int
+    mean: float
+
+    @property
+    def title(self) -> str:
+        """Split, slice, number of prompts and mean similarity, in two lines."""
+        drawn = len(self.matrix)
+        count = f"n = {self.samples}" if drawn == self.samples else f"{drawn} of {self.samples}"
+        return f"{self.split}: {self.slice}\n{count}, mean {self.mean:.3f}"
 
 
 def heatmap_png(
-    split: Split, other: Split | None = None, *, model: str = DEFAULT_MODEL, dpi: int = 110
+    split: Split, other: Split | None = None, *, embedder: Embedder | None = None, dpi: int = 130
 ) -> bytes:
-    """Return a PNG: one cosine-similarity matrix per slice, the other split's below it.
+    """Return a PNG: one cosine-similarity matrix per slice, the other split's beside it.
 
     All panels share one colour scale, 0 to 1. Raises SplitError without matplotlib or
     sentence-transformers, and for a split of token ids.
     """
-    agg: Any = optional_import("matplotlib.backends.backend_agg", "report", "drawing the heatmap")
-    figures: Any = optional_import("matplotlib.figure", "report", "drawing the heatmap")
-    ours = similarity_matrices(split, model)
-    theirs = similarity_matrices(other, model) if other is not None else {}
-    bands = 2 if theirs else 1
-    lines = math.ceil(len(ours) / _COLUMNS)
-    figure = figures.Figure(figsize=(2.3 * _COLUMNS, 2.5 * lines * bands), layout="constrained")
+    agg: Any = optional_import("matplotlib.backends.backend_agg", "curation", "drawing the heatmap")
+    figures: Any = optional_import("matplotlib.figure", "curation", "drawing the heatmap")
+    chosen = embedder or Embedder()
+    groups = list(_grouped(split, other, chosen))
+    across = _COLUMNS // 2 if other is not None else _COLUMNS
+    across = min(across, len(groups))
+    width = len(groups[0]) * across
+    lines = math.ceil(len(groups) / across)
+    figure = figures.Figure(
+        figsize=(_PANEL * width + 0.9, (_PANEL + 0.55) * lines + 0.4), layout="constrained"
+    )
     agg.FigureCanvasAgg(figure)
-    axes = figure.subplots(lines * bands, _COLUMNS, squeeze=False)
+    axes = figure.subplots(lines, width, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
-    for place, (name, matrix) in enumerate(ours.items()):
-        line, column = divmod(place, _COLUMNS)
-        image = _panel(axes[line * bands][column], f"{split.name}: {name}", matrix)
-        partner = name if name in theirs else NEAREST_IN_SPEC_BENCH.get(name, "")
-        if other is not None and partner in theirs:
-            title = f"{other.name}: {partner}"
-            _panel(axes[line * bands + 1][column], title, theirs[partner])
-    figure.colorbar(image, ax=axes, label="cosine similarity", shrink=0.6)
+    for place, group in enumerate(groups):
+        line, column = divmod(place, across)
+        for offset, panel in enumerate(group):
+            if panel is not None:
+                image = _draw(axes[line][column * len(group) + offset], panel)
+    figure.suptitle("Cosine similarity of first turns, prompt by prompt", fontsize=10)
+    figure.colorbar(image, ax=axes, label="0: unrelated, 1: the same", shrink=0.5, aspect=30)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=dpi)
     return out.getvalue()
 
 
-def similarity_matrices(split: Split, model: str = DEFAULT_MODEL) -> dict[str, Floats]:
-    """Return each slice's n by n matrix of cosine similarities of first turns."""
+def _grouped(
+    split: Split, other: Split | None, embedder: Embedder
+) -> Iterator[tuple[Panel | None, ...]]:
+    """Our panel of each slice and, where there is another split, its nearest one or None."""
+    theirs = {panel.slice: panel for panel in panels(other, embedder)} if other else {}
+    for panel in panels(split, embedder):
+        if other is None:
+            yield (panel,)
+        else:
+            yield panel, theirs.get(partner_of(panel.slice, theirs))
+
+
+def panels(split: Split, embedder: Embedder) -> list[Panel]:
+    """Return the panel of each slice; SplitError for a split of token ids."""
     if any(not sample.turns for sample in split.samples):
         raise SplitError(f"split {split.name!r} holds token ids, not text; nothing to draw")
-    rows = embed_samples(split.samples, model=model)
-    where = {
-        name: [i for i, s in enumerate(split.samples) if s.category == name]
-        for name in split.slices
-    }
-    return {name: rows[index] @ rows[index].T for name, index in where.items()}
+    rows = embedder.rows(split)
+    found = []
+    for name in split.slices:
+        own = rows[[i for i, s in enumerate(split.samples) if s.category == name]]
+        drawn = own[:MOST_DRAWN]
+        found.append(Panel(split.name, name, drawn @ drawn.T, len(own), mean_similarity(own)))
+    return found
 
 
-def _panel(axis: Any, title: str, matrix: Floats) -> Any:
-    n = len(matrix)
-    mean = (float(matrix.sum()) - n) / (n * (n - 1)) if n > 1 else 0.0
-    axis.set_title(f"{title}\nmean {mean:.3f}, n = {n}", fontsize=7)
-    return axis.imshow(matrix, vmin=0.0, vmax=1.0, cmap="magma", interpolation="nearest")
+def _draw(axis: Any, panel: Panel) -> Any:
+    axis.set_axis_on()
+    axis.set_title(panel.title, fontsize=8)
+    last = len(panel.matrix) - 1
+    ticks = [0, last] if last else [0]
+    for set_ticks in (axis.set_xticks, axis.set_yticks):
+        set_ticks(ticks, [str(tick + 1) for tick in ticks], fontsize=7)
+    return axis.imshow(panel.matrix, vmin=0.0, vmax=1.0, cmap="magma", interpolation="nearest")

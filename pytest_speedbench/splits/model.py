@@ -130,7 +130,7 @@ class Split:
         if category is None or category == ALL:
             return slices
         if category not in slices:
-            raise unknown(f"category of split {self.name!r}", category, (*slices, ALL))
+            raise unknown("category", category, (*slices, ALL), where=f"split {self.name!r}")
         return (category,)
 
     def _with(self, samples: tuple[Sample, ...]) -> Split:

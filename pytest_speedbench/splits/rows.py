@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
 from ._errors import SplitError, SplitWarning, optional_import, unknown
-from .formats import Format, RowError, detect
+from .formats import MAP_COLUMNS, Format, RowError, detect
 from .model import Sample
 
 MAX_LINE_BYTES: Final = 16 * 2**20
 """Longest line of a JSONL file that is read: 16 MiB, far above any prompt."""
-MAX_JSON_BYTES: Final = 4 * 2**30
+MAX_JSON_BYTES: Final = 2**30
 """Largest file that is parsed as one JSON document."""
 SHOWN_PROBLEMS: Final = 5
+KEEP_GOOD: Final = "--keep-good (pytest: --speed-keep-good; Python: keep_good=True)"
 _OVERLONG: Final = (
     f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB; a JSONL file holds one prompt a line "
     "(is this one JSON document? name it .json)"
@@ -83,7 +84,7 @@ def _convert(
     if sample.id in seen:
         raise RowError(
             f"duplicate id {sample.id!r}, first used in row {seen[sample.id]}; give each row its "
-            "own id, or map another column: columns={'id': ...}"
+            f"own id, or map another column: {MAP_COLUMNS.format('id')}"
         )
     seen[sample.id] = number
     return sample if sample.licence or not licence else replace(sample, licence=licence)
@@ -101,7 +102,7 @@ def _judge(path: Path, problems: list[str], good: int, keep_good: bool) -> None:
     if good and keep_good:
         warnings.warn(f"left out {text}", SplitWarning, stacklevel=4)
         return
-    mend = "Mend them, or keep the good rows only: keep_good=True" if good else "No row is usable"
+    mend = f"Mend them, or keep the good rows only: {KEEP_GOOD}" if good else "No row is usable"
     raise SplitError(f"{text}\n{mend}")
 
 
@@ -207,19 +208,30 @@ def _objects(value: object) -> bool:
 
 def _csv(path: Path) -> Iterator[Numbered]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        text = _decode(path.read_bytes(), first=True)
-    except RowError as error:
-        raise SplitError(f"{path}: {error}") from None
     old_limit = csv.field_size_limit(MAX_LINE_BYTES)
     try:
-        rows = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
-        for number, row in enumerate(rows, start=1):
-            yield number, _checked_csv(row)
-    except csv.Error as error:
-        raise SplitError(f"{path}: not {path.suffix[1:].upper()}: {error}") from None
+        with path.open("rb") as stream:
+            rows = csv.DictReader(_text_lines(stream), delimiter=delimiter, strict=True)
+            for number, row in enumerate(rows, start=1):
+                yield number, _checked_csv(row)
+    except (csv.Error, RowError) as error:
+        kind = path.suffix[1:].upper()
+        raise SplitError(f"{path}: not {kind} that can be read: {error}") from None
     finally:
         csv.field_size_limit(old_limit)
+
+
+def _text_lines(stream: IO[bytes]) -> Iterator[str]:
+    """Lines with their ends, one at a time; RowError for one that is too long or not UTF-8."""
+    number = 0
+    while line := stream.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            raise RowError(f"line {number} is longer than {MAX_LINE_BYTES // 2**20} MiB")
+        try:
+            yield _decode(line, first=number == 1)
+        except RowError as error:
+            raise RowError(f"line {number}: {error}") from None
 
 
 def _checked_csv(row: dict[str | Any, str | Any]) -> Row | RowError:

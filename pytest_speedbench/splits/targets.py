@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from ._errors import SplitError, optional_import
 from .model import Message, TargetTokenizer
@@ -53,7 +53,12 @@ def wrap_tokenizer(loaded: Any, *, name: str, **template: Any) -> TargetTokenize
     return TargetTokenizer(name, render, encode, decode, len(loaded), special)
 
 
-def tiktoken_tokenizer(encoding: str = "o200k_base") -> TargetTokenizer:
+O200K: Final = "o200k_base"
+_O200K_CACHED_AS: Final = "fb374d419588a4632f3f557e76b4b70aebbca790"
+"""What tiktoken calls the vocabulary in its cache: the sha1 of its address."""
+
+
+def tiktoken_tokenizer(encoding: str = O200K) -> TargetTokenizer:
     """Return a tiktoken encoding, without a chat template: SPEED-Bench's fixed yardstick.
 
     Raises SplitError without the tiktoken package, and where its vocabulary cannot be fetched.
@@ -63,8 +68,9 @@ def tiktoken_tokenizer(encoding: str = "o200k_base") -> TargetTokenizer:
         loaded = tiktoken.get_encoding(encoding)
     except Exception as error:
         raise SplitError(
-            f"cannot load the tiktoken encoding {encoding!r}: {error}. Its vocabulary is fetched "
-            "once; set TIKTOKEN_CACHE_DIR to a folder that holds it"
+            f"cannot load the tiktoken encoding {encoding!r}: {error}. tiktoken fetches its "
+            "vocabulary once from the network. Without one, set TIKTOKEN_CACHE_DIR to a folder "
+            f"copied from a machine that has it (o200k_base lies there as {_O200K_CACHED_AS})"
         ) from error
 
     def encode(text: str) -> list[int]:

@@ -30,6 +30,7 @@ from .rows import read_samples
 PER_TIER: Final = 512
 BUILDER_VERSION: Final = "1"
 LICENCE: Final = "PSF-2.0 (Python sources and documentation), Apache-2.0 (our own texts)"
+_REPORT: Final = "build.json"
 _PROBE: Final = "Größe = 3.14; def f(x):\n    return x ** 2  # 你好, naïve café"
 
 Progress = Callable[[str, int, int], None]
@@ -50,8 +51,9 @@ class TierReport:
 class BuildReport:
     """A finished build: lengths in tokens of the rendered prompt, time in seconds.
 
-    ``shared_prefix`` is the longest beginning that any two prompts have in common (the chat
-    template's own preamble, ``preamble`` tokens, included); it is below 256 in every build.
+    ``folder`` is where it lies; it can be given as a split. ``shared_prefix`` is the longest
+    beginning that any two prompts have in common (the chat template's own preamble, ``preamble``
+    tokens, included); it is below 256 in every build.
     """
 
     name: str
@@ -63,6 +65,7 @@ class BuildReport:
     shared_prefix: int
     seconds: float
     tiers: tuple[TierReport, ...]
+    folder: str = ""
 
 
 def build_throughput(
@@ -105,8 +108,27 @@ def build_report(
 ) -> BuildReport:
     """Build like :func:`build_throughput`, and return what was built instead of the split."""
     wanted = PER_TIER if per_tier is None else per_tier
-    raw = read_report(_ready(bucket, tokenizer, wanted, cache, progress))
-    return BuildReport(**(raw | {"tiers": tuple(TierReport(**tier) for tier in raw["tiers"])}))
+    folder = _ready(bucket, tokenizer, wanted, cache, progress)
+    raw = read_report(folder)
+    tiers = tuple(TierReport(**tier) for tier in raw["tiers"])
+    return BuildReport(**(raw | {"tiers": tiers, "folder": str(folder)}))
+
+
+def is_built(path: Path) -> bool:
+    """Tell whether a path is the folder of a finished build."""
+    return (path / _REPORT).is_file()
+
+
+def load_built(folder: Path, *, per_tier: int | None = None) -> Split:
+    """Return a build by its folder, whatever Python and tokenizer made it.
+
+    ``per_tier`` None takes all there are. Raises SplitError where fewer were built than asked.
+    """
+    built = min(tier["samples"] for tier in read_report(folder)["tiers"])
+    wanted = built if per_tier is None else per_tier
+    if not 1 <= wanted <= built:
+        raise SplitError(f"{folder}: holds {built} samples a tier, {wanted} are asked; build more")
+    return _read(folder, wanted)
 
 
 def cache_dir() -> Path:
@@ -122,7 +144,7 @@ def cache_dir() -> Path:
 
 def read_report(folder: Path) -> dict[str, Any]:
     """Return ``build.json`` of a finished build; SplitError where it cannot be read."""
-    path = folder / "build.json"
+    path = folder / _REPORT
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
@@ -214,7 +236,7 @@ class _Build:
             tiers,
         )
         text = json.dumps(asdict(report), indent=2) + "\n"
-        (self.folder / "build.json").write_text(text, encoding="utf-8")
+        (self.folder / _REPORT).write_text(text, encoding="utf-8")
 
     def _tier(self, tier: str, progress: Progress) -> TierReport:
         kinds: dict[str, int] = {}

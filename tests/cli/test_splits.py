@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -86,7 +88,10 @@ def test_show_random_counts_token_ids(
         (("show", "throughput_1k"), "is made for a tokenizer: name the model with --model"),
         (("check", "nope", "--no-embeddings"), "unknown split 'nope'"),
         (("curate", "/nope"), "pool '/nope' holds no <category>.jsonl"),
-        (("build", "1k"), "Missing option '--model'"),
+        (("build", "1k"), "--model MODEL or --encoding o200k_base"),
+        (("build", "1k", "--model", "m", "--encoding", "o200k_base"), "o200k_base, not both"),
+        (("show", "x.jsonl", "--columns", "prompt"), "cannot read 'prompt': want FIELD=COLUMN"),
+        (("check", "x", "--no-embeddings", "--heatmap", "x.png"), "leave --no-embeddings out"),
     ],
 )
 def test_wrong_usage(speedbench: Speedbench, arguments: tuple[str, ...], message: str) -> None:
@@ -160,6 +165,48 @@ def test_curate_from_too_small_a_pool(speedbench: Speedbench, tmp_path: Path) ->
     assert "lower --per-category to" in result.err
 
 
+def test_columns_are_mapped_and_bad_rows_left_out(speedbench: Speedbench, tmp_path: Path) -> None:
+    path = tmp_path / "tickets.csv"
+    path.write_text("ticket,body\n1,My printer is on fire\n2,\n")
+    mapped = ("splits", "check", path, "--no-embeddings", "--columns", "prompt=body,id=ticket")
+    refused = speedbench(*mapped)
+    assert (refused.code, "row 2: column 'body' is missing or empty" in refused.err) == (2, True)
+    kept = speedbench(*mapped, "--keep-good")
+    assert kept.code == 0
+    assert "all            1" in kept.out
+    assert kept.err.startswith("speedbench: warning: left out 1 bad row(s), 1 good")
+
+
+@pytest.mark.usefixtures("_encoder")
+def test_check_writes_a_page(speedbench: Speedbench, prompts: Path, tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    page = tmp_path / "check.html"
+    result = speedbench("splits", "check", prompts, "--against", prompts, "--html", page)
+    assert f"written: {page}" in result.out
+    text = page.read_text(encoding="utf-8")
+    assert 'src="data:image/png;base64,iVBOR' in text
+    assert "p0 = p2" in text
+    assert '<th scope="row">qa</th>' in text
+    assert "http" not in text.replace("http-equiv", "")  # nothing is fetched
+
+
+def test_build_in_a_fixed_encoding(
+    speedbench: Speedbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Words:
+        n_vocab = 200
+
+        def encode(self, text: str, disallowed_special: object) -> list[int]:
+            return [ord(char) % 200 for char in text]
+
+    module = SimpleNamespace(get_encoding=lambda name: Words())
+    monkeypatch.setitem(sys.modules, "tiktoken", module)
+    arguments = ("--encoding", "o200k_base", "--per-tier", "1", "--cache", tmp_path)
+    result = speedbench("splits", "build", "8k", *arguments)
+    assert (result.code, result.err) == (0, "")
+    assert "8,192 tokens each, counted by o200k_base, 0 of them" in result.words
+
+
 def test_build(speedbench: Speedbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Bytes(tokenizer.WordTokenizer):
         """One token a byte: what is cut at a token is cut anywhere."""
@@ -181,5 +228,9 @@ def test_build(speedbench: Speedbench, tmp_path: Path, monkeypatch: pytest.Monke
     assert "8,192 tokens each, counted by bytes" in result.words
     for tier in ("low_entropy", "mixed", "high_entropy"):
         assert tier in result.out
+    kept = result.out.splitlines()[-1].removeprefix("kept in: ")
+    shown = speedbench("splits", "show", kept, "--samples", "1")
+    assert shown.out.startswith("throughput_8k 1/py")
+    assert "mixed" in shown.out
     unknown = speedbench("splits", "build", "3k", *arguments)
     assert (unknown.code, "unknown throughput bucket '3k'" in unknown.err) == (2, True)

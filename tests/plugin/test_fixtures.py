@@ -108,3 +108,17 @@ def test_multi_turn_samples_are_sent_turn_by_turn(project: Project) -> None:
     )
     project.gate("", "assert len(speed.traces) == 3 and speed.acceptance_length.n == 1")
     project.run("--speed-split=talk.jsonl").assert_outcomes(passed=1)
+
+
+def test_a_users_file_with_its_own_columns_and_a_bad_row(project: Project) -> None:
+    project.file("t.csv", "ticket,body,queue\n7,one two three,math\n8,,math\n")
+    project.gate("", "assert len(speed.traces) == 1")
+    columns = "--speed-columns=prompt=body,id=ticket,category=queue"
+    refused = project.run("--speed-split=t.csv", columns)
+    refused.assert_outcomes(errors=1)
+    refused.stdout.fnmatch_lines(["*t.csv, row 2: column 'body' is missing or empty*"])
+    kept = project.run("--speed-split=t.csv", columns, "--speed-keep-good")
+    kept.assert_outcomes(passed=1)
+    kept.stdout.fnmatch_lines(["*left out 1 bad row(s), 1 good*"])
+    wrong = project.run("--speed-split=t.csv", "--speed-columns=body")
+    wrong.stderr.fnmatch_lines(["*--speed-columns: cannot read 'body': want FIELD=COLUMN*"])

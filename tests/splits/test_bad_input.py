@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_speedbench.splits import SplitError, SplitWarning, load_split, rows
+from pytest_speedbench.splits import SplitError, SplitWarning, formats, load_split, rows
 
 from .conftest import Writer
 
@@ -138,6 +138,42 @@ def test_csv_with_too_many_fields(tmp_path: Path) -> None:
         load_split(str(path))
 
 
+def test_an_overlong_csv_line_is_refused_without_being_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "MAX_LINE_BYTES", 2**20)
+    path = tmp_path / "long.csv"
+    path.write_bytes(b"id,prompt\n1," + b"x" * (2**20 + 1) + b"\n")
+    with pytest.raises(SplitError, match=r"long\.csv: not CSV that can be read: line 2 is longer"):
+        load_split(str(path))
+
+
+def test_csv_that_is_not_utf8_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "latin.csv"
+    path.write_bytes("id,prompt\n1,café?\n".encode("latin-1"))
+    with pytest.raises(SplitError, match=r"line 2: not UTF-8 \(byte 0xe9 .* iconv -f latin1"):
+        load_split(str(path))
+
+
+def test_a_separator_of_lines_inside_a_csv_field_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "u.csv"
+    path.write_text('id,prompt\n1,one\u2028two\n2,"a\nb"\n', encoding="utf-8")
+    assert [s.turns for s in load_split(str(path)).samples] == [("one\u2028two",), ("a\nb",)]
+
+
+def test_a_text_beyond_any_model_is_refused(jsonl: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "MAX_TEXT", 10)
+    with pytest.raises(SplitError, match="'prompt' has 11 characters; no model takes"):
+        load_split(str(jsonl("long.jsonl", [{"prompt": "x" * 11}])))
+
+
+def test_an_id_in_two_files_of_a_folder_names_both(jsonl: Writer) -> None:
+    jsonl("a.jsonl", [{"id": "7", "prompt": "one"}])
+    folder = jsonl("b.jsonl", [{"id": "7", "prompt": "two"}]).parent
+    with pytest.raises(SplitError, match=r"b\.jsonl: id '7' is used in .*a\.jsonl too"):
+        load_split(str(folder))
+
+
 def test_json_that_is_no_list(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_text("3")
@@ -155,7 +191,7 @@ def test_json_that_is_no_list(tmp_path: Path) -> None:
         ("nope.jsonl", r"'nope.jsonl' does not exist \(looked in"),
         ("a/b", "'a/b' does not exist"),
         ("qualitative:maths", r"'maths'; did you mean 'math'\?"),
-        ("random:math", "unknown category of split 'random' 'math'"),
+        ("random:math", "split 'random': unknown category 'math'"),
         ("nvidia/SPEED-Bench:qualitativ", r"'qualitativ'; did you mean 'qualitative'\?"),
         ("throughput_1k", "built to an exact length in the target's tokenizer"),
     ],

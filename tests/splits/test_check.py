@@ -10,11 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_speedbench.splits import Sample, SplitError, embedding, load_split, make_split
-from pytest_speedbench.splits.check import check_split, duplicates
+from pytest_speedbench.splits import (
+    Sample,
+    SplitError,
+    embedding,
+    languages,
+    load_split,
+    make_split,
+)
+from pytest_speedbench.splits.check import check_split, duplicates, partner_of
 from pytest_speedbench.splits.curation import mean_similarity
-from pytest_speedbench.splits.embedding import embed, embed_samples, model_source
-from pytest_speedbench.splits.heatmap import heatmap_png
+from pytest_speedbench.splits.embedding import Embedder, embed, embed_samples, model_source
+from pytest_speedbench.splits.heatmap import MOST_DRAWN, heatmap_png, panels
 from pytest_speedbench.splits.scripts import main_script
 
 from .conftest import SPEC_BENCH, needs_spec_bench, sample
@@ -45,14 +52,14 @@ def bag_of_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_lengths_duplicates_languages_and_scripts_need_no_embeddings() -> None:
-    report = check_split(make_split("mine", SAMPLES), embeddings=False)
+    report = check_split(make_split("mine", SAMPLES))
     assert [line.slice for line in report.lengths] == ["coding", "qa", "all"]
     qa = report.lengths[1]
     assert (qa.samples, qa.multiturn, qa.shortest, qa.median, qa.longest) == (3, 1, 4, 4, 5)
     assert qa.multiturn_share == pytest.approx(1 / 3)
     assert qa.mean == pytest.approx(13 / 3)
     assert report.duplicates == (("a", "b"),)
-    assert report.languages == (("en", 3), ("(not declared)", 1), ("ru", 1))
+    assert {"en", "ru"} <= {name for name, _ in report.languages}
     assert report.scripts == (("LATIN", 4), ("CYRILLIC", 1))
     assert (report.near, report.similarity, report.nearest_other) == (None, None, None)
 
@@ -60,7 +67,7 @@ def test_lengths_duplicates_languages_and_scripts_need_no_embeddings() -> None:
 @pytest.mark.usefixtures("bag_of_words")
 def test_near_duplicates_and_similarity_within_and_to_another_split() -> None:
     other = make_split("theirs", [sample("x", "qa", "How do tides work?"), sample("y", "qa")])
-    report = check_split(make_split("mine", SAMPLES), other)
+    report = check_split(make_split("mine", SAMPLES), other, embedder=Embedder())
     assert report.near is not None
     assert [(p.left, p.right) for p in report.near] == [("a", "b")]
     assert report.similarity is not None
@@ -83,13 +90,64 @@ def test_the_heatmap_is_a_png() -> None:
     alone = heatmap_png(mine, dpi=40)
     beside = heatmap_png(mine, make_split("theirs", [sample("x"), sample("y")]), dpi=40)
     assert alone[:8] == beside[:8] == b"\x89PNG\r\n\x1a\n"
-    heights = [int.from_bytes(png[20:24], "big") for png in (alone, beside)]
-    assert heights[1] == 2 * heights[0]
+    widths = [int.from_bytes(png[16:20], "big") for png in (alone, beside)]
+    assert widths[1] > 1.5 * widths[0]  # the other split's panels stand beside ours
+
+
+@pytest.mark.usefixtures("bag_of_words")
+def test_a_large_slice_is_drawn_in_part_and_its_mean_is_of_all() -> None:
+    many = make_split("mine", [sample(f"{i}") for i in range(MOST_DRAWN + 50)])
+    (panel,) = panels(many, Embedder())
+    assert panel.matrix.shape == (MOST_DRAWN, MOST_DRAWN)
+    assert panel.mean == pytest.approx(mean_similarity(embed_samples(many.samples)))
+    assert panel.title == f"mine: qa\n400 of 450, mean {panel.mean:.3f}"
+
+
+def test_a_split_is_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+
+    class Counting(BagOfWords):
+        def encode(self, texts_: list[str], **_: Any) -> Any:
+            texts.extend(texts_)
+            return super().encode(texts_)
+
+    monkeypatch.setattr(embedding, "_encoder", lambda model: Counting())
+    mine, embedder = make_split("mine", SAMPLES), Embedder()
+    check_split(mine, embedder=embedder)
+    panels(mine, embedder)
+    assert len(texts) == len(SAMPLES)
+    panels(mine.only("qa"), embedder)  # the same digest, other samples
+    assert len(texts) == len(SAMPLES) + 3
+
+
+def test_multilingual_stands_beside_translation() -> None:
+    assert partner_of("multilingual", {"translation": 0, "qa": 0}) == "translation"
+    assert partner_of("qa", {"translation": 0, "qa": 0}) == "qa"
+    assert partner_of("stem", {"qa": 0}) == ""
+
+
+def test_languages_that_are_not_declared_are_told_from_the_text() -> None:
+    pytest.importorskip("py3langid")
+    rows = [
+        Sample("1", "qa", ("Wie lange muss ein Ei kochen, damit es weich bleibt?",)),
+        Sample("2", "qa", ("我想给邻居写一封信",)),
+        Sample("3", "qa", ("Wie lange?",), language="nl"),
+    ]
+    report = check_split(make_split("mine", rows))
+    assert report.languages == (("de", 1), ("nl", 1), ("zh", 1))
+    assert report.told == 2
+
+
+def test_languages_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(languages, "_IDENTIFIER", "no_such_package")
+    report = check_split(make_split("mine", SAMPLES))
+    assert dict(report.languages)["(not declared)"] == 1
+    assert report.told == 0
 
 
 def test_the_heatmap_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
-    with pytest.raises(SplitError, match=r"drawing the heatmap.*pytest-speedbench\[report\]"):
+    with pytest.raises(SplitError, match=r"drawing the heatmap.*pytest-speedbench\[curation\]"):
         heatmap_png(make_split("mine", SAMPLES))
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pytest_speedbench.splits import SplitError
+from pytest_speedbench.splits import Sample, SplitError
 from pytest_speedbench.splits.curate import (
     MINIMA,
     Minimum,
@@ -162,16 +162,21 @@ def test_minima_become_quotas_that_the_pool_and_the_size_allow() -> None:
     multi, length = minimum_quotas("rag", samples, 80)
     assert multi == Quota((False, False, True, True, False), 2)
     assert length == Quota((True, False, False, False, False), 1)
-    *_, script = minimum_quotas("multilingual", samples, 80)
+    *_, script, chinese = minimum_quotas("multilingual", samples, 80)
+    assert chinese.at_least == 0
     assert script == Quota((False, False, True, False, False), 1)
-    assert [quota.at_least for quota in minimum_quotas("multilingual", samples, 1)] == [1, 0, 0]
+    assert [quota.at_least for quota in minimum_quotas("multilingual", samples, 1)] == [1, 0, 0, 0]
 
 
 def test_minima_of_eighty() -> None:
     samples = [sample(str(i), "multilingual", "щ " * 901, "да") for i in range(90)]
     asked = [quota.at_least for quota in minimum_quotas("multilingual", samples, 80)]
-    assert asked == [16, 5, 27]
-    assert [minimum.category for minimum in MINIMA] == [None, None, "multilingual"]
+    assert asked == [16, 5, 27, 0]
+    assert [m.category for m in MINIMA] == [None, None, "multilingual", "multilingual"]
+    chinese = Sample("1", "multilingual", ("你好，请帮我写信",), language="zh")
+    about = Sample("2", "multilingual", ("Why does 你好 mean hello?",), language="zh")
+    quota = minimum_quotas("multilingual", [chinese, about] * 40, 80)[-1]
+    assert quota == Quota((True, False) * 40, 2)
     own = Minimum("hard", 0.5, lambda one: one.difficulty == "hard")
     assert [q.at_least for q in minimum_quotas("qa", samples, 80, [own])] == [0]
 

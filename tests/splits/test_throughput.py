@@ -16,6 +16,7 @@ from pytest_speedbench.splits import (
     load_split,
     split_slices,
     throughput,
+    throughput_bucket,
 )
 from pytest_speedbench.splits.fitting import Fitter
 from pytest_speedbench.splits.material import load_material
@@ -111,6 +112,20 @@ def test_load_split_builds_into_the_users_cache(
     assert split.slices == ("mixed",)
     assert len(split.samples) == 2
     assert split_slices("throughput_32k") == TIERS
+
+
+def test_the_folder_of_a_build_is_a_split(tmp_path: Path) -> None:
+    built = build_throughput("1k", word_tokenizer(), per_tier=3, cache=tmp_path)
+    report = build_report("1k", word_tokenizer(), per_tier=3, cache=tmp_path)
+    assert throughput_bucket("throughput_8k") == "8k"
+    assert throughput_bucket(f"{report.folder}:mixed") == "1k"
+    assert throughput_bucket("qualitative") is None
+    again = load_split(report.folder)  # no tokenizer: what is built is built
+    assert (again.name, again.digest, again.samples) == (built.name, built.digest, built.samples)
+    assert split_slices(report.folder) == TIERS
+    assert len(load_split(f"{report.folder}:mixed", per_tier=2).samples) == 2
+    with pytest.raises(SplitError, match="holds 3 samples a tier, 4 are asked; build more"):
+        load_split(report.folder, per_tier=4)
 
 
 def test_a_broken_cache_names_the_mend(tmp_path: Path) -> None:

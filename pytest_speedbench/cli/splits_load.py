@@ -1,0 +1,107 @@
+"""What the commands of ``speedbench splits`` share: a split by name or file, and progress."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_speedbench.cli.errors import CliError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_speedbench.splits import Split, TargetTokenizer
+
+Columns = Annotated[
+    str,
+    typer.Option(
+        metavar="FIELD=COLUMN,…", help="Columns of a file, our name first: prompt=body,id=ticket."
+    ),
+]
+KeepGood = Annotated[bool, typer.Option("--keep-good", help="Leave out bad rows of a file.")]
+
+
+def load(
+    split: str,
+    *,
+    model: str = "",
+    per_tier: int | None = None,
+    columns: str = "",
+    keep_good: bool = False,
+) -> Split:
+    """Return the split of a name or path; one that is made for a tokenizer needs ``model``."""
+    from pytest_speedbench.splits import load_split
+
+    if split.startswith(("throughput_", "random")):
+        if not model:
+            raise CliError(f"split {split} is made for a tokenizer: name the model with --model")
+        return load_split(split, tokenizer=tokenizer_of(model), per_tier=per_tier)
+    return _warned(lambda: load_split(split, columns=_mapping(columns), keep_good=keep_good))
+
+
+def _warned(read: Callable[[], Split]) -> Split:
+    """Read, and say what was left out as one plain line on stderr."""
+    from pytest_speedbench.report.text import printable
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = read()
+    for warning in caught:
+        typer.echo(f"speedbench: warning: {printable(str(warning.message))}", err=True)
+    return found
+
+
+def _mapping(columns: str) -> dict[str, str] | None:
+    from pytest_speedbench.options import column_names
+
+    try:
+        return dict(column_names(columns)) or None
+    except ValueError as error:
+        raise CliError(f"--columns: cannot read {columns!r}: {error}") from error
+
+
+def tokenizer_of(model: str, encoding: str = "") -> TargetTokenizer:
+    """The model's tokenizer, or a tiktoken encoding.
+
+    Prompts built with a model's serve ``--speed-model`` of the same name.
+    """
+    if bool(model) == bool(encoding):
+        raise CliError(
+            "say in whose tokens the prompts are counted: --model MODEL or --encoding o200k_base"
+            + (", not both" if model else "")
+        )
+    if encoding:
+        from pytest_speedbench.splits.targets import tiktoken_tokenizer
+
+        return tiktoken_tokenizer(encoding)
+    return _model_tokenizer(model)
+
+
+def _model_tokenizer(model: str) -> TargetTokenizer:
+    from pytest_speedbench.measure.tokenizer import load_tokenizer, model_name
+    from pytest_speedbench.splits import TargetTokenizer
+
+    try:
+        found = load_tokenizer("huggingface", model)
+    except ImportError as error:
+        raise CliError(
+            f"tokenizing for {model}: {error}; pip install 'pytest-speedbench[transformers]'"
+        ) from error
+    return TargetTokenizer(
+        model_name(model), found.render, found.encode, found.decode, found.vocab_size
+    )
+
+
+class Progress:
+    """One line on a terminal's stderr, rewritten; silence elsewhere."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if self._shown:
+            of = f"/{total}" if total else ""
+            typer.echo(f"\r\x1b[K{stage} {done}{of}", err=True, nl=done == total)
