@@ -119,6 +119,8 @@ class OpenAiDialect(Dialect):
             body["ignore_eos"] = True
         if request.sampling.min_tokens:
             body["min_tokens"] = request.sampling.min_tokens
+        if request.template:
+            body["chat_template_kwargs"] = dict(request.template)
         return {**body, **self.extra, **dict(self._own_arguments())}
 
     def _own_arguments(self) -> Iterator[tuple[str, object]]:
@@ -179,6 +181,7 @@ ENGINE = EngineType(
     extra="server",
     step_traces=False,
     prompt_form="chat",
+    tokenizer="server",
     local=False,
     server=True,
     refuse=_refuse,

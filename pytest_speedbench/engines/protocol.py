@@ -96,7 +96,7 @@ class Request:
     ``speculation`` is read by engines that switch per request; others use their own
     configuration. ``label`` (a category) is carried for the simulated engine only. ``messages``,
     (role, content) each, are the conversation behind the prompt, for servers that take no token ids
-    and apply their own template.
+    and apply their own template, with the arguments ``template``.
     """
 
     id: str
@@ -106,6 +106,7 @@ class Request:
     speculation: Speculation = NO_SPECULATION
     label: str = ""
     messages: tuple[tuple[str, str], ...] = ()
+    template: tuple[tuple[str, object], ...] = field(default=(), hash=False)  # may hold dicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +297,9 @@ class EngineType:
     ``request_counts`` that acceptance is told for each request at least: where only lifetime
     counters grow, slices run one after another and the counters are read in between.
     ``prompt_form`` is ``chat`` where the server applies its own template.
-    ``tokenizer`` is ``huggingface``, or ``words`` for engines without a model;
-    ``tokenizer_source`` names the model, or the folder, that it is loaded from.
+    ``tokenizer`` is ``huggingface``, ``words`` for engines without a model, or ``server`` for chat
+    servers, where the model's own is used if it is at hand; ``tokenizer_source`` names the model,
+    or the folder, that it is loaded from.
     ``local`` tells that it computes on this machine, so that each xdist worker needs GPUs or cores
     for it. ``server`` tells that it talks to the server at ``--speed-url``. ``scores`` that it can
     score.

@@ -205,6 +205,7 @@ class ClosedLoop:
             ()
             if sample.token_ids
             else tuple((m["role"], m["content"]) for m in conversation.messages),
+            tuple(self.tokenizer.template_kwargs.items()),
         )
 
     def _too_long(self, sample: Sample) -> str:

