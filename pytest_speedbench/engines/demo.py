@@ -48,6 +48,21 @@ def resolve_model(model: str) -> str:
     return str(demo_folder()) if model == DEMO_MODEL else model
 
 
+def folder_at_hand(model: str) -> Path | None:
+    """The local folder of ``model``, or its snapshot in the hub's cache; nothing is converted or
+    downloaded for it."""
+    folder = cache_dir() / _FOLDER if model == DEMO_MODEL else Path(model).expanduser()
+    if model and folder.is_dir():
+        return folder
+    try:
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(model, "config.json")
+    except (ImportError, ValueError):  # ValueError: not a hub name
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
 def demo_folder() -> Path:
     """The demo model as a Hugging Face folder (bf16, 270 MB), converted at the first call.
 

@@ -49,10 +49,15 @@ class StepRecorder:
 
 
 class DraftRecorder:
-    """Counts drafted and accepted tokens of each step that had a draft."""
+    """Counts drafted and accepted tokens of each step that had a draft.
 
-    def __init__(self, generator: Any) -> None:
+    ``most`` is the draft length: a draft that was made with another tokenizer may be longer in the
+    target's tokens, and is cut there.
+    """
+
+    def __init__(self, generator: Any, most: int) -> None:
         self.generator = generator
+        self.most = most
         self.drafted: list[int] = []
         self.accepted: list[int] = []
 
@@ -61,6 +66,9 @@ class DraftRecorder:
 
     def get_candidates(self, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
         candidates, logits = self.generator.get_candidates(input_ids, *args, **kwargs)
+        candidates = candidates[:, : input_ids.shape[1] + self.most]
+        if logits is not None:
+            logits = logits[:, : self.most]
         self.pending = candidates.shape[1] - input_ids.shape[1]
         return candidates, logits
 
@@ -84,9 +92,11 @@ class TransformersBackend:
         self.ngram_size = int(str(options.pop("max_matching_ngram_size", _PROMPT_LOOKUP_NGRAM)))
         options.setdefault("dtype", "auto")
         self.torch, self.options = torch, options
-        self.model = self._load(resolve_model(config.model))
+        self.path = resolve_model(config.model)
+        self.model = self._load(self.path)
         self.context_window = getattr(self.model.config, "max_position_embeddings", None)
-        self.drafters: dict[str, Any] = {}
+        self.drafters: dict[tuple[str, bool], Any] = {}
+        self.tokenizers: dict[str, Any] = {}
         self.request: Request | None = None
         self.totals = Counters()
         self.info = EngineInfo(
@@ -135,8 +145,8 @@ class TransformersBackend:
                 f"request {request.id}: {length} prompt tokens and {request.sampling.max_tokens} "
                 f"to come; want a prompt, and at most {window} tokens in all"
             )
-        if request.speculation.drafter is not None:
-            self._drafter(request.speculation.drafter)
+        if request.speculation.method == "draft_model":
+            self._assistant(request)
         self.request = request
 
     def step(self) -> list[StepOutput]:
@@ -147,7 +157,7 @@ class TransformersBackend:
         self.request = None
         steps = StepRecorder()
         self.torch.manual_seed(request.sampling.seed)
-        with self.torch.inference_mode(), self._watch_drafts() as drafts:
+        with self.torch.inference_mode(), self._watch_drafts(request) as drafts:
             self._generate(request, steps)
         return list(self._outputs(request, steps, drafts))
 
@@ -162,7 +172,7 @@ class TransformersBackend:
             "pad_token_id": (request.stop_ids or (0,))[0],
             "do_sample": not sampling.greedy,
             **({} if sampling.greedy else _pure(sampling.temperature)),
-            **self._assistance(request.speculation),
+            **self._assistance(request),
         }
         with self._no_default_eos(bool(stop)):
             self.model.generate(
@@ -186,7 +196,8 @@ class TransformersBackend:
             for setting, token in zip(settings, kept, strict=True):
                 setting.eos_token_id = token
 
-    def _assistance(self, speculation: Speculation) -> dict[str, Any]:
+    def _assistance(self, request: Request) -> dict[str, Any]:
+        speculation = request.speculation
         length = speculation.draft_length
         match speculation.method:
             case "none":
@@ -197,10 +208,7 @@ class TransformersBackend:
                     "max_matching_ngram_size": self.ngram_size,
                 }
             case "draft_model":
-                assert speculation.drafter is not None
-                return {
-                    "assistant_model": self._fix_length(self._drafter(speculation.drafter), length)
-                }
+                return self._assistant(request)
             case "early_exit":
                 # The model is its own assistant, so the draft length is read from its own settings.
                 self._fix_length(self.model, length)
@@ -215,27 +223,54 @@ class TransformersBackend:
         settings.assistant_confidence_threshold = 0.0
         return assistant
 
-    def _drafter(self, path: str) -> Any:
-        if path not in self.drafters:
-            if path.isdigit():  # an exit layer, not a model
-                return None
-            drafter = self._load(resolve_model(path))
-            ours, theirs = self.model.config.vocab_size, drafter.config.vocab_size
-            if ours != theirs:
+    def _assistant(self, request: Request) -> dict[str, Any]:
+        """The draft model; with both tokenizers where the vocabularies differ, since then the
+        library drafts in text."""
+        path, length = request.speculation.drafter, request.speculation.draft_length
+        assert path is not None
+        # Sampling with another vocabulary prunes the drafter's head for good: that takes its own.
+        drafter = self._drafter(path, sampled=False)
+        if self._vocabulary(drafter) == self._vocabulary(self.model):
+            return {"assistant_model": self._fix_length(drafter, length)}
+        if not request.sampling.greedy:
+            drafter = self._drafter(path, sampled=True)
+        return {
+            "assistant_model": self._fix_length(drafter, length),
+            "tokenizer": self._tokenizer(self.path),
+            "assistant_tokenizer": self._tokenizer(resolve_model(path)),
+        }
+
+    def _vocabulary(self, model: Any) -> int:
+        return int(model.config.get_text_config().vocab_size)
+
+    def _drafter(self, path: str, *, sampled: bool) -> Any:
+        key = path, sampled
+        if key not in self.drafters:
+            self.drafters[key] = self._load(resolve_model(path))
+        return self.drafters[key]
+
+    def _tokenizer(self, path: str) -> Any:
+        from transformers import AutoTokenizer
+
+        if path not in self.tokenizers:
+            try:
+                self.tokenizers[path] = AutoTokenizer.from_pretrained(path)
+            except (OSError, ValueError) as error:
                 raise EngineError(
-                    f"the drafter {path!r} has a vocabulary of {theirs} tokens, the target of "
-                    f"{ours}: choose a drafter with the target's tokenizer"
-                )
-            self.drafters[path] = drafter
-        return self.drafters[path]
+                    f"target and drafter have different vocabularies, so both tokenizers are "
+                    f"needed, and {path!r} has none: save it there, or choose a drafter with the "
+                    f"target's vocabulary ({str(error).strip().splitlines()[0]})"
+                ) from error
+        return self.tokenizers[path]
 
     @contextmanager
-    def _watch_drafts(self) -> Iterator[list[DraftRecorder]]:
+    def _watch_drafts(self, request: Request) -> Iterator[list[DraftRecorder]]:
         recorders: list[DraftRecorder] = []
         build = self.model._get_candidate_generator
 
         def watched(*args: Any, **kwargs: Any) -> DraftRecorder:
-            recorders.append(DraftRecorder(build(*args, **kwargs)))
+            generator = build(*args, **kwargs)
+            recorders.append(DraftRecorder(generator, request.speculation.draft_length))
             return recorders[-1]
 
         self.model._get_candidate_generator = watched

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes.util
 import importlib.util
-import json
 import os
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any
 
 from pytest_speedbench.engines.backend import StepOutput
 from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.drafters import refuse_misfit
 from pytest_speedbench.engines.host import open_child
 from pytest_speedbench.engines.protocol import (
     Counters,
@@ -27,7 +27,6 @@ from pytest_speedbench.engines.protocol import (
     EngineType,
     FinishReason,
     Request,
-    Speculation,
     TokenScore,
 )
 
@@ -47,6 +46,18 @@ METHODS = (
 _NEED_DRAFTER = ("draft_model", "eagle", "eagle3", "medusa", "dflash")
 # Arguments of ours, and keys that vLLM expects inside its speculative configuration.
 _SPECULATIVE_PREFIX = "speculative."
+# What vLLM raises for a configuration that it cannot start.
+_NO_START = (
+    OSError,
+    ValueError,
+    TypeError,
+    ImportError,
+    NotImplementedError,
+    AssertionError,
+    RuntimeError,
+    KeyError,
+    AttributeError,
+)
 _REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "abort"}
 
 
@@ -63,7 +74,9 @@ class VllmBackend:
             arguments["per_request_spec_decode_metrics"] = "detailed"
         self.llm = _start(vllm, arguments, config)
         self.engine = self.llm.llm_engine
-        self.last_counters = Counters()
+        self.capacity = _capacity(self.engine.vllm_config)
+        self.live: dict[str, int] = {}
+        """Prompt tokens of each request in flight, rounded up to whole blocks."""
         self.info = self._describe(vllm.__version__)
 
     def _describe(self, version: str) -> EngineInfo:
@@ -73,6 +86,7 @@ class VllmBackend:
             "v2_model_runner": bool(getattr(settings, "use_v2_model_runner", False)),
             "executor": str(settings.parallel_config.distributed_executor_backend),
             "enforce_eager": bool(settings.model_config.enforce_eager),
+            **_compilation(settings.compilation_config),
             "prefix_caching": bool(settings.cache_config.enable_prefix_caching),
             "max_num_seqs": settings.scheduler_config.max_num_seqs,
             "max_model_len": settings.model_config.max_model_len,
@@ -94,14 +108,24 @@ class VllmBackend:
     def add(self, request: Request) -> None:
         if not request.prompt_ids:
             raise EngineError(f"request {request.id}: the prompt is empty")
+        self._reserve(request)
         prompt = {"prompt_token_ids": list(request.prompt_ids)}
         try:
             self.engine.add_request(request.id, prompt, _sampling(request))
         except _refusals() as error:
+            del self.live[request.id]
             raise EngineError(
                 f"request {request.id}, {len(request.prompt_ids)} prompt tokens: vLLM refuses it: "
                 f"{_first_lines(error)}"
             ) from error
+
+    def _reserve(self, request: Request) -> None:
+        """A prompt that finds no room in the KV cache waits inside vLLM, and BS is not held."""
+        size = self.engine.vllm_config.cache_config.block_size
+        needed = -(-len(request.prompt_ids) // size) * size
+        if self.capacity and sum(self.live.values()) + needed > self.capacity:
+            raise EngineError(_too_small(self.capacity, f"request {request.id} has to wait"))
+        self.live[request.id] = needed
 
     def step(self) -> list[StepOutput]:
         return [self._output(output) for output in self.engine.step()]
@@ -110,6 +134,10 @@ class VllmBackend:
         completion = output.outputs[0]
         if not output.finished:
             return StepOutput(output.request_id, completion.token_ids)
+        self.live.pop(output.request_id, None)
+        if getattr(output.metrics, "num_preemptions", 0):
+            what = f"request {output.request_id} was put back half way"
+            raise EngineError(_too_small(self.capacity, what))
         metrics = getattr(completion, "spec_decode_metrics", None)
         return StepOutput(
             output.request_id,
@@ -124,6 +152,7 @@ class VllmBackend:
         return [] if self.detailed else None
 
     def abort(self, request_id: str) -> None:
+        self.live.pop(request_id, None)
         self.engine.abort_request([request_id])
 
     def counters(self) -> Counters | None:
@@ -202,13 +231,45 @@ def speculative_config(config: EngineConfig) -> dict[str, Any] | None:
 def _start(vllm: Any, arguments: dict[str, Any], config: EngineConfig) -> Any:
     try:
         return vllm.LLM(**arguments)
-    except (OSError, ValueError, TypeError, ImportError, NotImplementedError) as error:
+    except _NO_START as error:
+        if "initialization failed" in str(error):  # the cause stands in another process's log
+            raise
         what = f"model {config.model!r}"
         if config.speculation.active:
             what += (
                 f", method {config.speculation.method!r}, drafter {config.speculation.drafter!r}"
             )
-        raise EngineError(f"vLLM does not start with {what}: {_first_lines(error)}") from error
+        words = _first_lines(error) or type(error).__name__
+        raise EngineError(f"vLLM does not start with {what}: {words}") from error
+
+
+def _capacity(settings: Any) -> int | None:
+    """Tokens that the KV cache holds; None where not every layer keeps every token."""
+    model, cache = settings.model_config, settings.cache_config
+    if getattr(model, "is_hybrid", False) or model.get_sliding_window() is not None:
+        return None
+    return (cache.num_gpu_blocks or 0) * cache.block_size or None
+
+
+def _too_small(tokens: int | None, what: str) -> str:
+    size = f"of {tokens} tokens " if tokens else ""
+    return (
+        f"the KV cache {size}is too small for this batch size: {what}, so fewer requests are in "
+        "flight than asked for. Lower --speed-bs or --speed-max-tokens, or give "
+        "more: --speed-engine-arg gpu_memory_utilization=0.95 or kv_cache_memory_bytes=N (on a CPU "
+        "VLLM_CPU_KVCACHE_SPACE=GIB)"
+    )
+
+
+def _compilation(settings: Any) -> dict[str, str]:
+    """What is compiled and captured; the names differ between versions."""
+    names = ("mode", "level", "cudagraph_mode")
+    found = {name: getattr(settings, name, None) for name in names}
+    return {
+        f"compilation_{name}": str(getattr(value, "name", value))
+        for name, value in found.items()
+        if value is not None
+    }
 
 
 def _first_lines(error: BaseException) -> str:
@@ -300,36 +361,15 @@ def refuse(config: EngineConfig) -> None:
         raise EngineError(
             f"vLLM drafts at most {_MAX_DRAFT_LENGTH} tokens a step, dl={speculation.draft_length}"
         )
-    if speculation.method in _NEED_DRAFTER and not speculation.drafter:
-        raise EngineError(f"method {speculation.method} needs a drafter: --speed-drafter PATH")
-    if speculation.method == "suffix" and not importlib.util.find_spec("arctic_inference"):
+    method = str(config.option(f"{_SPECULATIVE_PREFIX}method", speculation.method))
+    if method in _NEED_DRAFTER and not speculation.drafter:
+        raise EngineError(f"method {method} needs a drafter: --speed-drafter PATH")
+    if method == "suffix" and not importlib.util.find_spec("arctic_inference"):
         raise EngineError("method suffix needs: pip install arctic-inference==0.1.1")
-    _refuse_drafter(speculation)
-
-
-def _refuse_drafter(speculation: Speculation) -> None:
-    """A local EAGLE-3 head with a cut vocabulary and no map loads silently and drafts nonsense."""
-    folder = Path(speculation.drafter or "")
-    if speculation.method != "eagle3" or not (folder / "config.json").is_file():
-        return
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    cut = config.get("draft_vocab_size", config.get("vocab_size")) != config.get("vocab_size")
-    if cut and "d2t" not in _tensor_names(folder):
-        raise EngineError(
-            f"the drafter {folder} has a vocabulary of {config['draft_vocab_size']} of "
-            f"{config['vocab_size']} tokens and no 'd2t' map to the target's ids: "
-            "vLLM would draft the wrong tokens without a word; save the head with its map"
-        )
-
-
-def _tensor_names(folder: Path) -> set[str]:
-    """Names in the headers of all safetensors files of ``folder``."""
-    names: set[str] = set()
-    for path in folder.glob("*.safetensors"):
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            names |= json.loads(file.read(size)).keys()
-    return names
+    if method == "ngram_gpu" and cpu_build():
+        raise EngineError("vLLM's CPU build has no ngram_gpu: leave speculative.method out")
+    mapped = config.option(f"{_SPECULATIVE_PREFIX}use_heterogeneous_vocab") is True
+    refuse_misfit(config.model, speculation, any_vocabulary=mapped)
 
 
 ENGINE = EngineType(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +19,7 @@ from pytest_speedbench.engines import (
 from pytest_speedbench.engines.demo import DEMO_MODEL
 from pytest_speedbench.measure.check import check_counters, check_traces
 
-from .conftest import TIMEOUT, Driver, needs_demo, started
+from .conftest import PROMPTS, TIMEOUT, Driver, needs_demo, started
 
 pytestmark = [needs_demo, pytest.mark.engine]
 
@@ -67,6 +69,69 @@ def test_the_target_as_its_own_drafter_is_nearly_always_accepted(driver: Driver)
     )
     drafted = sum(sum(trace.drafted) for trace in traces)
     assert sum(sum(trace.accepted) for trace in traces) > 0.8 * drafted
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny random model with a tokenizer of its own: 300 pieces of bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("stranger")
+    pieces = Tokenizer(models.BPE())
+    pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    pieces.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=alphabet, special_tokens=["<s>", "</s>"]
+    )
+    pieces.train_from_iterator(PROMPTS, trainer)
+    PreTrainedTokenizerFast(
+        tokenizer_object=pieces, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    ).save_pretrained(folder)
+    shape = LlamaConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+    )
+    LlamaForCausalLM(shape).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_drafter_with_another_tokenizer_drafts_and_keeps_the_output(
+    driver: Driver, plain: list[Trace], stranger: str
+) -> None:
+    speculation = Speculation("draft_model", 3, stranger)
+    before = driver.engine.counters()
+    traces = driver.run(speculation)
+    grown = driver.engine.counters() - before
+    assert [t.token_ids for t in traces] == [t.token_ids for t in plain]
+    check_traces(traces, speculation)
+    check_counters(traces, speculation, grown)
+    assert grown.draft_tokens > 0
+    # The library re-encodes drafts, which may then be longer than was asked for.
+    assert max(max(t.drafted, default=0) for t in traces) <= 3
+
+
+def test_another_tokenizer_and_a_temperature(driver: Driver, stranger: str) -> None:
+    speculation = Speculation("draft_model", 3, stranger)
+    sampling = Sampling(8, temperature=1.0, ignore_eos=True)
+    traces = driver.run(speculation, sampling=sampling, prompts=PROMPTS[:1])
+    check_traces(traces, speculation)
+    assert traces[0].tokens == 8
+
+
+def test_a_stranger_without_its_tokenizer_is_refused_and_the_engine_goes_on(
+    driver: Driver, stranger: str, tmp_path: Path
+) -> None:
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(Path(stranger) / name, tmp_path)
+    with pytest.raises(EngineError, match="both tokenizers are needed"):
+        driver.run(Speculation("draft_model", 3, str(tmp_path)), prompts=PROMPTS[:1])
+    assert driver.run(NONE, prompts=PROMPTS[:1], sampling=Sampling(2))[0].tokens == 2
 
 
 def test_stop_token_ends_the_output_and_ignore_eos_does_not(driver: Driver) -> None:
