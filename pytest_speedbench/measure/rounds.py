@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # A round sends this many requests for each slot, so that ramp and drain are a small part of it.
 _REQUESTS_PER_SLOT = 4
-# Warm-up outputs are short: they are there to compile, to allocate and to draft.
-WARMUP_TOKENS = 32
+# Where nothing is timed, a short warm-up will do: it finds an engine that fails early.
+UNTIMED_WARMUP_TOKENS = 32
 
 
 @dataclass(slots=True)
@@ -151,7 +151,7 @@ def run_rounds(
     plan = plan_parts(samples, batch_size, rounds, by_slice)
     sent = sum(len(part.samples) for part in plan[0])
     for arm in arms:
-        arm.result.warmup_requests = warm_up(arm.loop, samples, batch_size)
+        arm.result.warmup_requests = warm_up(arm.loop, samples, batch_size, timed=rounds > 0)
         arm.result.repeated = sent if sent > len(samples) else 0
     for number, parts in enumerate(plan):
         for arm in arms if number % 2 == 0 else reversed(arms):
@@ -192,13 +192,27 @@ def run_until_decided(
     return result
 
 
-def warm_up(loop: ClosedLoop, samples: Sequence[Sample], batch_size: int) -> int:
-    """Sends the first samples at the run's own batch size, and forgets them; returns how many."""
+def warm_up(
+    loop: ClosedLoop, samples: Sequence[Sample], batch_size: int, *, timed: bool = True
+) -> int:
+    """Sends the first samples and the longest one, and forgets them; returns how many.
+
+    At the run's own batch size and, where it is ``timed``, to its own output length: engines
+    compile, capture and allocate by both. Only the longest sample goes through all its turns.
+    """
     full = loop.sampling
-    loop.sampling = replace(full, max_tokens=min(full.max_tokens, WARMUP_TOKENS))
+    longest = max(samples, key=_length)
+    chosen = [s for s in samples if s is not longest][: max(2, batch_size) - 1]
+    if not timed:
+        tokens = min(full.max_tokens, UNTIMED_WARMUP_TOKENS)
+        loop.sampling = replace(full, max_tokens=tokens, min_tokens=min(full.min_tokens, tokens))
     try:
-        chosen = samples[: max(2, batch_size)]
-        loop.run([replace(s, turns=s.turns[:1]) for s in chosen], batch_size)
+        loop.run([longest, *(replace(s, turns=s.turns[:1]) for s in chosen)], batch_size)
     finally:
         loop.sampling = full
-    return len(chosen)
+    return 1 + len(chosen)
+
+
+def _length(sample: Sample) -> int:
+    """Of its prompts: in tokens where it has them, otherwise in characters."""
+    return len(sample.token_ids or ()) or sum(map(len, sample.turns))

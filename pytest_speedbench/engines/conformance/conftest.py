@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 
 import pytest
@@ -103,7 +102,7 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """The adapter of ``--speed-engine``; its engines are started once and closed at the end."""
     settings = settings_of(request.config)
     batch = max(settings.bs) if _given(request.config, "bs") else _BATCH
-    under_test = Subject(replace(settings), batch)
+    under_test = Subject(settings, batch, _given(request.config, "method"))
     yield under_test
     under_test.close()
 
