@@ -12,7 +12,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pytest_speedbench.engines.life import how_it_ended, kill_group, last_words
+from pytest_speedbench.engines.life import (
+    descendants,
+    how_it_ended,
+    kill_all,
+    kill_group,
+    last_words,
+)
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
@@ -109,6 +115,8 @@ class ChildEngine:
 
     def kill(self) -> None:
         """Ends the child and everything it started, at once."""
+        if self._process.poll() is None:  # what has left the group is still below it
+            kill_all(descendants(self._process.pid))
         kill_group(self._process.pid)
         self._process.wait()
         self._connection.close()

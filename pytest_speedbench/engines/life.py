@@ -73,8 +73,12 @@ def kill_all(pids: Iterable[int]) -> None:
 
 
 def how_it_ended(code: int | None) -> str:
-    """``by signal SIGKILL``, or ``with code 1``."""
-    return f"by signal {signal.Signals(-code).name}" if code and code < 0 else f"with code {code}"
+    """``by signal SIGSEGV``, or ``with code 1``."""
+    if not code or code > 0:
+        return f"with code {code}"
+    # Nobody but the kernel kills an engine of ours without a word.
+    hint = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
+    return f"by signal {signal.Signals(-code).name}{hint}"
 
 
 def last_words(log: IO[bytes]) -> str:

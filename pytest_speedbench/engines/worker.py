@@ -6,6 +6,7 @@ Started by :mod:`pytest_speedbench.engines.host` as
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import signal
 import sys
@@ -140,6 +141,7 @@ def _load(name: str) -> Callable[[EngineConfig], Backend]:
 
 def main(arguments: Sequence[str]) -> None:
     descriptor, lifeline, backend_name = int(arguments[0]), int(arguments[1]), arguments[2]
+    faulthandler.enable()  # the last words of a segmentation fault
     # Ctrl-C belongs to the parent, which ends this process in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The kernel's signal covers this process even when it hangs in foreign code; the lifeline the

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -128,6 +128,95 @@ def test_a_dead_engine_is_told_with_its_last_words() -> None:
         with pytest.raises(EngineDied, match=r"(?s)ended with code 137.*simulated: out of memory"):
             collect_all(child, 4)
         assert not alive(child.pid)
+
+
+FATAL = """
+import ctypes
+import os
+import resource
+import subprocess
+
+from pytest_speedbench.engines.simulated import SimulatedBackend
+
+
+class Segfault(SimulatedBackend):
+    def step(self):
+        if self.running:
+            ctypes.string_at(0)
+        return []
+
+
+class Memory(SimulatedBackend):
+    def step(self):
+        if self.running:
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+            bytearray(1 << 34)
+        return []
+
+
+class Away(SimulatedBackend):
+    def __init__(self, config):
+        super().__init__(config)
+        self.info.details["below"] = subprocess.Popen(
+            ["sleep", "60"], start_new_session=True
+        ).pid
+
+    def step(self):
+        if self.running:
+            os.kill(os.getpid(), 9)
+        return []
+
+
+class Idle(Away):
+    def step(self):
+        return []
+"""
+
+
+@pytest.fixture
+def fatal(tmp_path: Path) -> Callable[[str], ChildEngine]:
+    """Starts an engine that ends at its first step, in the way that its class is called."""
+    (tmp_path / "fatal.py").write_text(FATAL)
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+
+    def start(name: str) -> ChildEngine:
+        config = EngineConfig("simulated", "org/m", SD)
+        child = ChildEngine(config, f"fatal:{name}", 20, {"PYTHONPATH": path})
+        child.hold(1)
+        child.submit(requests(1))
+        return child
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Segfault", r"by signal SIGSEGV; its last words:[\s\S]*Segmentation fault[\s\S]*in step"),
+        ("Memory", r"with code 1; its last words:[\s\S]*MemoryError"),
+        ("Away", r"by signal SIGKILL, as the system does when memory runs out"),
+    ],
+)
+def test_a_real_fault_costs_one_engine_and_is_told(
+    fatal: Callable[[str], ChildEngine], name: str, told: str
+) -> None:
+    child = fatal(name)
+    with pytest.raises(EngineDied, match=told):
+        collect_all(child, 1)
+    assert not alive(child.pid)
+    with engine() as fresh:
+        fresh.submit(requests(1))
+        assert collect_all(fresh, 1) == ["r0"]
+
+
+def test_a_process_that_has_left_the_group_is_ended_too(
+    fatal: Callable[[str], ChildEngine],
+) -> None:
+    child = fatal("Idle")
+    below = child.info.details["below"]
+    assert alive(below)
+    child.kill()
+    wait_until_gone(below)
 
 
 def test_an_engine_ended_by_a_signal_names_it() -> None:

@@ -67,6 +67,16 @@ def test_an_engine_that_cannot_start_is_one_clear_error(project: Project) -> Non
     assert "pytest_speedbench/" not in result.stdout.str()
 
 
+def test_a_context_too_short_for_the_split_is_told_with_the_mend(project: Project) -> None:
+    project.gate()
+    result = project.run("--speed-engine-arg=max_model_len=20")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["sample * has * prompt tokens; with --speed-max-tokens 16 at most 4 fit the context*"]
+    )
+    assert "pytest_speedbench/" not in result.stdout.str()
+
+
 def test_an_engine_that_miscounts_is_an_error(project: Project) -> None:
     project.gate()
     result = project.run_apart("--speed-engine-arg=miscount=3", "--benchmark-autosave")
