@@ -183,7 +183,7 @@ class CaseChecks:
             return self._verdict(Word.UNDECIDED, self._texts_alone(pairs))
         stop_ids = self.book.bench.tokenizer(self.case.run).stop_ids
         partings = find_partings(pairs, stop_ids)
-        if partings and not engine_type(self.case.run.engine).scores:
+        if partings and not self._can_score:
             reason = (
                 f"{len(partings)} of {len(pairs)} outputs part, and engine {self.case.run.engine} "
                 "tells no log-probabilities: ties or defects, nobody knows"
@@ -205,6 +205,11 @@ class CaseChecks:
             f"engine {self.case.run.engine} gives texts and no token ids: {equal} of {len(pairs)} "
             "are equal, and whether tokens are, or where they part, is not known"
         )
+
+    @property
+    def _can_score(self) -> bool:
+        own = self.run.setting.engine.scores
+        return engine_type(self.case.run.engine).scores if own is None else own
 
     def _verdict(self, word: Word, reason: str, text: str = "") -> Verdict:
         return Outcome(self.key, LOSSLESS, word, reason), text
@@ -242,7 +247,7 @@ class CaseChecks:
     def _sampled(self, copies: int) -> Verdict:
         __tracebackhide__ = True
         run, temperature = self.case.run, self.case.run.sampling.temperature
-        if not engine_type(run.engine).scores:
+        if not self._can_score:
             reason = f"engine {run.engine} tells no log-probabilities to compare draws with"
             return self._verdict(Word.UNDECIDED, reason)
         turns = [t for t in self.run.view(self.case.slice).turns if t.turn == 0][:PROMPTS]

@@ -41,7 +41,12 @@ EVIDENCE = (
         "SGLang 0.5.23: arguments, command line and requests checked against its own classes, "
         "answers in the shape that its source writes; no model was run",
     ),
-    Evidence("tensorrt-llm", "", "TensorRT-LLM 1.3/1.4 release candidates, read in source"),
+    Evidence(
+        "tensorrt-llm",
+        "",
+        "TensorRT-LLM 1.2 to 1.4 release candidates, read in source: arguments and answers in its "
+        "shape, none of its own classes was to be had; no model was run",
+    ),
     Evidence(
         "llama-cpp",
         "xllamacpp 2026.10.11549 on CPU: none, ngram, draft_model (SmolLM2-135M-Instruct, Q4_1)",

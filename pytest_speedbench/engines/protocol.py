@@ -230,8 +230,8 @@ class Counters:
 class EngineInfo:
     """What the started engine says of itself, for the record. ``details`` holds plain JSON.
 
-    ``request_counts`` overrules the engine type's, for servers of which only the started one can
-    tell; None: as the type says.
+    ``request_counts`` and ``scores`` overrule the engine type's, for servers of which only the
+    started one can tell; None: as the type says.
     """
 
     engine: str
@@ -240,6 +240,7 @@ class EngineInfo:
     dtype: str
     details: Mapping[str, object] = field(default_factory=dict)
     request_counts: bool | None = None
+    scores: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ _BUILTIN = {
     "vllm-server": "pytest_speedbench.engines.vllm_server",
     "openai": "pytest_speedbench.engines.openai",
     "sglang": "pytest_speedbench.engines.sglang",
+    "tensorrt-llm": "pytest_speedbench.engines.tensorrt_llm",
     "llama-cpp": "pytest_speedbench.engines.llama_cpp",
     "simulated": "pytest_speedbench.engines.simulated",
 }

@@ -21,6 +21,8 @@ from pytest_speedbench.engines.serving.steps import Arrangement, arrange
 UNKNOWN = RequestTotals()
 UNTOLD = -1
 """Stands for a token id that the server has not told, until the dialect has found it."""
+# An average of 32 bits gives back its whole number of passes much closer than this.
+_BROKEN = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class Answer:
         trace, told = self.trace(), self.told or Told()
         steps = told.totals.steps
         if steps is None and told.tokens_per_pass:
-            steps = max(0, round(self.tokens / told.tokens_per_pass) - 1)
+            steps = _whole_steps(self.tokens / told.tokens_per_pass)
         if steps is None and every_step_drafts:
             steps = told.drafting_steps
         trace.totals = replace(told.totals, steps=steps)
@@ -207,7 +209,8 @@ class Answer:
         trace = self.trace()
         if not draft_length:
             return _taken_apart(trace, [1] * trace.tokens)
-        account = settle(trace.chunks, (self.told or Told()).totals, draft_length)
+        told = self.totals_trace(every_step_drafts=False).totals or UNKNOWN
+        account = settle(trace.chunks, told, draft_length)
         trace.drafted, trace.accepted = account.drafted, account.accepted
         trace.totals = account.totals
         return trace
@@ -227,6 +230,12 @@ class Answer:
         trace = _taken_apart(trace, found.sizes)
         trace.drafted, trace.accepted = list(drafted), list(accepted)
         return trace
+
+
+def _whole_steps(passes: float) -> int | None:
+    """Decoding steps of so many passes, the prefill's left out; a broken number tells nothing."""
+    whole = round(passes)
+    return max(0, whole - 1) if abs(passes - whole) < _BROKEN else None
 
 
 def _taken_apart(trace: Trace, sizes: Sequence[int]) -> Trace:

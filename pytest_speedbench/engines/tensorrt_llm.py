@@ -1,0 +1,38 @@
+"""TensorRT-LLM: its ``LLM`` in a child process, or ``trtllm-serve``, started here or joined.
+
+Which of them: ``--speed-url`` joins a server, ``--speed-engine-arg serve=true`` starts one,
+otherwise the engine runs as a library.
+"""
+
+from __future__ import annotations
+
+from pytest_speedbench.engines.forms import open_either
+from pytest_speedbench.engines.host import open_child
+from pytest_speedbench.engines.protocol import EngineConfig, EngineType
+from pytest_speedbench.engines.serving.client import open_server
+from pytest_speedbench.engines.tensorrt_llm_arguments import METHODS, refuse
+from pytest_speedbench.engines.tensorrt_llm_server import TensorrtLlmDialect, launch
+
+
+def environment(config: EngineConfig) -> dict[str, str]:
+    """Variables of the child process."""
+    return {"TOKENIZERS_PARALLELISM": "false"}
+
+
+ENGINE = EngineType(
+    name="tensorrt-llm",
+    methods=METHODS,
+    open=open_either(
+        open_child(
+            "pytest_speedbench.engines.tensorrt_llm_backend:TensorrtLlmBackend", environment
+        ),
+        open_server(TensorrtLlmDialect, launch),
+    ),
+    requires="tensorrt_llm",
+    extra="tensorrt-llm",
+    # Proven for each request; totals where its responses were merged.
+    step_traces=False,
+    scores=True,
+    server=True,
+    refuse=refuse,
+)

@@ -1,0 +1,183 @@
+"""A configuration of ours → arguments of TensorRT-LLM's ``LLM``, and what must be refused.
+
+Plain dictionaries, which ``trtllm-serve`` takes as its options file and
+:mod:`~.tensorrt_llm_backend` turns into TensorRT-LLM's own classes. Names move between
+releases: where two are in use, the installed package's source says which it has
+(``tensorrt_llm/llmapi/llm_args.py``).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.forms import OURS, serves
+from pytest_speedbench.engines.protocol import EngineConfig, EngineError, Speculation
+
+# method → (class, decoding_type)
+CONFIGS = {
+    "ngram": ("NGramDecodingConfig", "NGram"),
+    "suffix": ("SADecodingConfig", "SA"),
+    "draft_model": ("DraftTargetDecodingConfig", "Draft_Target"),
+    "eagle3": ("Eagle3DecodingConfig", "Eagle3"),
+    "mtp": ("MTPDecodingConfig", "MTP"),
+    "dflash": ("DFlashDecodingConfig", "DFlash"),
+}
+METHODS = ("none", *CONFIGS)
+_OLD_EAGLE3 = ("EagleDecodingConfig", "Eagle")
+_NEED_DRAFTER = ("draft_model", "eagle3", "dflash")
+# Drafted outside the target's graph in many releases: the documents want no overlap scheduler.
+_WITHOUT_OVERLAP = ("ngram", "draft_model")
+
+_PREFIX = "speculative."
+_SAID = {
+    "model": "--speed-model",
+    "speculative_config": "--speed-method, and its keys as speculative.KEY=VALUE",
+    "speculative.decoding_type": "--speed-method",
+    "speculative.max_draft_len": "--speed-dl",
+    "speculative.num_nextn_predict_layers": "--speed-dl",
+    "speculative.speculative_model": "--speed-drafter",
+    "speculative.speculative_model_dir": "--speed-drafter",
+}
+_CHANGES_ITSELF = {
+    "max_concurrency": "switches speculation off at larger batches",
+    "draft_len_schedule": "changes the draft length with the batch",
+    "acceptance_window": "switches speculation off for good where acceptance is low",
+    "acceptance_length_threshold": "switches speculation off for good where acceptance is low",
+    "acceptance_rate_window_size": "switches speculation off for good where acceptance is low",
+    "acceptance_rate_threshold": "switches speculation off for good where acceptance is low",
+}
+_TREES = ("use_dynamic_tree", "dynamic_tree_max_topK", "eagle_choices")
+
+
+def llm_arguments(config: EngineConfig) -> dict[str, Any]:
+    """Keyword arguments of ``LLM`` as plain data; what the user gave wins, dictionaries by key."""
+    found: dict[str, Any] = {
+        "model": resolve_model(config.model),
+        "max_batch_size": config.max_batch,
+        # Reused blocks would let later rounds skip the prefill that the first one paid.
+        "kv_cache_config": {"enable_block_reuse": False},
+        # Graphs for every batch up to the largest; its own default ends earlier.
+        "cuda_graph_config": {"max_batch_size": config.max_batch, "enable_padding": True},
+    }
+    if config.speculation.active:
+        found["speculative_config"] = speculative_config(config)
+    for name, value in config.args:
+        if name in OURS or name.startswith(_PREFIX):
+            continue
+        ours = found.get(name)
+        if isinstance(ours, dict) and isinstance(value, dict):
+            found[name] = {**ours, **value}
+        else:
+            found[name] = value
+    return found
+
+
+def given_speculative(config: EngineConfig) -> dict[str, Any]:
+    """Keys that the user gave for the speculative configuration."""
+    size = len(_PREFIX)
+    return {k[size:]: v for k, v in config.args if k.startswith(_PREFIX)}
+
+
+def speculative_config(config: EngineConfig) -> dict[str, Any]:
+    """The speculative configuration for exactly ``draft_length`` draft tokens a step.
+
+    Raises:
+        EngineError: TensorRT-LLM has no such method.
+    """
+    speculation = config.speculation
+    _, kind = config_class(speculation)
+    found: dict[str, Any] = {
+        "decoding_type": kind,
+        _length_key(speculation.method): speculation.draft_length,
+    }
+    if speculation.drafter and speculation.method in (*_NEED_DRAFTER, "mtp"):
+        found[_drafter_key()] = resolve_model(speculation.drafter)
+    if speculation.method == "ngram":
+        # A pool shared by all requests would find the answers of earlier ones.
+        found["is_public_pool"] = False
+    return {**found, **given_speculative(config)}
+
+
+def config_class(speculation: Speculation) -> tuple[str, str]:
+    """TensorRT-LLM's class for a method, and its ``decoding_type``.
+
+    Raises:
+        EngineError: it has none.
+    """
+    if speculation.method not in CONFIGS:
+        raise EngineError(
+            f"TensorRT-LLM has no method {speculation.method!r}; it has: {', '.join(METHODS)}"
+        )
+    found = CONFIGS[speculation.method]
+    if speculation.method == "eagle3" and not knows(r"^class Eagle3DecodingConfig\b"):
+        return _OLD_EAGLE3
+    return found
+
+
+def _drafter_key() -> str:
+    return "speculative_model" if knows(r"^\s+speculative_model\s*:") else "speculative_model_dir"
+
+
+def _length_key(method: str) -> str:
+    """MTP's draft length had a name of its own, and ``max_draft_len`` no effect on it."""
+    old = method == "mtp" and not knows(r"'num_nextn_predict_layers' is deprecated")
+    return "num_nextn_predict_layers" if old else "max_draft_len"
+
+
+def knows(pattern: str) -> bool:
+    """Whether the installed TensorRT-LLM's arguments have ``pattern``; without one, the newest do.
+
+    Its source is read, since importing it takes long and wants a GPU.
+    """
+    source = _source()
+    return not source or re.search(pattern, source, re.MULTILINE) is not None
+
+
+def _source() -> str:
+    spec = importlib.util.find_spec("tensorrt_llm")
+    if spec is None or spec.origin is None:
+        return ""
+    return _text(Path(spec.origin).parent / "llmapi" / "llm_args.py")
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def drafts_a_chain(given: Mapping[str, Any]) -> bool:
+    """Whether each draft token follows the one before it, so that all of them can be accepted."""
+    return not any(given.get(name) for name in _TREES)
+
+
+def refuse(config: EngineConfig) -> None:
+    """What TensorRT-LLM would only notice after loading, or never.
+
+    Raises:
+        EngineError: with the mend.
+    """
+    serves(config)
+    names = [name for name, _ in config.args]
+    for name, option in _SAID.items():
+        if name in names:
+            raise EngineError(f"--speed-engine-arg {name}: say it with {option}")
+    for name in given_speculative(config):
+        if name in _CHANGES_ITSELF:
+            raise EngineError(
+                f"speculative.{name} {_CHANGES_ITSELF[name]}, while it is measured: leave it out"
+            )
+    method = config.speculation.method
+    if method in _NEED_DRAFTER and not config.speculation.drafter:
+        raise EngineError(f"method {method} needs a drafter: --speed-drafter PATH")
+    if method in _WITHOUT_OVERLAP and not config.url and "disable_overlap_scheduler" not in names:
+        raise EngineError(
+            f"TensorRT-LLM wants {method} without its overlap scheduler, and then the arm without "
+            "SD must have none either: --speed-engine-arg disable_overlap_scheduler=true (or "
+            "=false, where your release says otherwise)"
+        )

@@ -1,0 +1,235 @@
+"""TensorRT-LLM in process: ``LLM.generate_async``, which streams one response an iteration."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from pytest_speedbench.engines.protocol import (
+    Counters,
+    EngineConfig,
+    EngineError,
+    EngineInfo,
+    FinishReason,
+    Request,
+    RequestTotals,
+    TokenScore,
+)
+from pytest_speedbench.engines.serving.machine import device_name
+from pytest_speedbench.engines.streaming import Chunk, StreamingBackend
+from pytest_speedbench.engines.tensorrt_llm_arguments import (
+    config_class,
+    drafts_a_chain,
+    given_speculative,
+    llm_arguments,
+)
+
+_REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
+# Iteration statistics are waited for this long, in seconds.
+_STATS_SECONDS = 0.2
+
+
+class TensorrtLlmBackend(StreamingBackend):
+    """One TensorRT-LLM engine. Token ids go in and come out, so it needs no tokenizer."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        import tensorrt_llm
+
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        super().__init__(loop, config.speculation.draft_length)
+        arguments = {"skip_tokenizer_init": True, **llm_arguments(config)}
+        self.counts_drafts = drafts_a_chain(given_speculative(config))
+        self.counting = bool(arguments.get("enable_iter_perf_stats"))
+        self.lifetime = Counters()
+        self.promises: dict[str, Any] = {}
+        self.llm = _start(tensorrt_llm, arguments, config)
+        details = described(self.llm.args, config)
+        self.info = EngineInfo(
+            "tensorrt-llm",
+            str(tensorrt_llm.__version__),
+            device_name(cpu=False),
+            str(getattr(self.llm.args, "dtype", "auto")),
+            details,
+        )
+
+    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+        from tensorrt_llm import SamplingParams
+
+        parameters = SamplingParams(**sampling_parameters(request), return_perf_metrics=True)
+        # Called on the loop, so that its responses are delivered there.
+        promise = self.llm.generate_async(list(request.prompt_ids), parameters, streaming=True)
+        self.promises[request.id] = promise
+        try:
+            async for response in promise:
+                completion = response.outputs[0]
+                tokens = tuple(completion.token_ids_diff)
+                if response.finished:
+                    reason = _REASONS.get(completion.finish_reason, "abort")
+                    told = totals(response, counts_drafts=self.counts_drafts)
+                    yield Chunk(tokens, reason, told)
+                else:
+                    yield Chunk(tokens)
+        finally:
+            self.promises.pop(request.id, None)
+
+    def end(self, request_id: str) -> None:
+        if promise := self.promises.pop(request_id, None):
+            promise.abort()
+
+    def counters(self) -> Counters | None:
+        """Sums of the iteration statistics, where they were asked for."""
+        if not self.counting:
+            return None
+        self.lifetime += iteration_sums(self.llm.get_stats(_STATS_SECONDS))
+        return self.lifetime
+
+    def score(
+        self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
+    ) -> TokenScore:
+        return self.wait(self._score(list(token_ids[:position]), candidates))
+
+    async def _score(self, prefix: list[int], candidates: Sequence[int]) -> TokenScore:
+        """The logits from which the one token after ``prefix`` was chosen."""
+        import torch
+        from tensorrt_llm import SamplingParams
+
+        parameters = SamplingParams(
+            max_tokens=1,
+            end_id=-1,
+            ignore_eos=True,
+            detokenize=False,
+            return_generation_logits=True,
+        )
+        answer = await self.llm.generate_async(prefix, parameters).aresult()
+        logits = answer.outputs[0].generation_logits[0].float().flatten()
+        logprobs = torch.log_softmax(logits, dim=-1)
+        top = int(logprobs.argmax())
+        return TokenScore(
+            {token: float(logprobs[token]) for token in candidates},
+            top,
+            float(logprobs[top]),
+            float(logits.abs().max()),
+        )
+
+    def close(self) -> None:
+        self.llm.shutdown()
+
+
+def sampling_parameters(request: Request) -> dict[str, Any]:
+    """TensorRT-LLM's ``SamplingParams``. The end is found by token ids of ours, and is kept.
+
+    Raises:
+        EngineError: a least number of tokens, which it can only ask of its own single end token.
+    """
+    sampling = request.sampling
+    if sampling.min_tokens and not sampling.ignore_eos:
+        raise EngineError(
+            "TensorRT-LLM holds back one end token at most, so min_tokens may not hold: use "
+            "ignore_eos for outputs of one length"
+        )
+    parameters: dict[str, Any] = {
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "end_id": -1,
+        "ignore_eos": True,
+        "include_stop_str_in_output": True,
+        "detokenize": False,
+    }
+    if request.stop_ids and not sampling.ignore_eos:
+        parameters["stop_token_ids"] = list(request.stop_ids)
+    if not sampling.greedy:
+        parameters["seed"] = sampling.seed
+    return parameters
+
+
+def totals(response: Any, *, counts_drafts: bool) -> RequestTotals:
+    """D, draft and accepted tokens of a finished request; the context's iteration is no step."""
+    iterations = int(getattr(response, "decoding_iter", 0) or 0)
+    metrics = getattr(response.outputs[0], "request_perf_metrics", None)
+    found = getattr(metrics, "speculative_decoding", None)
+    steps = iterations - 1 if iterations else None
+    if found is None:
+        return RequestTotals(steps)
+    drafted = int(found.total_draft_tokens) if counts_drafts else None
+    return RequestTotals(steps, drafted, int(found.total_accepted_draft_tokens))
+
+
+def iteration_sums(stats: Sequence[Mapping[str, Any]]) -> Counters:
+    """What a series of iteration statistics (``get_stats``, ``GET /metrics``) counts together."""
+    found = [entry["specDecodingStats"] for entry in stats if entry.get("specDecodingStats")]
+    return Counters(
+        sum(int(entry.get("numRequestsWithDraftTokens", 0)) for entry in found),
+        sum(int(entry["numDraftTokens"]) for entry in found),
+        sum(int(entry["numAcceptedTokens"]) for entry in found),
+    )
+
+
+def described(args: Any, config: EngineConfig) -> dict[str, object]:
+    """What a record keeps of the arguments that the engine has settled on.
+
+    Raises:
+        EngineError: it drafts another number of tokens than it was asked for, or none.
+    """
+    details: dict[str, object] = {
+        name: value for name in _KEPT if (value := getattr(args, name, None)) is not None
+    }
+    cache = getattr(args, "kv_cache_config", None)
+    details["prefix_caching"] = getattr(cache, "enable_block_reuse", None)
+    found = getattr(args, "speculative_config", None)
+    details["speculative_method"] = str(getattr(found, "decoding_type", "none")).lower()
+    length = getattr(found, "max_draft_len", None)
+    if found is not None and length not in (None, config.speculation.draft_length):
+        raise EngineError(
+            f"TensorRT-LLM drafts {length} tokens a step where dl={config.speculation.draft_length}"
+            ": this release understands its speculative configuration otherwise; mend --speed-dl, "
+            "or take a newer release"
+        )
+    return details
+
+
+_KEPT = (
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "backend",
+    "attn_backend",
+    "disable_overlap_scheduler",
+    "max_batch_size",
+    "max_num_tokens",
+    "max_seq_len",
+)
+# Arguments that are classes of TensorRT-LLM's own, where they were given as plain data.
+_CLASSES = {"kv_cache_config": "KvCacheConfig", "cuda_graph_config": "CudaGraphConfig"}
+
+
+def built(llmapi: Any, arguments: Mapping[str, Any], config: EngineConfig) -> dict[str, Any]:
+    """``arguments`` with the parts that have classes of their own.
+
+    Raises:
+        EngineError: this release has no class for the method.
+    """
+    made = dict(arguments)
+    for name, title in _CLASSES.items():
+        if isinstance(made.get(name), dict):
+            made[name] = getattr(llmapi, title)(**made[name])
+    if "speculative_config" in made:
+        title, _ = config_class(config.speculation)
+        kind = getattr(llmapi, title, None)
+        if kind is None:
+            raise EngineError(
+                f"this TensorRT-LLM has no {title}, which method {config.speculation.method} needs"
+            )
+        fields = {k: v for k, v in made["speculative_config"].items() if k != "decoding_type"}
+        made["speculative_config"] = kind(**fields)
+    return made
+
+
+def _start(tensorrt_llm: Any, arguments: Mapping[str, Any], config: EngineConfig) -> Any:
+    try:
+        return tensorrt_llm.LLM(**built(tensorrt_llm.llmapi, arguments, config))
+    except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
+        raise EngineError(
+            f"TensorRT-LLM does not start with model {config.model!r}, {config.speculation}, "
+            f"drafter {config.speculation.drafter!r}: {' '.join(str(error).split())[:400]}"
+        ) from error

@@ -1,0 +1,179 @@
+"""``trtllm-serve``: started here, or joined at ``--speed-url``.
+
+Completions with token ids in and out (``detokenize: false``). It refuses fields that it does not
+know, so nothing else is sent. Its ``/metrics`` and ``/perf_metrics`` are emptied by whoever reads
+them, and are left to others.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.protocol import (
+    EngineConfig,
+    EngineError,
+    EngineInfo,
+    Request,
+    Trace,
+)
+from pytest_speedbench.engines.serving.answer import Answer, Piece
+from pytest_speedbench.engines.serving.dialect import Dialect
+from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.engines.serving.machine import device_name
+from pytest_speedbench.engines.serving.metrics import parse_page
+from pytest_speedbench.engines.serving.process import HOST, Launch
+from pytest_speedbench.engines.serving.told import read_tensorrt_llm
+from pytest_speedbench.engines.tensorrt_llm_arguments import (
+    drafts_a_chain,
+    given_speculative,
+    knows,
+    llm_arguments,
+)
+from pytest_speedbench.engines.tensorrt_llm_backend import sampling_parameters
+
+_PAGE = "/prometheus/metrics"
+_SPECULATION = "trtllm_speculative_config_info"
+_PER_REQUEST = "per_request_spec_decode_stats"
+
+
+class TensorrtLlmDialect(Dialect):
+    """Chunks are steps where their number agrees with ``avg_decoded_tokens_per_iter``."""
+
+    metrics_path = ""
+
+    def __init__(self, config: EngineConfig) -> None:
+        super().__init__(config)
+        self.counts_drafts = drafts_a_chain(given_speculative(config))
+
+    def connect(self, http: Http) -> EngineInfo:
+        version = str(http.get_json("/version").get("version", "unknown"))
+        self._check_model(http)
+        infos = self._infos(http)
+        joined = bool(self.config.url)
+        details: dict[str, object] = {"joined": joined, "served_model": self.model}
+        parallel = infos.get("trtllm_parallel_config_info", {})
+        cache = infos.get("trtllm_kv_cache_config_info", {})
+        details["tensor_parallel_size"] = parallel.get("tensor_parallel_size")
+        details["prefix_caching"] = cache.get("enable_block_reuse")
+        details["speculative_method"] = self._speculation(http.address.url, infos)
+        device = "unknown" if joined else device_name(cpu=False)
+        dtype = infos.get("trtllm_model_config_info", {}).get("dtype", "auto")
+        # Log-probabilities come with texts of tokens and no ids.
+        return EngineInfo("tensorrt-llm", version, device, dtype, details, scores=False)
+
+    def _infos(self, http: Http) -> Mapping[str, Mapping[str, str]]:
+        """The configuration on its Prometheus page, which only some servers have."""
+        if http.status(_PAGE) != 200:
+            return {}
+        return parse_page(http.get_text(_PAGE), http.address.url + _PAGE).infos
+
+    def _check_model(self, http: Http) -> None:
+        asked = self.config.option("served_model_name")
+        names = (asked,) if asked else (self.config.model, resolve_model(self.config.model))
+        served = [card.get("id") for card in http.get_json("/v1/models").get("data") or []]
+        found = next((name for name in served if name in names), None)
+        if found is None:
+            raise EngineError(
+                f"the server at {http.address.url} does not serve {names[0]!r}; it serves: "
+                f"{', '.join(map(repr, served)) or 'none'}. Name the same model with "
+                "--speed-model, or, where only its name differs, say --speed-engine-arg "
+                "served_model_name=NAME"
+            )
+        self.model = str(found)
+
+    def _speculation(self, url: str, infos: Mapping[str, Mapping[str, str]]) -> str:
+        """What the server says of its speculation, if it says so; it cannot be switched."""
+        if not infos:
+            return "unknown"
+        found = infos.get(_SPECULATION, {})
+        method = found.get("spec_method", "none").lower() if _enabled(found) else "none"
+        speculation = self.config.speculation
+        if speculation.active != (method != "none"):
+            raise EngineError(
+                f"the TensorRT-LLM server at {url} has the speculative method {method}, this arm "
+                f"wants {speculation}: give each arm a server of its own, --speed-url and "
+                "--speed-engine-arg reference_url=URL"
+            )
+        length = found.get("spec_num_tokens", "")
+        if speculation.active and length.isdigit() and int(length) != speculation.draft_length:
+            raise EngineError(
+                f"the TensorRT-LLM server at {url} drafts {length} tokens a step: "
+                f"--speed-dl {length}, or start it with {speculation.draft_length}"
+            )
+        return method
+
+    def body(self, request: Request) -> dict[str, Any]:
+        parameters = sampling_parameters(request)
+        kept = ("ignore_eos", "include_stop_str_in_output", "detokenize", "stop_token_ids")
+        return {
+            **super().body(request),
+            "add_special_tokens": False,
+            **{name: parameters[name] for name in kept if name in parameters},
+        }
+
+    def read(self, event: Mapping[str, Any]) -> Piece:
+        piece = super().read(event)
+        piece.told = read_tensorrt_llm(event)
+        if piece.told is not None and not self.counts_drafts:
+            nodes = piece.told.totals  # of a tree: most of them can never be accepted
+            piece.told = replace(piece.told, totals=replace(nodes, draft_tokens=None))
+        return piece
+
+    def trace(self, answer: Answer) -> Trace:
+        self.check_told(answer.told)
+        self._check_plain(answer)
+        return answer.settled_trace(self.draft_length)
+
+    def _check_plain(self, answer: Answer) -> None:
+        """Without drafts an iteration gives one token: with more it is no arm without SD."""
+        average = answer.told.tokens_per_pass if answer.told else None
+        if not self.draft_length and average is not None and average > 1.0 + 1e-6:
+            raise EngineError(
+                f"the server decodes {average:.2f} tokens an iteration, but this is the arm "
+                "without SD: give it a server of its own, --speed-engine-arg reference_url=URL"
+            )
+
+
+def _enabled(found: Mapping[str, str]) -> bool:
+    return bool(found) and found.get("spec_enabled", "true").lower() not in ("false", "0")
+
+
+def launch(config: EngineConfig, port: int) -> Launch:
+    """``trtllm-serve`` with the arguments of the engine in an options file."""
+    arguments = llm_arguments(config)
+    model = str(arguments.pop("model"))
+    options = {"return_perf_metrics": True, **arguments}
+    if config.speculation.active and knows(_PER_REQUEST):
+        options.setdefault(_PER_REQUEST, True)
+    command = [_program(), model, "--host", HOST, "--port", str(port)]
+    return Launch([*command, "--extra_llm_api_options", _options_file(options)])
+
+
+def _program() -> str:
+    beside = Path(sys.executable).with_name("trtllm-serve")
+    return str(beside) if beside.exists() else shutil.which("trtllm-serve") or "trtllm-serve"
+
+
+def _options_file(options: Mapping[str, Any]) -> str:
+    """YAML, of which JSON is a part; gone with this process."""
+    descriptor, path = tempfile.mkstemp(prefix="trtllm-", suffix=".yaml")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(options, file, indent=1)
+
+    def remove() -> None:
+        with contextlib.suppress(OSError):
+            Path(path).unlink()
+
+    atexit.register(remove)
+    return path
