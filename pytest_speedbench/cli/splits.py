@@ -106,7 +106,7 @@ def curate(
     starts: Annotated[int, typer.Option(min=1, help="First choices to try.")] = 16,
     embeddings: EmbeddingModel = EMBEDDINGS,
 ) -> None:
-    """Select the most diverse samples of a pool and write them as a split."""
+    """Select the most diverse samples of a pool; write them as a split."""
     from pytest_speedbench.splits.curate import curate as select
 
     folder = out or pool.resolve().parent / "qualitative"
@@ -179,7 +179,7 @@ def build(
         typer.Option(metavar="DIR", help="Where to keep it. [default: the user's cache]"),
     ] = None,
 ) -> None:
-    """Build a throughput split ahead, for the tokenizer of a model or for o200k_base."""
+    """Build a throughput split ahead, in a model's tokens or o200k_base."""
     from pytest_speedbench.splits.throughput import build_report
 
     report = build_report(

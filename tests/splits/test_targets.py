@@ -1,8 +1,10 @@
-"""TargetTokenizers made from real tokenizers, and from a stand-in for tiktoken."""
+"""TargetTokenizers made from real tokenizers, and from stand-ins for tiktoken."""
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from pytest_speedbench.splits import SplitError
 from pytest_speedbench.splits.embedding import model_source
 from pytest_speedbench.splits.targets import hf_tokenizer, tiktoken_tokenizer, wrap_tokenizer
+from pytest_speedbench.splits.throughput import build_throughput
 
 USER = [{"role": "user", "content": "hello world"}]
 TEMPLATE = "{{ mood }}{% for m in messages %}[{{ m.content }}]{% endfor %}"
@@ -73,3 +76,13 @@ def test_tiktoken_that_cannot_fetch_its_vocabulary(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "tiktoken", None)
     with pytest.raises(SplitError, match=r"pip install 'pytest-speedbench\[hub\]'"):
         tiktoken_tokenizer()
+
+
+@pytest.mark.skipif(
+    not os.environ.get("TIKTOKEN_CACHE_DIR"), reason="TIKTOKEN_CACHE_DIR names no o200k_base"
+)
+def test_a_bucket_in_the_real_o200k_base(tmp_path: Path) -> None:
+    tiktoken = pytest.importorskip("tiktoken")
+    split = build_throughput("1k", tiktoken_tokenizer(), per_tier=2, cache=tmp_path)
+    real = tiktoken.get_encoding("o200k_base")
+    assert {len(real.encode(s.turns[0], disallowed_special=())) for s in split.samples} == {1024}
