@@ -38,7 +38,9 @@ from pytest_speedbench.engines.vllm import (
 
 _DETAILED = "per_request_spec_decode_metrics"
 # Ours, or arguments that make no sense for a server.
-_NOT_FOR_SERVE = ("model", "port", "api_key", "reference_url", "skip_tokenizer_init")
+_NOT_FOR_SERVE = ("port", "api_key", "reference_url", "skip_tokenizer_init")
+# Plain switches of vLLM's parser, which knows no --no-… of them.
+_ONLY_ON = ("disable_log_stats", "aggregate_engine_logging", "headless")
 
 
 class VllmDialect(Dialect):
@@ -140,8 +142,7 @@ def launch(config: EngineConfig, port: int) -> Launch:
     arguments = engine_arguments(config, on_cpu=cpu_build())
     if config.speculation.active and _knows(_DETAILED):
         arguments.setdefault(_DETAILED, "detailed")
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", arguments["model"]]
-    command += ["--host", HOST, "--port", str(port)]
+    command = [*_serve(arguments.pop("model")), "--host", HOST, "--port", str(port)]
     for name, value in arguments.items():
         if name not in _NOT_FOR_SERVE:
             command += _flags(name, value)
@@ -150,11 +151,20 @@ def launch(config: EngineConfig, port: int) -> Launch:
     return Launch(command, variables)
 
 
+def _serve(model: str) -> list[str]:
+    """The command line asks for the version of a distribution called vllm, and dies where it has
+    another name, as the build for CPUs has; there its server is started beside it."""
+    if cpu_build():
+        return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
+    return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model]
+
+
 def _flags(name: str, value: object) -> Iterator[str]:
     """One keyword argument of vLLM as its flags."""
     flag = name.replace("_", "-")
     if isinstance(value, bool):
-        yield f"--{flag}" if value else f"--no-{flag}"
+        if value or name not in _ONLY_ON:
+            yield f"--{flag}" if value else f"--no-{flag}"
     elif isinstance(value, list | tuple):
         yield f"--{flag}"
         yield from map(str, value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +14,7 @@ import pytest
 from pytest_speedbench.engines import EngineConfig, EngineError, Sampling, Speculation, open_engine
 from pytest_speedbench.engines.demo import DEMO_MODEL, demo_folder
 from pytest_speedbench.engines.serving.client import ServerEngine
+from pytest_speedbench.engines.vllm_server import launch
 from pytest_speedbench.measure.check import check_counters, check_traces
 
 from .conftest import HEAD, TIMEOUT, Driver, needs_demo, needs_vllm, started
@@ -21,6 +24,32 @@ pytestmark = [needs_demo, needs_vllm, pytest.mark.engine]
 ARGS = (("max_model_len", 1024), ("dtype", "float32"))
 EAGLE3 = Speculation("eagle3", 3, str(HEAD))
 CONFIG = EngineConfig("vllm-server", DEMO_MODEL, EAGLE3, 4, args=ARGS)
+
+
+# In a process of its own: importing vLLM takes long, and warns.
+PARSE = """
+import sys
+from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(sys.argv[1:])
+validate_parsed_serve_args(parsed)
+print("PARSED", parsed.max_num_seqs, parsed.max_model_len, parsed.port)
+print("PARSED", parsed.enable_prefix_caching, parsed.disable_log_stats)
+print("PARSED", parsed.speculative_config["num_speculative_tokens"])
+print("PARSED", parsed.per_request_spec_decode_metrics)
+"""
+
+
+def test_vllms_own_parser_takes_the_command() -> None:
+    command = list(launch(CONFIG, 8123).command)
+    at = next(n for n, word in enumerate(command) if word.startswith("vllm.entrypoints."))
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, *command[at + 1 :]], capture_output=True, text=True
+    )
+    told = [line for line in done.stdout.splitlines() if line.startswith("PARSED")]
+    wanted = ["4 1024 8123", "False False", "3", "detailed"]
+    assert told == [f"PARSED {words}" for words in wanted], done.stderr[-2000:]
 
 
 @pytest.fixture(scope="module")
