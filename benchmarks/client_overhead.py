@@ -134,7 +134,10 @@ def _rounds(
         else:
             plain = offline(engine, sent)
             plugin = through_plugin(engine, sent, bs)
-        print(f"BS {bs}, round {number + 1}: offline {plain:,.1f}, plugin {plugin:,.1f} tokens/s")
+        print(
+            f"BS {bs}, round {number + 1}: offline {plain:,.1f}, plugin {plugin:,.1f} tokens/s",
+            flush=True,
+        )
         yield plain, plugin
 
 
