@@ -1,0 +1,219 @@
+"""Populations of paired samples, healthy or with an injected loss, that sessions are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from gate_traces import Arm, Floats, Ints, Rebuild
+from numpy.typing import NDArray
+
+from pytest_speedbench.stats.pairing import Evidence, PairedSums
+from pytest_speedbench.stats.rule import Scale
+
+Pattern = Callable[[np.random.Generator, NDArray[np.str_]], Floats]
+"""How a loss is spread: for every sample its share, relative to one another."""
+
+NO_REJECTION = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Paired samples; healthy pairs are in it in either order, so that their true ρ is 1."""
+
+    name: str
+    prefix: PairedSums
+    whole: PairedSums
+    scale: Scale
+
+    @property
+    def strata(self) -> NDArray[np.str_]:
+        return np.asarray(self.prefix.strata)
+
+    @property
+    def truths(self) -> tuple[float, float]:
+        """True ρ over common prefixes and over whole outputs."""
+        return ratio(self.prefix), ratio(self.whole)
+
+
+def healthy(rebuild: Rebuild) -> Population:
+    """Two runs of one build, in either order."""
+    return injected(rebuild, np.zeros(len(rebuild.samples)))
+
+
+def one_way(rebuild: Rebuild) -> Population:
+    """Two different builds: the first as the baseline only."""
+    return _population(rebuild, [_order(rebuild, 0, np.zeros(len(rebuild.samples)), 0)])
+
+
+def injected(rebuild: Rebuild, chances: Floats, seed: int = 0) -> Population:
+    """The second run walked again with each accepted draft token rejected with the chance of its
+    sample: at every position the conditional acceptance falls by that factor."""
+    return _population(rebuild, [_order(rebuild, first, chances, seed) for first in (0, 1)])
+
+
+def calibrated(rebuild: Rebuild, pattern: Pattern, target: float, seed: int = 0) -> Population:
+    """The loss of this pattern that lowers AL over common prefixes by ``target``."""
+    weights = pattern(np.random.default_rng(seed), rebuild.strata)
+    low, high = 0.0, 1.0
+    for _ in range(14):
+        middle = (low + high) / 2
+        found = injected(rebuild, np.minimum(1.0, middle * weights), seed)
+        low, high = (middle, high) if 1 - ratio(found.prefix) < target else (low, middle)
+    return injected(rebuild, np.minimum(1.0, high * weights), seed)
+
+
+def uneven(variation: float) -> Pattern:
+    """Gamma distributed over samples with this coefficient of variation."""
+
+    def draw(rng: np.random.Generator, strata: NDArray[np.str_]) -> Floats:
+        return rng.gamma(variation**-2, variation**2, size=len(strata))
+
+    return draw
+
+
+def rare(share: float) -> Pattern:
+    """The same for a random share of the samples, none for the others."""
+
+    def draw(rng: np.random.Generator, strata: NDArray[np.str_]) -> Floats:
+        return (rng.random(len(strata)) < share).astype(np.float64)
+
+    return draw
+
+
+def confined(stratum: str) -> Pattern:
+    """Of variation 1 within one category, none elsewhere."""
+
+    def draw(rng: np.random.Generator, strata: NDArray[np.str_]) -> Floats:
+        return uneven(1.0)(rng, strata) * (strata == stratum)
+
+    return draw
+
+
+def only(population: Population, stratum: str) -> Population:
+    """The slice of one category."""
+    rows = np.flatnonzero(population.strata == stratum)
+    prefix, whole = _rows(population.prefix, rows), _rows(population.whole, rows)
+    return Population(stratum, prefix, whole, _scale(whole))
+
+
+def category(rebuild: Rebuild, stratum: str) -> Rebuild:
+    """The samples of one category."""
+    inside = np.flatnonzero(rebuild.strata == stratum)
+    turns = np.flatnonzero(np.isin(rebuild.owner, inside))
+    arms = [Arm(arm.end[turns], arm.lengths[turns]) for arm in rebuild.arms]
+    return replace(
+        rebuild,
+        samples=tuple(rebuild.samples[i] for i in inside),
+        strata=rebuild.strata[inside],
+        owner=np.searchsorted(inside, rebuild.owner[turns]),
+        arms=(arms[0], arms[1]),
+        cuts=(rebuild.cuts[0][turns], rebuild.cuts[1][turns]),
+    )
+
+
+def ratio(sums: PairedSums) -> float:
+    """ρ with every category weighing the same, as it does in a session."""
+    _, codes, counts = np.unique(sums.strata, return_inverse=True, return_counts=True)
+    weights = 1 / counts[codes]
+    old = float(weights @ sums.old_tokens / (weights @ sums.old_steps))
+    return float(weights @ sums.new_tokens / (weights @ sums.new_steps)) / old
+
+
+def variation_of_loss(population: Population) -> float:
+    """How unevenly a real loss is spread: the coefficient of variation over samples of the steps
+    added to common prefixes, less that of chance were a sample's loss a Poisson number."""
+    sums = population.prefix
+    rate = float((sums.new_steps - sums.old_steps).sum() / sums.old_steps.sum())
+    expected = rate * sums.old_steps
+    excess = float(((sums.new_steps - sums.old_steps - expected) ** 2 - expected).sum())
+    return float(np.sqrt(max(0.0, excess) / (expected**2).sum()))
+
+
+def _population(rebuild: Rebuild, orders: list[tuple[Floats, Floats]]) -> Population:
+    times = len(orders)
+    samples, strata = rebuild.samples * times, tuple(rebuild.strata.tolist()) * times
+    prefix, whole = (np.concatenate([order[kind] for order in orders]) for kind in (0, 1))
+    everything = float(whole[:, [0, 2]].sum())
+
+    def sums(evidence: Evidence, table: Floats) -> PairedSums:
+        covered = float(table[:, [0, 2]].sum()) / everything
+        return PairedSums(evidence, samples, strata, *table.T, covered)
+
+    return Population(
+        rebuild.name, sums("prefix", prefix), sums("whole", whole), _scale(sums("whole", whole))
+    )
+
+
+def _scale(whole: PairedSums) -> Scale:
+    tokens, steps = whole.old_tokens, whole.old_steps
+    return Scale(
+        float(tokens.sum() / steps.sum()),
+        float(steps.mean()),
+        max(1.0, float((tokens - steps).max())),
+        float(steps.max()),
+    )
+
+
+def _order(rebuild: Rebuild, first: int, chances: Floats, seed: int) -> tuple[Floats, Floats]:
+    """(prefix, whole) tables of one order, columns as in PairedSums, a row a sample."""
+    second = 1 - first
+    rng = np.random.default_rng([seed, first])
+    columns: tuple[list[Floats], list[Floats]] = ([], [])
+    for which, q in ((first, np.zeros_like(chances)), (second, chances)):
+        arm, cuts = rebuild.arms[which], rebuild.cuts[which]
+        steps, until = walk_again(arm, cuts, q[rebuild.owner], rng)
+        for column, tokens, count in zip(columns, (cuts, arm.lengths), (until, steps), strict=True):
+            column += [tokens.astype(np.float64), count]
+
+    def by_sample(column: list[Floats]) -> Floats:
+        n = len(rebuild.samples)
+        return np.stack([np.bincount(rebuild.owner, part, minlength=n) for part in column], axis=1)
+
+    return by_sample(columns[0]), by_sample(columns[1])
+
+
+def walk_again(
+    arm: Arm, cuts: Ints, chances: Floats, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Decoding steps of every turn, in all and up to its cut (a straddling step by its fraction).
+
+    After a rejection the next step starts inside an old one, where the drafts that were accepted
+    there are taken to be proposed again; the walk falls into step at the old one's end.
+    """
+    n, longest = arm.end.shape
+    kept = _kept(chances, rng.random((n, longest)))
+    rows = np.flatnonzero(arm.lengths)
+    position = np.zeros(len(rows), dtype=np.int64)
+    steps, until = np.zeros(n), np.zeros(n)
+    number = 0
+    while len(rows):
+        size = np.minimum(arm.end[rows, position] - position, kept[rows, number] + 1)
+        steps[rows] += 1
+        until[rows] += np.clip((cuts[rows] - position) / size, 0, 1)
+        position = position + size
+        going = position < arm.lengths[rows]
+        rows, position, number = rows[going], position[going], number + 1
+    return steps, until
+
+
+def _kept(chances: Floats, uniform: Floats) -> Ints:
+    """Tokens kept before the first rejection: geometric, by inversion, so that a larger chance
+    never keeps more."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kept = np.log(uniform) / np.log1p(-chances)[:, None]
+    kept = np.where(chances[:, None] <= 0, NO_REJECTION, np.minimum(kept, NO_REJECTION))
+    return kept.astype(np.int64)
+
+
+def _rows(sums: PairedSums, rows: NDArray[np.intp]) -> PairedSums:
+    return replace(
+        sums,
+        samples=tuple(sums.samples[row] for row in rows),
+        strata=tuple(sums.strata[row] for row in rows),
+        old_tokens=sums.old_tokens[rows],
+        old_steps=sums.old_steps[rows],
+        new_tokens=sums.new_tokens[rows],
+        new_steps=sums.new_steps[rows],
+    )
