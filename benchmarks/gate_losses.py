@@ -56,12 +56,19 @@ def injected(rebuild: Rebuild, chances: Floats, seed: int = 0) -> Population:
 def calibrated(rebuild: Rebuild, pattern: Pattern, target: float, seed: int = 0) -> Population:
     """The loss of this pattern that lowers AL over common prefixes by ``target``."""
     weights = pattern(np.random.default_rng(seed), rebuild.strata)
-    low, high = 0.0, 1.0
-    for _ in range(14):
-        middle = (low + high) / 2
-        found = injected(rebuild, np.minimum(1.0, middle * weights), seed)
-        low, high = (middle, high) if 1 - ratio(found.prefix) < target else (low, middle)
-    return injected(rebuild, np.minimum(1.0, high * weights), seed)
+
+    def at(mean: float) -> Population:
+        return injected(rebuild, np.minimum(1.0, mean * weights), seed)
+
+    # The loss is nearly linear in the mean chance of a rejection: a few secants find it.
+    last, loss, mean = 0.0, 0.0, target
+    for _ in range(5):
+        found = 1 - ratio(at(mean).prefix)
+        if abs(found - target) < 1e-4 * target or found == loss:
+            break
+        slope = (found - loss) / (mean - last)
+        last, loss, mean = mean, found, min(1.0, mean + (target - found) / slope)
+    return at(mean)
 
 
 def uneven(variation: float) -> Pattern:

@@ -83,58 +83,92 @@ def take(sums: PairedSums, index: Index) -> PairedSums:
 
 def decide(population: Population, index: Index, rule: Rule) -> Outcome:
     """Decide sessions; `index` has shape (sessions, blocks, samples of a block)."""
-    outcome = _prefix_looks(population, index, rule)
-    # Whole outputs are the slower to compute and matter only until the prefix has decided.
-    stops = outcome.stop()
-    early = stops < index.shape[1] // 4
-    for rows, blocks in ((early, index.shape[1] // 4), (~early, index.shape[1])):
-        if not rows.any():
-            continue
-        whole = _whole_looks(population, index[rows], blocks, rule)
-        for mine, other in zip(
-            (outcome.passed, outcome.failed, outcome.improved), whole, strict=True
-        ):
-            mine[rows] = np.minimum(mine[rows], other)
-    return outcome
+    need, sure = (np.log([rule.alpha, rule.fail_level])).tolist()
+    floor, roof = 1 - rule.margin, 1 + rule.margin
+    passed = _looks(population, index, rule, floor, need, against_loss=True)
+    failed = _looks(population, index, rule, floor, sure, against_loss=False)
+    improved = np.full_like(passed, NEVER)
+    # Improved asks for more than pass does, so that it is never shown where pass is not.
+    rows = np.flatnonzero(passed < NEVER)
+    if len(rows):
+        blocks = int(passed[rows].max()) + 1
+        part = index[rows]
+        improved[rows] = _looks(
+            population, part, rule, roof, sure, against_loss=True, blocks=blocks
+        )
+    return Outcome(passed, failed, improved)
 
 
-def _prefix_looks(population: Population, index: Index, rule: Rule) -> Outcome:
-    """By the growth of each bet per sample, which is the same in every session."""
+def ever(population: Population, index: Index, rule: Rule, *, loss: bool) -> NDArray[np.bool_]:
+    """Whether a fail (`loss`) or a pass is shown at any look, whatever was shown before: at least
+    as often as it is the verdict."""
+    level = rule.fail_level if loss else rule.alpha
+    looks = _looks(
+        population, index, rule, 1 - rule.margin, float(np.log(level)), against_loss=not loss
+    )
+    return looks < NEVER
+
+
+def _looks(
+    population: Population,
+    index: Index,
+    rule: Rule,
+    theta: float,
+    log_alpha: float,
+    *,
+    against_loss: bool,
+    blocks: int | None = None,
+) -> Looks:
+    """First block at which either evidence, with its share of α, shows ρ beyond theta."""
+    blocks = blocks or index.shape[1]
+    looks = np.full(len(index), NEVER)
+    rows = np.arange(len(index))
+    # Most sessions are over after a quarter of the blocks; only the others need the rest.
+    for last in (-(-blocks // 4), blocks):
+        for evidence, share in ((_prefix, rule.prefix_share), (_whole, 1 - rule.prefix_share)):
+            capital = evidence(population, index[rows], last, rule, theta, against_loss)
+            found = _first(capital >= -log_alpha - np.log(share), rule, index.shape[-1])
+            looks[rows] = np.minimum(looks[rows], found)
+        rows = np.flatnonzero(looks == NEVER)
+        if not len(rows):
+            break
+    return looks
+
+
+def _prefix(
+    population: Population, index: Index, blocks: int, rule: Rule, theta: float, against_loss: bool
+) -> Floats:
+    """Log capital after each block, by the growth of each bet per sample: the same in every
+    session, since up to the cut both arms have as many tokens and the baseline's AL plays no part.
+    """
     sums, scale = population.prefix, population.scale
-    share = rule.prefix_share
-    tests = _tests(rule, share)
-    looks = []
-    for theta, against_loss, need in tests:
-        bets = bets_of(rule, scale, "prefix", against_loss=against_loss)
-        # Tokens of both arms are equal up to the cut, so the baseline's AL plays no part.
-        values = (1.0 if against_loss else -1.0) * contrast(sums, theta, scale.al)
-        strain = stress(sums, scale.max_steps, against_loss=against_loss)
-        paths = [
-            _growth(bets, rung, values, strain)[index].sum(axis=-1).cumsum(axis=-1) + weight
-            for rung, weight in enumerate(bets.log_weights)
-        ]
-        capital = np.logaddexp.reduce(np.stack(paths), axis=0)
-        looks.append(_first(capital >= need, index.shape[-1], rule))
-    return Outcome(*looks)
+    bets = bets_of(rule, scale, "prefix", against_loss=against_loss)
+    values = (1 if against_loss else -1) * contrast(sums, theta, scale.al)
+    strain = stress(sums, scale.max_steps, against_loss=against_loss)
+    paths = [
+        _growth(bets, rung, values, strain).astype(np.float32)[index[:, :blocks]].sum(axis=-1)
+        for rung in range(len(bets.bounds))
+    ]
+    return _capital(paths, bets)
 
 
-def _whole_looks(
-    population: Population, index: Index, blocks: int, rule: Rule
-) -> tuple[Looks, Looks, Looks]:
+def _whole(
+    population: Population, index: Index, blocks: int, rule: Rule, theta: float, against_loss: bool
+) -> Floats:
+    """The same for whole outputs, at the AL of each session's own baseline."""
     tokens, steps = population.whole.old_tokens[index], population.whole.old_steps[index]
     al = (tokens.sum(axis=(1, 2)) / steps.sum(axis=(1, 2))).astype(np.float32)[:, None, None]
     drawn = single(take(population.whole, index[:, :blocks]))
-    looks = []
-    for theta, against_loss, need in _tests(rule, 1 - rule.prefix_share):
-        bets = bets_of(rule, population.scale, "whole", against_loss=against_loss)
-        values = np.float32(1 if against_loss else -1) * contrast(drawn, np.float32(theta), al)
-        paths = [
-            _quick_log(1 + values / np.float32(bound)).sum(axis=-1).cumsum(axis=-1) + weight
-            for bound, weight in zip(bets.bounds, bets.log_weights, strict=True)
-        ]
-        capital = np.logaddexp.reduce(np.stack(paths), axis=0)
-        looks.append(_first(capital >= need, index.shape[-1], rule))
-    return looks[0], looks[1], looks[2]
+    bets = bets_of(rule, population.scale, "whole", against_loss=against_loss)
+    values = np.float32(1 if against_loss else -1) * contrast(drawn, np.float32(theta), al)
+    paths = [_quick_log(1 + values / np.float32(bound)).sum(axis=-1) for bound in bets.bounds]
+    return _capital(paths, bets)
+
+
+def _capital(growth: list[Floats], bets: Bets) -> Floats:
+    """Log capital of the mixture; `growth` holds that of each bet in each block."""
+    paths = np.stack(growth).astype(np.float64).cumsum(axis=-1)
+    return np.logaddexp.reduce(paths + bets.log_weights[:, None, None], axis=0)
 
 
 def single(sums: PairedSums) -> PairedSums:
@@ -158,13 +192,6 @@ def _quick_log(capital: Floats) -> Floats:
         return np.asarray(np.log(np.maximum(capital, 0)))
 
 
-def _tests(rule: Rule, share: float) -> tuple[tuple[float, bool, float], ...]:
-    """(theta, direction, log capital needed) of pass, fail and improved."""
-    need, sure = -np.log(rule.alpha * share), -np.log(rule.fail_level * share)
-    floor, roof = 1 - rule.margin, 1 + rule.margin
-    return (floor, True, need), (floor, False, sure), (roof, True, sure)
-
-
 def _growth(bets: Bets, rung: int, values: Floats, strain: Floats) -> Floats:
     """Log growth of one bet by each sample; minus infinity for one that loses it for good."""
     bound = bets.bounds[rung]
@@ -173,8 +200,8 @@ def _growth(bets: Bets, rung: int, values: Floats, strain: Floats) -> Floats:
     return growth if last else np.where(strain > bound, -np.inf, growth)
 
 
-def _first(shown: NDArray[np.bool_], size: int, rule: Rule) -> Looks:
-    """First block after which the capital has grown enough."""
+def _first(shown: NDArray[np.bool_], rule: Rule, size: int) -> Looks:
+    """First block after which the capital has grown enough, with enough samples for a verdict."""
     shown = shown.copy()
     shown[:, : -(-rule.min_clusters // size) - 1] = False
     return np.where(shown.any(axis=1), shown.argmax(axis=1), NEVER)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pytest_speedbench.baselines.schema import EXTRA_KEY, Record, parse_record
 from pytest_speedbench.gates.regression import traces_of
-from pytest_speedbench.stats.data import StepTrace, clusters
+from pytest_speedbench.stats.data import StepTrace, clusters, step_traces
 from pytest_speedbench.stats.pairing import common_prefix
 
 TRACE_FILES = {
@@ -93,7 +93,8 @@ def load_records(path: Path) -> list[Run]:
             continue
         prompts[_family(record)] = f"{record.split.name} {record.split.version}"
         traces = found.setdefault((_family(record), record.case.bs), {})
-        traces.update({(trace.sample, trace.turn): trace for trace in traces_of(record)})
+        told = step_traces(traces_of(record), "the benchmark")
+        traces.update({(trace.sample, trace.turn): trace for trace in told})
     return [
         Run(family, prompts[family], bs, path.name, tuple(traces.values()))
         for (family, bs), traces in found.items()

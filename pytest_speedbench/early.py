@@ -53,7 +53,7 @@ class EarlyGate:
 
     def _open(self, slice_name: str, traces: Sequence[RequestTrace], margin: float) -> None:
         levels = self._levels
-        rule = Rule(margin, levels.alpha, fail_alpha=levels.fail_alpha)
+        rule = Rule(margin, levels.alpha, fail_alpha=levels.fail_alpha, reach=levels.reach)
         sequential = Sequential(traces, rule, greedy=self._greedy)
         self._cases[slice_name] = _Case(margin, sequential)
         lengths: dict[str, int] = {}

@@ -79,6 +79,11 @@ def parse_share(text: str) -> float:
     return value
 
 
+def parse_reach(text: str) -> float:
+    """A share as others, or 0: nothing is assumed."""
+    return 0.0 if text.strip() in ("0", "0%") else parse_share(text)
+
+
 def _margins(text: str) -> Mapping[str, float]:
     """``acceptance_length:2%,acceptance_length/math:5%,speedup:5%``."""
     margins = {}
@@ -174,6 +179,7 @@ OPTIONS = (
     Option("compare-fail", _margins, "fail on a loss above the margin", "METRIC:MARGIN"),
     Option("require-baseline", _flag, "a case without a baseline fails", action="store_true"),
     Option("alpha", parse_share, "error rate of the gate", "SHARE"),
+    Option("reach", parse_reach, "smallest share of samples that a loss is looked for in", "SHARE"),
     Option("inconclusive", _choice("pass", "warn", "fail"), "what undecided does", "DO"),
     Option("early", _flag, "stop a run when its AL is decided; no timing", action="store_true"),
     Option("report", str, "write an HTML report", "PATH.html"),

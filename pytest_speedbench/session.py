@@ -142,7 +142,8 @@ class SpeedSession:
         """α of one case: a false fail anywhere in the session stays below the session's α."""
         metrics = {name.partition("/")[0] for name in self.margins}
         family = max(1, self._planned * len(metrics) + self._soaks)
-        return Levels(self.settings.alpha, divide_alpha(self.settings.alpha, [1.0] * family)[0])
+        share = divide_alpha(self.settings.alpha, [1.0] * family)[0]
+        return Levels(self.settings.alpha, share, self.settings.reach)
 
     @property
     def family(self) -> str:

@@ -42,6 +42,7 @@ class Settings:
     compare_fail: Mapping[str, float] | None = None
     require_baseline: bool = False
     alpha: float = 0.01
+    reach: float = 0.12
     inconclusive: str = "warn"
     early: bool = False
     report: str = ""

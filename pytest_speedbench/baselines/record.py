@@ -24,6 +24,7 @@ from pytest_speedbench.baselines.schema import (
     SpecRecord,
     SplitRecord,
     TotalsRecord,
+    digest_ids,
     pack_ids,
     pack_numbers,
 )
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_speedbench.measure.load import Turn
-    from pytest_speedbench.measure.run import SliceView
+    from pytest_speedbench.measure.run import Run, SliceView
     from pytest_speedbench.measure.window import Round
     from pytest_speedbench.stats import Estimate
 
@@ -57,7 +58,7 @@ _SECRET_VALUE = re.compile(
 def write_record(view: SliceView, key: CaseKey) -> Record:
     """The record of one slice of a run."""
     run = view.run
-    setting = run.setting
+    setting, plain = run.setting, _plain(run)
     details = hide_secrets(dict(setting.engine.details))
     stepwise = all(turn.trace.totals is None for turn in view.turns)
     return Record(
@@ -98,7 +99,7 @@ def write_record(view: SliceView, key: CaseKey) -> Record:
         speculation_off=run.speculation_off,
         partial=run.partial,
         notes=run.notes,
-        requests=[_request(turn) for turn in view.turns],
+        requests=[_request(turn, plain.get((turn.sample, turn.turn), "")) for turn in view.turns],
     )
 
 
@@ -156,7 +157,13 @@ def _rounds(rounds: Sequence[Round]) -> list[RoundRecord]:
     ]
 
 
-def _request(turn: Turn) -> RequestRecord:
+def _plain(run: Run) -> dict[tuple[str, int], str]:
+    """Digests of what the arm without SD has said, by sample and turn."""
+    turns = run.reference.turns if run.reference else []
+    return {(turn.sample, turn.turn): digest_ids(turn.trace.token_ids) for turn in turns}
+
+
+def _request(turn: Turn, plain: str) -> RequestRecord:
     trace = turn.trace
     return RequestRecord(
         sample=turn.sample,
@@ -174,6 +181,7 @@ def _request(turn: Turn) -> RequestRecord:
         last=trace.times[-1] if trace.times else trace.submitted,
         finish=trace.finish_reason,
         totals=None if trace.totals is None else TotalsRecord(**asdict(trace.totals)),
+        plain=plain,
     )
 
 

@@ -157,6 +157,8 @@ class RequestRecord(_Part):
     last: float
     finish: str
     totals: TotalsRecord | None = None
+    plain: str = ""
+    """Digest (:func:`digest_ids`) of the same turn's output in the arm without SD."""
 
 
 class CountedRecord(_Part):
@@ -240,6 +242,11 @@ def parse_record(data: Any) -> Record:
 def pack_ids(token_ids: Sequence[int]) -> str:
     """Token ids as base64 of zlib of little-endian 32-bit integers."""
     return base64.b64encode(zlib.compress(_words(token_ids).tobytes(), 9)).decode("ascii")
+
+
+def digest_ids(token_ids: Sequence[int]) -> str:
+    """Eight hexadecimal digits that tell outputs apart; empty for no ids."""
+    return f"{zlib.crc32(_words(token_ids).tobytes()):08x}" if token_ids else ""
 
 
 def unpack_ids(packed: str) -> list[int]:

@@ -19,6 +19,13 @@ Storage = Annotated[
     str,
     typer.Option("--storage", metavar="DIR", help="Folder of saved runs (--benchmark-storage)."),
 ]
+Reach = Annotated[
+    str,
+    typer.Option(
+        "--reach", metavar="SHARE", help="Smallest share of samples that a loss is looked for in."
+    ),
+]
+DEFAULT_REACH = "12%"
 DEFAULT_STORAGE = ".benchmarks"
 
 
@@ -89,6 +96,13 @@ def share(option: str, text: str) -> float:
     from pytest_speedbench.options import parse_share
 
     return read(option, text, parse_share)
+
+
+def reach_share(text: str) -> float:
+    """``12%`` or ``0.12`` → 0.12; 0 too: nothing is assumed."""
+    from pytest_speedbench.options import parse_reach
+
+    return read("--reach", text, parse_reach)
 
 
 def margins(texts: Sequence[str]) -> dict[str, float]:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pytest_speedbench.cli.arguments import (
+    DEFAULT_REACH,
     DEFAULT_STORAGE,
+    Reach,
     Storage,
     find_run,
     margins,
+    reach_share,
     read,
     share,
     store_at,
@@ -71,6 +74,7 @@ def compare(
         list[str] | None,
         typer.Option("--map", metavar="AXIS=OLD:NEW", help="Pair different cases: dl=3:5."),
     ] = None,
+    reach: Reach = DEFAULT_REACH,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Compare two saved runs, case by case.
@@ -85,7 +89,7 @@ def compare(
     maps = [read("--map", text, parse_map) for text in axis_map or []]
     store = store_at(storage)
     before, after = find_run(store, old), find_run(store, new)
-    comparison = judge_runs(before, after, allowed, level, maps)
+    comparison = judge_runs(before, after, allowed, level, maps, reach_share(reach))
     _show(Lines(), before, after, comparison)
     if comparison.regressed(inconclusive):
         raise typer.Exit(REGRESSION)

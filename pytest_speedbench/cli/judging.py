@@ -25,6 +25,7 @@ from pytest_speedbench.stats import (
     attribute_change,
     divide_alpha,
 )
+from pytest_speedbench.stats.rule import REACH
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ def judge_runs(
     margins: Mapping[str, float],
     alpha: float,
     maps: Sequence[AxisMap] = (),
+    reach: float = REACH,
 ) -> Comparison:
     """Pairs the cases of two runs and gates each, α divided over all of it.
 
@@ -111,7 +113,7 @@ def judge_runs(
     metrics = list(dict.fromkeys(name.partition("/")[0] for name in margins))
     wanted = [[m for m in metrics if _gated(pair, m, margins)] for pair in pairs]
     count = sum(map(len, wanted))
-    levels = Levels(alpha, divide_alpha(alpha, [1.0] * max(1, count))[0])
+    levels = Levels(alpha, divide_alpha(alpha, [1.0] * max(1, count))[0], reach)
     judged = tuple(
         Judged(pair, tuple(_judge(pair, metric, margins, levels) for metric in own))
         for pair, own in zip(pairs, wanted, strict=True)

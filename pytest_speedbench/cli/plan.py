@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_speedbench.cli.arguments import (
+    DEFAULT_REACH,
     DEFAULT_STORAGE,
+    Reach,
     Storage,
     find_run,
+    reach_share,
     saved_runs,
     share,
     store_at,
@@ -59,6 +62,7 @@ def plan(
     parting: Annotated[
         str, typer.Option(metavar="SHARE", help="Outputs that part between healthy builds.")
     ] = "46%",
+    reach: Reach = DEFAULT_REACH,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Tell how many samples a margin needs, from the spread of a saved run."""
@@ -70,16 +74,24 @@ def plan(
         raise CliError(f"--power {power:g}: want a chance from 0.5 to 1, such as 0.9")
     if wanted is not None and wanted <= allowed:
         raise CliError(f"--loss {loss}: only a loss above the margin of {margin} can be found")
+    rare = reach_share(reach)
     if simulate:
         asked = Simulation(
-            allowed, level, wanted or 2 * allowed, sessions, samples, share("--parting", parting)
+            allowed,
+            level,
+            wanted or 2 * allowed,
+            sessions,
+            samples,
+            share("--parting", parting),
+            rare,
         )
         runs = saved_or_none(store_at(storage), baseline)
         simulate_plan(Lines(), runs, _groups(runs) if runs else {}, cases, asked)
         return
     run = _run(store_at(storage), baseline)
     count = cases or len(run.records)
-    rule = Rule(allowed, level, fail_alpha=divide_alpha(level, [1.0] * count)[0])
+    part = divide_alpha(level, [1.0] * count)[0]
+    rule = Rule(allowed, level, fail_alpha=part, reach=rare)
     _show(Lines(), run, rule, count, power, wanted)
 
 

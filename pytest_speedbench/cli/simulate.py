@@ -47,6 +47,7 @@ class Simulation:
     sessions: int
     samples: int
     parting: float
+    reach: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ def simulate_plan(
         raise CliError(f"--margin {_short(asked.margin)}: name the --loss that is to be found")
     names = list(split_slices("qualitative"))
     count = cases or (len(run.records) if run else len(names))
-    rule = Rule(asked.margin, asked.alpha, fail_alpha=divide_alpha(asked.alpha, [1.0] * count)[0])
+    part = divide_alpha(asked.alpha, [1.0] * count)[0]
+    rule = Rule(asked.margin, asked.alpha, fail_alpha=part, reach=asked.reach)
     out.line(
         f"margin {_short(rule.margin)}, α = {rule.alpha:g} for a false pass, "
         f"{rule.fail_level:.2g} for a false fail of each of {count}; {asked.sessions} sessions"

@@ -22,15 +22,18 @@ from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.metrics import METRICS, request_traces
 from pytest_speedbench.stats import Decision, Estimate, NoData, RequestTrace, non_inferiority
 from pytest_speedbench.stats.data import clusters
+from pytest_speedbench.stats.rule import REACH
+from pytest_speedbench.stats.simulation import upper_limit
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
     """Error rates of one comparison: ``alpha`` bounds a false pass, ``fail_alpha``, the case's
-    part of the session's α, a false fail."""
+    part of the session's α, a false fail; ``reach`` is how rare a loss they reckon with."""
 
     alpha: float
     fail_alpha: float
+    reach: float = REACH
 
 
 def gate(
@@ -86,6 +89,8 @@ def _gate_acceptance(
             margin=margin,
             alpha=levels.alpha,
             fail_alpha=levels.fail_alpha,
+            healthy_parting=healthy_parting(old, new),
+            reach=levels.reach,
             greedy=not new.sampling.temperature,
         )
     except RecordError as error:
@@ -233,6 +238,24 @@ def tps(timing: RoundRecord) -> float:
     if timing.tokens <= 0 or not 0 < timing.seconds < math.inf:
         raise NoData(f"a round of {timing.tokens} tokens in {timing.seconds:g} s")
     return timing.tokens / timing.seconds
+
+
+def healthy_parting(old: Record, new: Record) -> float | None:
+    """How often outputs *without* SD part between the two builds: at most this share, at 95 %.
+
+    A conversation is compared while it is the same. None where a side has no arm without SD.
+    """
+    theirs = {(r.sample, r.turn): r.plain for r in old.requests}
+    parted: set[str] = set()
+    compared = 0
+    for request in sorted(new.requests, key=lambda r: r.turn):
+        before = theirs.get((request.sample, request.turn), "")
+        if not (before and request.plain) or request.sample in parted:
+            continue
+        compared += 1
+        if before != request.plain:
+            parted.add(request.sample)
+    return upper_limit(len(parted), compared) if compared else None
 
 
 def traces_of(record: Record) -> list[RequestTrace]:

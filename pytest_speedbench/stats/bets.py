@@ -15,9 +15,11 @@ import numpy as np
 from pytest_speedbench.stats.data import Floats
 from pytest_speedbench.stats.pairing import PairedSums
 
-# A loss of this many steps in a short sample is a matter of chance and is not scaled up in full.
-CHANCE_STEPS = 1.0
-SHORT_SAMPLE = 5.0
+# So many steps are a matter of chance, and a sample shorter than this is not scaled up in full.
+# Healthy rebuilds hardly ever differ by more than half a step before texts part, so a loss is
+# suspect sooner than the gains that a loss elsewhere could hide behind.
+CHANCE_LOST, SHORT_LOST = 0.5, 3.0
+CHANCE_SAVED, SHORT_SAVED = 2.0, 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,8 +83,9 @@ def stress(sums: PairedSums, longest: float, *, against_loss: bool) -> Floats:
     if sums.evidence != "prefix":
         return np.zeros_like(sums.old_steps)
     extra = sums.new_steps - sums.old_steps
-    seen = np.maximum((extra if against_loss else -extra) - CHANCE_STEPS, 0.0)
-    return np.asarray(seen * longest / (sums.old_steps + SHORT_SAMPLE))
+    lost = (extra, CHANCE_LOST, SHORT_LOST)
+    steps, chance, short = lost if against_loss else (-extra, CHANCE_SAVED, SHORT_SAVED)
+    return np.asarray(np.maximum(steps - chance, 0.0) * longest / (sums.old_steps + short))
 
 
 def bet_ladder(first: float, last: float, decay: float) -> Bets:

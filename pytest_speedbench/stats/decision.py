@@ -12,7 +12,7 @@ from pytest_speedbench.stats.bets import contrast, stress
 from pytest_speedbench.stats.data import Floats, RequestTrace
 from pytest_speedbench.stats.estimates import Estimate
 from pytest_speedbench.stats.pairing import Evidence, PairedSums, Pairs, pair
-from pytest_speedbench.stats.rule import Rule, Scale, bets_of, scale_of
+from pytest_speedbench.stats.rule import REACH, Rule, Scale, bets_of, scale_of
 
 PARTING_LEVEL = 0.01  # of the test "texts part more often than healthy"; only ever withholds a pass
 DISSENT_LEVEL = 0.05  # whole outputs this much against the prefix withhold its pass
@@ -83,7 +83,7 @@ def non_inferiority(
     alpha: float = 0.01,
     fail_alpha: float | None = None,
     healthy_parting: float | None = None,
-    reach: float = 0.1,
+    reach: float = REACH,
     greedy: bool = True,
 ) -> Decision:
     """Decide one case (slice) from its baseline and its new traces.

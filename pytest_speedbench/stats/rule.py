@@ -12,6 +12,7 @@ from pytest_speedbench.stats.pairing import Evidence
 
 # Losses come in whole steps: however small the margin, one sample may lose several by chance.
 FEWEST_STEPS = 8.0
+REACH = 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Rule:
     margin: float
     alpha: float = 0.01
     fail_alpha: float | None = None
-    reach: float = 0.1
+    reach: float = REACH
     prefix_share: float = 0.9
     healthy_parting: float | None = None
     min_coverage: float = 0.3

@@ -54,6 +54,15 @@ def test_alpha_is_divided_over_cases_and_metrics(speedbench: Speedbench) -> None
     assert result.code == 1
 
 
+def test_how_rare_a_loss_is_reckoned_with_can_be_set(speedbench: Speedbench) -> None:
+    assert speedbench("compare", "1", "2", *AT_10).out.count(" pass") > 1
+    careful = speedbench("compare", "1", "2", *AT_10, "--reach", "0")
+    assert " undecided" in careful.out
+    refused = speedbench("compare", "1", "2", "--reach", "x")
+    assert refused.code == 2
+    assert "--reach: cannot read 'x'" in refused.err
+
+
 def test_margin_of_one_slice(speedbench: Speedbench) -> None:
     result = speedbench("compare", "1", "3", "--fail", "acceptance_length/alpha:50%")
     assert "for each of 1" in result.words

@@ -55,6 +55,14 @@ def test_more_cases_need_more_samples(speedbench: Speedbench) -> None:
     assert needed("1") < needed("1000")
 
 
+def test_rarer_losses_need_more_samples(speedbench: Speedbench) -> None:
+    def needed(reach: str) -> int:
+        out = speedbench("plan", "--margin", "5%", "--baseline", "1", "--reach", reach).out
+        return int(_row(out, "alpha")[2].replace(",", ""))
+
+    assert needed("20%") < needed("5%") < needed("0")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -112,6 +112,44 @@ def test_an_equal_rerun_is_no_proof_at_a_margin_too_fine(saved: Project) -> None
     assert "gate: 1 undecided" in result.stdout.str()
 
 
+@pytest.fixture
+def rebuilt(saved: Project) -> Callable[..., pytest.RunResult]:
+    """Saves a run with an arm without SD, and compares another build with it."""
+
+    def compare(*arguments: str) -> pytest.RunResult:
+        saved.run("--benchmark-save=one", "--speed-rounds=1", *arguments).assert_outcomes(passed=1)
+        other = "--speed-engine-arg=build=2"
+        wide = "--speed-compare-fail=acceptance_length:40%"
+        return saved.run("--speed-compare=one", wide, other, "--speed-rounds=1", *arguments)
+
+    return compare
+
+
+def test_texts_that_part_more_often_than_without_sd_withhold_the_prefixs_pass(
+    rebuilt: Callable[..., pytest.RunResult],
+) -> None:
+    result = rebuilt("--speed-engine-arg=divergence=0.05")
+    assert re.search(r"\d+ of 40 outputs part, healthy is 7%", text_of(result))
+    assert "over whole outputs" in text_of(result) or "gate: 1 undecided" in result.stdout.str()
+
+
+def test_texts_that_part_as_often_without_sd_are_healthy(
+    rebuilt: Callable[..., pytest.RunResult],
+) -> None:
+    result = rebuilt("--speed-engine-arg=batch_ties=0.02")
+    assert "healthy is" not in result.stdout.str()
+    assert "gate: 1 pass" in result.stdout.str()
+
+
+def test_how_rare_a_loss_is_reckoned_with_can_be_set(saved: Project) -> None:
+    """A loss that spreads over nearly all samples would show in fewer of them."""
+    margin = "--speed-compare-fail=acceptance_length:10%"
+    assert "gate: 1 undecided" in saved.run(COMPARE, margin).stdout.str()
+    assert "gate: 1 pass" in saved.run(COMPARE, margin, "--speed-reach=90%").stdout.str()
+    refused = saved.run(COMPARE, "--speed-reach=2")
+    refused.stderr.fnmatch_lines(["*--speed-reach: cannot read '2': it must lie between 0 and*"])
+
+
 def test_a_failing_assert_is_told_before_the_gate(saved: Project) -> None:
     saved.gate("bs=8", "assert speed.acceptance_length >= 3.9")
     result = saved.run(COMPARE, "--speed-engine-arg=acceptance=0.3")

@@ -193,8 +193,12 @@ def test_a_short_samples_loss_is_scaled_to_the_longest() -> None:
     new = [trace(f"s{i}", [1] * 20) for i in range(8)]
     prefix = pair(old, new).prefix
     assert prefix is not None
-    assert stress(prefix, 100, against_loss=True).tolist() == [140.0] * 8
+    # 15 steps lost by a sample of 5, less half a step of chance; a gain counts from 2 steps on.
+    assert stress(prefix, 100, against_loss=True).tolist() == [14.5 * 100 / 8] * 8
     assert not stress(prefix, 100, against_loss=False).any()
+    back = pair(new, old).prefix
+    assert back is not None
+    assert stress(back, 100, against_loss=False).tolist() == [13 * 100 / 25] * 8
 
 
 def test_bet_ladders_double_up_to_the_limit() -> None:
