@@ -370,9 +370,10 @@ class Bench:
         return Told(counts, adapter.prompt_form)
 
     def _context_window(self, run: RunKey) -> int:
-        asked = dict(self.settings.engine_arg).get("max_model_len")
+        config = self.config(run)
+        bounds = (config.option("max_model_len"), engine_type(run.engine).window(config))
         own = self.tokenizer(run).context_window
-        return min(own, asked) if isinstance(asked, int) else own
+        return min([own, *(bound for bound in bounds if isinstance(bound, int))])
 
     def _keep(self, run: RunKey, arm: ArmResult, reference: ArmResult | None) -> None:
         self._runs[run] = Run(self._setting(run), arm, reference)

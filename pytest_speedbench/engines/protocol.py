@@ -322,6 +322,7 @@ class EngineType:
     prompt_form: PromptForm = "token_ids"
     tokenizer: str = "huggingface"
     tokenizer_source: Callable[[EngineConfig], str] = lambda config: config.model
+    window: Callable[[EngineConfig], int | None] = lambda config: None
     scores: bool = False
     local: bool = True
     server: bool = False

@@ -10,6 +10,7 @@ from pytest_speedbench.engines.llama_cpp.server import (
     find_server,
     flags,
     refuse_speculation,
+    window,
 )
 from pytest_speedbench.engines.protocol import EngineConfig, EngineType
 from pytest_speedbench.engines.serving.client import open_server
@@ -43,6 +44,7 @@ ENGINE = EngineType(
     requires="aiohttp",
     extra="llama-cpp",
     tokenizer_source=tokenizer_source,
+    window=window,
     scores=True,
     server=True,
     refuse=_refuse,

@@ -197,6 +197,15 @@ def refuse_speculation(config: EngineConfig, server: Server) -> None:
             )
 
 
+def window(config: EngineConfig) -> int | None:
+    """Tokens of context for each request; None where somebody else has started the server."""
+    if config.url:
+        return None
+    if total := config.option("ctx_size"):
+        return int(str(total)) // max(1, config.max_batch)
+    return int(str(config.option("max_model_len") or CONTEXT))
+
+
 def flags(config: EngineConfig) -> dict[str, object]:
     """The server's flags for ``config`` by name, ``_`` for ``-``; what the user gave comes last."""
     slots = max(1, config.max_batch)
@@ -204,7 +213,7 @@ def flags(config: EngineConfig) -> dict[str, object]:
     wanted: dict[str, object] = {
         "model": model_file(config.model),
         "parallel": slots,
-        "ctx_size": slots * int(str(config.option("max_model_len") or CONTEXT)),
+        "ctx_size": slots * (window(config) or CONTEXT),
         # All drafts of a step go into one batch.
         "batch_size": max(_BATCH, slots * width),
         "metrics": True,

@@ -87,6 +87,13 @@ def test_each_request_has_a_slot_with_its_own_context(binary: Path, model: str) 
     assert not [flag for flag in flags if flag.startswith("--spec")]
 
 
+def test_the_window_of_a_request_is_its_share_of_the_context(model: str) -> None:
+    assert server.window(config(model)) == 4096
+    assert server.window(config(model, max_model_len=1000)) == 1000
+    assert server.window(config(model, batch=4, ctx_size=1000)) == 250
+    assert server.window(EngineConfig("llama-cpp", model, url="http://localhost:1")) is None
+
+
 def test_all_drafts_of_a_step_fit_into_one_batch(binary: Path, model: str) -> None:
     assert started(config(model, Speculation("ngram", 7), 512))["--batch-size"] == "4096"
 
