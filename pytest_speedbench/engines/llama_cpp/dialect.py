@@ -23,7 +23,7 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.engines.serving.answer import Answer, Piece
 from pytest_speedbench.engines.serving.dialect import Dialect
-from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.engines.serving.http import Http, RequestRefused
 from pytest_speedbench.engines.serving.metrics import LLAMA_CPP
 from pytest_speedbench.engines.serving.steps import Arrangement
 
@@ -105,7 +105,7 @@ class LlamaCppDialect(Dialect):
         sampling = request.sampling
         endless = sampling.ignore_eos or sampling.min_tokens >= sampling.max_tokens
         if sampling.min_tokens and not endless:
-            raise EngineError(
+            raise RequestRefused(
                 "llama.cpp's server has no min_tokens below max_tokens: leave it out, or ask for "
                 "ignore_eos"
             )

@@ -20,7 +20,7 @@ from pytest_speedbench.engines.protocol import (
     Trace,
 )
 from pytest_speedbench.engines.serving.dialect import Dialect
-from pytest_speedbench.engines.serving.http import Address, Http, parse_url
+from pytest_speedbench.engines.serving.http import Address, Http, RequestRefused, parse_url
 from pytest_speedbench.engines.serving.load import Load, as_engine_error
 from pytest_speedbench.engines.serving.metrics import Page, Reading, check_growth, parse_page
 from pytest_speedbench.engines.serving.process import Launch, ServerProcess
@@ -79,9 +79,10 @@ class ServerEngine:
             if not isinstance(found, Trace):
                 self.failure = self._explained(as_engine_error(found))
                 self.in_flight = 0
-                if not traces:
-                    raise self.failure
-                return traces
+                if traces:  # raised by the next call
+                    return traces
+                self._check()
+                continue
             self.in_flight -= 1
             traces.append(found)
         return traces
@@ -94,7 +95,11 @@ class ServerEngine:
 
     def _check(self) -> None:
         if self.failure is not None:
-            raise self.failure
+            failure = self.failure
+            if isinstance(failure, RequestRefused) and not self.http.closed:
+                self.failure = None  # the server goes on
+                self.http.wait(self._load.recover())
+            raise failure
         if self.http.closed:
             raise EngineError(f"engine {self.info.engine} is closed")
 

@@ -30,6 +30,10 @@ _BUSY_MEND = (
 )
 
 
+class RequestRefused(EngineError):
+    """The server cannot run this request; others it can."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where a server is. ``key`` is sent as a bearer token and shown nowhere."""
@@ -250,7 +254,7 @@ class Http:
             )
         if status >= 500:
             return EngineDied(f"{said}\n  the server failed; see its own log, then run again")
-        return EngineError(
+        return RequestRefused(
             f"{said}\n  the server refuses the request; --speed-max-tokens, the split's length and "
             "the server's own context must fit together"
         )

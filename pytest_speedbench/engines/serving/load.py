@@ -93,6 +93,12 @@ class Load:
     def _count(self, tokens: int) -> None:
         self.tokens += tokens
 
+    async def recover(self) -> None:
+        """Takes requests again after a failure, once those that it has ended are gone."""
+        await asyncio.gather(*self.live.values(), return_exceptions=True)
+        self.live.clear()
+        self.failed = False
+
     def _fail(self) -> None:
         self.failed = True
         self.waiting.clear()
