@@ -113,7 +113,8 @@ class StreamingBackend(ABC):
             self.wait(self._pause())
         # What was finished before a failure is handed out before it.
         if self._failure is not None and not self._outputs:
-            raise self._failure
+            failure, self._failure = self._failure, None
+            raise failure
         outputs = list(self._outputs)
         self._outputs.clear()
         return outputs
@@ -130,6 +131,8 @@ class StreamingBackend(ABC):
         chunks: list[int] = []
         finished = False
         try:
+            if not request.prompt_ids:
+                raise EngineError(f"request {request.id}: an empty prompt has no next token")
             async for chunk in self.stream(request):
                 self._take(request.id, chunk, chunks)
                 finished = chunk.finish_reason is not None
@@ -174,7 +177,8 @@ def _told(request: Request, error: Exception) -> BaseException:
         return error
     made = EngineError(
         f"the engine refuses request {request.id} ({len(request.prompt_ids)} prompt tokens, "
-        f"{request.sampling.max_tokens} to come): {error}"
+        f"{request.sampling.max_tokens} to come): {error}; --speed-max-tokens, the split's length "
+        "and the engine's own context must fit together"
     )
     made.__cause__ = error
     return made

@@ -338,6 +338,10 @@ def test_an_overlong_prompt_and_a_missing_model_are_clear_errors(start: Callable
         engine.submit([Request("long", tuple(range(2000)), Sampling(4))])
         with pytest.raises(EngineError, match=r"refuses request long \(2000 prompt tokens"):
             engine.collect(5)
+        engine.submit([Request("empty", (), Sampling(4))])
+        with pytest.raises(EngineError, match="request empty: an empty prompt"):
+            engine.collect(5)
+        assert run(engine, *requests(2))[1].tokens == 20  # the engine goes on
     with (
         pytest.raises(EngineError, match="TensorRT-LLM does not start with model 'missing'"),
         start(config(model="missing")),

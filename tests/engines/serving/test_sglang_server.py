@@ -19,6 +19,9 @@ from pytest_speedbench.engines import (
     open_engine,
 )
 from pytest_speedbench.measure.check import check_traces
+from pytest_speedbench.measure.load import Turn
+from pytest_speedbench.measure.metrics import request_traces
+from pytest_speedbench.stats import acceptance_rate, micro_al
 
 from .fake import serving
 from .sglang_fake import MODEL, Sglang
@@ -66,6 +69,16 @@ def test_merged_chunks_leave_totals(incremental: bool) -> None:
         (trace,) = run(engine, 1)
     assert trace.totals == RequestTotals(2, 6, 2)
     assert (trace.drafted, trace.token_ids) == (None, [100, 101, 102, 103, 104])
+
+
+@pytest.mark.parametrize("chunks", [(1, 3, 1, 4, 2), (1, 4, 6)], ids=["steps", "merged"])
+def test_the_acceptance_length_does_not_depend_on_merging(chunks: tuple[int, ...]) -> None:
+    """11 tokens in 4 steps after the prefill's; SGLang's own average says 11 / 4."""
+    with joined(Sglang(chunks=chunks, accepted=(2, 0, 3, 1))) as engine:
+        turns = [Turn(t.request_id, "math", 0, t) for t in run(engine, 3)]
+    found = request_traces(turns)
+    assert micro_al(found).value == 2.5
+    assert acceptance_rate(found).value == 0.5
 
 
 def test_without_speculation_every_token_is_a_step() -> None:
