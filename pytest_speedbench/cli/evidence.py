@@ -34,7 +34,12 @@ EVIDENCE = (
         "(SmolLM2-135M-Instruct)",
         "",
     ),
-    Evidence("vllm-server", "", "vLLM 0.32.0, read in source and probed"),
+    Evidence(
+        "vllm-server",
+        "",
+        "vLLM 0.32.0: its parser takes the command, its own classes take the requests and write "
+        "the answers that are read; no model was run",
+    ),
     Evidence(
         "sglang",
         "",
@@ -52,6 +57,10 @@ EVIDENCE = (
         "xllamacpp 2026.10.11549 on CPU: none, ngram, draft_model (SmolLM2-135M-Instruct, Q4_1)",
         "",
     ),
-    Evidence("openai", "", "the API's documentation"),
+    Evidence(
+        "openai",
+        "",
+        "the API's documentation, and answers in the shapes of four engines; no model was run",
+    ),
     Evidence("simulated", "", "no real engine: a declared acceptance process in virtual time"),
 )
