@@ -63,11 +63,13 @@ def faulty(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterat
     module = import_module(f"{__package__}.faulty")
     adapter = module.ENGINE
 
-    def run(*arguments: str, **declared: object) -> pytest.RunResult:
+    def run(
+        *arguments: str, options: Sequence[str] = FAULTY, **declared: object
+    ) -> pytest.RunResult:
         changed = replace(adapter, **declared)
         monkeypatch.setattr(registry, "_third_parties", lambda: {"faulty": Point(changed)})
         registry.engine_type.cache_clear()
-        return pytester.runpytest_inprocess("--pyargs", SUITE, *QUIET, *FAULTY, *arguments)
+        return pytester.runpytest_inprocess("--pyargs", SUITE, *QUIET, *options, *arguments)
 
     yield run
     registry.engine_type.cache_clear()
@@ -116,12 +118,8 @@ def test_the_engine_of_the_guide_keeps_the_contract(conformance: Conformance) ->
     assert result.parseoutcomes()["passed"] > 15
 
 
-FAULTY = (
-    "--speed-engine=faulty",
-    "--speed-model=any",
-    "--speed-method=eagle3",
-    "--speed-timeout=20",
-)
+UNNAMED = ("--speed-engine=faulty", "--speed-model=any", "--speed-timeout=20")
+FAULTY = (*UNNAMED, "--speed-method=eagle3")
 SAME = {"test_greedy_output_is_that_without_speculation"}
 BATCHED = {"test_output_does_not_depend_on_the_batch_size"}
 CANCELLED = {"test_cancelling_one_leaves_the_others_right"}
@@ -202,6 +200,13 @@ def test_a_fault_of_everything_is_told_by_its_rule(faulty: RunFaulty, fault: str
     }
     assert wanted[fault] in result.outlines
     assert "Traceback" not in result.stdout.str()
+
+
+def test_a_method_that_nobody_named_may_be_refused_at_the_start(faulty: RunFaulty) -> None:
+    """What a model has not, only the engine knows."""
+    result = faulty("--speed-engine-arg=fault=does not start", options=UNNAMED)
+    assert failures(result) == set()
+    assert "refused at the start: this version has no speculation" in skips(result)
 
 
 def test_what_is_declared_impossible_is_a_skip_with_the_reason(faulty: RunFaulty) -> None:
