@@ -38,6 +38,23 @@ def end_group_with(lifeline: int) -> None:
     threading.Thread(target=wait, daemon=True, name="lifeline").start()
 
 
+def watch(lifeline: int, *not_its_own: int) -> None:
+    """Splits off a small process that ends this one, and all below it, when ``lifeline`` closes.
+
+    A process and no thread: it works while this one hangs in foreign code. And this one must not
+    die first, as with a signal of the kernel: what it has started would be orphans that nobody
+    finds. ``not_its_own`` are descriptors that must close with this process.
+    """
+    watched = os.getpid()
+    if os.fork():
+        return
+    for descriptor in not_its_own:
+        os.close(descriptor)
+    os.read(lifeline, 1)
+    kill_all(pid for pid in descendants(watched) if pid != os.getpid())
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
 def kill_group(pid: int) -> None:
     """Ends the process group that ``pid`` leads, at once; silent where there is none."""
     with contextlib.suppress(ProcessLookupError, PermissionError):

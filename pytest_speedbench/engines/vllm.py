@@ -329,7 +329,8 @@ def environment(config: EngineConfig) -> dict[str, str]:
         wanted |= {
             # One process: no queue between the client and the engine core.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "VLLM_CPU_KVCACHE_SPACE": "2",
+            # It would overrule the argument.
+            **({} if config.option("kv_cache_memory_bytes") else {"VLLM_CPU_KVCACHE_SPACE": "2"}),
         }
         if library := _openmp():
             wanted["LD_PRELOAD"] = library

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from pytest_speedbench.engines.backend import Backend, StepOutput
-from pytest_speedbench.engines.life import end_group_with, end_with_parent_thread
+from pytest_speedbench.engines.life import watch
 from pytest_speedbench.engines.protocol import EngineConfig, EngineError, Request, Trace
 
 # A sign of life goes out this often while tokens flow, so that only real silence is a hang.
@@ -144,10 +144,7 @@ def main(arguments: Sequence[str]) -> None:
     faulthandler.enable()  # the last words of a segmentation fault
     # Ctrl-C belongs to the parent, which ends this process in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The kernel's signal covers this process even when it hangs in foreign code; the lifeline the
-    # processes that the engine itself has started.
-    end_with_parent_thread()
-    end_group_with(lifeline)
+    watch(lifeline, descriptor)
     connection = Connection(descriptor)
     try:
         config: EngineConfig = connection.recv()

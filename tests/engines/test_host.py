@@ -287,6 +287,35 @@ def test_the_child_dies_with_its_parent() -> None:
     wait_until_gone(pid)
 
 
+def test_what_the_child_has_started_dies_with_the_parent_too(
+    fatal: Callable[[str], ChildEngine], tmp_path: Path
+) -> None:
+    """In a session of its own, where no signal to the group reaches it."""
+    program = (
+        "import time\n"
+        "from pytest_speedbench.engines import EngineConfig\n"
+        "from pytest_speedbench.engines.host import ChildEngine\n"
+        "engine = ChildEngine(EngineConfig('simulated', 'm'), 'fatal:Idle', 20)\n"
+        "print(engine.pid, engine.info.details['below'], flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert parent.stdout is not None
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    assert all(map(alive, pids))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    for pid in pids:
+        wait_until_gone(pid)
+
+
 def test_ctrl_c_of_the_terminal_does_not_reach_the_child() -> None:
     with engine() as child:
         assert os.getpgid(child.pid) != os.getpgid(0)

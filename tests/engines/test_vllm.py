@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +20,7 @@ from pytest_speedbench.engines import (
     Trace,
     open_engine,
 )
-from pytest_speedbench.engines.demo import DEMO_MODEL
+from pytest_speedbench.engines.demo import DEMO_MODEL, demo_folder
 from pytest_speedbench.engines.vllm import speculative_config
 from pytest_speedbench.measure.check import check_counters, check_traces
 from pytest_speedbench.measure.load import Turn
@@ -24,6 +28,7 @@ from pytest_speedbench.measure.metrics import request_traces
 from pytest_speedbench.stats import micro_al
 
 from .conftest import HEAD, TIMEOUT, Driver, needs_demo, needs_vllm, started
+from .heads import eagle, medusa, target_shape
 
 pytestmark = [needs_demo, needs_vllm, pytest.mark.engine]
 
@@ -111,6 +116,96 @@ def test_a_head_without_its_vocabulary_map_is_refused_before_loading(tmp_path: P
     (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     with pytest.raises(EngineError, match="no 'd2t' map"):
         open_engine(config(Speculation("eagle3", 3, str(tmp_path))), TIMEOUT)
+
+
+@pytest.fixture(scope="module")
+def drafters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A drafter for each method that takes one: the target itself, and random heads."""
+    folder, shape = tmp_path_factory.mktemp("heads"), target_shape(demo_folder())
+    return {
+        "draft_model": DEMO_MODEL,
+        "medusa": str(medusa(folder / "many", shape)),
+        "eagle": str(eagle(folder / "first", shape)),
+    }
+
+
+@pytest.mark.parametrize("method", ["draft_model", "medusa", "eagle"])
+def test_methods_with_a_drafter_run_and_lose_nothing(
+    method: str, drafters: dict[str, str], plain: list[Trace], tokenizer: object
+) -> None:
+    speculation = Speculation(method, 3, drafters[method])
+    engines = started(config(speculation), tokenizer)
+    driver = next(engines)
+    before = driver.engine.counters()
+    traces = driver.run(speculation, batch_size=4)
+    grown = driver.engine.counters() - before
+    engines.close()
+    check_traces(traces, speculation)
+    check_counters(traces, speculation, grown)
+    assert [t.token_ids for t in traces] == [t.token_ids for t in plain]
+    assert grown.draft_tokens == 3 * grown.drafts > 0
+    if method == "draft_model":  # the target agrees with itself, but for roundings
+        assert grown.accepted_tokens > 0.9 * grown.draft_tokens
+
+
+def test_a_method_that_the_model_has_not_is_one_clear_error() -> None:
+    with pytest.raises(EngineError, match=r"(?s)does not start with model 'demo', method 'mtp'"):
+        open_engine(config(Speculation("mtp", 1)), TIMEOUT)
+
+
+def test_a_cache_too_small_for_the_context_is_one_clear_error() -> None:
+    small = config(Speculation(), ("kv_cache_memory_bytes", 1 << 20))
+    with pytest.raises(EngineError, match=r"(?s)does not start.*KV cache"):
+        open_engine(small, TIMEOUT)
+
+
+def test_a_cache_too_small_for_the_batch_size_names_the_mend(tokenizer: object) -> None:
+    """Room for 5 blocks of 128 tokens, and four prompts of two blocks each."""
+    block = 128 * 30 * 2 * 3 * 64 * 4  # tokens, layers, keys and values, heads, width, float32
+    narrow = (("max_model_len", 512), ("dtype", "float32"), ("kv_cache_memory_bytes", 5 * block))
+    engines = started(EngineConfig("vllm", DEMO_MODEL, Speculation(), 4, args=narrow), tokenizer)
+    driver = next(engines)
+    long = tuple(f"{number} " + "word " * 170 for number in range(4))
+    try:
+        with pytest.raises(EngineError, match=r"too small for this batch size.*--speed-bs"):
+            driver.run(Speculation(), batch_size=4, prompts=long)
+        assert len(driver.run(Speculation(), batch_size=2, prompts=long)) == 4
+    finally:
+        engines.close()
+
+
+def test_killing_pytest_leaves_no_process_of_the_engine(tmp_path: Path) -> None:
+    program = (
+        "import os, time\n"
+        "from pytest_speedbench.engines import EngineConfig, open_engine\n"
+        "from pytest_speedbench.engines.life import descendants\n"
+        "args = (('max_model_len', 256), ('dtype', 'float32'))\n"
+        f"engine = open_engine(EngineConfig('vllm', {DEMO_MODEL!r}, args=args), {TIMEOUT})\n"
+        "print(*descendants(os.getpid()), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    # As on a GPU: the engine core and its worker are processes of their own.
+    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert parent.stdout is not None
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(pids) > 2
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    end = time.monotonic() + 30
+    while left := [pid for pid in pids if alive(pid)]:
+        assert time.monotonic() < end, f"still alive: {left}"
+        time.sleep(0.1)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_missing_model_is_one_clear_error() -> None:
