@@ -19,7 +19,7 @@ pytestmark = [needs_demo, pytest.mark.engine]
 
 SAMPLES = 32
 THINGS = ("apple", "boat", "cloud", "drum", "eagle", "forest", "garden", "harbour")
-WIDE = "--speed-compare-fail=acceptance_length:30%"
+WIDE = "--speed-compare-fail=acceptance_length:60%"
 
 
 @pytest.fixture
@@ -61,8 +61,6 @@ def test_equal_builds_pass_early_and_builds_that_differ_are_told_apart(
     stop = re.search(r"stopped early: decided after (\d+) of (\d+) samples", equal)
     assert stop is not None
     assert int(stop[1]) < int(stop[2]) == SAMPLES
-    window = gate(suite, WIDE, "--speed-engine-arg=max_matching_ngram_size=1")
-    assert "speedup" not in window
     gate(suite, "--benchmark-save=short", marker="dl=1")
     shorter = suite.run(
         "speedbench",
@@ -82,8 +80,6 @@ def test_output_with_speculation_is_the_targets_own(suite: pytest.Pytester) -> N
     told = gate(
         suite,
         "--speed-rounds=1",
-        "-k",
-        "copy",
         marker="dl=3, samples=4, max_tokens=24",
         body="speed.assert_lossless()",
     )
