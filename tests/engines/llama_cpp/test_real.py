@@ -43,7 +43,7 @@ NGRAM = Speculation("ngram", 4)
 CONFIG = EngineConfig("llama-cpp", DEMO_MODEL, DRAFT, 4, args=(("max_model_len", 512),))
 LONG = Sampling(64, ignore_eos=True)
 # Characters of several tokens each, whose ids the server withholds.
-SIGNS = ("Repeat exactly: 😊 你好 🦊🦊 你好 😊", "Write the Chinese numbers from one to ten.")
+SIGNS = "Repeat exactly: 😊 你好 🦊🦊 你好 😊"
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +86,12 @@ def test_greedy_output_is_the_same_with_and_without(drafting: Driver, plain: Dri
 
 
 def test_withheld_tokens_are_found_again(plain: Driver, tokenizer: HuggingFaceTokenizer) -> None:
-    for trace in plain.run(NO_SPECULATION, sampling=LONG, prompts=SIGNS):
-        assert min(trace.token_ids) >= 0
-        assert trace.chunks == [1] * 64
-        text = tokenizer.decode(trace.token_ids).rstrip("\N{REPLACEMENT CHARACTER}")
-        assert "\N{REPLACEMENT CHARACTER}" not in text
-        assert not text.isascii()
+    [trace] = plain.run(NO_SPECULATION, sampling=LONG, prompts=(SIGNS,))
+    assert min(trace.token_ids) >= 0
+    assert trace.chunks == [1] * 64
+    text = tokenizer.decode(trace.token_ids).rstrip("\N{REPLACEMENT CHARACTER}")
+    assert "\N{REPLACEMENT CHARACTER}" not in text
+    assert not text.isascii()
 
 
 def test_score_is_the_targets_own_although_it_speculates(
