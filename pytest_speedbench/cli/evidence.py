@@ -54,7 +54,8 @@ EVIDENCE = (
     ),
     Evidence(
         "llama-cpp",
-        "xllamacpp 2026.10.11549 on CPU: none, ngram, draft_model (SmolLM2-135M-Instruct, Q4_1)",
+        "xllamacpp 2026.10.11549 on CPU: none, ngram, draft_model, eagle3 (SmolLM2-135M-Instruct, "
+        "Q4_1)",
         "",
     ),
     Evidence(
