@@ -95,7 +95,7 @@ class TransformersBackend:
         self.path = resolve_model(config.model)
         self.model = self._load(self.path)
         self.context_window = getattr(self.model.config, "max_position_embeddings", None)
-        self.drafters: dict[tuple[str, bool], Any] = {}
+        self.drafters: dict[str, Any] = {}
         self.tokenizers: dict[str, Any] = {}
         self.request: Request | None = None
         self.totals = Counters()
@@ -228,12 +228,14 @@ class TransformersBackend:
         library drafts in text."""
         path, length = request.speculation.drafter, request.speculation.draft_length
         assert path is not None
-        # Sampling with another vocabulary prunes the drafter's head for good: that takes its own.
-        drafter = self._drafter(path, sampled=False)
+        drafter = self._drafter(path)
         if self._vocabulary(drafter) == self._vocabulary(self.model):
             return {"assistant_model": self._fix_length(drafter, length)}
         if not request.sampling.greedy:
-            drafter = self._drafter(path, sampled=True)
+            raise EngineError(
+                f"the drafter {path!r} has another vocabulary than the target: that is drafted at "
+                "temperature 0 only; choose a drafter with the target's vocabulary"
+            )
         return {
             "assistant_model": self._fix_length(drafter, length),
             "tokenizer": self._tokenizer(self.path),
@@ -243,11 +245,10 @@ class TransformersBackend:
     def _vocabulary(self, model: Any) -> int:
         return int(model.config.get_text_config().vocab_size)
 
-    def _drafter(self, path: str, *, sampled: bool) -> Any:
-        key = path, sampled
-        if key not in self.drafters:
-            self.drafters[key] = self._load(resolve_model(path))
-        return self.drafters[key]
+    def _drafter(self, path: str) -> Any:
+        if path not in self.drafters:
+            self.drafters[path] = self._load(resolve_model(path))
+        return self.drafters[path]
 
     def _tokenizer(self, path: str) -> Any:
         from transformers import AutoTokenizer

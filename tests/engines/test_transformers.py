@@ -116,12 +116,10 @@ def test_a_drafter_with_another_tokenizer_drafts_and_keeps_the_output(
     assert max(max(t.drafted, default=0) for t in traces) <= 3
 
 
-def test_another_tokenizer_and_a_temperature(driver: Driver, stranger: str) -> None:
-    speculation = Speculation("draft_model", 3, stranger)
-    sampling = Sampling(8, temperature=1.0, ignore_eos=True)
-    traces = driver.run(speculation, sampling=sampling, prompts=PROMPTS[:1])
-    check_traces(traces, speculation)
-    assert traces[0].tokens == 8
+def test_another_vocabulary_and_a_temperature_are_refused(driver: Driver, stranger: str) -> None:
+    sampling = Sampling(8, temperature=1.0)
+    with pytest.raises(EngineError, match="temperature 0 only"):
+        driver.run(Speculation("draft_model", 3, stranger), sampling=sampling)
 
 
 def test_a_stranger_without_its_tokenizer_is_refused_and_the_engine_goes_on(

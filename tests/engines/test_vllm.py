@@ -155,7 +155,7 @@ def test_a_method_that_the_model_has_not_is_one_clear_error() -> None:
 
 def test_a_cache_too_small_for_the_context_is_one_clear_error() -> None:
     small = config(Speculation(), ("kv_cache_memory_bytes", 1 << 20))
-    with pytest.raises(EngineError, match=r"(?s)does not start.*KV cache"):
+    with pytest.raises(EngineError, match=r"(?s)does not start.*(KV cache|cache blocks)"):
         open_engine(small, TIMEOUT)
 
 
