@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 
+from pytest_speedbench.gates.regression import healthy_parting
+from pytest_speedbench.settings import Settings
+from pytest_speedbench.stats.rule import REACH
+from pytest_speedbench.stats.simulation import upper_limit
+
 from .conftest import EngineLog, Project, text_of
 
 COMPARE = "--speed-compare"
@@ -133,6 +138,18 @@ def test_texts_that_part_more_often_than_without_sd_withhold_the_prefixs_pass(
     assert "over whole outputs" in text_of(result) or "gate: 1 undecided" in result.stdout.str()
 
 
+def test_the_healthy_rate_is_that_of_the_outputs_without_sd(saved: Project) -> None:
+    saved.run("--benchmark-save=one", "--speed-rounds=1").assert_outcomes(passed=1)
+    (record,) = saved.records()
+    changed = [r.model_copy(update={"plain": "0"}) for r in record.requests[:3]]
+    other = record.model_copy(update={"requests": [*changed, *record.requests[3:]]})
+    assert healthy_parting(record, record) == upper_limit(0, 40)
+    assert healthy_parting(record, other) == upper_limit(3, 40)
+    saved.run("--benchmark-save=bare", "--speed-rounds=0").assert_outcomes(passed=1)
+    (bare,) = saved.records()
+    assert healthy_parting(record, bare) is None
+
+
 def test_texts_that_part_as_often_without_sd_are_healthy(
     rebuilt: Callable[..., pytest.RunResult],
 ) -> None:
@@ -143,6 +160,7 @@ def test_texts_that_part_as_often_without_sd_are_healthy(
 
 def test_how_rare_a_loss_is_reckoned_with_can_be_set(saved: Project) -> None:
     """A loss that spreads over nearly all samples would show in fewer of them."""
+    assert Settings().reach == REACH
     margin = "--speed-compare-fail=acceptance_length:10%"
     assert "gate: 1 undecided" in saved.run(COMPARE, margin).stdout.str()
     assert "gate: 1 pass" in saved.run(COMPARE, margin, "--speed-reach=90%").stdout.str()
