@@ -15,7 +15,7 @@ from pytest_speedbench.stats.pairing import PairedSums
 from pytest_speedbench.stats.rule import Rule, bets_of
 
 PER_CATEGORY = 80
-CHUNK = 500
+CHUNK = 125
 NEVER = 10**9
 
 Looks = NDArray[np.int64]
@@ -85,53 +85,62 @@ def decide(population: Population, index: Index, rule: Rule) -> Outcome:
     """Decide sessions; `index` has shape (sessions, blocks, samples of a block)."""
     need, sure = (np.log([rule.alpha, rule.fail_level])).tolist()
     floor, roof = 1 - rule.margin, 1 + rule.margin
-    passed = _looks(population, index, rule, floor, need, against_loss=True)
-    failed = _looks(population, index, rule, floor, sure, against_loss=False)
-    improved = np.full_like(passed, NEVER)
+    passed, failed, improved = (np.full(len(index), NEVER) for _ in range(3))
+    rows = np.arange(len(index))
+    for last in _stages(index):
+        part = index[rows]
+        passed[rows] = _looks(population, part, last, rule, floor, need, against_loss=True)
+        failed[rows] = _looks(population, part, last, rule, floor, sure, against_loss=False)
+        rows = np.flatnonzero(np.minimum(passed, failed) == NEVER)
+        if not len(rows):
+            break
     # Improved asks for more than pass does, so that it is never shown where pass is not.
     rows = np.flatnonzero(passed < NEVER)
     if len(rows):
-        blocks = int(passed[rows].max()) + 1
-        part = index[rows]
-        improved[rows] = _looks(
-            population, part, rule, roof, sure, against_loss=True, blocks=blocks
-        )
+        last = int(passed[rows].max()) + 1
+        improved[rows] = _looks(population, index[rows], last, rule, roof, sure, against_loss=True)
     return Outcome(passed, failed, improved)
 
 
 def ever(population: Population, index: Index, rule: Rule, *, loss: bool) -> NDArray[np.bool_]:
     """Whether a fail (`loss`) or a pass is shown at any look, whatever was shown before: at least
     as often as it is the verdict."""
-    level = rule.fail_level if loss else rule.alpha
-    looks = _looks(
-        population, index, rule, 1 - rule.margin, float(np.log(level)), against_loss=not loss
-    )
-    return looks < NEVER
+    level = float(np.log(rule.fail_level if loss else rule.alpha))
+    shown = np.zeros(len(index), dtype=bool)
+    rows = np.arange(len(index))
+    for last in _stages(index):
+        floor = 1 - rule.margin
+        looks = _looks(population, index[rows], last, rule, floor, level, against_loss=not loss)
+        shown[rows] = looks < NEVER
+        rows = np.flatnonzero(~shown)
+        if not len(rows):
+            break
+    return shown
+
+
+def _stages(index: Index) -> tuple[int, int]:
+    """Most sessions are over after a quarter of the blocks; only the others need the rest."""
+    blocks = index.shape[1]
+    return -(-blocks // 4), blocks
 
 
 def _looks(
     population: Population,
     index: Index,
+    blocks: int,
     rule: Rule,
     theta: float,
     log_alpha: float,
     *,
     against_loss: bool,
-    blocks: int | None = None,
 ) -> Looks:
-    """First block at which either evidence, with its share of α, shows ρ beyond theta."""
-    blocks = blocks or index.shape[1]
+    """First of so many blocks at which either evidence, with its share of α, shows ρ beyond
+    theta."""
     looks = np.full(len(index), NEVER)
-    rows = np.arange(len(index))
-    # Most sessions are over after a quarter of the blocks; only the others need the rest.
-    for last in (-(-blocks // 4), blocks):
-        for evidence, share in ((_prefix, rule.prefix_share), (_whole, 1 - rule.prefix_share)):
-            capital = evidence(population, index[rows], last, rule, theta, against_loss)
-            found = _first(capital >= -log_alpha - np.log(share), rule, index.shape[-1])
-            looks[rows] = np.minimum(looks[rows], found)
-        rows = np.flatnonzero(looks == NEVER)
-        if not len(rows):
-            break
+    for evidence, share in ((_prefix, rule.prefix_share), (_whole, 1 - rule.prefix_share)):
+        capital = evidence(population, index, blocks, rule, theta, against_loss)
+        found = _first(capital >= -log_alpha - np.log(share), rule, index.shape[-1])
+        looks = np.minimum(looks, found)
     return looks
 
 
