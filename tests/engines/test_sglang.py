@@ -22,14 +22,14 @@ from pytest_speedbench.engines import (
     open_engine,
 )
 from pytest_speedbench.engines.registry import check
-from pytest_speedbench.engines.sglang_answer import described, finish_reason, score_question, totals
-from pytest_speedbench.engines.sglang_arguments import (
+from pytest_speedbench.engines.sglang.answer import described, finish_reason, score_question, totals
+from pytest_speedbench.engines.sglang.arguments import (
     ALGORITHMS,
     METHODS,
     server_arguments,
     speculative_arguments,
 )
-from pytest_speedbench.engines.sglang_server import SglangDialect, launch
+from pytest_speedbench.engines.sglang.server import SglangDialect, launch
 from pytest_speedbench.measure.check import check_traces
 
 EAGLE3 = Speculation("eagle3", 3, "org/head")

@@ -21,15 +21,15 @@ from pytest_speedbench.engines import (
     Trace,
     open_engine,
 )
-from pytest_speedbench.engines import tensorrt_llm_arguments as arguments
 from pytest_speedbench.engines.registry import check
-from pytest_speedbench.engines.tensorrt_llm_arguments import (
+from pytest_speedbench.engines.tensorrt_llm import arguments as arguments
+from pytest_speedbench.engines.tensorrt_llm.arguments import (
     CONFIGS,
     METHODS,
     llm_arguments,
     speculative_config,
 )
-from pytest_speedbench.engines.tensorrt_llm_backend import (
+from pytest_speedbench.engines.tensorrt_llm.backend import (
     built,
     described,
     iteration_sums,

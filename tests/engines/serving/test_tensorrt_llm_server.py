@@ -22,7 +22,7 @@ from pytest_speedbench.engines import (
     Trace,
     open_engine,
 )
-from pytest_speedbench.engines.tensorrt_llm_server import launch
+from pytest_speedbench.engines.tensorrt_llm.server import launch
 from pytest_speedbench.measure.check import check_traces
 
 from .fake import serving

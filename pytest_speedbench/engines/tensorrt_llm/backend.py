@@ -18,7 +18,7 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.engines.serving.machine import device_name
 from pytest_speedbench.engines.streaming import Chunk, StreamingBackend
-from pytest_speedbench.engines.tensorrt_llm_arguments import (
+from pytest_speedbench.engines.tensorrt_llm.arguments import (
     config_class,
     drafts_a_chain,
     given_speculative,

@@ -10,8 +10,8 @@ from pytest_speedbench.engines.forms import open_either
 from pytest_speedbench.engines.host import open_child
 from pytest_speedbench.engines.protocol import EngineConfig, EngineType
 from pytest_speedbench.engines.serving.client import open_server
-from pytest_speedbench.engines.sglang_arguments import METHODS, refuse
-from pytest_speedbench.engines.sglang_server import SglangDialect, launch
+from pytest_speedbench.engines.sglang.arguments import METHODS, refuse
+from pytest_speedbench.engines.sglang.server import SglangDialect, launch
 
 
 def environment(config: EngineConfig) -> dict[str, str]:
@@ -23,7 +23,7 @@ ENGINE = EngineType(
     name="sglang",
     methods=METHODS,
     open=open_either(
-        open_child("pytest_speedbench.engines.sglang_backend:SglangBackend", environment),
+        open_child("pytest_speedbench.engines.sglang.backend:SglangBackend", environment),
         open_server(SglangDialect, launch),
     ),
     requires="sglang",

@@ -26,7 +26,7 @@ from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.machine import device_name
 from pytest_speedbench.engines.serving.metrics import SGLANG
 from pytest_speedbench.engines.serving.process import HOST, Launch
-from pytest_speedbench.engines.sglang_answer import (
+from pytest_speedbench.engines.sglang.answer import (
     described,
     finish_reason,
     new_tokens,
@@ -35,7 +35,7 @@ from pytest_speedbench.engines.sglang_answer import (
     score_question,
     totals,
 )
-from pytest_speedbench.engines.sglang_arguments import (
+from pytest_speedbench.engines.sglang.arguments import (
     ALGORITHMS,
     counts_drafts,
     server_arguments,

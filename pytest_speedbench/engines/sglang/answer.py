@@ -17,7 +17,7 @@ from pytest_speedbench.engines.protocol import (
     Speculation,
     TokenScore,
 )
-from pytest_speedbench.engines.sglang_arguments import CHAINS, drafts_a_chain
+from pytest_speedbench.engines.sglang.arguments import CHAINS, drafts_a_chain
 
 _REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "abort"}
 
@@ -69,7 +69,7 @@ def totals(meta: Mapping[str, Any], *, counts_drafts: bool) -> RequestTotals:
 
     Args:
         counts_drafts: whether the number of proposed drafts is one (see
-            :func:`~.sglang_arguments.counts_drafts`).
+            :func:`~.sglang.arguments.counts_drafts`).
     """
     if meta.get("completion_tokens", 0) > 1 and "spec_verify_ct" not in meta:
         return RequestTotals()

@@ -10,8 +10,8 @@ from pytest_speedbench.engines.forms import open_either
 from pytest_speedbench.engines.host import open_child
 from pytest_speedbench.engines.protocol import EngineConfig, EngineType
 from pytest_speedbench.engines.serving.client import open_server
-from pytest_speedbench.engines.tensorrt_llm_arguments import METHODS, refuse
-from pytest_speedbench.engines.tensorrt_llm_server import TensorrtLlmDialect, launch
+from pytest_speedbench.engines.tensorrt_llm.arguments import METHODS, refuse
+from pytest_speedbench.engines.tensorrt_llm.server import TensorrtLlmDialect, launch
 
 
 def environment(config: EngineConfig) -> dict[str, str]:
@@ -24,7 +24,7 @@ ENGINE = EngineType(
     methods=METHODS,
     open=open_either(
         open_child(
-            "pytest_speedbench.engines.tensorrt_llm_backend:TensorrtLlmBackend", environment
+            "pytest_speedbench.engines.tensorrt_llm.backend:TensorrtLlmBackend", environment
         ),
         open_server(TensorrtLlmDialect, launch),
     ),

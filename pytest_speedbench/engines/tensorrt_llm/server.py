@@ -34,13 +34,13 @@ from pytest_speedbench.engines.serving.machine import device_name
 from pytest_speedbench.engines.serving.metrics import parse_page
 from pytest_speedbench.engines.serving.process import HOST, Launch
 from pytest_speedbench.engines.serving.told import read_tensorrt_llm
-from pytest_speedbench.engines.tensorrt_llm_arguments import (
+from pytest_speedbench.engines.tensorrt_llm.arguments import (
     drafts_a_chain,
     given_speculative,
     knows,
     llm_arguments,
 )
-from pytest_speedbench.engines.tensorrt_llm_backend import sampling_parameters
+from pytest_speedbench.engines.tensorrt_llm.backend import sampling_parameters
 
 _PAGE = "/prometheus/metrics"
 _SPECULATION = "trtllm_speculative_config_info"

@@ -1,7 +1,7 @@
 """A configuration of ours → arguments of TensorRT-LLM's ``LLM``, and what must be refused.
 
 Plain dictionaries, which ``trtllm-serve`` takes as its options file and
-:mod:`~.tensorrt_llm_backend` turns into TensorRT-LLM's own classes. Names move between
+:mod:`~.tensorrt_llm.backend` turns into TensorRT-LLM's own classes. Names move between
 releases: where two are in use, the installed package's source says which it has
 (``tensorrt_llm/llmapi/llm_args.py``).
 """

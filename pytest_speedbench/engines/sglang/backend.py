@@ -17,7 +17,7 @@ from pytest_speedbench.engines.protocol import (
     TokenScore,
 )
 from pytest_speedbench.engines.serving.machine import device_name
-from pytest_speedbench.engines.sglang_answer import (
+from pytest_speedbench.engines.sglang.answer import (
     described,
     finish_reason,
     new_tokens,
@@ -26,7 +26,7 @@ from pytest_speedbench.engines.sglang_answer import (
     score_question,
     totals,
 )
-from pytest_speedbench.engines.sglang_arguments import counts_drafts, server_arguments
+from pytest_speedbench.engines.sglang.arguments import counts_drafts, server_arguments
 from pytest_speedbench.engines.streaming import Chunk, StreamingBackend
 
 
