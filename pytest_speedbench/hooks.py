@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_speedbench.result import SpeedResult
     from pytest_speedbench.splits import Sample
 
+T = TypeVar("T")
 PLUGIN = "speedbench-session"
 
 
@@ -103,33 +104,23 @@ class SessionHooks:
     # -- what fixtures ask for --------------------------------------------------------------
 
     def speed(self, case: Case, item: pytest.Item) -> SpeedResult:
-        if self.refused:
-            pytest.fail(self.refused, pytrace=False)
-        try:
-            return self.session.measure(case, item)
-        except (EngineError, CannotRun, SplitError) as error:
-            _give_up(error)
+        self._fail_if_refused()
+        return _or_give_up(lambda: self.session.measure(case, item))
 
     def engine(self, case: Case) -> Engine:
-        if self.refused:
-            pytest.fail(self.refused, pytrace=False)
-        try:
-            return self.session.bench.engine(case.run)
-        except (EngineError, CannotRun, SplitError) as error:
-            _give_up(error)
+        self._fail_if_refused()
+        return _or_give_up(lambda: self.session.bench.engine(case.run))
 
     def samples(self, case: Case) -> tuple[Sample, ...]:
-        try:
-            return self.session.bench.slice_samples(case.run, case.slice)
-        except (EngineError, SplitError) as error:
-            _give_up(error)
+        return _or_give_up(lambda: self.session.bench.slice_samples(case.run, case.slice))
 
     def baseline(self, case: Case) -> Record | None:
-        try:
-            match = self.session.baseline(case)
-        except (EngineError, SplitError, BaselineError) as error:
-            _give_up(error)
+        match = _or_give_up(lambda: self.session.baseline(case))
         return match.record if match.comparable else None
+
+    def _fail_if_refused(self) -> None:
+        if self.refused:
+            pytest.fail(self.refused, pytrace=False)
 
     # -- hooks ------------------------------------------------------------------------------
 
@@ -196,11 +187,16 @@ class SessionHooks:
         self.session.close()
 
 
-def _give_up(error: Exception) -> NoReturn:
-    """A skip where the case cannot run here, otherwise an error of one clear message."""
-    if isinstance(error, EngineUnavailable | CannotRun):
-        pytest.skip(str(error))
-    pytest.fail(str(error), pytrace=False)
+def _or_give_up(ask: Callable[[], T]) -> T:
+    """A skip where the case cannot run here; any other trouble is an error of one clear message."""
+    try:
+        return ask()
+    except (EngineError, CannotRun, SplitError, BaselineError) as error:
+        trouble = error
+    # Not inside the handler, whose error would be shown as a cause.
+    if isinstance(trouble, EngineUnavailable | CannotRun):
+        pytest.skip(str(trouble))
+    pytest.fail(str(trouble), pytrace=False)
 
 
 def explain_comparison(op: str, left: object, right: object) -> list[str] | None:

@@ -99,7 +99,7 @@ def write_record(view: SliceView, key: CaseKey) -> Record:
         speculation_off=run.speculation_off,
         partial=run.partial,
         notes=run.notes,
-        requests=[_request(turn, plain.get((turn.sample, turn.turn), "")) for turn in view.turns],
+        requests=[_request(turn, plain.get((turn.sample, turn.turn))) for turn in view.turns],
     )
 
 
@@ -163,7 +163,7 @@ def _plain(run: Run) -> dict[tuple[str, int], str]:
     return {(turn.sample, turn.turn): digest_ids(turn.trace.token_ids) for turn in turns}
 
 
-def _request(turn: Turn, plain: str) -> RequestRecord:
+def _request(turn: Turn, plain: str | None) -> RequestRecord:
     trace = turn.trace
     return RequestRecord(
         sample=turn.sample,

@@ -157,7 +157,7 @@ class RequestRecord(_Part):
     last: float
     finish: str
     totals: TotalsRecord | None = None
-    plain: str = ""
+    plain: str | None = None
     """Digest (:func:`digest_ids`) of the same turn's output in the arm without SD."""
 
 

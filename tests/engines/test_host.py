@@ -223,9 +223,9 @@ def test_an_engine_ended_by_a_signal_names_it() -> None:
     with engine() as child:
         child.hold(1)
         os.kill(child.pid, signal.SIGTERM)
-        child.submit(requests(1))
+        wait_until_gone(child.pid)
         with pytest.raises(EngineDied, match="by signal SIGTERM"):
-            collect_all(child, 1)
+            child.submit(requests(1))
 
 
 def test_a_silent_engine_is_ended_in_time() -> None:

@@ -39,20 +39,25 @@ def test_last(speed): assert speed.acceptance_length > 0
     ("argument", "told"),
     [
         ("die_at=7", ["engine simulated ended with code 137", "simulated: out of memory"]),
-        ("hang_at=7", ["engine simulated said nothing for 1 s", "--speed-timeout=SECONDS"]),
+        ("hang_at=7", ["engine simulated said nothing for 3 s", "--speed-timeout=SECONDS"]),
     ],
 )
 def test_an_engine_that_fails_in_one_case_leaves_the_others_alone(
     project: Project, engines: EngineLog, argument: str, told: list[str]
 ) -> None:
     project.file("test_it.py", THREE)
+    project.split("s.jsonl", 8, "math", "qa")
     result = project.run(
-        f"--speed-engine-arg={argument}", "--speed-timeout=1", "--benchmark-autosave"
+        f"--speed-engine-arg={argument}",
+        "--speed-timeout=3",
+        "--speed-split=s.jsonl",
+        "--benchmark-autosave",
     )
     result.assert_outcomes(passed=2, errors=2)
     for part in told:
         assert part in result.stdout.str()
     assert "Traceback" not in result.stdout.str()
+    assert "another exception occurred" not in result.stdout.str()
     assert "pytest_speedbench/" not in result.stdout.str()
     assert len(engines.starts) == 2
     assert engines.alive == []
