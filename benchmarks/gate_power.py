@@ -119,7 +119,8 @@ class Book:
             return "–"
         worst = (max if highest else min)(counts, key=lambda count: count.rate)
         word = "at most" if highest else "at least"
-        return f"{word} {worst} ({len(counts)} cells; that one: {worst.where})"
+        where = f"{len(counts)} cells; that one: {worst.where}" if worst.where else "1 cell"
+        return f"{word} {worst} ({where})"
 
     def span(self, name: str) -> str:
         shares = self.shares.get(name)
