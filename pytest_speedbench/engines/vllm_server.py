@@ -60,7 +60,10 @@ class VllmDialect(Dialect):
             "joined": bool(self.config.url),
             "served_model": self.model,
             "max_model_len": card.get("max_model_len"),
-            "prefix_caching": cache.get("enable_prefix_caching"),
+            # A label of the metrics page, so text; None where it does not tell.
+            "prefix_caching": {"True": True, "False": False}.get(
+                str(cache.get("enable_prefix_caching"))
+            ),
             "kv_blocks": cache.get("num_gpu_blocks"),
             "block_size": cache.get("block_size"),
             "speculative_method": self.config.speculation.method if speculates else "none",

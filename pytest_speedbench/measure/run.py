@@ -328,7 +328,8 @@ class SliceView:
     def engine_acceptance_length(self) -> float | None:
         """The engine's own average, 1 + accepted / drafting steps: steps without a draft left out.
 
-        None where the engine does not count drafting steps, or drafted nothing. Not comparable
+        None where the engine does not count drafting steps, or drafted nothing. Where requests tell
+        nothing, the slice ``all`` has the growth of the counters over all rounds. Not comparable
         between engines, and not with AL where some steps have no draft.
         """
         if self.counted is not None:
@@ -336,5 +337,8 @@ class SliceView:
         else:
             traces = [turn.trace for turn in self.turns]
             pairs = [(sum(t.accepted or ()), len(t.drafted)) for t in traces if t.drafted]
+            grown = self.run.arm.counters
+            if not pairs and self.name == ALL and grown is not None:
+                pairs = [(grown.accepted_tokens, grown.drafts)]
         steps = sum(count for _, count in pairs)
         return 1.0 + sum(accepted for accepted, _ in pairs) / steps if steps else None

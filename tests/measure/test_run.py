@@ -1,4 +1,4 @@
-"""When a run counts as one whose speculation was silently off."""
+"""When speculation counts as silently off, and where the engine's own figure comes from."""
 
 from __future__ import annotations
 
@@ -57,3 +57,10 @@ def test_speculation_is_off(measured: Run, reason: str) -> None:
 )
 def test_speculation_is_not_off(measured: Run) -> None:
     assert measured.speculation_off == ""
+
+
+def test_the_engines_own_figure_comes_from_its_counters_where_requests_tell_nothing() -> None:
+    measured = run(counters=Counters(drafts=4, draft_tokens=12, accepted_tokens=6))
+    assert measured.view("all").engine_acceptance_length() == 1 + 6 / 4
+    assert measured.view("math").engine_acceptance_length() is None
+    assert run(counters=None).view("all").engine_acceptance_length() is None
