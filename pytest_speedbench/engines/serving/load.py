@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from pydantic_core import from_json
 
@@ -33,7 +34,7 @@ class Load:
         self.report = report
         self.batch_size = 1
         self.waiting: deque[Request] = deque()
-        self.live: dict[str, asyncio.Task[None]] = {}
+        self.live: dict[str, asyncio.Task[Trace]] = {}
         self.failed = False
         self.tokens = 0
         """Output tokens received so far."""
@@ -68,21 +69,22 @@ class Load:
     def _admit(self) -> None:
         while self.waiting and len(self.live) < self.batch_size and not self.failed:
             request = self.waiting.popleft()
-            self.live[request.id] = asyncio.create_task(self._one(request))
+            answer = Answer(request, time.perf_counter())
+            task = asyncio.create_task(self._one(answer))
+            self.live[request.id] = task
+            # Not within the task: one that is cancelled before its first step runs none of its own.
+            task.add_done_callback(partial(self._ended, answer))
 
-    async def _one(self, request: Request) -> None:
-        answer = Answer(request, time.perf_counter())
-        result: Trace | BaseException
-        try:
-            self.cut |= await drink(self.http, self.dialect, answer, self._count)
-            self.asked += await self.dialect.complete(self.http, answer)
-            answer.check()
-            result = self.dialect.trace(answer)
-        except asyncio.CancelledError:
-            result = answer.trace("abort")
-        except Exception as error:  # whatever it is, it must not vanish with its task
-            result = error
-        del self.live[request.id]
+    async def _one(self, answer: Answer) -> Trace:
+        self.cut |= await drink(self.http, self.dialect, answer, self._count)
+        self.asked += await self.dialect.complete(self.http, answer)
+        answer.check()
+        return self.dialect.trace(answer)
+
+    def _ended(self, answer: Answer, task: asyncio.Task[Trace]) -> None:
+        # An error, whatever it is, must not vanish with its task.
+        result = answer.trace("abort") if task.cancelled() else task.exception() or task.result()
+        self.live.pop(answer.request.id, None)
         if self.failed:
             return
         if not isinstance(result, Trace):

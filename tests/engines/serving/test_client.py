@@ -153,6 +153,18 @@ def test_cancelled_requests_come_back_as_aborted(engine: Engine, vllm: tuple[Vll
     assert reasons == {"r0": "abort", "r1": "length", "r2": "length", "r3": "abort"}
 
 
+def test_a_request_cancelled_before_its_first_step_comes_back_too(engine: Engine) -> None:
+    def at_once() -> None:
+        engine._load.submit(requests(3), False)
+        engine._load.cancel(["r0"])
+
+    engine.hold(1)
+    engine.in_flight = 3
+    engine.http.call(at_once)
+    reasons = {trace.request_id: trace.finish_reason for trace in drain(engine, 3)}
+    assert reasons == {"r0": "abort", "r1": "length", "r2": "length"}
+
+
 def test_nothing_in_flight_is_nothing_to_wait_for(engine: Engine) -> None:
     assert engine.collect(60) == []
 
