@@ -227,5 +227,5 @@ def test_scores_are_the_logprobs_of_the_last_prompt_token(
 def test_what_the_server_says_of_itself(engine: Engine) -> None:
     assert engine.info.version == "0.32.0"
     assert engine.info.details["max_model_len"] == 2048
-    assert engine.info.details["prefix_caching"] == "False"
+    assert engine.info.details["prefix_caching"] is False
     assert engine.info.details["kv_blocks"] == "640"
