@@ -250,6 +250,7 @@ def test_touching_intervals_do_not_overlap(
 
 @needs_demo
 @pytest.mark.engine
+@pytest.mark.nightly
 def test_transformers_keeps_the_contract(conformance: Conformance) -> None:
     result = conformance.run(
         "--speed-engine=transformers",
@@ -264,6 +265,7 @@ def test_transformers_keeps_the_contract(conformance: Conformance) -> None:
 @needs_demo
 @needs_vllm
 @pytest.mark.engine
+@pytest.mark.nightly
 def test_vllm_keeps_the_contract(conformance: Conformance) -> None:
     result = conformance.run(
         "--speed-engine=vllm",
