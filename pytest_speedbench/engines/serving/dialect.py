@@ -6,6 +6,7 @@ back), and for servers of our own making a command for :class:`~.process.ServerP
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ _REASONS: Mapping[str, FinishReason] = {
 }
 
 
-class Dialect:
+class Dialect(ABC):
     """OpenAI's completions with a list of token ids as prompt; a subclass overrides what differs.
 
     ``path`` takes the requests, ``health`` answers 200 when the server is ready (empty: it has no
@@ -63,13 +64,13 @@ class Dialect:
 
     # -- at the start -------------------------------------------------------------------------
 
+    @abstractmethod
     def connect(self, http: Http) -> EngineInfo:
         """Asks the healthy server what it is (version, model, settings).
 
         Raises:
             EngineError: it is not what the case asks for, say another model, or one without SD.
         """
-        raise NotImplementedError
 
     # -- one request --------------------------------------------------------------------------
 
@@ -110,13 +111,13 @@ class Dialect:
         """Asks for what the stream of an answer has withheld; how many output tokens that cost."""
         return 0
 
+    @abstractmethod
     def trace(self, answer: Answer) -> Trace:
         """The trace of a complete answer: by steps, or with totals.
 
         Raises:
             EngineError: what the server tells of it contradicts itself.
         """
-        raise NotImplementedError
 
     def check_told(self, told: Told | None) -> None:
         """A server that runs already drafts as it was started, whatever the case says.
