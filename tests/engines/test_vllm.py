@@ -113,7 +113,9 @@ def test_score_returns_the_targets_log_probabilities(
 def test_a_head_without_its_vocabulary_map_is_refused_before_loading(tmp_path: Path) -> None:
     head = json.loads((HEAD / "config.json").read_text(encoding="utf-8"))
     (tmp_path / "config.json").write_text(json.dumps(head), encoding="utf-8")
-    (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    shape = {"dtype": "BF16", "shape": [head["draft_vocab_size"], head["hidden_size"]]}
+    header = json.dumps({"lm_head.weight": {**shape, "data_offsets": [0, 0]}}).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(EngineError, match="no 'd2t' map"):
         open_engine(config(Speculation("eagle3", 3, str(tmp_path))), TIMEOUT)
 
