@@ -15,7 +15,7 @@ from pytest_speedbench.gates.lossless import Parting, default_tolerance, given_t
 
 from .conftest import PROMPTS, Driver, needs_demo, started
 
-pytestmark = [needs_demo, pytest.mark.engine]
+pytestmark = [needs_demo, pytest.mark.engine, pytest.mark.nightly]
 
 SAMPLES = 32
 THINGS = ("apple", "boat", "cloud", "drum", "eagle", "forest", "garden", "harbour")
