@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from pytest_speedbench.engines import EngineConfig, EngineDied, EngineError, EngineInfo
+from pytest_speedbench.engines.protocol import Trace
+from pytest_speedbench.engines.serving.answer import Answer
 from pytest_speedbench.engines.serving.client import ServerEngine, open_server
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
@@ -62,6 +64,9 @@ class Plain(Dialect):
     def connect(self, http: Http) -> EngineInfo:
         pids = [int(pid) for pid in http.get_text("/").split()]
         return EngineInfo("plain", "1", "cpu", "float32", {"pids": pids})
+
+    def trace(self, answer: Answer) -> Trace:
+        return answer.trace("stop")
 
 
 def start(program: str = SERVER, timeout: float = TIMEOUT, **args: object) -> ServerEngine:
