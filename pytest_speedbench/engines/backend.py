@@ -38,7 +38,11 @@ class StepOutput:
 
 
 class Backend(Protocol):
-    """A library engine in its own process. The constructor loads the model."""
+    """A library engine in its own process. The constructor loads the model.
+
+    It may have an attribute ``slots``: how many requests the engine runs at once, while others wait
+    inside it in the order in which they came. Without it the engine runs all that it is given.
+    """
 
     info: EngineInfo
 

@@ -30,3 +30,8 @@ def open_either(library: Open, server: Open) -> Open:
         return (server if serves(config) else library)(config, timeout)
 
     return start
+
+
+def environment(config: EngineConfig) -> dict[str, str]:
+    """Variables of a library's child process."""
+    return {"TOKENIZERS_PARALLELISM": "false"}

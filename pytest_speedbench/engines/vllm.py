@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,9 @@ class VllmBackend:
         self.llm = _start(vllm, arguments, config)
         self.engine = self.llm.llm_engine
         self.capacity = _capacity(self.engine.vllm_config)
+        self.slots = _slots(self.engine.vllm_config)
         self.live: dict[str, int] = {}
-        """Prompt tokens of each request in flight, rounded up to whole blocks."""
+        """Prompt tokens of each request that vLLM holds, rounded up to whole blocks."""
         self.info = self._describe(vllm.__version__)
 
     def _describe(self, version: str) -> EngineInfo:
@@ -120,12 +122,14 @@ class VllmBackend:
             ) from error
 
     def _reserve(self, request: Request) -> None:
-        """A prompt that finds no room in the KV cache waits inside vLLM, and BS is not held."""
         size = self.engine.vllm_config.cache_config.block_size
-        needed = -(-len(request.prompt_ids) // size) * size
-        if self.capacity and sum(self.live.values()) + needed > self.capacity:
-            raise EngineError(_too_small(self.capacity, f"request {request.id} has to wait"))
-        self.live[request.id] = needed
+        self.live[request.id] = -(-len(request.prompt_ids) // size) * size
+        self._check_room(f"request {request.id} has to wait")
+
+    def _check_room(self, what: str) -> None:
+        """A prompt that finds no room in the KV cache waits inside vLLM, and BS is not held."""
+        if self.capacity and sum(islice(self.live.values(), self.slots)) > self.capacity:
+            raise EngineError(_too_small(self.capacity, what))
 
     def step(self) -> list[StepOutput]:
         return [self._output(output) for output in self.engine.step()]
@@ -135,6 +139,7 @@ class VllmBackend:
         if not output.finished:
             return StepOutput(output.request_id, completion.token_ids)
         self.live.pop(output.request_id, None)
+        self._check_room(f"the request after {output.request_id} has to wait")
         if getattr(output.metrics, "num_preemptions", 0):
             what = f"request {output.request_id} was put back half way"
             raise EngineError(_too_small(self.capacity, what))
@@ -249,6 +254,13 @@ def _capacity(settings: Any) -> int | None:
     if getattr(model, "is_hybrid", False) or model.get_sliding_window() is not None:
         return None
     return (cache.num_gpu_blocks or 0) * cache.block_size or None
+
+
+def _slots(settings: Any) -> int | None:
+    """What the scheduler runs at once; None where several schedulers share the requests."""
+    if settings.parallel_config.data_parallel_size > 1:
+        return None
+    return int(settings.scheduler_config.max_num_seqs)
 
 
 def _too_small(tokens: int | None, what: str) -> str:

@@ -26,14 +26,21 @@ _BEAT_SECONDS = 1.0
 
 
 class Worker:
-    """Keeps ``batch_size`` requests in flight in ``backend`` and reports finished traces."""
+    """Keeps ``batch_size`` requests in flight in ``backend`` and reports finished traces.
+
+    A backend that holds just this batch size itself gets as many requests again ahead of time: they
+    wait inside it, so that it refills a free slot without waiting for us. For a trace, a request
+    handed over early is sent when its slot falls free.
+    """
 
     def __init__(self, backend: Backend, connection: Connection) -> None:
         self.backend = backend
         self.connection = connection
+        self.slots: int | None = getattr(backend, "slots", None)
         self.batch_size = 1
         self.waiting: deque[Request] = deque()
         self.live: dict[str, Trace] = {}
+        self.ahead: dict[str, Trace] = {}
         self.closed = False
         self.last_beat = time.monotonic()
 
@@ -67,9 +74,10 @@ class Worker:
         cancelled = set(request_ids)
         dropped = [_new_trace(self.backend, r) for r in self.waiting if r.id in cancelled]
         self.waiting = deque(r for r in self.waiting if r.id not in cancelled)
-        for request_id in cancelled & self.live.keys():
-            self.backend.abort(request_id)
-            dropped.append(self.live.pop(request_id))
+        for held in (self.live, self.ahead):
+            for request_id in cancelled & held.keys():
+                self.backend.abort(request_id)
+                dropped.append(held.pop(request_id))
         for trace in dropped:
             trace.finish_reason = "abort"
         self.connection.send(("traces", dropped))
@@ -85,23 +93,39 @@ class Worker:
         self.backend.close()
 
     def admit(self) -> None:
+        self.promote()
         while self.waiting and len(self.live) < self.batch_size:
-            request = self.waiting.popleft()
-            trace = _new_trace(self.backend, request)
-            self.backend.add(request)
-            self.live[request.id] = trace
+            self.add(self.live)
+        if self.slots == self.batch_size:
+            while self.waiting and len(self.ahead) < self.batch_size:
+                self.add(self.ahead)
+
+    def add(self, held: dict[str, Trace]) -> None:
+        request = self.waiting.popleft()
+        trace = _new_trace(self.backend, request)
+        self.backend.add(request)
+        held[request.id] = trace
+
+    def promote(self) -> None:
+        """Free slots belong to the requests that were handed over first."""
+        while self.ahead and len(self.live) < self.batch_size:
+            first = next(iter(self.ahead))
+            self.live[first] = self.ahead.pop(first)
+            self.live[first].submitted = self.backend.now()
 
     def refuse(self, error: EngineError) -> None:
         """A request that cannot run ends its load, and not the engine."""
-        for request_id in self.live:
+        for request_id in (*self.live, *self.ahead):
             self.backend.abort(request_id)
         self.live.clear()
+        self.ahead.clear()
         self.waiting.clear()
         self.connection.send(("refused", str(error)))
 
     def report(self, outputs: Sequence[StepOutput]) -> None:
         now = self.backend.now()
         finished = [trace for output in outputs if (trace := self.record(output, now))]
+        self.promote()
         if finished:
             self.connection.send(("traces", finished))
             self.last_beat = time.monotonic()

@@ -6,18 +6,12 @@ otherwise the engine runs as a library.
 
 from __future__ import annotations
 
-from pytest_speedbench.engines.forms import open_either
+from pytest_speedbench.engines.forms import environment, open_either
 from pytest_speedbench.engines.host import open_child
-from pytest_speedbench.engines.protocol import EngineConfig, EngineType
+from pytest_speedbench.engines.protocol import EngineType
 from pytest_speedbench.engines.serving.client import open_server
 from pytest_speedbench.engines.tensorrt_llm.arguments import METHODS, refuse
 from pytest_speedbench.engines.tensorrt_llm.server import TensorrtLlmDialect, launch
-
-
-def environment(config: EngineConfig) -> dict[str, str]:
-    """Variables of the child process."""
-    return {"TOKENIZERS_PARALLELISM": "false"}
-
 
 ENGINE = EngineType(
     name="tensorrt-llm",
