@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import pytest
 
@@ -63,7 +64,9 @@ def test_equal_builds_pass_early_and_builds_that_differ_are_told_apart(
     assert int(stop[1]) < int(stop[2]) == SAMPLES
     gate(suite, "--benchmark-save=short", marker="dl=1")
     shorter = suite.run(
-        "speedbench",
+        sys.executable,
+        "-m",
+        "pytest_speedbench.cli",
         "compare",
         "base",
         "short",
