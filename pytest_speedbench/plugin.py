@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
     from pytest_speedbench.cases import Case
     from pytest_speedbench.engines.protocol import Engine, Speculation
-    from pytest_speedbench.result import SpeedResult
+    from pytest_speedbench.session.result import SpeedResult
     from pytest_speedbench.splits import Sample
 
 PLUGIN = "speedbench-session"
@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
     option = config.option
     if getattr(option, "numprocesses", None) or getattr(option, "tx", None):
-        from pytest_speedbench.summary import deal_to_workers
+        from pytest_speedbench.session.summary import deal_to_workers
 
         deal_to_workers(config)
     return (yield)
@@ -56,7 +56,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("speed")
     if CASE in metafunc.fixturenames:
-        from pytest_speedbench.collection import parametrize
+        from pytest_speedbench.session.collection import parametrize
 
         parametrize(metafunc, marker)
     elif any(mark.name == "speed" for mark in metafunc.definition.own_markers):
@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(
 ) -> Generator[None, None, None]:
     yield
     if any(_case(item) for item in items):
-        from pytest_speedbench.collection import prepare
+        from pytest_speedbench.session.collection import prepare
 
         prepare(config, items)
 
@@ -83,7 +83,7 @@ def pytest_collection_finish(session: pytest.Session) -> Generator[None]:
     cases = {item: case for item in session.items if (case := _case(item))}
     if not cases or session.config.option.collectonly:
         return (yield)
-    from pytest_speedbench.hooks import SessionHooks
+    from pytest_speedbench.session.hooks import SessionHooks
 
     with SessionHooks.register(session.config, cases).labelled():
         return (yield)
@@ -94,7 +94,7 @@ def pytest_testnodedown(node: Any) -> None:
     """An xdist worker has ended: its records go to the controller, which saves once."""
     output = getattr(node, "workeroutput", None)
     if output and output.get("speedbench"):
-        from pytest_speedbench.summary import SessionOutput, Summary
+        from pytest_speedbench.session.summary import SessionOutput, Summary
 
         Summary.of(node.config).add(SessionOutput.from_dict(output["speedbench"]))
 
@@ -108,9 +108,9 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    if "pytest_speedbench.hooks" not in sys.modules:
+    if "pytest_speedbench.session.hooks" not in sys.modules:
         return None  # nothing was measured, so no estimate can be part of an assert
-    from pytest_speedbench.hooks import explain_comparison
+    from pytest_speedbench.session.hooks import explain_comparison
 
     return explain_comparison(op, left, right)
 

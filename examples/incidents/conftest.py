@@ -17,13 +17,13 @@ import pytest
 from pytest_speedbench.baselines.compare import compare_identity, identity_of
 from pytest_speedbench.baselines.record import write_record
 from pytest_speedbench.baselines.schema import Record
-from pytest_speedbench.bench import Bench
 from pytest_speedbench.cases import Case, RunKey
 from pytest_speedbench.engines.protocol import Sampling, Speculation
 from pytest_speedbench.gates.outcome import Outcome
 from pytest_speedbench.gates.regression import Levels, gate
 from pytest_speedbench.options import ALL_SAMPLES
-from pytest_speedbench.session import key_of
+from pytest_speedbench.session.bench import Bench
+from pytest_speedbench.session.speed_session import key_of
 from pytest_speedbench.settings import Settings
 from pytest_speedbench.stats import divide_alpha
 

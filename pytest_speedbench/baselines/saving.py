@@ -18,7 +18,7 @@ import pytest
 from pytest_speedbench.baselines.schema import EXTRA_KEY, Record
 
 if TYPE_CHECKING:
-    from pytest_speedbench.session import CaseResult
+    from pytest_speedbench.gates.case_result import CaseResult
 
 _KEY = pytest.StashKey["Saving"]()
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from pytest_speedbench.baselines.saving import Saving
     from pytest_speedbench.baselines.store import SavedRun
-    from pytest_speedbench.session import CaseResult
+    from pytest_speedbench.gates.case_result import CaseResult
 
 
 @dataclass
 class SavedSummary:
-    """What the renderers read of :class:`pytest_speedbench.summary.Summary`, from a saved file."""
+    """What renderers read of :class:`~pytest_speedbench.session.summary.Summary`, from a file."""
 
     results: list[CaseResult]
     family: str = ""
@@ -33,7 +33,7 @@ class SavedSummary:
 
     @classmethod
     def of(cls, run: SavedRun) -> SavedSummary:
-        from pytest_speedbench.session import CaseResult
+        from pytest_speedbench.gates.case_result import CaseResult
 
         return cls(
             [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_speedbench import __version__
 from pytest_speedbench.baselines.schema import MetricRecord, Record
+from pytest_speedbench.gates.case_result import CaseResult
 from pytest_speedbench.gates.outcome import COMPARED, Word
 from pytest_speedbench.report.plots import (
     Axis,
@@ -25,7 +26,6 @@ from pytest_speedbench.report.plots import (
 )
 from pytest_speedbench.report.text import printable
 from pytest_speedbench.report.view import NOTHING, Row, RunTable, run_tables
-from pytest_speedbench.session import CaseResult
 from pytest_speedbench.splits import ALL
 
 if TYPE_CHECKING:

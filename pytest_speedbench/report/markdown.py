@@ -9,7 +9,7 @@ from pytest_speedbench.report.text import markdown_cell
 from pytest_speedbench.report.view import RunTable, run_tables
 
 if TYPE_CHECKING:
-    from pytest_speedbench.summary import Summary
+    from pytest_speedbench.session.summary import Summary
 
 _HEAD = "| category | n | AL | 95 % | macro | engine's own | accepted | vs baseline | gate |"
 _RULE = "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"

@@ -13,7 +13,7 @@ from pytest_speedbench.report.text import printable
 from pytest_speedbench.report.view import Row, RunTable, run_tables
 
 if TYPE_CHECKING:
-    from pytest_speedbench.summary import Summary
+    from pytest_speedbench.session.summary import Summary
 
 Justify = Literal["left", "right"]
 _WIDEST = 110

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from pytest_speedbench.baselines.schema import MetricRecord, Record
 from pytest_speedbench.gates.attribution import Attributed, Cause
+from pytest_speedbench.gates.case_result import CaseResult
 from pytest_speedbench.gates.outcome import Outcome, Word
-from pytest_speedbench.session import CaseResult
 
 NOTHING = "–"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_speedbench.result import SpeedResult
+from pytest_speedbench.session.result import SpeedResult
 
 
 @pytest.mark.speed

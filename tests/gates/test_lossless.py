@@ -333,7 +333,7 @@ def test_without_a_reference_there_is_no_verdict(
 def test_an_engine_that_cannot_score_leaves_it_open(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_speedbench import checks
+    from pytest_speedbench.session import checks
 
     monkeypatch.setattr(
         checks, "engine_type", lambda name: replace(engine_type(name), scores=False)
@@ -445,7 +445,7 @@ def test_a_biased_sampler_fails(project: Project, temperature: str) -> None:
 def test_a_sampler_that_is_biased_without_sd_too_is_not_sds_fault(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_speedbench.checks import CaseChecks
+    from pytest_speedbench.session.checks import CaseChecks
 
     monkeypatch.setattr(CaseChecks, "_without_sd", lambda *_: 0.0)
     result = check(project, "--speed-temperature=1", "--speed-engine-arg=bias=0.5")

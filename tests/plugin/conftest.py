@@ -22,7 +22,7 @@ from pytest_speedbench.engines.registry import engine_type
 # take too long to.
 for _name in (
     "pytest_benchmark.stats",
-    "pytest_speedbench.hooks",
+    "pytest_speedbench.session.hooks",
     "pytest_speedbench.report.html",
     "pytest_speedbench.report.markdown",
     "pytest_speedbench.report.terminal",

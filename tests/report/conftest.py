@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_speedbench.baselines.schema import CaseKey, Record
+from pytest_speedbench.gates.case_result import CaseResult
 from pytest_speedbench.gates.outcome import Outcome, Word
-from pytest_speedbench.session import CaseResult
 
 
 @dataclass

@@ -118,7 +118,7 @@ def test_marker_arguments_and_fixtures_are_all_named() -> None:
 
 
 def test_attributes_of_speed_exist() -> None:
-    from pytest_speedbench.result import SpeedResult
+    from pytest_speedbench.session.result import SpeedResult
 
     rows = table(section(page("at-the-desk"), "What `speed` has"))[1:]
     for row in rows:

@@ -8,7 +8,6 @@ from functools import lru_cache
 import pytest
 
 from pytest_speedbench.cases import CaseError, build_grid
-from pytest_speedbench.collection import settings_of
 from pytest_speedbench.engines.conformance.subject import Subject
 from pytest_speedbench.engines.protocol import (
     NO_SPECULATION,
@@ -19,6 +18,7 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.engines.registry import check, engine_type
 from pytest_speedbench.options import OPTIONS, raw_value
+from pytest_speedbench.session.collection import settings_of
 from pytest_speedbench.settings import Settings
 
 _BATCH = 3

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,69 +22,28 @@ from pytest_speedbench.baselines.record import write_record
 from pytest_speedbench.baselines.schema import (
     CaseKey,
     ModelRecord,
-    Record,
     SamplingRecord,
     SplitRecord,
 )
 from pytest_speedbench.baselines.store import BaselineError, SavedRun, Store
-from pytest_speedbench.bench import Bench
 from pytest_speedbench.cases import Case, RunKey
-from pytest_speedbench.checks import OWN_METRICS, CaseChecks, TargetBook
-from pytest_speedbench.early import EarlyGate
 from pytest_speedbench.engines.registry import engine_type
-from pytest_speedbench.gates.attribution import Attributed, attribute_records
+from pytest_speedbench.gates.attribution import attribute_records
+from pytest_speedbench.gates.case_result import CaseResult
 from pytest_speedbench.gates.outcome import COMPARED, Outcome, Word
 from pytest_speedbench.gates.regression import Levels, gate, margin_for
 from pytest_speedbench.gates.thresholds import Judgement
 from pytest_speedbench.measure.tokenizer import model_name
 from pytest_speedbench.options import LATEST
-from pytest_speedbench.result import SpeedResult
+from pytest_speedbench.session.bench import Bench
+from pytest_speedbench.session.checks import OWN_METRICS, CaseChecks, TargetBook
+from pytest_speedbench.session.early import EarlyGate
+from pytest_speedbench.session.result import SpeedResult
 from pytest_speedbench.settings import Settings
 from pytest_speedbench.speed_warning import SpeedWarning
 from pytest_speedbench.stats import divide_alpha
 
 DEFAULT_MARGINS = {"acceptance_length": 0.02}
-
-
-@dataclass
-class CaseResult:
-    """What is kept of one test: its record and its outcomes.
-
-    ``key`` is the case; ``group`` tells apart runs whose cases have the same key.
-    """
-
-    nodeid: str
-    name: str
-    key: str
-    group: str
-    record: Record
-    outcomes: list[Outcome] = field(default_factory=list)
-    attribution: Attributed | None = None
-    """What a change of the run's speedup against its baseline is due to."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain builtins, so that an xdist worker can send it to the controller."""
-        return {
-            "nodeid": self.nodeid,
-            "name": self.name,
-            "key": self.key,
-            "group": self.group,
-            "record": self.record.model_dump(mode="json", by_alias=True),
-            "outcomes": [outcome.as_dict() for outcome in self.outcomes],
-            "attribution": self.attribution.as_dict() if self.attribution else None,
-        }
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> CaseResult:
-        return cls(
-            data["nodeid"],
-            data["name"],
-            data["key"],
-            data["group"],
-            Record.model_validate(data["record"]),
-            [Outcome.from_dict(outcome) for outcome in data["outcomes"]],
-            Attributed.from_dict(data["attribution"]) if data["attribution"] else None,
-        )
 
 
 class GateFailure(AssertionError):

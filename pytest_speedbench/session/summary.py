@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from pytest_speedbench.baselines.saving import Saving, saving_of
-from pytest_speedbench.collection import settings_of
+from pytest_speedbench.gates.case_result import CaseResult
 from pytest_speedbench.gates.outcome import Word
-from pytest_speedbench.session import CaseResult, SpeedSession, none_compared
+from pytest_speedbench.session.collection import settings_of
+from pytest_speedbench.session.speed_session import SpeedSession, none_compared
 
 PLUGIN = "speedbench-summary"
 WORKER_OUTPUT = "speedbench"
@@ -124,8 +125,8 @@ class Summary:
 
 def deal_to_workers(config: pytest.Config) -> None:
     """In the controller of a session with xdist workers: cases, places and results of each."""
-    from pytest_speedbench.dealing import PLUGIN as DEALER
-    from pytest_speedbench.dealing import Dealer
+    from pytest_speedbench.session.dealing import PLUGIN as DEALER
+    from pytest_speedbench.session.dealing import Dealer
 
     if hasattr(config, "workerinput") or config.pluginmanager.hasplugin(DEALER):
         return

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_speedbench import devices
 from pytest_speedbench.baselines.machine import this_machine
-from pytest_speedbench.devices import (
+from pytest_speedbench.session import devices
+from pytest_speedbench.session.devices import (
     DeviceError,
     Gpus,
     gpus_of_engine,

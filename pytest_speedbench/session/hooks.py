@@ -12,23 +12,23 @@ import pytest
 
 from pytest_speedbench.baselines.saving import saving_of
 from pytest_speedbench.baselines.store import BaselineError
-from pytest_speedbench.bench import CannotRun
-from pytest_speedbench.collection import case_of, settings_of
-from pytest_speedbench.dealing import REPORT, Place, labelled
-from pytest_speedbench.devices import DeviceError, claim, gpus_of_engine
 from pytest_speedbench.engines.protocol import EngineError, EngineUnavailable
 from pytest_speedbench.gates.thresholds import Measured
-from pytest_speedbench.progress import Progress
-from pytest_speedbench.session import GateFailure, SpeedSession
+from pytest_speedbench.session.bench import CannotRun
+from pytest_speedbench.session.collection import case_of, settings_of
+from pytest_speedbench.session.dealing import REPORT, Place, labelled
+from pytest_speedbench.session.devices import DeviceError, claim, gpus_of_engine
+from pytest_speedbench.session.progress import Progress
+from pytest_speedbench.session.speed_session import GateFailure, SpeedSession
+from pytest_speedbench.session.summary import WORKER_OUTPUT, SessionOutput, Summary
 from pytest_speedbench.speed_warning import SpeedWarning
 from pytest_speedbench.splits import SplitError
-from pytest_speedbench.summary import WORKER_OUTPUT, SessionOutput, Summary
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
     from pytest_speedbench.cases import Case
     from pytest_speedbench.engines.protocol import Engine
-    from pytest_speedbench.result import SpeedResult
+    from pytest_speedbench.session.result import SpeedResult
     from pytest_speedbench.splits import Sample
 
 T = TypeVar("T")

@@ -12,10 +12,10 @@ from pytest_speedbench.options import parse_share
 from pytest_speedbench.speed_warning import SpeedWarning
 
 if TYPE_CHECKING:
-    from pytest_speedbench.checks import CaseChecks
     from pytest_speedbench.engines.protocol import Trace
     from pytest_speedbench.gates.outcome import Outcome
     from pytest_speedbench.measure.soak import DriftPoint
+    from pytest_speedbench.session.checks import CaseChecks
     from pytest_speedbench.stats import Estimate
 
 _WORST = 3

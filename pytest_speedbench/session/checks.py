@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from pytest_speedbench.bench import Bench
 from pytest_speedbench.cases import Case, RunKey
 from pytest_speedbench.engines.protocol import (
     Engine,
@@ -47,6 +46,7 @@ from pytest_speedbench.report.lossless import (
     lossless_words,
     sampling_words,
 )
+from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.stats import NoData, compare_tie_rates
 
 LOSSLESS = "lossless"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_speedbench.cases import Case, RunKey
-from pytest_speedbench.dealing import Dealer, EngineScheduling, deal, deal_apart
 from pytest_speedbench.engines.protocol import Sampling, Speculation
+from pytest_speedbench.session.dealing import Dealer, EngineScheduling, deal, deal_apart
 
 NONE = Speculation()
 
