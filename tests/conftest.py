@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
+from typing import Any
+
+import numpy as np
 import pytest
+
+from pytest_speedbench.splits import embedding
 
 pytest_plugins = ["pytester"]
 
@@ -13,6 +19,29 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "120")
+
+
+class BagOfWords:
+    """A stand-in for a sentence-transformers model: hashed word counts, 64 dimensions."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def encode(self, texts: list[str], **_: Any) -> Any:
+        self.texts += texts
+        rows = np.full((len(texts), 64), 0.01)
+        for row, text in zip(rows, texts, strict=True):
+            for word in text.casefold().split():
+                row[zlib.crc32(word.encode()) % 64] += 1
+        return rows
+
+
+@pytest.fixture
+def bag_of_words(monkeypatch: pytest.MonkeyPatch) -> BagOfWords:
+    """Embeddings without a model."""
+    encoder = BagOfWords()
+    monkeypatch.setattr(embedding, "_encoder", lambda model: encoder)
+    return encoder
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

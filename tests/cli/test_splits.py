@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from pytest_speedbench.measure import tokenizer
-from pytest_speedbench.splits import embedding
 
 from .conftest import Speedbench
-
-
-class BagOfWords:
-    """A stand-in for a sentence-transformers model: hashed word counts, 64 dimensions."""
-
-    def encode(self, texts: list[str], **_: Any) -> Any:
-        rows = np.full((len(texts), 64), 0.01)
-        for row, text in zip(rows, texts, strict=True):
-            for word in text.casefold().split():
-                row[zlib.crc32(word.encode()) % 64] += 1
-        return rows
-
-
-@pytest.fixture
-def _encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "_encoder", lambda model: BagOfWords())
 
 
 @pytest.fixture
@@ -115,7 +96,7 @@ def test_check_of_the_bundled_split_is_clean(speedbench: Speedbench) -> None:
     assert "the same text: none" in result.out
 
 
-@pytest.mark.usefixtures("_encoder")
+@pytest.mark.usefixtures("bag_of_words")
 def test_check_against_another_split_with_a_heatmap(
     speedbench: Speedbench, prompts: Path, tmp_path: Path
 ) -> None:
@@ -142,7 +123,7 @@ def _pool(folder: Path) -> Path:
     return pool
 
 
-@pytest.mark.usefixtures("_encoder")
+@pytest.mark.usefixtures("bag_of_words")
 def test_curate_writes_a_split_and_again_the_same(speedbench: Speedbench, tmp_path: Path) -> None:
     pool = _pool(tmp_path)
     result = speedbench("splits", "curate", pool, "--per-category", "3", "--version", "7")
@@ -158,7 +139,7 @@ def test_curate_writes_a_split_and_again_the_same(speedbench: Speedbench, tmp_pa
     assert (damaged.code, "give one with --version" in damaged.err) == (2, True)
 
 
-@pytest.mark.usefixtures("_encoder")
+@pytest.mark.usefixtures("bag_of_words")
 def test_curate_from_too_small_a_pool(speedbench: Speedbench, tmp_path: Path) -> None:
     result = speedbench("splits", "curate", _pool(tmp_path), "--per-category", "80")
     assert result.code == 2
@@ -177,7 +158,7 @@ def test_columns_are_mapped_and_bad_rows_left_out(speedbench: Speedbench, tmp_pa
     assert kept.err.startswith("speedbench: warning: left out 1 bad row(s), 1 good")
 
 
-@pytest.mark.usefixtures("_encoder")
+@pytest.mark.usefixtures("bag_of_words")
 def test_check_writes_a_page(speedbench: Speedbench, prompts: Path, tmp_path: Path) -> None:
     pytest.importorskip("jinja2")
     page = tmp_path / "check.html"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,42 @@ def standin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", path)
 
 
+Start = Callable[..., AbstractContextManager[Engine]]
+
+
+@pytest.fixture
+def start(standin: None) -> Start:
+    """Opens an engine of a stand-in, and closes it."""
+
+    @contextmanager
+    def started(asked: EngineConfig, timeout: float = 30) -> Iterator[Engine]:
+        engine = open_engine(asked, timeout)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+    return started
+
+
+def numbered(count: int = 6, tokens: int = 20, stop: tuple[int, ...] = ()) -> list[Request]:
+    """Requests to a stand-in, which goes on counting from the last token."""
+    return [
+        Request(f"r{n}", (1, 2, 100 * n), Sampling(tokens, ignore_eos=not stop), stop)
+        for n in range(count)
+    ]
+
+
+def run(engine: Engine, *requests: Request, batch_size: int = 4) -> list[Trace]:
+    """All traces, in the order of the requests."""
+    engine.hold(batch_size)
+    engine.submit(requests)
+    traces: dict[str, Trace] = {}
+    while len(traces) < len(requests):
+        traces.update({trace.request_id: trace for trace in engine.collect(TIMEOUT)})
+    return [traces[request.id] for request in requests]
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> HuggingFaceTokenizer:
     return HuggingFaceTokenizer(DEMO_MODEL, {})
@@ -92,12 +129,7 @@ class Driver:
         prompts: tuple[str, ...] = PROMPTS,
     ) -> list[Trace]:
         requests = self.requests(speculation, sampling, prompts)
-        self.engine.hold(batch_size)
-        self.engine.submit(requests)
-        traces: dict[str, Trace] = {}
-        while len(traces) < len(requests):
-            traces.update({trace.request_id: trace for trace in self.engine.collect(TIMEOUT)})
-        return [traces[request.id] for request in requests]
+        return run(self.engine, *requests, batch_size=batch_size)
 
 
 def started(config: EngineConfig, tokenizer: HuggingFaceTokenizer) -> Iterator[Driver]:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
 from pytest_speedbench.engines import (
-    Engine,
     EngineConfig,
     EngineDied,
     EngineError,
@@ -19,7 +15,6 @@ from pytest_speedbench.engines import (
     Sampling,
     Speculation,
     Trace,
-    open_engine,
 )
 from pytest_speedbench.engines.registry import check
 from pytest_speedbench.engines.sglang.answer import described, finish_reason, score_question, totals
@@ -31,6 +26,8 @@ from pytest_speedbench.engines.sglang.arguments import (
 )
 from pytest_speedbench.engines.sglang.server import SglangDialect, launch
 from pytest_speedbench.measure.check import check_traces
+
+from .conftest import Start, numbered, run
 
 EAGLE3 = Speculation("eagle3", 3, "org/head")
 CHAINS = ("draft_model", "eagle", "eagle3", "mtp")
@@ -222,38 +219,9 @@ def test_an_engine_that_speculates_not_at_all_says_so() -> None:
 # -- the backend in its child process, on a stand-in for the package --------------------------
 
 
-@pytest.fixture
-def start(standin: None) -> Callable[..., Any]:
-    @contextmanager
-    def started(asked: EngineConfig, timeout: float = 30) -> Iterator[Engine]:
-        engine = open_engine(asked, timeout)
-        try:
-            yield engine
-        finally:
-            engine.close()
-
-    return started
-
-
-def run(engine: Engine, *requests: Request, batch_size: int = 4) -> list[Trace]:
-    engine.hold(batch_size)
-    engine.submit(requests)
-    traces: dict[str, Trace] = {}
-    while len(traces) < len(requests):
-        traces.update({trace.request_id: trace for trace in engine.collect(5)})
-    return [traces[request.id] for request in requests]
-
-
-def requests(count: int = 6, tokens: int = 20, stop: tuple[int, ...] = ()) -> list[Request]:
-    return [
-        Request(f"r{n}", (1, 2, 100 * n), Sampling(tokens, ignore_eos=not stop), stop)
-        for n in range(count)
-    ]
-
-
-def test_chunks_proven_to_be_steps_make_step_traces(start: Callable[..., Any]) -> None:
+def test_chunks_proven_to_be_steps_make_step_traces(start: Start) -> None:
     with start(config()) as engine:
-        traces = run(engine, *requests())
+        traces = run(engine, *numbered())
         check_traces(traces, EAGLE3)
         for number, trace in enumerate(traces):
             assert trace.token_ids == list(range(100 * number + 1, 100 * number + 21))
@@ -267,12 +235,12 @@ def test_chunks_proven_to_be_steps_make_step_traces(start: Callable[..., Any]) -
 
 
 def test_merged_chunks_leave_totals_with_the_same_acceptance_length(
-    start: Callable[..., Any],
+    start: Start,
 ) -> None:
     with start(config()) as engine:
-        (exact,) = run(engine, *requests(1))
+        (exact,) = run(engine, *numbered(1))
     with start(config(model="merging")) as engine:
-        (merged,) = run(engine, *requests(1))
+        (merged,) = run(engine, *numbered(1))
     assert merged.token_ids == exact.token_ids
     assert len(merged.chunks) < len(exact.chunks)
     assert exact.accepted is not None
@@ -281,23 +249,23 @@ def test_merged_chunks_leave_totals_with_the_same_acceptance_length(
     )
 
 
-def test_without_speculation_every_token_is_a_step_merged_or_not(start: Callable[..., Any]) -> None:
+def test_without_speculation_every_token_is_a_step_merged_or_not(start: Start) -> None:
     with start(config(Speculation(), model="merging")) as engine:
-        (trace,) = run(engine, *requests(1))
+        (trace,) = run(engine, *numbered(1))
     assert trace.chunks == [1] * 20
     assert trace.totals is None
 
 
-def test_a_stop_token_ends_the_output_and_is_part_of_it(start: Callable[..., Any]) -> None:
+def test_a_stop_token_ends_the_output_and_is_part_of_it(start: Start) -> None:
     with start(config()) as engine:
-        (trace,) = run(engine, *requests(1, stop=(7,)))
+        (trace,) = run(engine, *numbered(1, stop=(7,)))
     assert (trace.token_ids[-1], trace.finish_reason) == (7, "stop")
 
 
-def test_a_cancelled_request_leaves_the_others_right(start: Callable[..., Any]) -> None:
+def test_a_cancelled_request_leaves_the_others_right(start: Start) -> None:
     with start(config()) as engine:
         engine.hold(2)
-        engine.submit([*requests(1, tokens=10_000_000), *requests(3)[1:]])
+        engine.submit([*numbered(1, tokens=10_000_000), *numbered(3)[1:]])
         engine.cancel(["r0"])
         traces: dict[str, Trace] = {}
         while len(traces) < 3:
@@ -307,23 +275,23 @@ def test_a_cancelled_request_leaves_the_others_right(start: Callable[..., Any]) 
 
 
 def test_a_load_does_not_find_the_answers_of_the_last_one_in_the_ngram_trie(
-    start: Callable[..., Any],
+    start: Start,
 ) -> None:
     with start(config(drafting("ngram"))) as engine:
-        first, second = (run(engine, *requests(2)) for _ in range(2))
+        first, second = (run(engine, *numbered(2)) for _ in range(2))
         assert [t.chunks for t in first] == [t.chunks for t in second]
         assert first[0].drafted is None  # padding is no draft
         assert engine.info.details["shared_draft_pool"] is True
 
 
-def test_score_asks_for_one_token_after_the_prefix(start: Callable[..., Any]) -> None:
+def test_score_asks_for_one_token_after_the_prefix(start: Start) -> None:
     with start(config(Speculation())) as engine:
         found = engine.score([1, 2, 3, 4], 3, [4, 9])
     assert found.logprobs == {4: -0.25, 9: -4.0}
     assert (found.top_token, found.top_logprob) == (4, -0.25)
 
 
-def test_an_overlong_prompt_and_a_missing_model_are_clear_errors(start: Callable[..., Any]) -> None:
+def test_an_overlong_prompt_and_a_missing_model_are_clear_errors(start: Start) -> None:
     with start(config()) as engine:
         engine.hold(1)
         engine.submit([Request("long", tuple(range(2000)), Sampling(4))])
@@ -332,7 +300,7 @@ def test_an_overlong_prompt_and_a_missing_model_are_clear_errors(start: Callable
         engine.submit([Request("empty", (), Sampling(4))])
         with pytest.raises(EngineError, match="request empty: an empty prompt"):
             engine.collect(5)
-        assert run(engine, *requests(2))[1].tokens == 20  # the engine goes on
+        assert run(engine, *numbered(2))[1].tokens == 20  # the engine goes on
     with (
         pytest.raises(EngineError, match="SGLang does not start with model 'missing'"),
         start(config(model="missing")),
@@ -340,7 +308,7 @@ def test_an_overlong_prompt_and_a_missing_model_are_clear_errors(start: Callable
         pass
 
 
-def test_a_least_number_of_tokens_needs_the_tokenizer(start: Callable[..., Any]) -> None:
+def test_a_least_number_of_tokens_needs_the_tokenizer(start: Start) -> None:
     asked = Request("r", (1, 2), Sampling(4, min_tokens=2))
     with start(config()) as engine:
         engine.submit([asked])
@@ -350,9 +318,9 @@ def test_a_least_number_of_tokens_needs_the_tokenizer(start: Callable[..., Any])
         assert run(engine, asked)[0].tokens == 4
 
 
-def test_a_stream_that_brings_nothing_is_silence(start: Callable[..., Any]) -> None:
+def test_a_stream_that_brings_nothing_is_silence(start: Start) -> None:
     with start(config(model="silent"), timeout=6) as engine:
-        engine.submit(requests(1))
+        engine.submit(numbered(1))
         with pytest.raises(EngineDied, match="said nothing for 6 s"):
             engine.collect(20)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +9,6 @@ import pytest
 
 from pytest_speedbench.engines import (
     Counters,
-    Engine,
     EngineConfig,
     EngineError,
     Request,
@@ -19,7 +16,6 @@ from pytest_speedbench.engines import (
     Sampling,
     Speculation,
     Trace,
-    open_engine,
 )
 from pytest_speedbench.engines.registry import check
 from pytest_speedbench.engines.tensorrt_llm import arguments as arguments
@@ -37,6 +33,8 @@ from pytest_speedbench.engines.tensorrt_llm.backend import (
     totals,
 )
 from pytest_speedbench.measure.check import check_counters, check_traces
+
+from .conftest import Start, numbered, run
 
 EAGLE3 = Speculation("eagle3", 3, "org/head")
 # TensorRT-LLM 1.2, where names were others.
@@ -234,38 +232,9 @@ def test_an_engine_that_drafts_otherwise_than_asked_is_found_out() -> None:
 # -- the backend in its child process, on a stand-in for the package --------------------------
 
 
-@pytest.fixture
-def start(standin: None) -> Callable[..., Any]:
-    @contextmanager
-    def started(asked: EngineConfig) -> Iterator[Engine]:
-        engine = open_engine(asked, 30)
-        try:
-            yield engine
-        finally:
-            engine.close()
-
-    return started
-
-
-def run(engine: Engine, *requests: Request) -> list[Trace]:
-    engine.hold(4)
-    engine.submit(requests)
-    traces: dict[str, Trace] = {}
-    while len(traces) < len(requests):
-        traces.update({trace.request_id: trace for trace in engine.collect(5)})
-    return [traces[request.id] for request in requests]
-
-
-def requests(count: int = 6, tokens: int = 20, stop: tuple[int, ...] = ()) -> list[Request]:
-    return [
-        Request(f"r{n}", (1, 2, 100 * n), Sampling(tokens, ignore_eos=not stop), stop)
-        for n in range(count)
-    ]
-
-
-def test_responses_proven_to_be_iterations_make_step_traces(start: Callable[..., Any]) -> None:
+def test_responses_proven_to_be_iterations_make_step_traces(start: Start) -> None:
     with start(config()) as engine:
-        traces = run(engine, *requests())
+        traces = run(engine, *numbered())
         check_traces(traces, EAGLE3)
         for number, trace in enumerate(traces):
             assert trace.token_ids == list(range(100 * number + 1, 100 * number + 21))
@@ -278,44 +247,44 @@ def test_responses_proven_to_be_iterations_make_step_traces(start: Callable[...,
 
 
 def test_iteration_statistics_agree_with_the_traces_where_they_are_asked_for(
-    start: Callable[..., Any],
+    start: Start,
 ) -> None:
     with start(config(EAGLE3, ("enable_iter_perf_stats", True))) as engine:
         before = engine.counters()
-        traces = run(engine, *requests())
+        traces = run(engine, *numbered())
         check_counters(traces, EAGLE3, engine.counters() - before)
 
 
 def test_merged_responses_leave_totals_with_the_same_number_of_steps(
-    start: Callable[..., Any],
+    start: Start,
 ) -> None:
     with start(config()) as engine:
-        (exact,) = run(engine, *requests(1))
+        (exact,) = run(engine, *numbered(1))
     with start(config(model="merging")) as engine:
-        (merged,) = run(engine, *requests(1))
+        (merged,) = run(engine, *numbered(1))
     assert merged.token_ids == exact.token_ids
     assert merged.totals is not None
     assert merged.totals.steps == len(exact.steps) > len(merged.steps)
 
 
 @pytest.mark.parametrize("method", CONFIGS)
-def test_every_method_starts_with_its_own_class(method: str, start: Callable[..., Any]) -> None:
+def test_every_method_starts_with_its_own_class(method: str, start: Start) -> None:
     asked = config(drafting(method), ("disable_overlap_scheduler", True))
     with start(asked) as engine:
         assert engine.info.details["speculative_method"] == CONFIGS[method][1].lower()
-        check_traces(run(engine, *requests(1)), asked.speculation)
+        check_traces(run(engine, *numbered(1)), asked.speculation)
 
 
-def test_a_stop_token_ends_the_output_and_is_part_of_it(start: Callable[..., Any]) -> None:
+def test_a_stop_token_ends_the_output_and_is_part_of_it(start: Start) -> None:
     with start(config()) as engine:
-        (trace,) = run(engine, *requests(1, stop=(7,)))
+        (trace,) = run(engine, *numbered(1, stop=(7,)))
     assert (trace.token_ids[-1], trace.finish_reason) == (7, "stop")
 
 
-def test_a_cancelled_request_leaves_the_others_right(start: Callable[..., Any]) -> None:
+def test_a_cancelled_request_leaves_the_others_right(start: Start) -> None:
     with start(config()) as engine:
         engine.hold(2)
-        engine.submit([*requests(1, tokens=10_000_000), *requests(3)[1:]])
+        engine.submit([*numbered(1, tokens=10_000_000), *numbered(3)[1:]])
         engine.cancel(["r0"])
         traces: dict[str, Trace] = {}
         while len(traces) < 3:
@@ -324,7 +293,7 @@ def test_a_cancelled_request_leaves_the_others_right(start: Callable[..., Any]) 
     assert [traces[name].tokens for name in ("r1", "r2")] == [20, 20]
 
 
-def test_score_reads_the_logits_after_the_prefix(start: Callable[..., Any]) -> None:
+def test_score_reads_the_logits_after_the_prefix(start: Start) -> None:
     pytest.importorskip("torch", reason="needs pip install 'pytest-speedbench[transformers]'")
     with start(config(Speculation())) as engine:
         found = engine.score([1, 2, 3, 4], 3, [4, 9])
@@ -333,7 +302,7 @@ def test_score_reads_the_logits_after_the_prefix(start: Callable[..., Any]) -> N
     assert found.magnitude == 4.0
 
 
-def test_an_overlong_prompt_and_a_missing_model_are_clear_errors(start: Callable[..., Any]) -> None:
+def test_an_overlong_prompt_and_a_missing_model_are_clear_errors(start: Start) -> None:
     with start(config()) as engine:
         engine.submit([Request("long", tuple(range(2000)), Sampling(4))])
         with pytest.raises(EngineError, match=r"refuses request long \(2000 prompt tokens"):
@@ -341,7 +310,7 @@ def test_an_overlong_prompt_and_a_missing_model_are_clear_errors(start: Callable
         engine.submit([Request("empty", (), Sampling(4))])
         with pytest.raises(EngineError, match="request empty: an empty prompt"):
             engine.collect(5)
-        assert run(engine, *requests(2))[1].tokens == 20  # the engine goes on
+        assert run(engine, *numbered(2))[1].tokens == 20  # the engine goes on
     with (
         pytest.raises(EngineError, match="TensorRT-LLM does not start with model 'missing'"),
         start(config(model="missing")),
@@ -349,7 +318,7 @@ def test_an_overlong_prompt_and_a_missing_model_are_clear_errors(start: Callable
         pass
 
 
-def test_arguments_that_it_does_not_know_are_a_clear_error(start: Callable[..., Any]) -> None:
+def test_arguments_that_it_does_not_know_are_a_clear_error(start: Start) -> None:
     with (
         pytest.raises(EngineError, match=r"does not start .* Extra inputs are not permitted"),
         start(config(EAGLE3, ("speculative.no_such_key", 1))),

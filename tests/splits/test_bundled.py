@@ -13,7 +13,6 @@ from pytest_speedbench.splits import (
     SplitError,
     bundled,
     data_dir,
-    embedding,
     list_splits,
     load_split,
     split_slices,
@@ -22,7 +21,6 @@ from pytest_speedbench.splits.curate import curate
 from pytest_speedbench.splits.writing import first_rows, read_pool, write_split
 
 from .conftest import Writer, sample
-from .test_check import BagOfWords
 
 
 @pytest.fixture
@@ -124,10 +122,8 @@ def _pool(jsonl: Writer, n: int = 30) -> Path:
     return path.parent
 
 
-def test_curate_writes_a_diverse_split_the_same_way_twice(
-    jsonl: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embedding, "_encoder", lambda model: BagOfWords())
+@pytest.mark.usefixtures("bag_of_words")
+def test_curate_writes_a_diverse_split_the_same_way_twice(jsonl: Writer, tmp_path: Path) -> None:
     pool = _pool(jsonl)
     one = curate(pool, tmp_path / "a", per_category=10, version="1")
     two = curate(pool, tmp_path / "b", per_category=10, version="1")
@@ -141,19 +137,15 @@ def test_curate_writes_a_diverse_split_the_same_way_twice(
     assert card["made"]["candidates"] == {"coding": 30, "qa": 30}
 
 
-def test_curate_leaves_out_prompts_of_a_reference(
-    jsonl: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embedding, "_encoder", lambda model: BagOfWords())
+@pytest.mark.usefixtures("bag_of_words")
+def test_curate_leaves_out_prompts_of_a_reference(jsonl: Writer, tmp_path: Path) -> None:
     known = [sample("known", "qa", "tide tide 0")]
     report = curate(_pool(jsonl), tmp_path / "a", per_category=5, version="1", references=known)
     assert all(line.left_out[0].endswith("-0") for line in report.categories)
 
 
-def test_pools_that_cannot_be_used(
-    jsonl: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embedding, "_encoder", lambda model: BagOfWords())
+@pytest.mark.usefixtures("bag_of_words")
+def test_pools_that_cannot_be_used(jsonl: Writer, tmp_path: Path) -> None:
     with pytest.raises(SplitError, match=r"holds no <category>.jsonl"):
         read_pool(tmp_path / "nowhere")
     pool = _pool(jsonl)

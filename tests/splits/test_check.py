@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import zlib
 from typing import Any
 
-import numpy as np
 import pytest
 
 from pytest_speedbench.splits import (
@@ -33,22 +31,6 @@ SAMPLES = (
     Sample("d", "coding", ("Sort a list of apples in Rust",), language="en"),
     Sample("e", "coding", ("Explain this segmentation fault",)),
 )
-
-
-class BagOfWords:
-    """A stand-in for a sentence-transformers model: hashed word counts, 64 dimensions."""
-
-    def encode(self, texts: list[str], **_: Any) -> Any:
-        rows = np.full((len(texts), 64), 0.01)
-        for row, text in zip(rows, texts, strict=True):
-            for word in text.casefold().split():
-                row[zlib.crc32(word.encode()) % 64] += 1
-        return rows
-
-
-@pytest.fixture
-def bag_of_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "_encoder", lambda model: BagOfWords())
 
 
 def test_lengths_duplicates_languages_and_scripts_need_no_embeddings() -> None:
@@ -103,15 +85,8 @@ def test_a_large_slice_is_drawn_in_part_and_its_mean_is_of_all() -> None:
     assert panel.title == f"mine: qa\n400 of 450, mean {panel.mean:.3f}"
 
 
-def test_a_split_is_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts: list[str] = []
-
-    class Counting(BagOfWords):
-        def encode(self, texts_: list[str], **_: Any) -> Any:
-            texts.extend(texts_)
-            return super().encode(texts_)
-
-    monkeypatch.setattr(embedding, "_encoder", lambda model: Counting())
+def test_a_split_is_embedded_once(bag_of_words: Any) -> None:
+    texts = bag_of_words.texts
     mine, embedder = make_split("mine", SAMPLES), Embedder()
     check_split(mine, embedder=embedder)
     panels(mine, embedder)
