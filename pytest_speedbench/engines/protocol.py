@@ -300,7 +300,8 @@ class EngineType:
     ``prompt_form`` is ``chat`` where the server applies its own template.
     ``tokenizer`` is ``huggingface``, ``words`` for engines without a model, or ``server`` for chat
     servers, where the model's own is used if it is at hand; ``tokenizer_source`` names the model,
-    or the folder, that it is loaded from.
+    or the folder, that it is loaded from. ``weights`` names the folder or file that a model's
+    weights are in, where it is not the one that every engine loads.
     ``local`` tells that it computes on this machine, so that each xdist worker needs GPUs or cores
     for it. ``server`` tells that it talks to the server at ``--speed-url``. ``scores`` that it can
     score.
@@ -322,6 +323,7 @@ class EngineType:
     prompt_form: PromptForm = "token_ids"
     tokenizer: str = "huggingface"
     tokenizer_source: Callable[[EngineConfig], str] = lambda config: config.model
+    weights: Callable[[str], str] = lambda model: ""
     window: Callable[[EngineConfig], int | None] = lambda config: None
     scores: bool = False
     local: bool = True

@@ -178,17 +178,18 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def model_identity(model: str) -> dict[str, str]:
+def model_identity(model: str, weights: str = "") -> dict[str, str]:
     """Name and weights digest (or hub revision) of a model, for the record.
 
-    The digest of a local folder covers its config and, for every weights file, name, size and
-    three megabytes (first, middle, last): enough to tell checkpoints apart in milliseconds.
+    ``weights`` is the folder or file that the engine loads, where it is not the model's own. The
+    digest covers the config and, for every weights file, name, size and three megabytes (first,
+    middle, last): enough to tell checkpoints apart in milliseconds.
     """
-    path = Path(resolve_model(model))
-    if not path.is_dir():
+    path = Path(weights or resolve_model(model)).expanduser()
+    if not path.exists():
         return {"name": model, "weights": "", "revision": _hub_revision(model)}
     digest = hashlib.sha256()
-    for file in sorted(path.iterdir()):
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
         if file.suffix in (".safetensors", ".bin", ".gguf") or file.name == "config.json":
             digest.update(f"{file.name}:{file.stat().st_size}".encode())
             for block in _probe(file):
@@ -197,11 +198,11 @@ def model_identity(model: str) -> dict[str, str]:
 
 
 def model_name(model: str) -> str:
-    """What a model is called in ids and records: a hub name, or a folder's own name."""
+    """What a model is called in ids and records: a hub name, or a folder's or file's own name."""
     if model == DEMO_MODEL:
         return DEMO_NAME
     path = Path(model).expanduser()
-    return path.resolve().name if path.is_dir() else model
+    return path.resolve().name if path.exists() else model
 
 
 def _probe(file: Path, block: int = 1 << 20) -> list[bytes]:

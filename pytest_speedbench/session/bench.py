@@ -71,7 +71,7 @@ class Bench:
         self._failed: dict[RunKey, EngineError] = {}
         self._references: dict[RunKey, ArmResult] = {}
         self._tokenizers: dict[tuple[str, str, str], Tokenizer] = {}
-        self._identities: dict[str, dict[str, str]] = {}
+        self._identities: dict[tuple[str, str], dict[str, str]] = {}
         self._largest_batch: dict[EngineConfig, int] = {}
 
     def add(self, case: Case) -> None:
@@ -143,11 +143,13 @@ class Bench:
 
     def identity(self, model: str, engine: str) -> dict[str, str]:
         """Name and weights of a model, as ``engine`` loads it."""
-        if engine_type(engine).tokenizer == "words":  # a simulated engine loads none
+        kind = engine_type(engine)
+        if kind.tokenizer == "words":  # a simulated engine loads none
             return {"name": model, "weights": "", "revision": ""}
-        if model not in self._identities:
-            self._identities[model] = model_identity(model)
-        return self._identities[model]
+        asked = model, kind.weights(model)
+        if asked not in self._identities:
+            self._identities[asked] = model_identity(*asked)
+        return self._identities[asked]
 
     def slice_samples(self, run: RunKey, slice_name: str) -> tuple[Sample, ...]:
         """The samples of one slice of ``run``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_speedbench.engines.llama_cpp.dialect import LlamaCppDialect
-from pytest_speedbench.engines.llama_cpp.files import model_file, tokenizer_source
+from pytest_speedbench.engines.llama_cpp.files import model_file, tokenizer_source, weights_file
 from pytest_speedbench.engines.llama_cpp.server import (
     SPEC_TYPES,
     command_line,
@@ -44,6 +44,7 @@ ENGINE = EngineType(
     requires="aiohttp",
     extra="llama-cpp",
     tokenizer_source=tokenizer_source,
+    weights=weights_file,
     window=window,
     scores=True,
     server=True,

@@ -43,6 +43,14 @@ def model_file(model: str) -> Path:
     )
 
 
+def weights_file(model: str) -> str:
+    """The file that identifies ``model``; empty where only a joined server knows it."""
+    try:
+        return str(model_file(model))
+    except EngineError:
+        return ""
+
+
 def drafter_file(speculation: Speculation) -> Path:
     """The GGUF file of the drafter.
 
