@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,9 +65,7 @@ def test_equal_builds_pass_early_and_builds_that_differ_are_told_apart(
     assert int(stop[1]) < int(stop[2]) == SAMPLES
     gate(suite, "--benchmark-save=short", marker="dl=1")
     shorter = suite.run(
-        sys.executable,
-        "-m",
-        "pytest_speedbench.cli",
+        str(Path(sys.executable).with_name("speedbench")),
         "compare",
         "base",
         "short",
