@@ -22,7 +22,7 @@ from pytest_speedbench.engines.protocol import (
 from pytest_speedbench.engines.serving.answer import Answer, Piece
 from pytest_speedbench.engines.serving.client import open_server
 from pytest_speedbench.engines.serving.dialect import LOOKUP_METHODS, Dialect, finish_reason
-from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.engines.serving.http import Http, RequestRefused
 from pytest_speedbench.engines.serving.load import drink
 from pytest_speedbench.engines.serving.metrics import (
     LLAMA_CPP,
@@ -65,8 +65,10 @@ class OpenAiDialect(Dialect):
 
     def connect(self, http: Http) -> EngineInfo:
         family = self._recognize(http)
+        card: Mapping[str, Any] = {}
         if http.status("/v1/models") == 200:
-            self.model = str(find_model(http, self.config)["id"])
+            card = find_model(http, self.config)
+            self.model = str(card["id"])
         probe = self._probe(http)
         per_request = probe.told is not None
         counted = bool(self.metrics_path) and self._has_counters(http)
@@ -76,6 +78,8 @@ class OpenAiDialect(Dialect):
             "served_model": self.model,
             "acceptance": _source(per_request, counted),
         }
+        if isinstance(window := card.get("max_model_len"), int):  # vLLM's and SGLang's own field
+            details["max_model_len"] = window
         found = http.find_json("/version") if family == "vLLM" else None
         version = str(found.get("version")) if isinstance(found, dict) else "unknown"
         return EngineInfo(
@@ -107,7 +111,7 @@ class OpenAiDialect(Dialect):
 
     def body(self, request: Request) -> dict[str, Any]:
         if not request.messages:
-            raise EngineError(
+            raise RequestRefused(
                 f"request {request.id} is token ids without messages; a chat server takes messages "
                 "alone: choose a split of texts, or an engine that takes token ids"
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pytest_speedbench.engines.backend import StepOutput
@@ -340,10 +341,19 @@ def _exit_layer(speculation: Speculation) -> int:
     return int(speculation.drafter or 0)
 
 
+def _is_layer(drafter: str | None) -> bool:
+    return bool(drafter) and str(drafter).isdigit() and not Path(str(drafter)).exists()
+
+
 def _refuse(config: EngineConfig) -> None:
     speculation = config.speculation
     if speculation.method == "draft_model" and not speculation.drafter:
         raise EngineError("method draft_model needs a drafter: --speed-drafter MODEL")
+    if speculation.method == "draft_model" and _is_layer(speculation.drafter):
+        raise EngineError(
+            f"method draft_model needs a model as its drafter; {speculation.drafter} is none, and "
+            "as the number of a layer it belongs to method early_exit"
+        )
     if speculation.method == "early_exit" and not (speculation.drafter or "").isdigit():
         raise EngineError(
             "method early_exit needs the layer to leave at as its drafter, such as "

@@ -133,6 +133,9 @@ class Engine:
         if self.fault == "loses a token":
             for trace in traces:
                 del trace.token_ids[-1:]
+        if self.fault == "tells no drafts":
+            for trace in traces:
+                trace.drafted = trace.accepted = None
         if self.fault == "time runs backwards":
             for trace in traces:
                 trace.times[2:4] = reversed(trace.times[2:4])

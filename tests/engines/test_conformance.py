@@ -189,6 +189,14 @@ def test_a_lie_of_the_simulated_engine_is_caught(
     assert failures(result) - caught_by <= {"test_a_stop_token_ends_the_output_and_is_part_of_it"}
 
 
+def test_events_of_an_engine_without_step_traces_are_steps_only_where_that_is_proven(
+    faulty: RunFaulty,
+) -> None:
+    assert failures(faulty(step_traces=False)) == set()
+    silent = failures(faulty("--speed-engine-arg=fault=tells no drafts", step_traces=False))
+    assert silent == {"test_events_that_are_no_steps_come_with_totals"}
+
+
 @pytest.mark.parametrize("fault", ["loses a token", "answers twice", "does not start"])
 def test_a_fault_of_everything_is_told_by_its_rule(faulty: RunFaulty, fault: str) -> None:
     """Nothing can be compared any more; the first test that fails already names the cause."""

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_speedbench.engines import EngineConfig, EngineError, Speculation
 from pytest_speedbench.engines.drafters import checkpoint, refuse_misfit
+from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.engines.vllm import refuse
 
 from .conftest import HEAD
@@ -122,3 +123,12 @@ def test_vllm_refuses_before_loading(
 ) -> None:
     with pytest.raises(EngineError, match=told):
         refuse(EngineConfig("vllm", "demo", speculation, 1, args=args))
+
+
+def test_the_number_of_a_layer_is_no_draft_model() -> None:
+    layer = EngineConfig("transformers", "demo", Speculation("draft_model", 3, "24"))
+    with pytest.raises(EngineError, match="24 is none, and as the number of a layer"):
+        engine_type("transformers").refuse(layer)
+    engine_type("transformers").refuse(
+        EngineConfig("transformers", "demo", Speculation("early_exit", 3, "24"))
+    )

@@ -274,9 +274,9 @@ class Subject:
             except EngineError:  # a strict server takes no ignore_eos
                 if not self.fixed_length:
                     raise
-                self.fixed_length = False
                 requests = [replace(r, sampling=Sampling(TOKENS)) for r in requests]
                 traces = self.attempt(engine, requests, batch)
+                self.fixed_length = False
             ended, after = time.perf_counter(), engine.counters()
         except EngineError as error:
             self._forget_dead(error)

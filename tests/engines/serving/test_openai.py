@@ -320,6 +320,15 @@ def test_token_ids_without_messages_cannot_be_sent() -> None:
         engine.submit([Request("r0", (1, 2))])
         with pytest.raises(EngineError, match=r"token ids without messages; .*choose a split"):
             drain(engine, 1)
+        assert one(engine).text == "The red boat"  # what can be sent still is
+
+
+def test_the_context_window_is_what_the_server_says_of_its_model() -> None:
+    models = {"data": [{"id": MODEL, "max_model_len": 1024}]}
+    with joined(Script(stream(), pages={"/v1/models": models})) as engine:
+        assert engine.info.details["max_model_len"] == 1024
+    with joined(Script(stream(), pages={"/v1/models": {"data": [{"id": MODEL}]}})) as engine:
+        assert "max_model_len" not in engine.info.details
 
 
 def test_without_an_address_it_is_refused() -> None:
