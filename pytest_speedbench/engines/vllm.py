@@ -124,12 +124,14 @@ class VllmBackend:
     def _reserve(self, request: Request) -> None:
         size = self.engine.vllm_config.cache_config.block_size
         self.live[request.id] = -(-len(request.prompt_ids) // size) * size
-        self._check_room(f"request {request.id} has to wait")
+        if not self._room():
+            del self.live[request.id]
+            raise EngineError(_too_small(self.capacity, f"request {request.id} has to wait"))
 
-    def _check_room(self, what: str) -> None:
-        """A prompt that finds no room in the KV cache waits inside vLLM, and BS is not held."""
-        if self.capacity and sum(islice(self.live.values(), self.slots)) > self.capacity:
-            raise EngineError(_too_small(self.capacity, what))
+    def _room(self) -> bool:
+        """Whether no running prompt has to wait inside vLLM, which would not hold BS."""
+        running = islice(self.live.values(), self.slots)
+        return not self.capacity or sum(running) <= self.capacity
 
     def step(self) -> list[StepOutput]:
         return [self._output(output) for output in self.engine.step()]
@@ -139,7 +141,9 @@ class VllmBackend:
         if not output.finished:
             return StepOutput(output.request_id, completion.token_ids)
         self.live.pop(output.request_id, None)
-        self._check_room(f"the request after {output.request_id} has to wait")
+        if not self._room():
+            what = f"the request after {output.request_id} has to wait"
+            raise EngineError(_too_small(self.capacity, what))
         if getattr(output.metrics, "num_preemptions", 0):
             what = f"request {output.request_id} was put back half way"
             raise EngineError(_too_small(self.capacity, what))
