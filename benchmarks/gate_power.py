@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TextIO
 
 import numpy as np
-from gate_book import CASES, EXTREME, ORDINARY, Book, Count, head, row, summary
+from gate_book import CASES, EXTREME, ORDINARY, Book, Bools, Count, Shares, head, row, summary
 from gate_losses import (
     Pattern,
     Population,
@@ -50,7 +50,6 @@ from gate_sessions import (
     unpaired_rule,
 )
 from gate_traces import Rebuild, Run, load_records, load_traces, match, rebuilds
-from numpy.typing import NDArray
 
 from pytest_speedbench.stats.decision import Verdict, verdict_of
 from pytest_speedbench.stats.pairing import Pairs
@@ -58,8 +57,6 @@ from pytest_speedbench.stats.rule import REACH, Rule
 
 RUNS_OF_A_SESSION = 6
 NAMED = "math"
-Bools = NDArray[np.bool_]
-Shares = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class Worker:
             for request_id in cancelled & held.keys():
                 self.backend.abort(request_id)
                 dropped.append(held.pop(request_id))
+        self.promote()
         for trace in dropped:
             trace.finish_reason = "abort"
         self.connection.send(("traces", dropped))

@@ -106,6 +106,14 @@ def test_a_request_handed_over_ahead_can_be_cancelled() -> None:
     assert all(t.times for t in pipe.traces if t.finish_reason != "abort")
 
 
+def test_cancelling_all_that_run_leaves_those_handed_over_ahead_running() -> None:
+    worker, pipe = started(Queueing(), 6, BS)
+    worker.admit()
+    worker.on_cancel(["r0", "r1", "r2", "r3"])
+    assert list(worker.live) == ["r4", "r5"]  # otherwise the worker would wait for a message
+    finish(worker, pipe, 6)
+
+
 def test_a_refused_load_leaves_nothing_behind() -> None:
     backend = Queueing()
     backend.refused = "r6"
