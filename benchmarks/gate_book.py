@@ -92,7 +92,7 @@ def summary(book: Book) -> Iterator[str]:
         alone, grid = (book.extreme(f"{what}, {n}", highest=False) for n in (1, CASES))
         return f"{alone}; at α/{CASES}: {grid}"
 
-    few = book.span("tokens to pass, 96 prompts")
+    few = book.span("tokens to pass, few prompts")
     five, three, one = "5% loss, δ = 2.0%", "3% loss, δ = 1.0%", "1% loss, δ = 0.5%"
     yield head("", "wanted", "measured: the worst cell")
     yield from (
@@ -136,7 +136,7 @@ def summary(book: Book) -> Iterator[str]:
             (
                 "tokens until pass, δ = 2 %, healthy, median share of the full split",
                 "≤ 10 %",
-                f"{book.span('tokens to pass')}; pairs of 96 prompts: {few}",
+                f"{book.span('tokens to pass')}; pairs of 88 or 96 prompts: {few}",
             ),
             ("tokens until fail, 5 % loss, median", "≤ 10 %", tokens(five)),
             (

@@ -120,7 +120,7 @@ def healthy_table(study: Study) -> Iterator[str]:
     for pair in study.pairs:
         population = healthy(pair)
         outcome, share = study.run(population, Rule(0.02))
-        few = "" if len(pair.samples) > 96 else ", 96 prompts"
+        few = "" if len(pair.samples) > 96 else ", few prompts"
         five, two, unpaired = study.todays(population, 0.02)
         yield row(
             pair.name,

@@ -181,9 +181,8 @@ def match(old: Run, new: Run, name: str = "") -> Rebuild:
             turns[0].append(before)
             turns[1].append(after)
             cuts.append(cut)
-    other = "" if old.source == new.source else f" of {new.source}"
     return Rebuild(
-        name or f"{old.family}: BS {old.bs} / {new.bs}{other}",
+        name or f"{old.family}: {_difference(old, new)}",
         old.family,
         samples,
         np.array([olds[sample][0].stratum for sample in samples]),
@@ -191,6 +190,14 @@ def match(old: Run, new: Run, name: str = "") -> Rebuild:
         (Arm.of(turns[0]), Arm.of(turns[1])),
         (_decoded(turns[0], cuts), _decoded(turns[1], cuts)),
     )
+
+
+def _difference(old: Run, new: Run) -> str:
+    if old.source == new.source:
+        return f"BS {old.bs} / {new.bs}"
+    if old.bs == new.bs:
+        return f"{old.source} / {new.source}"
+    return f"BS {old.bs} / {new.bs} of {new.source}"
 
 
 def _decoded(turns: Sequence[StepTrace], cuts: Sequence[int]) -> Ints:

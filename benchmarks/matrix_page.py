@@ -215,6 +215,7 @@ def _overhead(files: Sequence[Path]) -> Iterator[str]:
             rows.append(
                 [
                     told["arm"],
+                    told["device"].removeprefix("NVIDIA "),
                     str(told["bs"]),
                     f"{told['offline_tps']:,.0f}",
                     f"{told['plugin_tps']:,.0f}",
@@ -227,7 +228,15 @@ def _overhead(files: Sequence[Path]) -> Iterator[str]:
     yield "## Through the plugin over vLLM's own offline loop"
     yield ""
     yield from _table(
-        ["", "BS", "`LLM.generate`, tokens/s", "plugin, tokens/s", "ratio", "client, µs a token"],
+        [
+            "",
+            "GPU",
+            "BS",
+            "`LLM.generate`, tokens/s",
+            "plugin, tokens/s",
+            "ratio",
+            "client, µs a token",
+        ],
         rows,
     )
 

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -19,8 +20,11 @@ from .conftest import PROMPTS, Driver, needs_demo, started
 
 pytestmark = [needs_demo, pytest.mark.engine, pytest.mark.nightly]
 
-SAMPLES = 32
-THINGS = ("apple", "boat", "cloud", "drum", "eagle", "forest", "garden", "harbour")
+SAMPLES = 96
+THINGS = (
+    "apple boat cloud drum eagle forest garden harbour island jacket kettle ladder mirror needle "
+    "orchard pencil quarry river saddle tunnel umbrella valley window yard"
+).split()
 WIDE = "--speed-compare-fail=acceptance_length:60%"
 
 
@@ -32,7 +36,7 @@ def suite(pytester: pytest.Pytester) -> pytest.Pytester:
             "id": f"copy-{i}",
             "category": "copy",
             "prompt": "Repeat this line four times, word for word: "
-            + " ".join(THINGS[(i * k + k) % len(THINGS)] for k in range(1, 8)),
+            + " ".join(Random(i).sample(THINGS, 7)),
         }
         for i in range(SAMPLES)
     ]
@@ -41,6 +45,7 @@ def suite(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makeini(
         "[pytest]\nspeed_engine = transformers\nspeed_method = ngram\nspeed_split = copy.jsonl\n"
         "speed_samples = all\nspeed_max_tokens = 40\nspeed_rounds = 0\n"
+        "speed_engine_arg = dtype=float32\n"
     )
     return pytester
 
