@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -133,14 +133,23 @@ ALL_SAMPLES = 0
 GATED_METRICS = ("acceptance_length", "speedup", "output_tps")
 
 
-class Option(NamedTuple):
+class Option:
     """An option of the command line and its ini twin; ``parse`` raises ValueError."""
 
-    name: str
-    parse: Callable[[str], Any]
-    help: str
-    metavar: str = ""
-    action: str = "store"
+    __slots__ = ("action", "description", "dest", "flag", "metavar", "name", "parse")
+
+    def __init__(
+        self,
+        name: str,
+        parse: Callable[[str], Any],
+        description: str,
+        metavar: str = "",
+        action: str = "store",
+    ) -> None:
+        self.name, self.parse, self.description = name, parse, description
+        self.metavar, self.action = metavar, action
+        self.flag = f"--speed-{name}"
+        self.dest = f"speed_{name.replace('-', '_')}"
 
 
 OPTIONS = (
@@ -192,21 +201,16 @@ def add_options(parser: pytest.Parser) -> None:
     """Declares every option and its ini twin."""
     group = parser.getgroup("speedbench", "speculative decoding (pytest-speedbench)")
     for option in OPTIONS:
-        flag = f"--speed-{option.name}"
-        dest = dest_of(option)
-        listed = option.action == "append"
-        ini_type: Literal["linelist", "string"] = "linelist" if listed else "string"
-        parser.addini(dest, option.help, type=ini_type, default=None)
+        keywords: dict[str, Any] = {"dest": option.dest, "help": option.description}
         if option.action == "store_true":
-            group.addoption(flag, dest=dest, action="store_true", default=None, help=option.help)
+            keywords |= {"action": "store_true", "default": None}
         elif option.name == "compare":
-            group.addoption(
-                flag, dest=dest, nargs="?", const=LATEST, metavar="REF", help=option.help
-            )
+            keywords |= {"nargs": "?", "const": LATEST, "metavar": "REF"}
         else:
-            group.addoption(
-                flag, dest=dest, action=option.action, metavar=option.metavar, help=option.help
-            )
+            keywords |= {"action": option.action, "metavar": option.metavar}
+        group.addoption(option.flag, **keywords)
+        listed = option.action == "append"
+        parser.addini(option.dest, option.description, "linelist" if listed else "string", None)
 
 
 def any_given(config: pytest.Config) -> bool:
@@ -216,12 +220,7 @@ def any_given(config: pytest.Config) -> bool:
 
 def raw_value(config: pytest.Config, option: Option) -> tuple[str, Any]:
     """Where ``option`` is given, in words, and its unread value; None or [] where it is not."""
-    dest = dest_of(option)
-    value = config.getoption(dest, None)
+    value = config.getoption(option.dest, None)
     if value is not None:
-        return f"--speed-{option.name}", value
-    return f"ini option {dest}", config.getini(dest)
-
-
-def dest_of(option: Option) -> str:
-    return f"speed_{option.name.replace('-', '_')}"
+        return option.flag, value
+    return f"ini option {option.dest}", config.getini(option.dest)

@@ -1,11 +1,11 @@
 """pytest hooks and fixtures, and nothing else: they forward to :class:`SpeedSession`.
 
-Nothing heavy is imported here: a test run that never asks for ``speed`` pays a few milliseconds.
+Nothing heavy is imported here, and hooks that only a measuring session needs are registered by it:
+a test run that never asks for ``speed`` pays a few milliseconds.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -87,32 +87,6 @@ def pytest_collection_finish(session: pytest.Session) -> Generator[None]:
 
     with SessionHooks.register(session.config, cases).labelled():
         return (yield)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """An xdist worker has ended: its records go to the controller, which saves once."""
-    output = getattr(node, "workeroutput", None)
-    if output and output.get("speedbench"):
-        from pytest_speedbench.session.summary import SessionOutput, Summary
-
-        Summary.of(node.config).add(SessionOutput.from_dict(output["speedbench"]))
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
-    summary = session.config.pluginmanager.get_plugin("speedbench-summary")
-    if summary is not None:
-        summary.before_saving(session)
-    return (yield)
-
-
-def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    if "pytest_speedbench.session.hooks" not in sys.modules:
-        return None  # nothing was measured, so no estimate can be part of an assert
-    from pytest_speedbench.session.hooks import explain_comparison
-
-    return explain_comparison(op, left, right)
 
 
 def _case(item: pytest.Item) -> Case | None:

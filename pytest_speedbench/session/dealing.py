@@ -20,6 +20,7 @@ from pytest_speedbench.engines.registry import engine_type
 
 PLUGIN = "speedbench-dealer"
 WORKER_INPUT = "speedbench"
+WORKER_OUTPUT = "speedbench"
 REPORT = "speedbench_output"
 _LABEL = "@speedbench-"
 _LABELLED = re.compile(_LABEL + r"\d+$")
@@ -160,7 +161,7 @@ class Dealer:
     way: str
     """What the user has chosen with --dist; "no" for nothing."""
     take: Callable[[dict[str, Any]], None]
-    """Gets the results of a test as soon as its worker has told them."""
+    """Gets what a worker has told, of a test as soon as it is over and of all at the end."""
     _slots: dict[str, int] = field(default_factory=dict)
 
     def pytest_configure_node(self, node: Any) -> None:
@@ -181,6 +182,8 @@ class Dealer:
     @pytest.hookimpl(tryfirst=True)
     def pytest_testnodedown(self, node: Any) -> None:
         self._slots.pop(node.gateway.id, None)
+        if told := getattr(node, "workeroutput", {}).get(WORKER_OUTPUT):
+            self.take(told)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

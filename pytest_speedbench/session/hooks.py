@@ -16,11 +16,11 @@ from pytest_speedbench.engines.protocol import EngineError, EngineUnavailable
 from pytest_speedbench.gates.thresholds import Measured
 from pytest_speedbench.session.bench import CannotRun
 from pytest_speedbench.session.collection import case_of, settings_of
-from pytest_speedbench.session.dealing import REPORT, Place, labelled
+from pytest_speedbench.session.dealing import REPORT, WORKER_OUTPUT, Place, labelled
 from pytest_speedbench.session.devices import DeviceError, claim, gpus_of_engine
 from pytest_speedbench.session.progress import Progress
 from pytest_speedbench.session.speed_session import GateFailure, SpeedSession
-from pytest_speedbench.session.summary import WORKER_OUTPUT, SessionOutput, Summary
+from pytest_speedbench.session.summary import SessionOutput, Summary
 from pytest_speedbench.speed_warning import SpeedWarning
 from pytest_speedbench.splits import SplitError
 
@@ -124,6 +124,15 @@ class SessionHooks:
 
     # -- hooks ------------------------------------------------------------------------------
 
+    def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> list[str] | None:
+        """The message of a failed assert on an estimate."""
+        mirrored = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}
+        if isinstance(left, Measured) and isinstance(right, Real):
+            return left.explain(op, float(right))
+        if isinstance(right, Measured) and isinstance(left, Real) and op in mirrored:
+            return right.explain(mirrored[op], float(left))
+        return None
+
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
         __tracebackhide__ = True
@@ -197,13 +206,3 @@ def _or_give_up(ask: Callable[[], T]) -> T:
     if isinstance(trouble, EngineUnavailable | CannotRun):
         pytest.skip(str(trouble))
     pytest.fail(str(trouble), pytrace=False)
-
-
-def explain_comparison(op: str, left: object, right: object) -> list[str] | None:
-    """The message of a failed assert on an estimate."""
-    mirrored = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}
-    if isinstance(left, Measured) and isinstance(right, Real):
-        return left.explain(op, float(right))
-    if isinstance(right, Measured) and isinstance(left, Real) and op in mirrored:
-        return right.explain(mirrored[op], float(left))
-    return None

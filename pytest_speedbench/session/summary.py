@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from pytest_speedbench.session.collection import settings_of
 from pytest_speedbench.session.speed_session import SpeedSession, none_compared
 
 PLUGIN = "speedbench-summary"
-WORKER_OUTPUT = "speedbench"
 
 
 @dataclass
@@ -65,6 +65,7 @@ class Summary:
         if found is None:
             found = cls(config)
             config.pluginmanager.register(found, PLUGIN)
+            config.pluginmanager.register(BeforeSaving(found))
         return found
 
     def add(self, output: SessionOutput) -> None:
@@ -121,6 +122,18 @@ class Summary:
         terminalreporter.section("speedbench")
         for line in summary_lines(self, shutil.get_terminal_size().columns):
             terminalreporter.write_line(line.text, **line.markup)
+
+
+@dataclass
+class BeforeSaving:
+    """Comes before pytest-benchmark's hook, as :class:`Summary`'s own comes behind it."""
+
+    summary: Summary
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        self.summary.before_saving(session)
+        return (yield)
 
 
 def deal_to_workers(config: pytest.Config) -> None:

@@ -33,7 +33,7 @@ from pytest_speedbench.measure.check import check_traces
 from pytest_speedbench.measure.counted import count
 from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.metrics import request_traces
-from pytest_speedbench.options import GATED_METRICS, OPTIONS, dest_of
+from pytest_speedbench.options import GATED_METRICS, OPTIONS
 from pytest_speedbench.plugin import FIXTURES
 from pytest_speedbench.settings import Settings
 from pytest_speedbench.stats import StepTrace, macro_al, micro_al
@@ -80,7 +80,7 @@ def test_every_option_is_documented_and_no_other() -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_option_has_its_ini_twin_value_and_default(option) -> None:
     written, ini, default, meaning = documented_options()[option.name]
-    assert ini == dest_of(option)
+    assert ini == option.dest
     assert meaning
     if option.metavar:
         assert option.metavar in written
@@ -94,7 +94,7 @@ def test_option_has_its_ini_twin_value_and_default(option) -> None:
 
 def test_options_named_on_any_page_exist() -> None:
     flags = {f"--speed-{option.name}" for option in OPTIONS}
-    inis = {dest_of(option) for option in OPTIONS}
+    inis = {option.dest for option in OPTIONS}
     for path in [*PAGES, ROOT / "CONTRIBUTING.md"]:
         text = path.read_text(encoding="utf-8")
         assert set(re.findall(r"--speed-[a-z-]*[a-z]", text)) <= flags, path.name
