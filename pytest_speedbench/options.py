@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -209,8 +209,9 @@ def add_options(parser: pytest.Parser) -> None:
         else:
             keywords |= {"action": option.action, "metavar": option.metavar}
         group.addoption(option.flag, **keywords)
-        listed = option.action == "append"
-        parser.addini(option.dest, option.description, "linelist" if listed else "string", None)
+        ini_type: Literal["linelist", "string"]
+        ini_type = "linelist" if option.action == "append" else "string"
+        parser.addini(option.dest, option.description, type=ini_type, default=None)
 
 
 def any_given(config: pytest.Config) -> bool:
