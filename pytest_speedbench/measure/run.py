@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 TIMING_ONLY = "timing only: the engine tells nothing of decoding steps, so there is no AL"
 # Methods that find their drafts in the text: a short run may rightly draft nothing.
 _LOOKUP_METHODS = ("ngram", "suffix")
+# Short answers begin and end apart even where every slot is busy.
+_HELD = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,12 @@ class Run:
             )
         if together >= batch and not all(r.steady for r in self.arm.rounds):
             notes.append("too few samples for a steady window: ramp and drain are included")
+        decoding = max((r.together for r in self.arm.rounds), default=batch)
+        if together >= batch and decoding < _HELD * batch:
+            notes.append(
+                f"at most {decoding} requests were decoded at once, not {batch}: the engine has "
+                "fewer slots, or a smaller KV cache, than this BS needs"
+            )
         if self.reference is not None and not self.arm.alternated:
             notes.append("arms not alternated: one engine after the other, no interval")
         if self.arm.early is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from pytest_speedbench.engines.protocol import EngineError, Trace
@@ -28,7 +29,8 @@ class Round:
     ``tokens`` and ``seconds`` are those of the steady window when ``steady``, otherwise of the
     whole round, ramp and drain included (too few samples to fill the batch for long).
     ``acceptance_length`` and ``step_time`` are those of all requests of the round, for telling
-    what a changed speedup is due to; None where no request had a decoding step.
+    what a changed speedup is due to; None where no request had a decoding step. ``together`` is the
+    most requests that were between their first and last token at once.
     """
 
     tokens: int
@@ -37,6 +39,7 @@ class Round:
     requests: int
     acceptance_length: float | None = None
     step_time: float | None = None
+    together: int = 0
 
     @property
     def output_tps(self) -> float:
@@ -55,6 +58,7 @@ def timed_round(passes: Sequence[Pass], batch_size: int) -> Round:
         all(window.steady for window in windows),
         sum(window.requests for window in windows),
         *_steps(passes, [trace for part in traces for trace in part]),
+        max(window.together for window in windows),
     )
 
 
@@ -85,12 +89,19 @@ def steady_round(traces: Sequence[Trace], batch_size: int) -> Round:
         for size, moment in zip(trace.chunks, trace.times, strict=True)
         if start < moment <= end
     )
-    steps = _tokens_per_step(traces), _seconds_per_step(traces)
+    told = _tokens_per_step(traces), _seconds_per_step(traces), _most_together(traces)
     if end > start and inside >= _STEADY_SHARE * every:
-        return Round(inside, end - start, True, len(traces), *steps)
+        return Round(inside, end - start, True, len(traces), *told)
     first = min(trace.submitted for trace in traces)
     last = max(trace.times[-1] for trace in traces if trace.times)
-    return Round(every, last - first, False, len(traces), *steps)
+    return Round(every, last - first, False, len(traces), *told)
+
+
+def _most_together(traces: Sequence[Trace]) -> int:
+    spans = [(trace.times[0], trace.times[-1]) for trace in traces if trace.times]
+    # At equal moments who begins comes before who ends.
+    events = sorted([(first, -1) for first, _ in spans] + [(last, 1) for _, last in spans])
+    return max(accumulate(-change for _, change in events))
 
 
 def _tokens_per_step(traces: Sequence[Trace]) -> float | None:

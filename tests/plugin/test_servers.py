@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -96,6 +97,20 @@ def test_a_server_that_refuses_ends_the_test_with_the_mend(
     assert result.ret == 1
     assert f"HTTP {status} from {vllm.url}/v1/completions" in text_of(result)
     assert mend in text_of(result)
+
+
+@pytest.mark.parametrize(("slots", "told"), [(2, True), (8, False)])
+def test_a_server_with_fewer_slots_than_the_batch_is_noticed(
+    project: Project, vllm: Vllm, slots: int, told: bool
+) -> None:
+    own = vllm.script.events
+    vllm.script.slots = threading.Semaphore(slots)
+    vllm.script.events = lambda body: [e for event in own(body) for e in (event, 0.05)]
+    project.gate("bs=8, samples=16")
+    result = project.run(f"--speed-url={vllm.url}", **TIMED)
+    result.assert_outcomes(passed=1)
+    note = "note: at most 2 requests were decoded at once, not 8"
+    assert (note in text_of(result)) is told
 
 
 def test_somebody_else_on_the_server_is_noticed(project: Project, vllm: Vllm) -> None:

@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -34,6 +34,8 @@ class Script:
     headers: list[dict[str, str]] = field(default_factory=list)
     open_streams: int = 0
     most_open: int = 0
+    slots: threading.Semaphore | None = None
+    """How many streams it sends at once; the others wait."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -85,8 +87,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         try:
-            for event in script.events(body):
-                self._send(event)
+            with script.slots or nullcontext():
+                for event in script.events(body):
+                    self._send(event)
         except OSError:
             pass  # the client went away
         finally:
