@@ -44,7 +44,7 @@ class SessionOutput:
         return cls(**{**data, "results": [CaseResult.from_dict(r) for r in data["results"]]})
 
 
-@dataclass
+@dataclass(eq=False)  # pytest 8 hashes plugins
 class Summary:
     """What the terminal, the files and the storage get; one per session, on the controller."""
 
@@ -124,7 +124,7 @@ class Summary:
             terminalreporter.write_line(line.text, **line.markup)
 
 
-@dataclass
+@dataclass(eq=False)
 class BeforeSaving:
     """Comes before pytest-benchmark's hook, as :class:`Summary`'s own comes behind it."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
 from .conftest import EngineLog, Project
@@ -61,6 +63,7 @@ def test_a_batch_that_the_samples_cannot_fill_is_said(project: Project) -> None:
     result.stdout.fnmatch_lines(["*note: 4 samples cannot fill BS 32"])
 
 
+@pytest.mark.skipif(not find_spec("transformers"), reason="pip install transformers")
 def test_a_batch_that_the_engine_cannot_run_is_skipped_with_the_reason(project: Project) -> None:
     project.gate("engine='transformers', method='ngram', model='org/none', bs=2")
     result = project.run("-rs", speed_method=None)
