@@ -189,7 +189,7 @@ class Run:
             )
         if together >= batch and not all(r.steady for r in self.arm.rounds):
             notes.append("too few samples for a steady window: ramp and drain are included")
-        decoding = max((r.together for r in self.arm.rounds), default=batch)
+        decoding = max((r.at_once for r in self.arm.rounds), default=batch)
         if together >= batch and decoding < _HELD * batch:
             notes.append(
                 f"at most {decoding} requests were decoded at once, not {batch}: the engine has "

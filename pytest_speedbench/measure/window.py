@@ -29,7 +29,7 @@ class Round:
     ``tokens`` and ``seconds`` are those of the steady window when ``steady``, otherwise of the
     whole round, ramp and drain included (too few samples to fill the batch for long).
     ``acceptance_length`` and ``step_time`` are those of all requests of the round, for telling
-    what a changed speedup is due to; None where no request had a decoding step. ``together`` is the
+    what a changed speedup is due to; None where no request had a decoding step. ``at_once`` is the
     most requests that were between their first and last token at once.
     """
 
@@ -39,7 +39,7 @@ class Round:
     requests: int
     acceptance_length: float | None = None
     step_time: float | None = None
-    together: int = 0
+    at_once: int = 0
 
     @property
     def output_tps(self) -> float:
@@ -58,7 +58,7 @@ def timed_round(passes: Sequence[Pass], batch_size: int) -> Round:
         all(window.steady for window in windows),
         sum(window.requests for window in windows),
         *_steps(passes, [trace for part in traces for trace in part]),
-        max(window.together for window in windows),
+        max(window.at_once for window in windows),
     )
 
 
@@ -89,7 +89,7 @@ def steady_round(traces: Sequence[Trace], batch_size: int) -> Round:
         for size, moment in zip(trace.chunks, trace.times, strict=True)
         if start < moment <= end
     )
-    told = _tokens_per_step(traces), _seconds_per_step(traces), _most_together(traces)
+    told = _tokens_per_step(traces), _seconds_per_step(traces), _most_at_once(traces)
     if end > start and inside >= _STEADY_SHARE * every:
         return Round(inside, end - start, True, len(traces), *told)
     first = min(trace.submitted for trace in traces)
@@ -97,7 +97,7 @@ def steady_round(traces: Sequence[Trace], batch_size: int) -> Round:
     return Round(every, last - first, False, len(traces), *told)
 
 
-def _most_together(traces: Sequence[Trace]) -> int:
+def _most_at_once(traces: Sequence[Trace]) -> int:
     spans = [(trace.times[0], trace.times[-1]) for trace in traces if trace.times]
     # At equal moments who begins comes before who ends.
     events = sorted([(first, -1) for first, _ in spans] + [(last, 1) for _, last in spans])

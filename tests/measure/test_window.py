@@ -40,13 +40,13 @@ def test_a_round_counts_no_token_twice_and_takes_time(load: tuple[list[Trace], i
 
 
 @given(loads())
-def test_no_more_requests_are_together_than_slots(load: tuple[list[Trace], int]) -> None:
+def test_no_more_requests_are_decoded_at_once_than_slots(load: tuple[list[Trace], int]) -> None:
     traces, batch = load
     busy = [
         sum(t.times[0] <= moment <= t.times[-1] for t in traces)
         for moment in {t.times[0] for t in traces}
     ]
-    assert steady_round(traces, batch).together == max(busy)
+    assert steady_round(traces, batch).at_once == max(busy)
     assert max(busy) <= batch
 
 
