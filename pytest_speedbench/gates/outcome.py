@@ -10,7 +10,7 @@ from typing import Any
 class Word(StrEnum):
     """Verdicts of a test that was made, and the states in which none could be."""
 
-    PASS = "pass"  # noqa: S105
+    PASS = "pass"  # noqa: S105 - a verdict, no password
     FAIL = "fail"
     IMPROVED = "improved"
     UNDECIDED = "undecided"

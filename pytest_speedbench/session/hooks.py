@@ -76,7 +76,7 @@ class SessionHooks:
     def take_place(self, place: Place, cases: Mapping[pytest.Item, Case]) -> None:
         """In an xdist worker: its share of the cases, and of the machine."""
         bench, settings = self.session.bench, self.session.settings
-        count = self.config.workerinput["workercount"]  # type: ignore[attr-defined]
+        count = self.config.workerinput["workercount"]  # type: ignore[attr-defined]  # set by xdist
         planned = list(cases.values())
         bench.shares = place.shares(planned, bool(settings.rounds) and not settings.early, count)
         if place.dealt:

@@ -22,7 +22,7 @@ HALVINGS = 24  # of the range in which a bound is sought; leaves less than 1e-6
 class Verdict(StrEnum):
     """Outcome of a gate that had something to test."""
 
-    PASS = "pass"  # noqa: S105
+    PASS = "pass"  # noqa: S105 - a verdict, no password
     FAIL = "fail"
     IMPROVED = "improved"
     UNDECIDED = "undecided"

@@ -27,7 +27,7 @@ DESIGNED = (
 
 def _adapter(**changes: object) -> EngineType:
     fields = {"name": "fake", "methods": ("none",), "open": None, **changes}
-    return EngineType(**fields)  # type: ignore[arg-type]
+    return EngineType(**fields)  # type: ignore[arg-type]  # of mixed types
 
 
 @pytest.fixture

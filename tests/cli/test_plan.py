@@ -83,7 +83,7 @@ def test_wrong_usage(speedbench: Speedbench, arguments: tuple[str, ...], message
 def test_runs_without_sd_have_nothing_to_plan(
     speedbench: Speedbench, edited: object, saved: Path
 ) -> None:
-    edited("0009_none", lambda record: record["spec"].update(method="none"))  # type: ignore[operator]
+    edited("0009_none", lambda record: record["spec"].update(method="none"))  # type: ignore[operator]  # a record is JSON
     result = speedbench("plan", "--baseline", "9")
     assert result.code == 2
     assert "holds runs without SD only: there is no AL to plan for" in result.err
