@@ -51,7 +51,7 @@ from gate_sessions import (
 )
 from gate_traces import Rebuild, Run, load_records, load_traces, match, rebuilds
 
-from pytest_speedbench.stats.decision import Verdict, verdict_of
+from pytest_speedbench.stats.decision import Conclusion, verdict_of
 from pytest_speedbench.stats.pairing import Pairs
 from pytest_speedbench.stats.rule import REACH, Rule
 
@@ -322,7 +322,7 @@ def _shipped(population: Population, index: Index, rule: Rule) -> int:
             for sums in (population.whole, population.prefix)
         ]
         pairs = Pairs(sums[0], sums[0], sums[1], 0, len(rows), (), ())
-        if verdict_of(pairs, scale, rule) is not Verdict.UNDECIDED:
+        if verdict_of(pairs, scale, rule) is not Conclusion.UNDECIDED:
             return block
     return NEVER
 

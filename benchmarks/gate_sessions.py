@@ -9,7 +9,7 @@ import numpy as np
 from gate_losses import Population
 from numpy.typing import NDArray
 
-from pytest_speedbench.stats.bets import Bets, contrast, log_growth, stress
+from pytest_speedbench.stats.betting import Bets, contrast, log_growth, stress
 from pytest_speedbench.stats.data import Floats
 from pytest_speedbench.stats.pairing import PairedSums
 from pytest_speedbench.stats.rule import Rule, bets_of

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_speedbench.baselines.schema import EXTRA_KEY, Record, parse_record
-from pytest_speedbench.gates.regression import traces_of
+from pytest_speedbench.compare.gate import traces_of
 from pytest_speedbench.stats.data import StepTrace, clusters, step_traces
 from pytest_speedbench.stats.pairing import common_prefix
 

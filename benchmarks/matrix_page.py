@@ -8,10 +8,10 @@ from pathlib import Path
 
 from matrix_records import Key
 
-from pytest_speedbench.baselines.compare import compare_identity, identity_of
 from pytest_speedbench.baselines.schema import MetricRecord, Record
-from pytest_speedbench.gates.outcome import Outcome
-from pytest_speedbench.gates.regression import Levels, gate, traces_of
+from pytest_speedbench.compare.gate import Levels, gate, traces_of
+from pytest_speedbench.compare.match import compare_identity, identity_of
+from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.stats import by_stratum, divide_alpha, micro_al
 
 Records = Mapping[Key, Record]
@@ -197,15 +197,15 @@ def _healthy(records: Records) -> Iterator[str]:
 
 def _judged(old: Record, new: Record, levels: Levels) -> list[str]:
     match = compare_identity(old, None, identity_of(new))
-    outcome: Outcome = gate(str(new.case), new, match, "acceptance_length", MARGIN, levels)
-    change = NOTHING if outcome.ratio is None else f"{outcome.ratio - 1:+.2%}"
+    verdict: Verdict = gate(str(new.case), new, match, "acceptance_length", MARGIN, levels)
+    change = NOTHING if verdict.ratio is None else f"{verdict.ratio - 1:+.2%}"
     ends = (
         NOTHING
-        if outcome.low is None or outcome.high is None
-        else f"{outcome.low - 1:+.2%} to {outcome.high - 1:+.2%}"
+        if verdict.low is None or verdict.high is None
+        else f"{verdict.low - 1:+.2%} to {verdict.high - 1:+.2%}"
     )
-    cover = NOTHING if outcome.coverage is None else f"{outcome.coverage:.0%}"
-    return [change, ends, cover, outcome.word.value]
+    cover = NOTHING if verdict.coverage is None else f"{verdict.coverage:.0%}"
+    return [change, ends, cover, verdict.outcome.value]
 
 
 def _overhead(files: Sequence[Path]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pytest_speedbench.baselines.schema import Record
-from pytest_speedbench.baselines.store import read_run
+from pytest_speedbench.baselines.storage import read_run
 
 
 class Key(NamedTuple):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_speedbench.engines import Counters, EngineConfig, Request
-from pytest_speedbench.engines.backend import StepOutput
-from pytest_speedbench.engines.vllm import VllmBackend
+from pytest_speedbench.engines.process.backend import StepOutput
+from pytest_speedbench.engines.vllm.backend import VllmBackend
 
 OFFLINE = "offline"
 """The label of requests that go through ``LLM.generate``, all that wait together."""

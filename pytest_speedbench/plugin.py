@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_speedbench.options import add_options, any_given
+from pytest_speedbench.plan.options import add_options, any_given
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
-    from pytest_speedbench.cases import Case
     from pytest_speedbench.engines.protocol import Engine, Speculation
+    from pytest_speedbench.plan.cases import Case
     from pytest_speedbench.session.result import SpeedResult
     from pytest_speedbench.splits import Sample
 
@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "speculative decoding over a grid; each value is one or a list",
     )
     if any_given(config):  # a mistake in an option is told before anything is collected
-        from pytest_speedbench.settings import load_settings
+        from pytest_speedbench.plan.settings import load_settings
 
         load_settings(config)
 

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from pytest_speedbench.baselines.compare import compare_identity, identity_of
-from pytest_speedbench.baselines.record import write_record
+from pytest_speedbench.baselines.records import write_record
 from pytest_speedbench.baselines.schema import Record
-from pytest_speedbench.cases import Case, RunKey
+from pytest_speedbench.compare.gate import Levels, gate
+from pytest_speedbench.compare.match import compare_identity, identity_of
+from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.engines.protocol import Sampling, Speculation
-from pytest_speedbench.gates.outcome import Outcome
-from pytest_speedbench.gates.regression import Levels, gate
-from pytest_speedbench.options import ALL_SAMPLES
+from pytest_speedbench.plan.cases import Case, RunKey
+from pytest_speedbench.plan.options import ALL_SAMPLES
+from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.session.speed_session import key_of
-from pytest_speedbench.settings import Settings
 from pytest_speedbench.stats import divide_alpha
 
 ALPHA = 0.01
@@ -78,7 +78,7 @@ def _rows(prompts: Mapping[str, int]) -> Iterator[str]:
             yield json.dumps(row) + "\n"
 
 
-def compare(old: Record, new: Record, margin: float, comparisons: int = 1) -> Outcome:
+def compare(old: Record, new: Record, margin: float, comparisons: int = 1) -> Verdict:
     """Our gate: has AL fallen by more than ``margin``? α is divided over ``comparisons``."""
     fail_alpha = divide_alpha(ALPHA, [1.0] * comparisons)[0]
     match = compare_identity(old, None, identity_of(new))
@@ -95,7 +95,7 @@ def acceptance_length(record: Record) -> float:
 
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Tell:
-    """Puts one row into the table at the end: incident, what happened, the rule's word, ours."""
+    """Puts one row into the table at the end: incident, what happened, the rule's outcome, ours."""
 
     def add(incident: str, happened: str, rule: str, ours: str) -> None:
         request.config.stash.setdefault(VERDICTS, []).append((incident, happened, rule, ours))

@@ -9,7 +9,7 @@ the one that fell.
 from __future__ import annotations
 
 from conftest import Measure, Tell, acceptance_length, compare
-from pytest_speedbench.gates.outcome import Word
+from pytest_speedbench.compare.verdict import Outcome
 
 LANGUAGES = ("english", "german", "french", "spanish", "portuguese", "italian", "dutch", "danish")
 PROMPTS = dict.fromkeys(LANGUAGES, 60)
@@ -24,17 +24,17 @@ def test_the_language_that_collapses_is_named(measure: Measure, tell: Tell) -> N
 
     rule_passes = acceptance_length(after["all"]) >= acceptance_length(before["all"])
     ours = {
-        language: compare(before[language], after[language], MARGIN, len(LANGUAGES)).word
+        language: compare(before[language], after[language], MARGIN, len(LANGUAGES)).outcome
         for language in LANGUAGES
     }
 
     assert rule_passes
-    assert [language for language, word in ours.items() if word is Word.FAIL] == ["danish"]
+    assert [language for language, outcome in ours.items() if outcome is Outcome.FAIL] == ["danish"]
     danish = [acceptance_length(records["danish"]) for records in (before, after)]
     means = [acceptance_length(records["all"]) for records in (before, after)]
     tell(
         "z-lab/dflash #163: one language collapses",
         f"Danish AL {danish[0]:.2f} → {danish[1]:.2f}, seven other languages better",
         f"pass: mean AL {means[0]:.2f} → {means[1]:.2f}",
-        f"fail: danish; improved: {sum(word is Word.IMPROVED for word in ours.values())} others",
+        f"fail: danish; improved: {list(ours.values()).count(Outcome.IMPROVED)} others",
     )

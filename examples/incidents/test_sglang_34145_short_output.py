@@ -9,7 +9,7 @@ in common, where every step is the same.
 from __future__ import annotations
 
 from conftest import Measure, Tell, acceptance_length, compare
-from pytest_speedbench.gates.outcome import Word
+from pytest_speedbench.compare.verdict import Outcome
 
 MARGIN = 0.1
 PROMPTS = {"chat": 120}
@@ -25,12 +25,12 @@ def test_a_shorter_output_is_no_regression(measure: Measure, tell: Tell) -> None
     ours = compare(before, after, MARGIN)
 
     assert rule_fails
-    assert ours.word in (Word.PASS, Word.UNDECIDED)
+    assert ours.outcome in (Outcome.PASS, Outcome.UNDECIDED)
     assert ours.ratio is not None
     assert abs(ours.ratio - 1) < 0.001
     tell(
         "sglang #34145: the output stopped at 775 of 2,048 tokens",
         f"same drafter; mean AL {acceptance_length(before):.2f} → {acceptance_length(after):.2f}",
         f"FAIL: {acceptance_length(after):.2f} is below the bar of {bar:.2f}",
-        f"{ours.word}: AL {ours.ratio - 1:+.2%} on the common text",
+        f"{ours.outcome}: AL {ours.ratio - 1:+.2%} on the common text",
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from conftest import Measure, Tell, compare
 from pytest_speedbench.baselines.schema import Record, unpack_numbers
-from pytest_speedbench.gates.outcome import Word
+from pytest_speedbench.compare.verdict import Outcome
 
 BAR = 0.1
 MARGIN = 0.1
@@ -39,8 +39,8 @@ def test_three_prompts_decide_nothing(measure: Measure, tell: Tell) -> None:
     ours = [compare(first, leg, MARGIN) for leg in others]
 
     assert set(rule) == {"pass", "FAIL"}
-    assert {outcome.word for outcome in ours} == {Word.UNDECIDED}
-    assert all("a verdict needs at least 8" in outcome.reason for outcome in ours)
+    assert {verdict.outcome for verdict in ours} == {Outcome.UNDECIDED}
+    assert all("a verdict needs at least 8" in verdict.reason for verdict in ours)
     tell(
         "speculators #793: three prompts, identical installs",
         f"second token accepted {min(shares):.3f} to {max(shares):.3f}, bar {BAR}",
@@ -51,11 +51,11 @@ def test_three_prompts_decide_nothing(measure: Measure, tell: Tell) -> None:
 
 def test_enough_prompts_pass_every_leg(measure: Measure, tell: Tell) -> None:
     first, *others = legs(measure, MANY)
-    ours = [compare(first, leg, MARGIN, LEGS - 1).word for leg in others]
-    assert set(ours) == {Word.PASS}
+    ours = [compare(first, leg, MARGIN, LEGS - 1).outcome for leg in others]
+    assert set(ours) == {Outcome.PASS}
     tell(
         f"speculators #793, with {MANY} prompts",
         "the same installs",
         f"bar {BAR}: {sum(second_token(leg) >= BAR for leg in (first, *others))} of {LEGS} pass",
-        f"{ours.count(Word.PASS)} of {len(ours)} legs pass at a margin of {MARGIN:.0%}",
+        f"{ours.count(Outcome.PASS)} of {len(ours)} legs pass at a margin of {MARGIN:.0%}",
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from conftest import Measure, Tell, acceptance_length, compare
 from pytest_speedbench.baselines.schema import Record
-from pytest_speedbench.gates.outcome import Word
+from pytest_speedbench.compare.verdict import Outcome
 
 PROMPTS = {"chat": 16}
 
@@ -28,11 +28,11 @@ def test_speculation_off_is_found(measure: Measure, tell: Tell) -> None:
 
     assert outputs_equal
     assert acceptance_length(after) == 1.0
-    assert ours.word is Word.SPECULATION_OFF
+    assert ours.outcome is Outcome.SPECULATION_OFF
     assert ours.fails("warn", require_baseline=False)
     tell(
         "vLLM #49559: speculation silently off",
         f"AL {acceptance_length(before):.2f} → 1.00, every output equal",
         "pass: the output is right",
-        f"{ours.word}: {ours.reason}",
+        f"{ours.outcome}: {ours.reason}",
     )

@@ -1,6 +1,6 @@
 """The record of one case: what lies under ``extra_info["speedbench"]`` of a saved benchmark.
 
-Written by :mod:`pytest_speedbench.baselines.record` alone, read through :func:`parse_record` alone.
+Written by :mod:`~.records` alone, read through :func:`parse_record` alone.
 ``SCHEMA`` grows when a reader of the old form would misread the new one; every version ever written
 stays readable.
 """

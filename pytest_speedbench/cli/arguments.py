@@ -11,7 +11,7 @@ import typer
 from pytest_speedbench.cli.errors import CliError
 
 if TYPE_CHECKING:
-    from pytest_speedbench.baselines.store import SavedRun, Store
+    from pytest_speedbench.baselines.storage import SavedRun, Store
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ def store_at(storage: str) -> Store:
     Raises:
         CliError: another kind of address.
     """
-    from pytest_speedbench.baselines.store import Store
+    from pytest_speedbench.baselines.storage import Store
 
     folder = storage.removeprefix("file://")
     if "://" in folder:
@@ -93,21 +93,21 @@ def read(option: str, text: str, parse: Callable[[str], T]) -> T:
 
 def share(option: str, text: str) -> float:
     """``2%`` or ``0.02`` → 0.02."""
-    from pytest_speedbench.options import parse_share
+    from pytest_speedbench.plan.options import parse_share
 
     return read(option, text, parse_share)
 
 
 def reach_share(text: str) -> float:
     """``12%`` or ``0.12`` → 0.12; 0 too: nothing is assumed."""
-    from pytest_speedbench.options import parse_reach
+    from pytest_speedbench.plan.options import parse_reach
 
     return read("--reach", text, parse_reach)
 
 
 def margins(texts: Sequence[str]) -> dict[str, float]:
     """``--fail METRIC[/SLICE]:MARGIN``, repeated or in a comma list; AL may fall by 2 % else."""
-    from pytest_speedbench.options import _margins
+    from pytest_speedbench.plan.options import _margins
 
     found: dict[str, float] = {}
     for text in texts:

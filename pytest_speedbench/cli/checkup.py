@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
 
-from pytest_speedbench.cli.evidence import EVIDENCE
+from pytest_speedbench.cli.tested_engines import EVIDENCE
 
 DISTRIBUTION = "pytest-speedbench"
 _IMPORT_TIMEOUT = 180

@@ -30,9 +30,9 @@ from pytest_speedbench.cli.output import (
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import CaseKey, Record
-    from pytest_speedbench.baselines.store import SavedRun
-    from pytest_speedbench.cli.judging import Comparison, Judged, Pair
-    from pytest_speedbench.gates.outcome import Outcome
+    from pytest_speedbench.baselines.storage import SavedRun
+    from pytest_speedbench.compare.comparison import Comparison, Judged, Pair
+    from pytest_speedbench.compare.verdict import Verdict
     from pytest_speedbench.stats import Estimate
 
 REGRESSION = 1
@@ -82,7 +82,7 @@ def compare(
     Exit code 0: no regression; 1: fail, speculation off, incomparable or nothing in common (and
     undecided under --inconclusive=fail); 2: unreadable input or wrong usage.
     """
-    from pytest_speedbench.cli.judging import judge_runs, parse_map
+    from pytest_speedbench.compare.comparison import judge_runs, parse_map
 
     allowed = margins(fail or [])
     level = share("--alpha", alpha)
@@ -148,17 +148,17 @@ def _title(pair: Pair) -> str:
 
 
 def _row(judged: Judged) -> tuple[str, ...]:
-    pair, outcome = judged.pair, judged.acceptance
+    pair, verdict = judged.pair, judged.acceptance
     old, new = (r.metric("acceptance_length") for r in (pair.old, pair.new))
     slices = pair.old.case.slice, pair.new.case.slice
     return (
         slices[1] if slices[0] == slices[1] else " → ".join(slices),
         NOTHING if old is None else f"{old.value:.2f}",
         NOTHING if new is None else f"{new.value:.2f}",
-        change(outcome.ratio if outcome else None),
-        change_interval(outcome.low, outcome.high) if outcome else NOTHING,
-        f"{outcome.coverage:.0%}" if outcome and outcome.coverage is not None else NOTHING,
-        outcome.word.value if outcome else "not gated",
+        change(verdict.ratio if verdict else None),
+        change_interval(verdict.low, verdict.high) if verdict else NOTHING,
+        f"{verdict.coverage:.0%}" if verdict and verdict.coverage is not None else NOTHING,
+        verdict.outcome.value if verdict else "not gated",
     )
 
 
@@ -175,21 +175,21 @@ def _notes(pair: Pair) -> Iterator[str]:
 
 def _timing(group: Sequence[Judged]) -> Iterator[str]:
     """Outcomes that belong to the whole run, each told once."""
-    told: dict[str, Outcome] = {}
+    told: dict[str, Verdict] = {}
     for judged in group:
-        for outcome in judged.outcomes:
-            if outcome.metric != "acceptance_length":
-                told.setdefault(outcome.metric, outcome)
-    for outcome in told.values():
-        interval = change_interval(outcome.low, outcome.high)
+        for verdict in judged.verdicts:
+            if verdict.metric != "acceptance_length":
+                told.setdefault(verdict.metric, verdict)
+    for verdict in told.values():
+        interval = change_interval(verdict.low, verdict.high)
         ends = "" if interval == NOTHING else f" [{interval}]"
-        value = "" if outcome.ratio is None else f" {change(outcome.ratio)}{ends}"
-        yield f"{outcome.metric}: {outcome.word}{value}; {outcome.reason}"
+        value = "" if verdict.ratio is None else f" {change(verdict.ratio)}{ends}"
+        yield f"{verdict.metric}: {verdict.outcome}{value}; {verdict.reason}"
 
 
 def _attribution(group: Sequence[Judged]) -> Iterator[str]:
     """How much of a changed speedup is AL, step time, and the engine without SD."""
-    from pytest_speedbench.cli.judging import alternated, change_of_speed
+    from pytest_speedbench.compare.comparison import alternated, change_of_speed
 
     pair = group[0].pair
     if pair.match.incomparable or "none" in (pair.old.case.method, pair.new.case.method):
@@ -197,7 +197,7 @@ def _attribution(group: Sequence[Judged]) -> Iterator[str]:
     try:
         found = change_of_speed(pair)
     except ValueError as error:  # NoData, or rounds that no engine can produce
-        told = any(o.word == "not gated" for judged in group for o in judged.outcomes)
+        told = any(o.outcome == "not gated" for judged in group for o in judged.verdicts)
         if not told:
             yield f"speedup not compared: {error}"
         return
@@ -228,33 +228,35 @@ def _factor(factor: Estimate, certain: bool) -> str:
 
 def _show_reasons(out: Lines, comparison: Comparison) -> None:
     """Why, for whatever is not simply a pass; equal reasons once."""
-    from pytest_speedbench.gates.outcome import Word
+    from pytest_speedbench.compare.verdict import Outcome
 
-    told: dict[tuple[Word, str], list[str]] = {}
-    for outcome, key in _acceptance_outcomes(comparison):
-        if outcome.word is not Word.PASS and outcome.reason:
-            told.setdefault((outcome.word, outcome.reason), []).append(
+    told: dict[tuple[Outcome, str], list[str]] = {}
+    for verdict, key in _acceptance_verdicts(comparison):
+        if verdict.outcome is not Outcome.PASS and verdict.reason:
+            told.setdefault((verdict.outcome, verdict.reason), []).append(
                 f"{key.slice} bs{key.bs} dl{key.dl}"
             )
-    grave = [entry for entry in told.items() if entry[0][0] is not Word.UNDECIDED]
-    open_ = [entry for entry in told.items() if entry[0][0] is Word.UNDECIDED]
-    for (word, reason), cases in (*grave, *open_[:_MOST_OPEN]):
-        out.line(f"{word}: {_some(cases)}: {reason}", WORD_STYLES.get(word.value, ""))
+    grave = [entry for entry in told.items() if entry[0][0] is not Outcome.UNDECIDED]
+    open_ = [entry for entry in told.items() if entry[0][0] is Outcome.UNDECIDED]
+    for (outcome, reason), cases in (*grave, *open_[:_MOST_OPEN]):
+        out.line(f"{outcome}: {_some(cases)}: {reason}", WORD_STYLES.get(outcome.value, ""))
     if len(open_) > _MOST_OPEN:
         out.line(f"… and {len(open_) - _MOST_OPEN} more undecided", WORD_STYLES["undecided"])
 
 
-def _acceptance_outcomes(comparison: Comparison) -> Iterator[tuple[Outcome, CaseKey]]:
+def _acceptance_verdicts(comparison: Comparison) -> Iterator[tuple[Verdict, CaseKey]]:
     for judged in comparison.judged:
         if judged.acceptance is not None:
             yield judged.acceptance, judged.pair.new.case
 
 
 def _verdicts(comparison: Comparison) -> str:
-    from pytest_speedbench.gates.outcome import Word
+    from pytest_speedbench.compare.verdict import Outcome
 
-    counts = {word: sum(o.word is word for o in comparison.outcomes) for word in Word}
-    return "gate: " + ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    counts = {
+        outcome: sum(o.outcome is outcome for o in comparison.verdicts) for outcome in Outcome
+    }
+    return "gate: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
 
 
 def _named(keys: Sequence[CaseKey]) -> str:

@@ -66,7 +66,7 @@ def _section(out: Lines, title: str, checks: Iterable[Check]) -> None:
 
 
 def _evidence(out: Lines) -> None:
-    from pytest_speedbench.cli.evidence import EVIDENCE
+    from pytest_speedbench.cli.tested_engines import EVIDENCE
 
     out.line()
     out.line("run for real by this project", "bold")

@@ -41,7 +41,7 @@ def _words(error: Exception) -> str | None:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     from pytest_speedbench.baselines.git import GitError
     from pytest_speedbench.baselines.schema import RecordError
-    from pytest_speedbench.baselines.store import BaselineError
+    from pytest_speedbench.baselines.storage import BaselineError
     from pytest_speedbench.engines.protocol import EngineError
     from pytest_speedbench.splits import SplitError
     from pytest_speedbench.stats import NoData

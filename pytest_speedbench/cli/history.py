@@ -16,7 +16,7 @@ from pytest_speedbench.cli.output import NOTHING, Justify, Lines
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import CaseKey, MetricRecord, Record
-    from pytest_speedbench.baselines.store import SavedRun
+    from pytest_speedbench.baselines.storage import SavedRun
 
 _COLUMNS: tuple[tuple[str, Justify], ...] = (
     ("run", "left"),
@@ -119,7 +119,7 @@ def _known(runs: Sequence[SavedRun]) -> str:
 
 
 def _show(out: Lines, title: str, points: Sequence[Point], metric: str) -> None:
-    from pytest_speedbench.gates.regression import unit_of
+    from pytest_speedbench.compare.gate import unit_of
 
     known = [point.metric for point in points if point.metric is not None]
     unit = unit_of(metric, known[0]) if known else ""

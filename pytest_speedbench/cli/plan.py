@@ -24,7 +24,7 @@ from pytest_speedbench.cli.simulate import Simulation, saved_or_none, simulate_p
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import CaseKey, Record
-    from pytest_speedbench.baselines.store import SavedRun, Store
+    from pytest_speedbench.baselines.storage import SavedRun, Store
     from pytest_speedbench.stats import Plan, Rule
 
 _COLUMNS: tuple[tuple[str, Justify], ...] = (
@@ -148,7 +148,7 @@ def _rows(
     reasons: dict[str, list[str]],
 ) -> Iterator[tuple[str, ...]]:
     """A row for each slice; why one has no numbers goes into ``reasons``."""
-    from pytest_speedbench.gates.regression import traces_of
+    from pytest_speedbench.compare.gate import traces_of
     from pytest_speedbench.stats import NoData
     from pytest_speedbench.stats import plan as plan_samples
 

@@ -15,9 +15,9 @@ from pytest_speedbench.cli.output import Lines, console
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_speedbench.baselines.saving import Saving
-    from pytest_speedbench.baselines.store import SavedRun
-    from pytest_speedbench.gates.case_result import CaseResult
+    from pytest_speedbench.baselines.storage import SavedRun
+    from pytest_speedbench.compare.case_result import CaseResult
+    from pytest_speedbench.session.saving import Saving
 
 
 @dataclass
@@ -33,7 +33,7 @@ class SavedSummary:
 
     @classmethod
     def of(cls, run: SavedRun) -> SavedSummary:
-        from pytest_speedbench.gates.case_result import CaseResult
+        from pytest_speedbench.compare.case_result import CaseResult
 
         return cls(
             [

@@ -16,7 +16,7 @@ from pytest_speedbench.cli.output import NOTHING, Justify, Lines
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
-    from pytest_speedbench.baselines.store import SavedRun, Store
+    from pytest_speedbench.baselines.storage import SavedRun, Store
     from pytest_speedbench.stats import Rule, StepTrace
     from pytest_speedbench.stats.data import Floats, Ints
     from pytest_speedbench.stats.simulation import Category, Session, Tally, Walk
@@ -134,7 +134,7 @@ def _show_declared(out: Lines, names: Sequence[str], rule: Rule, asked: Simulati
 
 def _fit(records: Sequence[Record]) -> dict[str, _Fitted]:
     """The process of every category of a run, from whichever of its records holds it."""
-    from pytest_speedbench.gates.regression import traces_of
+    from pytest_speedbench.compare.gate import traces_of
     from pytest_speedbench.stats import NoData
     from pytest_speedbench.stats.data import step_traces
 
@@ -248,9 +248,9 @@ _SESSION_COLUMNS: tuple[tuple[str, Justify], ...] = (
 
 
 def _rows(session: Session, tallies: Sequence[Tally]) -> Iterator[tuple[str, ...]]:
-    from pytest_speedbench.stats import Verdict
+    from pytest_speedbench.stats import Conclusion
 
-    good = (Verdict.PASS, Verdict.IMPROVED)
+    good = (Conclusion.PASS, Conclusion.IMPROVED)
     healthy, edge, lost = tallies
     for name in session.slices:
         samples = session.samples.get(name, sum(session.samples.values()))
@@ -258,10 +258,10 @@ def _rows(session: Session, tallies: Sequence[Tally]) -> Iterator[tuple[str, ...
             name,
             str(samples),
             _rate(healthy, healthy.count(name, *good)),
-            _rate(healthy, healthy.count(name, Verdict.FAIL)),
+            _rate(healthy, healthy.count(name, Conclusion.FAIL)),
             _rate(edge, edge.count(name, *good)),
-            _rate(edge, edge.count(name, Verdict.FAIL)),
-            _rate(lost, lost.count(name, Verdict.FAIL)),
+            _rate(edge, edge.count(name, Conclusion.FAIL)),
+            _rate(lost, lost.count(name, Conclusion.FAIL)),
         )
 
 

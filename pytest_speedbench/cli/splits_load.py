@@ -55,7 +55,7 @@ def _warned(read: Callable[[], Split]) -> Split:
 
 
 def _mapping(columns: str) -> dict[str, str] | None:
-    from pytest_speedbench.options import column_names
+    from pytest_speedbench.plan.options import column_names
 
     try:
         return dict(column_names(columns)) or None

@@ -34,8 +34,8 @@ from pytest_speedbench.engines.serving.metrics import (
     parse_page,
 )
 from pytest_speedbench.engines.serving.models import find_model
-from pytest_speedbench.engines.serving.told import read_any
-from pytest_speedbench.engines.vllm import METHODS
+from pytest_speedbench.engines.serving.readers import read_any
+from pytest_speedbench.engines.vllm.backend import METHODS
 
 # A text that repeats itself: lookup methods draft in it, so that the server shows what it tells.
 _PROBE = "Repeat this sentence five times: the red boat sails past the green island."

@@ -19,8 +19,8 @@ GROUP = "pytest_speedbench.engines"
 
 _BUILTIN = {
     "transformers": "pytest_speedbench.engines.transformers",
-    "vllm": "pytest_speedbench.engines.vllm",
-    "vllm-server": "pytest_speedbench.engines.vllm_server",
+    "vllm": "pytest_speedbench.engines.vllm.backend",
+    "vllm-server": "pytest_speedbench.engines.vllm.server",
     "openai": "pytest_speedbench.engines.openai",
     "sglang": "pytest_speedbench.engines.sglang",
     "tensorrt-llm": "pytest_speedbench.engines.tensorrt_llm",

@@ -48,8 +48,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pytest_speedbench.engines.backend import StepOutput
-from pytest_speedbench.engines.host import open_child
+from pytest_speedbench.engines.process.backend import StepOutput
+from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pytest_speedbench.engines.backend import StepOutput
 from pytest_speedbench.engines.demo import resolve_model
-from pytest_speedbench.engines.host import open_child
+from pytest_speedbench.engines.process.backend import StepOutput
+from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,

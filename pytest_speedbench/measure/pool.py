@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Collection
 from pathlib import Path
 
-from pytest_speedbench.engines.life import descendants
+from pytest_speedbench.engines.process.lifetime import descendants
 from pytest_speedbench.engines.protocol import Engine, EngineConfig
 from pytest_speedbench.engines.registry import open_engine
 

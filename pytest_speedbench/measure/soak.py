@@ -9,7 +9,7 @@ from pytest_speedbench.measure.load import ClosedLoop
 from pytest_speedbench.measure.passes import Pass, counts_by_slice, send_parts
 from pytest_speedbench.measure.rounds import ArmResult, plan_parts, warm_up
 from pytest_speedbench.measure.window import timed_round
-from pytest_speedbench.soak import MIN_ROUNDS
+from pytest_speedbench.plan.soak import MIN_ROUNDS
 from pytest_speedbench.splits import ALL, Sample
 
 SoakProgress = Callable[[int, float, int, int], None]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_speedbench import __version__
 from pytest_speedbench.baselines.schema import MetricRecord, Record
-from pytest_speedbench.gates.case_result import CaseResult
-from pytest_speedbench.gates.outcome import COMPARED, Word
+from pytest_speedbench.compare.case_result import CaseResult
+from pytest_speedbench.compare.verdict import COMPARED, Outcome
 from pytest_speedbench.report.plots import (
     Axis,
     Point,
@@ -73,7 +73,7 @@ def render_html(summary: Reported, *, now: datetime | None = None) -> str:
         matrices=page.matrices(),
         chart=page.chart(),
         environments=page.environments(),
-        family=summary.family if any(r.outcomes for r in summary.results) else "",
+        family=summary.family if any(r.verdicts for r in summary.results) else "",
         saved=[str(path) for path in summary.saving.saved] if summary.saving else [],
         problems=list(summary.problems),
         version=__version__,
@@ -112,31 +112,31 @@ def _plain(value: Any) -> Any:
 # -- the verdict ----------------------------------------------------------------------------
 
 TONES = {
-    Word.FAIL: "bad",
-    Word.SPECULATION_OFF: "bad",
-    Word.INCOMPARABLE: "bad",
-    Word.UNDECIDED: "open",
-    Word.PASS: "good",
-    Word.IMPROVED: "good",
-    Word.NO_BASELINE: "plain",
-    Word.NOT_GATED: "plain",
+    Outcome.FAIL: "bad",
+    Outcome.SPECULATION_OFF: "bad",
+    Outcome.INCOMPARABLE: "bad",
+    Outcome.UNDECIDED: "open",
+    Outcome.PASS: "good",
+    Outcome.IMPROVED: "good",
+    Outcome.NO_BASELINE: "plain",
+    Outcome.NOT_GATED: "plain",
 }
 _SIGNS = {"bad": "✗", "open": "?", "good": "✓", "plain": "–"}
 _HEADLINES = {
-    Word.SPECULATION_OFF: "Speculation is off",
-    Word.FAIL: "Regression",
-    Word.INCOMPARABLE: "Incomparable with the baseline",
-    Word.UNDECIDED: "Undecided",
-    Word.PASS: "No regression",
-    Word.IMPROVED: "Improved",
-    Word.NO_BASELINE: "No baseline yet",
-    Word.NOT_GATED: "Measured, not gated",
+    Outcome.SPECULATION_OFF: "Speculation is off",
+    Outcome.FAIL: "Regression",
+    Outcome.INCOMPARABLE: "Incomparable with the baseline",
+    Outcome.UNDECIDED: "Undecided",
+    Outcome.PASS: "No regression",
+    Outcome.IMPROVED: "Improved",
+    Outcome.NO_BASELINE: "No baseline yet",
+    Outcome.NOT_GATED: "Measured, not gated",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """One word of the gate with its colour and its sign."""
+    """One outcome of the gate with its colour and its sign."""
 
     text: str
     tone: str
@@ -154,27 +154,29 @@ class Headline:
     against: tuple[str, ...]
 
 
-def _chip(word: Word, text: str = "") -> Chip:
-    tone = TONES[word]
-    return Chip(text or word.value, tone, _SIGNS[tone])
+def _chip(outcome: Outcome, text: str = "") -> Chip:
+    tone = TONES[outcome]
+    return Chip(text or outcome.value, tone, _SIGNS[tone])
 
 
 def _headline(summary: Reported) -> Headline:
-    outcomes = [outcome for result in summary.results for outcome in result.outcomes]
-    counts = Counter(outcome.word for outcome in outcomes)
+    verdicts = [verdict for result in summary.results for verdict in result.verdicts]
+    counts = Counter(verdict.outcome for verdict in verdicts)
     chips = tuple(
-        _chip(word, f"{counts[word]} {word.value}") for word in _HEADLINES if counts[word]
+        _chip(outcome, f"{counts[outcome]} {outcome.value}")
+        for outcome in _HEADLINES
+        if counts[outcome]
     )
-    against = tuple(dict.fromkeys(o.baseline for o in outcomes if o.baseline))
+    against = tuple(dict.fromkeys(o.baseline for o in verdicts if o.baseline))
     if summary.none_compared:
         return Headline("Nothing could be compared", summary.none_compared, "bad", chips, against)
-    if not outcomes:
+    if not verdicts:
         text = "--speed-compare compares with the latest saved run."
         if summary.comparing:
             text = "No test came as far as its comparison."
         return Headline("Measured, nothing compared", text, "plain", (), ())
-    gravest = next(word for word in _HEADLINES if counts[word])
-    if gravest is Word.PASS and counts[Word.IMPROVED]:
+    gravest = next(outcome for outcome in _HEADLINES if counts[outcome])
+    if gravest is Outcome.PASS and counts[Outcome.IMPROVED]:
         return Headline("No regression, some improved", "", "good", chips, against)
     tone = TONES[gravest]
     text = "" if counts.keys() & COMPARED or tone == "bad" else "No case was compared."
@@ -315,7 +317,7 @@ def _section(
         records[0].spec.drafter.name if records[0].spec.drafter else "",
         axis,
         range(1, 1 + max((len(row.positions) for row in rows), default=0)),
-        any(row.word for row in table.rows),
+        any(row.outcome for row in table.rows),
         _command(records),
     )
 
@@ -326,7 +328,7 @@ def _page_row(row: Row, record: Record, axis: Axis) -> PageRow:
     return PageRow(
         row,
         None if length is None else range_bar(axis, length.value, length.low, length.high),
-        None if row.word is None else _chip(row.word),
+        None if row.outcome is None else _chip(row.outcome),
         tuple(_share(p) for p in positions) if isinstance(positions, list) else (),
     )
 

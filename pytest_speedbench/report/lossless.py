@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from pytest_speedbench.gates.lossless import Judged, Losslessness
-from pytest_speedbench.gates.sampling import Drawn
+from pytest_speedbench.compare.lossless import Judged, Losslessness
+from pytest_speedbench.compare.sampled_output import Drawn
 from pytest_speedbench.report.text import printable
 
 _MOST_DEFECTS = 3

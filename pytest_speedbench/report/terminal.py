@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pytest_speedbench.gates.outcome import Word
+from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.report.text import printable
 from pytest_speedbench.report.view import Row, RunTable, run_tables
 
@@ -79,7 +79,7 @@ def _columns(table: RunTable) -> list[tuple[str, Justify, Callable[[Row], str]]]
         ("engine", "right", lambda row: row.engine),
         ("acc.", "right", lambda row: row.accepted),
     ]
-    if any(row.word for row in table.rows):
+    if any(row.outcome for row in table.rows):
         columns += [
             ("change", "right", lambda row: row.change),
             ("gate", "left", lambda row: row.verdict),
@@ -88,24 +88,24 @@ def _columns(table: RunTable) -> list[tuple[str, Justify, Callable[[Row], str]]]
 
 
 def _colour(row: Row | None) -> dict[str, bool]:
-    if row is None or row.word is None:
+    if row is None or row.outcome is None:
         return {}
-    match row.word:
-        case Word.FAIL | Word.SPECULATION_OFF | Word.INCOMPARABLE:
+    match row.outcome:
+        case Outcome.FAIL | Outcome.SPECULATION_OFF | Outcome.INCOMPARABLE:
             return {"red": True}
-        case Word.UNDECIDED:
+        case Outcome.UNDECIDED:
             return {"yellow": True}
-        case Word.PASS | Word.IMPROVED:
+        case Outcome.PASS | Outcome.IMPROVED:
             return {"green": True}
     return {}
 
 
 def _gate_lines(summary: Summary) -> Iterator[Line]:
-    outcomes = [outcome for result in summary.results for outcome in result.outcomes]
-    if outcomes:
-        counts = {word: sum(o.word is word for o in outcomes) for word in Word}
-        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-        baselines = dict.fromkeys(o.baseline for o in outcomes if o.baseline)
+    verdicts = [verdict for result in summary.results for verdict in result.verdicts]
+    if verdicts:
+        counts = {outcome: sum(o.outcome is outcome for o in verdicts) for outcome in Outcome}
+        told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+        baselines = dict.fromkeys(o.baseline for o in verdicts if o.baseline)
         against = f" (against {', '.join(baselines)})" if baselines else ""
         yield Line(f"gate: {printable(told + against)}", {"bold": True})
         yield from _reason_lines(summary)
@@ -118,13 +118,13 @@ def _gate_lines(summary: Summary) -> Iterator[Line]:
 
 def _reason_lines(summary: Summary) -> Iterator[Line]:
     """Why, for what is neither a pass nor a missing baseline; the most are not all shown."""
-    quiet = (Word.PASS, Word.NO_BASELINE)
+    quiet = (Outcome.PASS, Outcome.NO_BASELINE)
     told = [
         f"  {result.record.case.slice} bs{result.record.case.bs} dl{result.record.case.dl} "
-        f"{outcome}"
+        f"{verdict}"
         for result in summary.results
-        for outcome in result.outcomes
-        if outcome.word not in quiet
+        for verdict in result.verdicts
+        if verdict.outcome not in quiet
     ]
     for text in told[:_MOST_REASONS]:
         yield Line(printable(text))

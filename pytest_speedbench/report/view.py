@@ -1,4 +1,4 @@
-"""What every report shows, as text in rows: from records and outcomes, no number computed here."""
+"""What every report shows, as text in rows: from records and verdicts, no number computed here."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_speedbench.baselines.schema import MetricRecord, Record
-from pytest_speedbench.gates.attribution import Attributed, Cause
-from pytest_speedbench.gates.case_result import CaseResult
-from pytest_speedbench.gates.outcome import Outcome, Word
+from pytest_speedbench.compare.attribution import Attributed, Cause
+from pytest_speedbench.compare.case_result import CaseResult
+from pytest_speedbench.compare.verdict import Outcome, Verdict
 
 NOTHING = "–"
 
@@ -26,7 +26,7 @@ class Row:
     accepted: str
     change: str
     verdict: str
-    word: Word | None
+    outcome: Outcome | None
     reasons: tuple[str, ...]
 
 
@@ -52,9 +52,9 @@ def run_tables(results: Sequence[CaseResult]) -> list[RunTable]:
         if known is None:
             cases[result.key] = result
         else:
-            merged = [*known.outcomes, *(o for o in result.outcomes if o not in known.outcomes)]
+            merged = [*known.verdicts, *(o for o in result.verdicts if o not in known.verdicts)]
             cause = known.attribution or result.attribution
-            cases[result.key] = replace(known, outcomes=merged, attribution=cause)
+            cases[result.key] = replace(known, verdicts=merged, attribution=cause)
     return [_table(list(cases.values())) for cases in groups.values()]
 
 
@@ -93,7 +93,7 @@ def _setting(record: Record) -> str:
 def _row(result: CaseResult) -> Row:
     record = result.record
     length = record.metric("acceptance_length")
-    word, change = _verdict(result.outcomes)
+    outcome, change = _verdict(result.verdicts)
     return Row(
         record.case.slice,
         NOTHING if length is None else str(length.n),
@@ -105,31 +105,33 @@ def _row(result: CaseResult) -> Row:
         else f"{record.engine_acceptance_length:.2f}",
         _percent(record.metric("acceptance_rate")),
         change,
-        word.value if word else NOTHING,
-        word,
-        tuple(str(outcome) for outcome in result.outcomes if outcome.reason),
+        outcome.value if outcome else NOTHING,
+        outcome,
+        tuple(str(verdict) for verdict in result.verdicts if verdict.reason),
     )
 
 
 _GRAVITY = (
-    Word.SPECULATION_OFF,
-    Word.FAIL,
-    Word.INCOMPARABLE,
-    Word.UNDECIDED,
-    Word.NO_BASELINE,
-    Word.IMPROVED,
-    Word.PASS,
-    Word.NOT_GATED,
+    Outcome.SPECULATION_OFF,
+    Outcome.FAIL,
+    Outcome.INCOMPARABLE,
+    Outcome.UNDECIDED,
+    Outcome.NO_BASELINE,
+    Outcome.IMPROVED,
+    Outcome.PASS,
+    Outcome.NOT_GATED,
 )
 
 
-def _verdict(outcomes: Iterable[Outcome]) -> tuple[Word | None, str]:
-    """The gravest word, and the change of AL against the baseline."""
-    known = sorted(outcomes, key=lambda outcome: _GRAVITY.index(outcome.word))
+def _verdict(verdicts: Iterable[Verdict]) -> tuple[Outcome | None, str]:
+    """The gravest outcome, and the change of AL against the baseline."""
+    known = sorted(verdicts, key=lambda verdict: _GRAVITY.index(verdict.outcome))
     change = next(
         (o.ratio for o in known if o.metric == "acceptance_length" and o.ratio is not None), None
     )
-    return (known[0].word if known else None), NOTHING if change is None else f"{change - 1:+.2%}"
+    return (
+        known[0].outcome if known else None
+    ), NOTHING if change is None else f"{change - 1:+.2%}"
 
 
 def _interval(metric: MetricRecord | None) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pytest_speedbench.cases import Case, RunKey, engine_config
 from pytest_speedbench.engines.protocol import (
     Engine,
     EngineConfig,
@@ -33,8 +32,9 @@ from pytest_speedbench.measure.tokenizer import (
     load_tokenizer,
     model_identity,
 )
-from pytest_speedbench.options import ALL_SAMPLES
-from pytest_speedbench.settings import Settings
+from pytest_speedbench.plan.cases import Case, RunKey, engine_config
+from pytest_speedbench.plan.options import ALL_SAMPLES
+from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.splits import (
     ALL,
     Sample,

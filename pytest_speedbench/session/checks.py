@@ -7,21 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from pytest_speedbench.cases import Case, RunKey
-from pytest_speedbench.engines.protocol import (
-    Engine,
-    EngineError,
-    Request,
-    Sampling,
-    Speculation,
-    TokenScore,
-    Trace,
-)
-from pytest_speedbench.engines.registry import engine_type
-from pytest_speedbench.gates import sampling
-from pytest_speedbench.gates.drift import METRIC as DRIFT
-from pytest_speedbench.gates.drift import drift_outcome
-from pytest_speedbench.gates.lossless import (
+from pytest_speedbench.compare import sampled_output as sampling
+from pytest_speedbench.compare.drift import METRIC as DRIFT
+from pytest_speedbench.compare.drift import drift_verdict
+from pytest_speedbench.compare.lossless import (
     Healthy,
     Losslessness,
     Parting,
@@ -35,11 +24,22 @@ from pytest_speedbench.gates.lossless import (
     judge,
     pair_turns,
 )
-from pytest_speedbench.gates.outcome import Outcome, Word
+from pytest_speedbench.compare.verdict import Outcome, Verdict
+from pytest_speedbench.engines.protocol import (
+    Engine,
+    EngineError,
+    Request,
+    Sampling,
+    Speculation,
+    TokenScore,
+    Trace,
+)
+from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.measure.copies import seeded_copies
 from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.rounds import ArmResult
 from pytest_speedbench.measure.run import Run
+from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.report.lossless import (
     biased_text,
     defect_text,
@@ -53,16 +53,16 @@ LOSSLESS = "lossless"
 # Outcomes of these say nothing of a comparison with a baseline.
 OWN_METRICS = ("assert", LOSSLESS, DRIFT)
 
-Verdict = tuple[Outcome, str]
-"""An outcome, and the message of the failure if it is one."""
+CheckResult = tuple[Verdict, str]
+"""A verdict, and the message of the failure if it is one."""
 
 PROMPTS = 4
 
 
 class Settle(Protocol):
-    """Keeps an outcome; warns or fails as it says, with ``text`` as the message of a failure."""
+    """Keeps a verdict; warns or fails as it says, with ``text`` as the message of a failure."""
 
-    def __call__(self, outcome: Outcome, text: str = "") -> None: ...
+    def __call__(self, verdict: Verdict, text: str = "") -> None: ...
 
 
 @dataclass
@@ -153,10 +153,10 @@ class CaseChecks:
         allowed = given_tolerance(tolerance, dtype) if tolerance is not None else None
         reference = self._reference()
         if self.case.run.sampling.greedy:
-            verdict = self._greedy(reference, allowed)
+            result = self._greedy(reference, allowed)
         else:
-            verdict = self._sampled(copies)
-        self.settle(*verdict)
+            result = self._sampled(copies)
+        self.settle(*result)
 
     def _reference(self) -> ArmResult:
         __tracebackhide__ = True
@@ -172,7 +172,7 @@ class CaseChecks:
             why, mend = "--speed-early leaves it out", "leave --speed-early out"
         raise NoData(f"assert_lossless needs the arm without SD, and {why}: {mend}")
 
-    def _greedy(self, reference: ArmResult, allowed: Tolerance | None) -> Verdict:
+    def _greedy(self, reference: ArmResult, allowed: Tolerance | None) -> CheckResult:
         __tracebackhide__ = True
         turns = self.run.view(self.case.slice).turns
         samples = {turn.sample for turn in turns}
@@ -180,7 +180,7 @@ class CaseChecks:
         if not pairs:
             raise NoData("no output with SD has the prompt of one without")
         if not all(turn.trace.ids_known for pair in pairs for turn in pair):
-            return self._verdict(Word.UNDECIDED, self._texts_alone(pairs))
+            return self._result(Outcome.UNDECIDED, self._texts_alone(pairs))
         stop_ids = self.book.bench.tokenizer(self.case.run).stop_ids
         partings = find_partings(pairs, stop_ids)
         if partings and not self._can_score:
@@ -188,15 +188,15 @@ class CaseChecks:
                 f"{len(partings)} of {len(pairs)} outputs part, and engine {self.case.run.engine} "
                 "tells no log-probabilities: ties or defects, nobody knows"
             )
-            return self._verdict(Word.UNDECIDED, reason)
+            return self._result(Outcome.UNDECIDED, reason)
         found = self._judged(partings, len(pairs), skipped, stop_ids, allowed)
-        word = Word.PASS
+        outcome = Outcome.PASS
         if found.healthy is not None and found.healthy.far_above:
-            word = Word.UNDECIDED
+            outcome = Outcome.UNDECIDED
         if found.defects:
-            word = Word.FAIL
-        return self._verdict(
-            word, lossless_words(found), defect_text(self.key, found, self._decode)
+            outcome = Outcome.FAIL
+        return self._result(
+            outcome, lossless_words(found), defect_text(self.key, found, self._decode)
         )
 
     def _texts_alone(self, pairs: Sequence[tuple[Turn, Turn]]) -> str:
@@ -211,8 +211,8 @@ class CaseChecks:
         own = self.run.setting.engine.scores
         return engine_type(self.case.run.engine).scores if own is None else own
 
-    def _verdict(self, word: Word, reason: str, text: str = "") -> Verdict:
-        return Outcome(self.key, LOSSLESS, word, reason), text
+    def _result(self, outcome: Outcome, reason: str, text: str = "") -> CheckResult:
+        return Verdict(self.key, LOSSLESS, outcome, reason), text
 
     def _judged(
         self,
@@ -244,17 +244,17 @@ class CaseChecks:
 
     # -- sampling ---------------------------------------------------------------------------
 
-    def _sampled(self, copies: int) -> Verdict:
+    def _sampled(self, copies: int) -> CheckResult:
         __tracebackhide__ = True
         run, temperature = self.case.run, self.case.run.sampling.temperature
         if not self._can_score:
             reason = f"engine {run.engine} tells no log-probabilities to compare draws with"
-            return self._verdict(Word.UNDECIDED, reason)
+            return self._result(Outcome.UNDECIDED, reason)
         turns = [t for t in self.run.view(self.case.slice).turns if t.turn == 0][:PROMPTS]
         drawn = {turn.sample: self._copies(turn, run.speculation, 0, copies) for turn in turns}
         if not all(trace.ids_known for traces in drawn.values() for trace in traces):
             reason = f"engine {run.engine} gives texts and no token ids: no draws to compare"
-            return self._verdict(Word.UNDECIDED, reason)
+            return self._result(Outcome.UNDECIDED, reason)
         alpha = self.alpha / (PROMPTS * sampling.POSITIONS)
         with self.book.scores(run) as score:
             found = [
@@ -268,13 +268,13 @@ class CaseChecks:
             healthy = [self._without_sd(one, turns, copies, score, alpha) for one in rejected]
         if not rejected and not any(one.telling for one in found):
             reason = "no drafted position leaves two likely tokens: other samples, or more copies"
-            return self._verdict(Word.UNDECIDED, reason)
+            return self._result(Outcome.UNDECIDED, reason)
         words = sampling_words(found, 1 - alpha)
-        word = Word.FAIL if any(p > alpha for p in healthy) else Word.PASS
-        if rejected and word is Word.PASS:
-            word = Word.UNDECIDED
+        outcome = Outcome.FAIL if any(p > alpha for p in healthy) else Outcome.PASS
+        if rejected and outcome is Outcome.PASS:
+            outcome = Outcome.UNDECIDED
             words += "; the engine without SD is rejected as well, so SD is not what differs"
-        return self._verdict(word, words, biased_text(self.key, rejected, healthy, self._decode))
+        return self._result(outcome, words, biased_text(self.key, rejected, healthy, self._decode))
 
     def _copies(
         self, turn: Turn, speculation: Speculation, first_seed: int, copies: int
@@ -333,4 +333,4 @@ class CaseChecks:
         if alpha is not None and not 0 < alpha < 1:
             raise ValueError(f"alpha={alpha!r}: want a share between 0 and 1, such as 0.01")
         self.checked_drift = True
-        self.settle(drift_outcome(self.key, points, self.alpha if alpha is None else alpha))
+        self.settle(drift_verdict(self.key, points, self.alpha if alpha is None else alpha))

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import pytest
 
-from pytest_speedbench.cases import Case, CaseError, build_grid, order_by_engine
-from pytest_speedbench.settings import Settings, load_settings
+from pytest_speedbench.plan.cases import Case, CaseError, build_grid, order_by_engine
+from pytest_speedbench.plan.settings import Settings, load_settings
 
 CASE = "_speed_case"
 _BENCHMARK_ONLY = "--benchmark-only"

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from pytest_speedbench.baselines.saving import saving_of
-from pytest_speedbench.baselines.store import BaselineError
+from pytest_speedbench.baselines.storage import BaselineError
+from pytest_speedbench.compare.asserts import Measured
 from pytest_speedbench.engines.protocol import EngineError, EngineUnavailable
-from pytest_speedbench.gates.thresholds import Measured
+from pytest_speedbench.errors import SpeedWarning
 from pytest_speedbench.session.bench import CannotRun
 from pytest_speedbench.session.collection import case_of, settings_of
-from pytest_speedbench.session.dealing import REPORT, WORKER_OUTPUT, Place, labelled
 from pytest_speedbench.session.devices import DeviceError, claim, gpus_of_engine
 from pytest_speedbench.session.progress import Progress
+from pytest_speedbench.session.saving import saving_of
 from pytest_speedbench.session.speed_session import GateFailure, SpeedSession
 from pytest_speedbench.session.summary import SessionOutput, Summary
-from pytest_speedbench.speed_warning import SpeedWarning
+from pytest_speedbench.session.xdist_schedule import REPORT, WORKER_OUTPUT, Place, labelled
 from pytest_speedbench.splits import SplitError
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
-    from pytest_speedbench.cases import Case
     from pytest_speedbench.engines.protocol import Engine
+    from pytest_speedbench.plan.cases import Case
     from pytest_speedbench.session.result import SpeedResult
     from pytest_speedbench.splits import Sample
 
@@ -154,8 +154,8 @@ class SessionHooks:
         if case is None:
             return
         item.user_properties += [
-            ("speedbench", f"{outcome.metric}: {outcome.word}")
-            for outcome in self.session.outcomes(item.nodeid)
+            ("speedbench", f"{verdict.metric}: {verdict.outcome}")
+            for verdict in self.session.verdicts(item.nodeid)
         ]
 
     @pytest.hookimpl(wrapper=True)

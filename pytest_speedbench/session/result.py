@@ -6,20 +6,20 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from pytest_speedbench.gates.thresholds import Judgement, Measured
+from pytest_speedbench.compare.asserts import Judgement, Measured
+from pytest_speedbench.errors import SpeedWarning
 from pytest_speedbench.measure.run import Run, SliceView
-from pytest_speedbench.options import parse_share
-from pytest_speedbench.speed_warning import SpeedWarning
+from pytest_speedbench.plan.options import parse_share
 
 if TYPE_CHECKING:
+    from pytest_speedbench.compare.verdict import Verdict
     from pytest_speedbench.engines.protocol import Trace
-    from pytest_speedbench.gates.outcome import Outcome
     from pytest_speedbench.measure.soak import DriftPoint
     from pytest_speedbench.session.checks import CaseChecks
     from pytest_speedbench.stats import Estimate
 
 _WORST = 3
-GateFunction = Callable[[str, float], "Outcome"]
+GateFunction = Callable[[str, float], "Verdict"]
 
 
 class SliceResult:
@@ -146,7 +146,7 @@ class SpeedResult(SliceResult):
         unless ``--speed-require-baseline``.
         """
         __tracebackhide__ = True
-        from pytest_speedbench.options import GATED_METRICS
+        from pytest_speedbench.plan.options import GATED_METRICS
 
         wanted = {name: parse_share(str(m)) for name, m in margins.items()}
         unknown = sorted(set(wanted) - set(GATED_METRICS))

@@ -11,36 +11,36 @@ from pathlib import Path
 
 import pytest
 
-from pytest_speedbench.baselines.compare import (
-    Identity,
-    Match,
-    find_baseline,
-    match_in,
-)
 from pytest_speedbench.baselines.machine import this_machine
-from pytest_speedbench.baselines.record import write_record
+from pytest_speedbench.baselines.records import write_record
 from pytest_speedbench.baselines.schema import (
     CaseKey,
     ModelRecord,
     SamplingRecord,
     SplitRecord,
 )
-from pytest_speedbench.baselines.store import BaselineError, SavedRun, Store
-from pytest_speedbench.cases import Case, RunKey
+from pytest_speedbench.baselines.storage import BaselineError, SavedRun, Store
+from pytest_speedbench.compare.asserts import Judgement
+from pytest_speedbench.compare.attribution import attribute_records
+from pytest_speedbench.compare.case_result import CaseResult
+from pytest_speedbench.compare.early_decision import EarlyGate
+from pytest_speedbench.compare.gate import Levels, gate, margin_for
+from pytest_speedbench.compare.match import (
+    Identity,
+    Match,
+    find_baseline,
+    match_in,
+)
+from pytest_speedbench.compare.verdict import COMPARED, Outcome, Verdict
 from pytest_speedbench.engines.registry import engine_type
-from pytest_speedbench.gates.attribution import attribute_records
-from pytest_speedbench.gates.case_result import CaseResult
-from pytest_speedbench.gates.outcome import COMPARED, Outcome, Word
-from pytest_speedbench.gates.regression import Levels, gate, margin_for
-from pytest_speedbench.gates.thresholds import Judgement
+from pytest_speedbench.errors import SpeedWarning
 from pytest_speedbench.measure.tokenizer import model_name
-from pytest_speedbench.options import LATEST
+from pytest_speedbench.plan.cases import Case, RunKey
+from pytest_speedbench.plan.options import LATEST
+from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.session.checks import OWN_METRICS, CaseChecks, TargetBook
-from pytest_speedbench.session.early import EarlyGate
 from pytest_speedbench.session.result import SpeedResult
-from pytest_speedbench.settings import Settings
-from pytest_speedbench.speed_warning import SpeedWarning
 from pytest_speedbench.stats import divide_alpha
 
 DEFAULT_MARGINS = {"acceptance_length": 0.02}
@@ -131,40 +131,40 @@ class SpeedSession:
             self.levels.fail_alpha / run.looks, lambda text: self._undecided(result, text)
         )
 
-        def gate_metric(metric: str, margin: float) -> Outcome:
+        def gate_metric(metric: str, margin: float) -> Verdict:
             __tracebackhide__ = True
             return self.gate(case, result, metric, margin)
 
-        def settle(outcome: Outcome, text: str = "") -> None:
+        def settle(verdict: Verdict, text: str = "") -> None:
             __tracebackhide__ = True
-            self._settle(result, outcome, text)
+            self._settle(result, verdict, text)
 
         checks = CaseChecks(self._book, case, run, result.key, judgement.alpha, settle)
         self._checks[item.nodeid] = checks
         return SpeedResult(run, case.slice, judgement, gate_metric, self._margins_of(case), checks)
 
-    def gate(self, case: Case, result: CaseResult, metric: str, margin: float) -> Outcome:
-        """Compares with the baseline; raises :class:`GateFailure` where the outcome fails."""
+    def gate(self, case: Case, result: CaseResult, metric: str, margin: float) -> Verdict:
+        """Compares with the baseline; raises :class:`GateFailure` where the verdict fails."""
         __tracebackhide__ = True
         early = self._early.get(case.run)
         decided = early.decision(case.slice, margin) if early else None
         baseline = self.baseline(case)
-        outcome = gate(result.key, result.record, baseline, metric, margin, self.levels, decided)
+        verdict = gate(result.key, result.record, baseline, metric, margin, self.levels, decided)
         if result.attribution is None:
             result.attribution = attribute_records(result.record, baseline)
-        self._settle(result, outcome)
-        return outcome
+        self._settle(result, verdict)
+        return verdict
 
-    def _settle(self, result: CaseResult, outcome: Outcome, text: str = "") -> None:
-        """Keeps an outcome; raises :class:`GateFailure`, with ``text``, where it fails."""
+    def _settle(self, result: CaseResult, verdict: Verdict, text: str = "") -> None:
+        """Keeps an verdict; raises :class:`GateFailure`, with ``text``, where it fails."""
         __tracebackhide__ = True
-        if outcome not in result.outcomes:
-            result.outcomes.append(outcome)
-            if outcome.word is Word.UNDECIDED and self.settings.inconclusive == "warn":
-                warnings.warn(SpeedWarning(f"undecided: {result.key}: {outcome}"), stacklevel=5)
-        if outcome.fails(self.settings.inconclusive, self.settings.require_baseline):
-            shown = text if outcome.word is Word.FAIL else ""
-            raise GateFailure(shown or _failure_text(outcome))
+        if verdict not in result.verdicts:
+            result.verdicts.append(verdict)
+            if verdict.outcome is Outcome.UNDECIDED and self.settings.inconclusive == "warn":
+                warnings.warn(SpeedWarning(f"undecided: {result.key}: {verdict}"), stacklevel=5)
+        if verdict.fails(self.settings.inconclusive, self.settings.require_baseline):
+            shown = text if verdict.outcome is Outcome.FAIL else ""
+            raise GateFailure(shown or _failure_text(verdict))
 
     def gate_session(self, case: Case, nodeid: str) -> None:
         """The session's own gate, after a test body has passed."""
@@ -176,11 +176,14 @@ class SpeedSession:
         if case.run.soak and not checks.checked_drift:
             checks.no_drift()
         if result.record.speculation_off and not self.comparing:
-            outcome = Outcome(
-                result.key, "acceptance_length", Word.SPECULATION_OFF, result.record.speculation_off
+            verdict = Verdict(
+                result.key,
+                "acceptance_length",
+                Outcome.SPECULATION_OFF,
+                result.record.speculation_off,
             )
-            result.outcomes.append(outcome)
-            raise GateFailure(_failure_text(outcome))
+            result.verdicts.append(verdict)
+            raise GateFailure(_failure_text(verdict))
         if not self.comparing:
             return
         for metric, margin in self._margins_of(case).items():
@@ -205,14 +208,14 @@ class SpeedSession:
         return gate
 
     def _undecided(self, result: CaseResult, text: str) -> bool:
-        result.outcomes.append(Outcome(result.key, "assert", Word.UNDECIDED, text))
+        result.verdicts.append(Verdict(result.key, "assert", Outcome.UNDECIDED, text))
         if self.settings.inconclusive == "warn":
             warnings.warn(SpeedWarning(f"undecided: {text}"), stacklevel=6)
         return self.settings.inconclusive != "fail"
 
-    def outcomes(self, nodeid: str) -> list[Outcome]:
+    def verdicts(self, nodeid: str) -> list[Verdict]:
         result = self._cases.get(nodeid)
-        return result.outcomes if result else []
+        return result.verdicts if result else []
 
     def finished(self, case: Case) -> None:
         """A test is over: engines that no test needs any more are closed."""
@@ -290,11 +293,11 @@ class SpeedSession:
 
 def none_compared(results: Sequence[CaseResult]) -> str:
     """Why no case could be compared with the saved records; empty if one was."""
-    told = [outcome for result in results for outcome in result.outcomes]
-    outcomes = [outcome for outcome in told if outcome.metric not in OWN_METRICS]
-    if any(outcome.word in COMPARED for outcome in outcomes):
+    told = [verdict for result in results for verdict in result.verdicts]
+    verdicts = [verdict for verdict in told if verdict.metric not in OWN_METRICS]
+    if any(verdict.outcome in COMPARED for verdict in verdicts):
         return ""
-    reasons = Counter(outcome.reason for outcome in outcomes if outcome.reason)
+    reasons = Counter(verdict.reason for verdict in verdicts if verdict.reason)
     most = reasons.most_common(1)[0][0] if reasons else "no case has a saved record"
     return f"0 of {len(results)} compared with the saved runs: {most}"
 
@@ -313,17 +316,17 @@ def key_of(case: Case) -> CaseKey:
     )
 
 
-def _failure_text(outcome: Outcome) -> str:
-    lines = [f"{outcome.metric}: {outcome.word}: {outcome.case}"]
-    if outcome.reason:
-        lines.append(f"  {outcome.reason}")
-    if outcome.ratio is not None and outcome.low is not None and outcome.high is not None:
+def _failure_text(verdict: Verdict) -> str:
+    lines = [f"{verdict.metric}: {verdict.outcome}: {verdict.case}"]
+    if verdict.reason:
+        lines.append(f"  {verdict.reason}")
+    if verdict.ratio is not None and verdict.low is not None and verdict.high is not None:
         lines.append(
-            f"  new / old = {outcome.ratio:.4f} [{outcome.low:.4f}, {outcome.high:.4f}], "
-            f"allowed: above {1 - (outcome.margin or 0):.4f}"
+            f"  new / old = {verdict.ratio:.4f} [{verdict.low:.4f}, {verdict.high:.4f}], "
+            f"allowed: above {1 - (verdict.margin or 0):.4f}"
         )
-    if outcome.baseline:
-        lines.append(f"  baseline: {outcome.baseline}")
-    if outcome.word is Word.NO_BASELINE:
+    if verdict.baseline:
+        lines.append(f"  baseline: {verdict.baseline}")
+    if verdict.outcome is Outcome.NO_BASELINE:
         lines.append("  save one with --benchmark-autosave, or leave --speed-require-baseline out")
     return "\n".join(lines)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pytest_speedbench.baselines.saving import Saving, saving_of
-from pytest_speedbench.gates.case_result import CaseResult
-from pytest_speedbench.gates.outcome import Word
+from pytest_speedbench.compare.case_result import CaseResult
+from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.session.collection import settings_of
+from pytest_speedbench.session.saving import Saving, saving_of
 from pytest_speedbench.session.speed_session import SpeedSession, none_compared
 
 PLUGIN = "speedbench-summary"
@@ -98,8 +98,8 @@ class Summary:
         self._write_files()
 
     def _no_baseline(self) -> bool:
-        outcomes = (outcome for result in self.results for outcome in result.outcomes)
-        return any(outcome.word is Word.NO_BASELINE for outcome in outcomes)
+        verdicts = (verdict for result in self.results for verdict in result.verdicts)
+        return any(verdict.outcome is Outcome.NO_BASELINE for verdict in verdicts)
 
     def _write_files(self) -> None:
         settings = settings_of(self.config)
@@ -138,8 +138,8 @@ class BeforeSaving:
 
 def deal_to_workers(config: pytest.Config) -> None:
     """In the controller of a session with xdist workers: cases, places and results of each."""
-    from pytest_speedbench.session.dealing import PLUGIN as DEALER
-    from pytest_speedbench.session.dealing import Dealer
+    from pytest_speedbench.session.xdist_schedule import PLUGIN as DEALER
+    from pytest_speedbench.session.xdist_schedule import Dealer
 
     if hasattr(config, "workerinput") or config.pluginmanager.hasplugin(DEALER):
         return

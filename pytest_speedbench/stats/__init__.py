@@ -6,7 +6,7 @@ docs/gate-statistics.md explains the reasoning; every name here is stable.
 from __future__ import annotations
 
 from pytest_speedbench.stats.data import NoData, RequestTrace, StepTrace, TotalTrace
-from pytest_speedbench.stats.decision import Decision, Finding, Verdict, judge, non_inferiority
+from pytest_speedbench.stats.decision import Conclusion, Decision, Finding, judge, non_inferiority
 from pytest_speedbench.stats.drift import Trend, trend
 from pytest_speedbench.stats.estimates import (
     Estimate,
@@ -39,6 +39,7 @@ from pytest_speedbench.stats.ties import (
 
 __all__ = [
     "Attribution",
+    "Conclusion",
     "Decision",
     "DistributionCheck",
     "Estimate",
@@ -56,7 +57,6 @@ __all__ = [
     "StepTrace",
     "TotalTrace",
     "Trend",
-    "Verdict",
     "acceptance_by_position",
     "acceptance_rate",
     "attribute",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pytest_speedbench.stats import delta
-from pytest_speedbench.stats.bets import contrast, stress
+from pytest_speedbench.stats.betting import contrast, stress
 from pytest_speedbench.stats.data import Floats, RequestTrace
 from pytest_speedbench.stats.estimates import Estimate
 from pytest_speedbench.stats.pairing import Evidence, PairedSums, Pairs, pair
@@ -19,7 +19,7 @@ DISSENT_LEVEL = 0.05  # whole outputs this much against the prefix withhold its 
 HALVINGS = 24  # of the range in which a bound is sought; leaves less than 1e-6
 
 
-class Verdict(StrEnum):
+class Conclusion(StrEnum):
     """Outcome of a gate that had something to test."""
 
     PASS = "pass"  # noqa: S105 - a verdict, no password
@@ -47,10 +47,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Verdict of one case.
+    """Conclusion of one case.
 
     Attributes:
-        verdict: pass, fail, improved or undecided.
+        conclusion: pass, fail, improved or undecided.
         reason: one sentence for the report.
         carried_by: finding that carried the verdict; where undecided the sharper one.
         findings: all evidence that was weighed, prefix first.
@@ -63,7 +63,7 @@ class Decision:
         only_new: the reverse.
     """
 
-    verdict: Verdict
+    conclusion: Conclusion
     reason: str
     carried_by: Finding | None
     findings: tuple[Finding, ...]
@@ -109,7 +109,7 @@ def judge(pairs: Pairs, scale: Scale, rule: Rule) -> Decision:
     n = len(pairs.whole.samples)
     if n < rule.min_clusters:
         reason = f"{n} samples in common; a verdict needs at least {rule.min_clusters}"
-        return _decision(Verdict.UNDECIDED, reason, None, (), pairs, rule, None)
+        return _decision(Conclusion.UNDECIDED, reason, None, (), pairs, rule, None)
     findings = _findings(pairs, scale, rule)
     trusted, doubts = _trusted(findings, pairs, rule)
     for verdict, finding in _shown(findings, trusted, rule):
@@ -118,29 +118,31 @@ def judge(pairs: Pairs, scale: Scale, rule: Rule) -> Decision:
     return _undecided(findings, doubts, pairs, rule)
 
 
-def verdict_of(pairs: Pairs, scale: Scale, rule: Rule) -> Verdict:
+def verdict_of(pairs: Pairs, scale: Scale, rule: Rule) -> Conclusion:
     """The verdict of `judge` without the bounds that it reports: faster, for simulations.
 
     Raises:
         NoData: one of the runs has no tokens or steps.
     """
     if len(pairs.whole.samples) < rule.min_clusters:
-        return Verdict.UNDECIDED
+        return Conclusion.UNDECIDED
     floor, roof = 1 - rule.margin, 1 + rule.margin
     doubted = pairs.prefix is not None and bool(_doubts(pairs.prefix.coverage, pairs, rule))
-    shown: set[Verdict] = set()
+    shown: set[Conclusion] = set()
     for sums, share in _evidence(pairs, rule):
         need, sure = -math.log(rule.alpha * share), -math.log(rule.fail_level * share)
         if _Side(sums, scale, rule, against_loss=False).shows(floor, sure):
-            return Verdict.FAIL
+            return Conclusion.FAIL
         if doubted and sums.evidence == "prefix":
             continue
         keep = _Side(sums, scale, rule, against_loss=True)
         if keep.shows(roof, sure):
-            shown.add(Verdict.IMPROVED)
+            shown.add(Conclusion.IMPROVED)
         elif keep.shows(floor, need):
-            shown.add(Verdict.PASS)
-    return next((v for v in (Verdict.IMPROVED, Verdict.PASS) if v in shown), Verdict.UNDECIDED)
+            shown.add(Conclusion.PASS)
+    return next(
+        (v for v in (Conclusion.IMPROVED, Conclusion.PASS) if v in shown), Conclusion.UNDECIDED
+    )
 
 
 def _evidence(pairs: Pairs, rule: Rule) -> list[tuple[PairedSums, float]]:
@@ -266,28 +268,28 @@ def _dissents(whole: PairedSums, rule: Rule) -> bool:
 
 def _shown(
     findings: tuple[Finding, ...], trusted: tuple[Finding, ...], rule: Rule
-) -> list[tuple[Verdict, Finding]]:
+) -> list[tuple[Conclusion, Finding]]:
     """Verdicts that are shown, gravest first."""
     floor, roof = 1 - rule.margin, 1 + rule.margin
     fails = [f for f in findings if f.high is not None and f.high < floor]
     better = [f for f in trusted if f.sure_low is not None and f.sure_low > roof]
     passes = [f for f in trusted if f.low is not None and f.low > floor]
     return [
-        *((Verdict.FAIL, f) for f in fails),
-        *((Verdict.IMPROVED, f) for f in better),
-        *((Verdict.PASS, f) for f in passes),
+        *((Conclusion.FAIL, f) for f in fails),
+        *((Conclusion.IMPROVED, f) for f in better),
+        *((Conclusion.PASS, f) for f in passes),
     ]
 
 
-def _said(verdict: Verdict, finding: Finding, rule: Rule) -> str:
+def _said(verdict: Conclusion, finding: Finding, rule: Rule) -> str:
     what = {"prefix": "common prefixes", "whole": "whole outputs", "matched": "matched lengths"}
     over = f"over {what[finding.evidence]} ({finding.coverage:.0%} of the tokens)"
     change = f"AL changed by {finding.ratio.value - 1:+.2%} {over}"
     bound = {
-        Verdict.PASS: f"at least {(finding.low or 0) - 1:+.2%} at α = {rule.alpha:.2g}",
-        Verdict.IMPROVED: f"at least {(finding.sure_low or 0) - 1:+.2%} at"
+        Conclusion.PASS: f"at least {(finding.low or 0) - 1:+.2%} at α = {rule.alpha:.2g}",
+        Conclusion.IMPROVED: f"at least {(finding.sure_low or 0) - 1:+.2%} at"
         f" α = {rule.fail_level:.2g}: the baseline is stale",
-        Verdict.FAIL: f"at most {(finding.high or 0) - 1:+.2%} at α = {rule.fail_level:.2g}",
+        Conclusion.FAIL: f"at most {(finding.high or 0) - 1:+.2%} at α = {rule.fail_level:.2g}",
     }
     return f"{change}; {bound[verdict]}; margin {rule.margin:.2%}"
 
@@ -309,11 +311,11 @@ def _undecided(
     reason = "; ".join([*doubts, reason])
     if findings[0].evidence == "whole":
         reason += _whole_only(pairs) or "; whole outputs only, without a common prefix of tokens"
-    return _decision(Verdict.UNDECIDED, reason, findings[0], findings, pairs, rule, more)
+    return _decision(Conclusion.UNDECIDED, reason, findings[0], findings, pairs, rule, more)
 
 
 def _decision(
-    verdict: Verdict,
+    verdict: Conclusion,
     reason: str,
     carried_by: Finding | None,
     findings: tuple[Finding, ...],
@@ -322,7 +324,7 @@ def _decision(
     more: int | None = None,
 ) -> Decision:
     return Decision(
-        verdict=verdict,
+        conclusion=verdict,
         reason=reason,
         carried_by=carried_by,
         findings=findings,

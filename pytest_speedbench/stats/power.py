@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pytest_speedbench.stats.bets import Bets, contrast, stress
+from pytest_speedbench.stats.betting import Bets, contrast, stress
 from pytest_speedbench.stats.data import Floats, RequestTrace, clusters, steps_of
 from pytest_speedbench.stats.pairing import Evidence, PairedSums, Pairs, no_prefix
 from pytest_speedbench.stats.rule import Rule, Scale, bets_of, scale_of

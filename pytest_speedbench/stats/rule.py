@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.stats.bets import Bets, bet_ladder
+from pytest_speedbench.stats.betting import Bets, bet_ladder
 from pytest_speedbench.stats.data import NoData, RequestTrace, clusters, steps_of
 from pytest_speedbench.stats.pairing import Evidence
 

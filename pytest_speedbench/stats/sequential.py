@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_speedbench.stats.data import NoData, RequestTrace
-from pytest_speedbench.stats.decision import Decision, Verdict, judge
+from pytest_speedbench.stats.decision import Conclusion, Decision, judge
 from pytest_speedbench.stats.pairing import Pairs, merge, pair
 from pytest_speedbench.stats.rule import Rule, scale_of
 
@@ -63,7 +63,7 @@ class Sequential:
             decision = judge(merge(self._parts), self._scale, self._rule)
         except NoData:
             return
-        if decision.verdict is not Verdict.UNDECIDED:
+        if decision.conclusion is not Conclusion.UNDECIDED:
             self._final = decision
 
     @property

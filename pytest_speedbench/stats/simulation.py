@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pytest_speedbench.stats.acceptance import AcceptanceProcess, expected_step
 from pytest_speedbench.stats.data import Floats, Ints
-from pytest_speedbench.stats.decision import Verdict, verdict_of
+from pytest_speedbench.stats.decision import Conclusion, verdict_of
 from pytest_speedbench.stats.pairing import Evidence, PairedSums, Pairs
 from pytest_speedbench.stats.rule import Rule, Scale
 
@@ -122,7 +122,7 @@ class Session:
     rule: Rule
     parting: float
 
-    def verdicts(self, loss: float, seed: int) -> dict[str, Verdict]:
+    def verdicts(self, loss: float, seed: int) -> dict[str, Conclusion]:
         """The verdict of every case of one session in which AL fell by `loss` everywhere."""
         draws = np.random.default_rng([seed, round(1e6 * loss)])
         runs = {name: self._runs(name, loss, draws) for name in self.categories}
@@ -162,7 +162,7 @@ def _hazard(lengths: Ints, parting: float) -> float:
     return max(high, 1e-12)
 
 
-def _verdict(runs: Mapping[str, _Runs], rule: Rule) -> Verdict:
+def _verdict(runs: Mapping[str, _Runs], rule: Rule) -> Conclusion:
     strata = tuple(name for name, run in runs.items() for _ in run.lengths)
     samples = tuple(f"{name}/{i}" for name, run in runs.items() for i in range(len(run.lengths)))
     tokens, cuts, old, new = (
@@ -199,16 +199,16 @@ class Tally:
     """Verdicts counted over sessions: by case, and sessions in which any case failed."""
 
     sessions: int = 0
-    by_slice: dict[str, Counter[Verdict]] = field(default_factory=dict)
+    by_slice: dict[str, Counter[Conclusion]] = field(default_factory=dict)
     with_fail: int = 0
 
-    def add(self, verdicts: Mapping[str, Verdict]) -> None:
+    def add(self, verdicts: Mapping[str, Conclusion]) -> None:
         self.sessions += 1
         for name, verdict in verdicts.items():
             self.by_slice.setdefault(name, Counter())[verdict] += 1
-        self.with_fail += Verdict.FAIL in verdicts.values()
+        self.with_fail += Conclusion.FAIL in verdicts.values()
 
-    def count(self, name: str, *verdicts: Verdict) -> int:
+    def count(self, name: str, *verdicts: Conclusion) -> int:
         return sum(self.by_slice[name][verdict] for verdict in verdicts)
 
 

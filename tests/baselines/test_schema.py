@@ -21,8 +21,8 @@ from pytest_speedbench.baselines.schema import (
     unpack_ids,
     unpack_numbers,
 )
-from pytest_speedbench.baselines.store import BaselineError, Store, read_run
-from pytest_speedbench.gates.regression import traces_of
+from pytest_speedbench.baselines.storage import BaselineError, Store, read_run
+from pytest_speedbench.compare.gate import traces_of
 from pytest_speedbench.stats.data import steps_of
 
 DATA = Path(__file__).parent / "data"

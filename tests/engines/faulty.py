@@ -22,9 +22,9 @@ from pytest_speedbench.engines import (
     TokenScore,
     Trace,
 )
-from pytest_speedbench.engines.backend import StepOutput
+from pytest_speedbench.engines.process.backend import StepOutput
+from pytest_speedbench.engines.process.child import Worker
 from pytest_speedbench.engines.simulated import SimulatedBackend
-from pytest_speedbench.engines.worker import Worker
 
 WINDOW = 4096
 LEAKED: list[subprocess.Popen[bytes]] = []

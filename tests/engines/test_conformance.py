@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from pytest_speedbench.conformance.contract import PAGE, RULES, most_at_once
 from pytest_speedbench.engines import EngineType, registry
-from pytest_speedbench.engines.conformance.contract import PAGE, RULES, most_at_once
 
 from .conftest import HEAD, needs_demo, needs_vllm
 
 ROOT = Path(__file__).parents[2]
-SUITE = "pytest_speedbench.engines.conformance"
+SUITE = "pytest_speedbench.conformance"
 QUIET = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio", "-rfs")
 # pytester forgets the modules that a run inside it has imported; these cannot be imported twice, or
 # take long to.
-for _name in ("pytest_benchmark.stats", "pytest_speedbench.settings", "scipy.stats"):
+for _name in ("pytest_benchmark.stats", "pytest_speedbench.plan.settings", "scipy.stats"):
     import_module(_name)
 
 

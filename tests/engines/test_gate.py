@@ -10,11 +10,11 @@ from random import Random
 
 import pytest
 
-from pytest_speedbench.baselines.store import read_run
+from pytest_speedbench.baselines.storage import read_run
+from pytest_speedbench.compare.lossless import Parting, default_tolerance, given_tolerance, judge
 from pytest_speedbench.engines import EngineConfig, Sampling, Speculation
 from pytest_speedbench.engines.demo import DEMO_MODEL
 from pytest_speedbench.engines.protocol import TokenScore
-from pytest_speedbench.gates.lossless import Parting, default_tolerance, given_tolerance, judge
 
 from .conftest import PROMPTS, Driver, needs_demo, started
 

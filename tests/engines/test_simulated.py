@@ -8,10 +8,10 @@ from statistics import mean
 import pytest
 
 from pytest_speedbench.engines import EngineConfig, EngineError, Request, Sampling, Speculation
+from pytest_speedbench.engines.process.child import Worker
 from pytest_speedbench.engines.protocol import Trace
 from pytest_speedbench.engines.registry import check
 from pytest_speedbench.engines.simulated import TARGET, SimulatedBackend
-from pytest_speedbench.engines.worker import Worker
 
 SD = Speculation("eagle3", 3)
 SAMPLING = Sampling(max_tokens=64)

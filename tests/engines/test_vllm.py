@@ -21,7 +21,7 @@ from pytest_speedbench.engines import (
     open_engine,
 )
 from pytest_speedbench.engines.demo import DEMO_MODEL, demo_folder
-from pytest_speedbench.engines.vllm import speculative_config
+from pytest_speedbench.engines.vllm.backend import speculative_config
 from pytest_speedbench.measure.check import check_counters, check_traces
 from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.metrics import request_traces
@@ -180,7 +180,7 @@ def test_killing_pytest_leaves_no_process_of_the_engine(tmp_path: Path) -> None:
     program = (
         "import os, time\n"
         "from pytest_speedbench.engines import EngineConfig, open_engine\n"
-        "from pytest_speedbench.engines.life import descendants\n"
+        "from pytest_speedbench.engines.process.lifetime import descendants\n"
         "args = (('max_model_len', 256), ('dtype', 'float32'))\n"
         f"engine = open_engine(EngineConfig('vllm', {DEMO_MODEL!r}, args=args), {TIMEOUT})\n"
         "print(*descendants(os.getpid()), flush=True)\n"

@@ -15,7 +15,7 @@ import pytest
 from pytest_speedbench.engines import EngineConfig, EngineError, Sampling, Speculation, open_engine
 from pytest_speedbench.engines.demo import DEMO_MODEL, demo_folder
 from pytest_speedbench.engines.serving.client import ServerEngine
-from pytest_speedbench.engines.vllm_server import launch
+from pytest_speedbench.engines.vllm.server import launch
 from pytest_speedbench.measure.check import check_counters, check_traces
 
 from .conftest import HEAD, TIMEOUT, Driver, needs_demo, needs_vllm, started

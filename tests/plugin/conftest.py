@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_speedbench.baselines.schema import Record
-from pytest_speedbench.baselines.store import read_run
+from pytest_speedbench.baselines.storage import read_run
 from pytest_speedbench.engines.protocol import Engine, EngineConfig
 from pytest_speedbench.engines.registry import engine_type
 
@@ -26,7 +26,7 @@ for _name in (
     "pytest_speedbench.report.html",
     "pytest_speedbench.report.markdown",
     "pytest_speedbench.report.terminal",
-    "pytest_speedbench.settings",
+    "pytest_speedbench.plan.settings",
     "pytest_speedbench.stats.speed",
     "rich.box",
     "rich.console",

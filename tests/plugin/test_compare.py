@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pytest_speedbench.gates.regression import healthy_parting
-from pytest_speedbench.settings import Settings
+from pytest_speedbench.compare.gate import healthy_parting
+from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.stats.rule import REACH
 from pytest_speedbench.stats.simulation import upper_limit
 

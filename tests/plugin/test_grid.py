@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_speedbench.cases import build_grid
-from pytest_speedbench.settings import Settings
+from pytest_speedbench.plan.cases import build_grid
+from pytest_speedbench.plan.settings import Settings
 
 from .conftest import QUIET, EngineLog, Project
 

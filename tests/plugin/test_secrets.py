@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_speedbench.options import engine_argument
+from pytest_speedbench.plan.options import engine_argument
 
 from .conftest import Project
 

@@ -13,8 +13,9 @@ from engines.serving.fake import Script, serving
 from engines.serving.test_openai import stream
 from engines.serving.vllm_fake import Vllm
 
-from pytest_speedbench.engines import openai, vllm_server
+from pytest_speedbench.engines import openai
 from pytest_speedbench.engines.registry import engine_type
+from pytest_speedbench.engines.vllm import server as vllm_server
 
 from .conftest import Project, text_of
 

@@ -244,7 +244,7 @@ def test_an_unknown_way_of_telling_is_refused(project: Project) -> None:
 @pytest.fixture
 def texts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines give texts in the place of token ids, as most servers do."""
-    from pytest_speedbench.engines.host import ChildEngine
+    from pytest_speedbench.engines.process.parent import ChildEngine
 
     collect = ChildEngine.collect
 

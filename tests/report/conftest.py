@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_speedbench.baselines.schema import CaseKey, Record
-from pytest_speedbench.gates.case_result import CaseResult
-from pytest_speedbench.gates.outcome import Outcome, Word
+from pytest_speedbench.compare.case_result import CaseResult
+from pytest_speedbench.compare.verdict import Outcome, Verdict
 
 
 @dataclass
@@ -80,14 +80,14 @@ def record(slice_name: str = "math", dl: int = 3, bs: int = 1, **changes: Any) -
     return Record.model_validate({**data, **changes})
 
 
-def result(measured: Record, *words: Word, reason: str = "because", **group: str) -> CaseResult:
-    """One case with an outcome for each of ``words``."""
+def result(measured: Record, *words: Outcome, reason: str = "because", **group: str) -> CaseResult:
+    """One case with an verdict for each of ``words``."""
     key: CaseKey = measured.case
-    outcomes = [
-        Outcome(str(key), "acceptance_length", word, reason, 0.99, margin=0.02, baseline="0001")
-        for word in words
+    verdicts = [
+        Verdict(str(key), "acceptance_length", outcome, reason, 0.99, margin=0.02, baseline="0001")
+        for outcome in words
     ]
     name = group.get("group", f"{key.engine} {key.method} dl{key.dl} bs{key.bs}")
     return CaseResult(
-        f"test_a.py::test[{key.slice}]", key.slice, str(key), name, measured, outcomes
+        f"test_a.py::test[{key.slice}]", key.slice, str(key), name, measured, verdicts
     )

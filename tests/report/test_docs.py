@@ -17,7 +17,7 @@ from pytest_speedbench.baselines.schema import (
     RoundRecord,
     SamplingRecord,
 )
-from pytest_speedbench.cases import MARKER_ARGUMENTS, METHODS
+from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.engines import engine_type
 from pytest_speedbench.engines import simulated as simulated_engine
 from pytest_speedbench.engines.protocol import (
@@ -28,14 +28,14 @@ from pytest_speedbench.engines.protocol import (
     Trace,
 )
 from pytest_speedbench.engines.registry import _BUILTIN
-from pytest_speedbench.gates.outcome import Outcome, Word
 from pytest_speedbench.measure.check import check_traces
 from pytest_speedbench.measure.counted import count
 from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.metrics import request_traces
-from pytest_speedbench.options import GATED_METRICS, OPTIONS
+from pytest_speedbench.plan.cases import MARKER_ARGUMENTS, METHODS
+from pytest_speedbench.plan.options import GATED_METRICS, OPTIONS
+from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.plugin import FIXTURES
-from pytest_speedbench.settings import Settings
 from pytest_speedbench.stats import StepTrace, macro_al, micro_al
 from pytest_speedbench.stats.estimates import acceptance_by_position, acceptance_rate
 
@@ -148,15 +148,15 @@ def test_fields_of_an_engine_type_exist() -> None:
     assert named == set(EngineType.__dataclass_fields__)
 
 
-@pytest.mark.parametrize("word", Word)
-def test_every_outcome_is_explained_with_what_it_does(word: Word) -> None:
-    row = next(row for row in table(page("gate")) if row[0] == word.value)
-    outcome = Outcome("case", "acceptance_length", word)
-    assert ("**fails**" in row[2]) == outcome.fails("warn", require_baseline=False)
-    if word is Word.UNDECIDED:
-        assert outcome.fails("fail", False)
-    if word is Word.NO_BASELINE:
-        assert outcome.fails("warn", True)
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_verdict_is_explained_with_what_it_does(outcome: Outcome) -> None:
+    row = next(row for row in table(page("gate")) if row[0] == outcome.value)
+    verdict = Verdict("case", "acceptance_length", outcome)
+    assert ("**fails**" in row[2]) == verdict.fails("warn", require_baseline=False)
+    if outcome is Outcome.UNDECIDED:
+        assert verdict.fails("fail", False)
+    if outcome is Outcome.NO_BASELINE:
+        assert verdict.fails("warn", True)
 
 
 def test_gated_metrics_are_named() -> None:

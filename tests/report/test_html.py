@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_speedbench.gates.outcome import Word
+from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.report.html import ReportError, render_html
 from tests.report.conftest import FakeSaving, FakeSummary, estimate, record, result
 
@@ -54,7 +54,7 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def grid(*words: Word) -> list:
+def grid(*words: Outcome) -> list:
     return [
         result(record(name, dl, bs), *words)
         for dl in (1, 3)
@@ -64,7 +64,7 @@ def grid(*words: Word) -> list:
 
 
 def test_every_row_of_every_run_is_on_the_page() -> None:
-    text = render_html(FakeSummary(grid(Word.PASS), comparing=True, family="α = 0.01"))
+    text = render_html(FakeSummary(grid(Outcome.PASS), comparing=True, family="α = 0.01"))
     page = Page(text)
     assert page.tags.count("tr") >= 4 * (1 + len(CATEGORIES))
     for dl in (1, 3):
@@ -87,7 +87,7 @@ def test_the_page_needs_nothing_from_outside() -> None:
 
 
 def test_every_link_within_the_page_leads_somewhere() -> None:
-    page = Page(render_html(FakeSummary(grid(Word.PASS), problems=["x"])))
+    page = Page(render_html(FakeSummary(grid(Outcome.PASS), problems=["x"])))
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
     for name, value in page.attributes:
@@ -118,7 +118,7 @@ def test_hostile_text_is_shown_and_never_obeyed() -> None:
     second = record(HOSTILE, bs=8, method=HOSTILE)
     text = render_html(
         FakeSummary(
-            [result(hostile, Word.FAIL, reason=HOSTILE), result(second, group="b")],
+            [result(hostile, Outcome.FAIL, reason=HOSTILE), result(second, group="b")],
             family=HOSTILE,
             comparing=True,
             none_compared=HOSTILE,
@@ -141,27 +141,29 @@ def test_hostile_text_is_shown_and_never_obeyed() -> None:
     ("words", "title", "tone"),
     [
         ((), "Measured, nothing compared", "plain"),
-        ((Word.PASS,), "No regression", "good"),
-        ((Word.PASS, Word.IMPROVED), "No regression, some improved", "good"),
-        ((Word.IMPROVED,), "Improved", "good"),
-        ((Word.PASS, Word.NO_BASELINE), "No regression", "good"),
-        ((Word.PASS, Word.UNDECIDED), "Undecided", "open"),
-        ((Word.PASS, Word.FAIL), "Regression", "bad"),
-        ((Word.PASS, Word.INCOMPARABLE), "Incomparable with the baseline", "bad"),
-        ((Word.FAIL, Word.SPECULATION_OFF), "Speculation is off", "bad"),
-        ((Word.NO_BASELINE,), "No baseline yet", "plain"),
-        ((Word.NOT_GATED,), "Measured, not gated", "plain"),
+        ((Outcome.PASS,), "No regression", "good"),
+        ((Outcome.PASS, Outcome.IMPROVED), "No regression, some improved", "good"),
+        ((Outcome.IMPROVED,), "Improved", "good"),
+        ((Outcome.PASS, Outcome.NO_BASELINE), "No regression", "good"),
+        ((Outcome.PASS, Outcome.UNDECIDED), "Undecided", "open"),
+        ((Outcome.PASS, Outcome.FAIL), "Regression", "bad"),
+        ((Outcome.PASS, Outcome.INCOMPARABLE), "Incomparable with the baseline", "bad"),
+        ((Outcome.FAIL, Outcome.SPECULATION_OFF), "Speculation is off", "bad"),
+        ((Outcome.NO_BASELINE,), "No baseline yet", "plain"),
+        ((Outcome.NOT_GATED,), "Measured, not gated", "plain"),
     ],
 )
-def test_the_headline_is_the_gravest_word(words: tuple[Word, ...], title: str, tone: str) -> None:
-    cases = [result(record(name), word) for name, word in zip(CATEGORIES, words, strict=False)] or [
-        result(record())
-    ]
+def test_the_headline_is_the_gravest_word(
+    words: tuple[Outcome, ...], title: str, tone: str
+) -> None:
+    cases = [
+        result(record(name), outcome) for name, outcome in zip(CATEGORIES, words, strict=False)
+    ] or [result(record())]
     text = render_html(FakeSummary(cases, comparing=bool(words)))
     assert f"<h1>{title}</h1>" in text
     assert f'<header class="verdict {tone}">' in text
-    for word in words:
-        assert f"1 {word.value}" in Page(text).text
+    for outcome in words:
+        assert f"1 {outcome.value}" in Page(text).text
 
 
 def test_baselines_that_fit_no_case_are_the_headline() -> None:
@@ -170,11 +172,13 @@ def test_baselines_that_fit_no_case_are_the_headline() -> None:
     assert "0 of 12 compared: why" in text
 
 
-@pytest.mark.parametrize("word", Word)
-def test_a_verdict_is_a_word_and_not_a_colour_alone(word: Word) -> None:
-    text = render_html(FakeSummary([result(record(), word)], comparing=True))
-    assert re.search(rf'<td role="cell" class="gate"><span class="badge \w+">.*{word.value}', text)
-    assert f"math</b> acceptance_length: {word.value} (-1.0%), because" in text
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_verdict_is_a_word_and_not_a_colour_alone(outcome: Outcome) -> None:
+    text = render_html(FakeSummary([result(record(), outcome)], comparing=True))
+    assert re.search(
+        rf'<td role="cell" class="gate"><span class="badge \w+">.*{outcome.value}', text
+    )
+    assert f"math</b> acceptance_length: {outcome.value} (-1.0%), because" in text
 
 
 def test_without_a_comparison_there_is_no_gate_column() -> None:

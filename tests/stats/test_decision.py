@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_speedbench.stats import (
+    Conclusion,
     NoData,
     Rule,
-    Verdict,
     divide_alpha,
     judge,
     micro_al,
@@ -18,7 +18,7 @@ from pytest_speedbench.stats import (
     pair,
     scale_of,
 )
-from pytest_speedbench.stats.bets import Bets, bet_ladder, contrast, stress
+from pytest_speedbench.stats.betting import Bets, bet_ladder, contrast, stress
 
 from .stats_makers import parted, recorded, run, slower, trace, without_ids
 
@@ -26,7 +26,7 @@ from .stats_makers import parted, recorded, run, slower, trace, without_ids
 def test_an_equal_run_passes_over_the_prefix() -> None:
     old = run(1, n=150)
     decision = non_inferiority(old, old, margin=0.02)
-    assert decision.verdict is Verdict.PASS
+    assert decision.conclusion is Conclusion.PASS
     assert decision.carried_by is not None
     assert decision.carried_by.evidence == "prefix"
     assert decision.reason.startswith("AL changed by +0.00% over common prefixes (100% of")
@@ -36,15 +36,15 @@ def test_an_equal_run_passes_over_the_prefix() -> None:
 def test_a_loss_fails_and_a_gain_is_improved() -> None:
     old = run(1, n=150)
     new = slower(old, 0.3)
-    assert non_inferiority(old, new, margin=0.02).verdict == "fail"
+    assert non_inferiority(old, new, margin=0.02).conclusion == "fail"
     decision = non_inferiority(new, old, margin=0.02)
-    assert decision.verdict == "improved"
+    assert decision.conclusion == "improved"
     assert decision.reason.endswith("the baseline is stale; margin 2.00%")
 
 
 def test_no_observed_difference_is_not_certainty() -> None:
     few, many = (non_inferiority(run(1, n), run(1, n), margin=0.02) for n in (20, 400))
-    assert few.verdict is Verdict.UNDECIDED
+    assert few.conclusion is Conclusion.UNDECIDED
     assert few.more_samples is not None
     assert 10 < few.more_samples < 150
     lows = [d.findings[0].low for d in (few, many)]
@@ -56,13 +56,13 @@ def test_the_further_samples_it_asks_for_settle_it() -> None:
     few = non_inferiority(old[:30], old[:30], margin=0.02)
     assert few.more_samples is not None
     enough = old[: 30 + round(1.2 * few.more_samples)]
-    assert non_inferiority(enough, enough, margin=0.02).verdict is Verdict.PASS
+    assert non_inferiority(enough, enough, margin=0.02).conclusion is Conclusion.PASS
 
 
 def test_fewer_than_eight_samples_give_no_verdict() -> None:
     old = run(1, n=7)
     decision = non_inferiority(old, slower(old, 1.0), margin=0.02)
-    assert decision.verdict is Verdict.UNDECIDED
+    assert decision.conclusion is Conclusion.UNDECIDED
     assert decision.reason == "7 samples in common; a verdict needs at least 8"
     assert decision.findings == ()
 
@@ -72,7 +72,7 @@ def test_without_token_ids_whole_outputs_decide_and_it_says_so() -> None:
     new = without_ids(old)
     decision = non_inferiority(old[:20], new[:20], margin=0.02)
     assert decision.reason.endswith("whole outputs only, without a common prefix of tokens")
-    assert non_inferiority(old, without_ids(slower(old, 0.5)), margin=0.02).verdict == "fail"
+    assert non_inferiority(old, without_ids(slower(old, 0.5)), margin=0.02).conclusion == "fail"
 
 
 def test_a_short_prefix_cannot_give_a_pass() -> None:
@@ -82,18 +82,18 @@ def test_a_short_prefix_cannot_give_a_pass() -> None:
     assert decision.carried_by is not None
     assert decision.carried_by.evidence == "whole"
     withheld = non_inferiority(old[:40], new[:40], margin=0.1)
-    assert withheld.verdict is Verdict.UNDECIDED
+    assert withheld.conclusion is Conclusion.UNDECIDED
     assert withheld.reason.startswith("the common prefix covers only 15% of the tokens")
 
 
 def test_parting_more_often_than_healthy_withholds_the_prefixs_pass() -> None:
     old = run(1, n=150)
     new = parted(old, 50)
-    assert non_inferiority(old, new, margin=0.02).verdict is Verdict.PASS
+    assert non_inferiority(old, new, margin=0.02).conclusion is Conclusion.PASS
     decision = non_inferiority(old, new, margin=0.02, healthy_parting=0.4)
     carried = decision.carried_by
-    assert decision.verdict is Verdict.UNDECIDED or (carried and carried.evidence == "whole")
-    assert non_inferiority(old, new, margin=0.02, healthy_parting=1.0).verdict is Verdict.PASS
+    assert decision.conclusion is Conclusion.UNDECIDED or (carried and carried.evidence == "whole")
+    assert non_inferiority(old, new, margin=0.02, healthy_parting=1.0).conclusion is Conclusion.PASS
 
 
 def test_a_loss_that_hides_behind_the_prefix_is_caught() -> None:
@@ -103,7 +103,7 @@ def test_a_loss_that_hides_behind_the_prefix_is_caught() -> None:
         for t in old
     ]
     decision = non_inferiority(old, parted(late, 20), margin=0.02)
-    assert decision.verdict is Verdict.FAIL
+    assert decision.conclusion is Conclusion.FAIL
     assert decision.carried_by is not None
     assert decision.carried_by.evidence == "whole"
 
@@ -218,8 +218,8 @@ def test_capital_of_a_fair_game_rarely_grows_a_hundredfold() -> None:
 
 def test_recorded_rebuilds_pass_and_the_real_loss_fails() -> None:
     full = {bs: recorded("eagle3-v49152-dl3", bs) for bs in (32, 128)}
-    assert non_inferiority(full[32], full[128], margin=0.02).verdict is Verdict.PASS
+    assert non_inferiority(full[32], full[128], margin=0.02).conclusion is Conclusion.PASS
     cut = recorded("eagle3-v4096-dl3", 32)
     decision = non_inferiority(full[32], cut, margin=0.02, fail_alpha=0.01 / 66)
-    assert decision.verdict is Verdict.FAIL
+    assert decision.conclusion is Conclusion.FAIL
     assert "at α = 0.00015" in decision.reason

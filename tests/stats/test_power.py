@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_speedbench.stats import Rule, Sequential, Verdict, balanced_blocks, pair, plan
+from pytest_speedbench.stats import Conclusion, Rule, Sequential, balanced_blocks, pair, plan
 
 from .stats_makers import recorded, run, without_ids
 
@@ -46,6 +46,6 @@ def test_a_recorded_rebuild_needs_what_the_plan_says() -> None:
     case, partner = Sequential(old, rule), {t.sample: t for t in new}
     for block in balanced_blocks([t.stratum for t in old]):
         case.add([partner[old[i].sample] for i in block])
-    assert case.decision.verdict is Verdict.PASS
+    assert case.decision.conclusion is Conclusion.PASS
     assert said is not None
     assert said / 2 < case.samples < said * 2

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from pytest_speedbench.stats import (
+    Conclusion,
     NoData,
     Rule,
     Sequential,
     StepTrace,
-    Verdict,
     balanced_blocks,
     non_inferiority,
 )
@@ -25,7 +25,7 @@ def feed(case: Sequential, new: list[StepTrace]) -> Sequential:
 def test_an_equal_run_passes_early_and_counts_what_it_saw() -> None:
     old = run(1, n=300)
     case = feed(Sequential(old, Rule(0.02)), old)
-    assert case.decision.verdict is Verdict.PASS
+    assert case.decision.conclusion is Conclusion.PASS
     assert case.samples < 120
     assert case.tokens == case.samples * 61
 
@@ -33,7 +33,7 @@ def test_an_equal_run_passes_early_and_counts_what_it_saw() -> None:
 def test_a_loss_fails_early() -> None:
     old = run(1, n=300)
     case = feed(Sequential(old, Rule(0.02)), slower(old, 0.3))
-    assert case.decision.verdict is Verdict.FAIL
+    assert case.decision.conclusion is Conclusion.FAIL
     assert case.samples < 100
 
 
@@ -95,13 +95,13 @@ def test_peeking_keeps_the_error_rates_at_the_boundary() -> None:
     rule = Rule(1 - ratio.value, alpha=0.05)
     rng = np.random.default_rng(0)
     verdicts = [session(rng, old, new, rule) for _ in range(40)]
-    assert verdicts.count(Verdict.PASS) <= 5
-    assert verdicts.count(Verdict.FAIL) <= 5
+    assert verdicts.count(Conclusion.PASS) <= 5
+    assert verdicts.count(Conclusion.FAIL) <= 5
 
 
 def session(
     rng: np.random.Generator, old: list[StepTrace], new: list[StepTrace], rule: Rule
-) -> Verdict:
+) -> Conclusion:
     """Up to 120 of the samples in random order, in blocks of 40."""
     case = Sequential(old, rule)
     order = rng.permutation(len(old))[:120]
@@ -109,4 +109,4 @@ def session(
         case.add([new[i] for i in order[start : start + 40]])
         if case.decided:
             break
-    return case.decision.verdict
+    return case.decision.conclusion

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_speedbench.stats import NoData, Rule, StepTrace, Verdict, judge, pair, scale_of
+from pytest_speedbench.stats import Conclusion, NoData, Rule, StepTrace, judge, pair, scale_of
 from pytest_speedbench.stats.acceptance import (
     AcceptanceProcess,
     expected_step,
@@ -144,15 +144,15 @@ def test_healthy_sessions_pass_and_losses_fail() -> None:
         healthy.add(_session(120).verdicts(0.0, seed))
         lost.add(_session(120).verdicts(0.3, seed))
     assert healthy.with_fail == 0
-    assert healthy.count("all", Verdict.PASS) == 20
-    assert lost.count("all", Verdict.FAIL) == lost.with_fail == 20
+    assert healthy.count("all", Conclusion.PASS) == 20
+    assert lost.count("all", Conclusion.FAIL) == lost.with_fail == 20
 
 
 def test_error_rates_hold_at_the_edge() -> None:
     edge = Tally()
     for seed in range(150):
         edge.add(_session(100).verdicts(0.1, seed))
-    wrong = sum(edge.count(name, Verdict.PASS) for name in ("a", "b", "all"))
+    wrong = sum(edge.count(name, Conclusion.PASS) for name in ("a", "b", "all"))
     assert wrong <= 12  # of 450 at 1 %: exceeded by chance with a probability below 0.002
     assert edge.with_fail <= 6
 
@@ -166,7 +166,7 @@ def test_the_quick_verdict_is_that_of_the_gate(loss: float, samples: int) -> Non
         weak = AcceptanceProcess(tuple(c * (1 - loss) for c in PROCESS.chance), 0.6)
         new = _traces(weak, samples, 120, seed if seed % 2 else 100 + seed)
         pairs, scale = pair(old, new), scale_of(old)
-        assert verdict_of(pairs, scale, rule) is judge(pairs, scale, rule).verdict
+        assert verdict_of(pairs, scale, rule) is judge(pairs, scale, rule).conclusion
 
 
 def test_upper_limit_is_clopper_and_pearsons() -> None:

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_speedbench.stats import (
+    Conclusion,
     NoData,
     Rule,
     Sequential,
     StepTrace,
     TotalTrace,
-    Verdict,
     acceptance_by_position,
     acceptance_rate,
     balanced_blocks,
@@ -95,12 +95,12 @@ def test_the_bootstrap_of_totals_agrees_with_the_delta_method() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "verdict"), [(0.0, Verdict.PASS), (0.6, Verdict.FAIL)], ids=["equal", "worse"]
+    ("share", "verdict"), [(0.0, Conclusion.PASS), (0.6, Conclusion.FAIL)], ids=["equal", "worse"]
 )
-def test_a_gate_decides_by_totals_and_says_so(share: float, verdict: Verdict) -> None:
+def test_a_gate_decides_by_totals_and_says_so(share: float, verdict: Conclusion) -> None:
     old = run(1, n=300)
     decision = non_inferiority(totals(old), totals(slower(old, share)), margin=0.05)
-    assert decision.verdict is verdict
+    assert decision.conclusion is verdict
     assert decision.reason.endswith("whole outputs only, the engine tells totals of a request and"
                                     " no steps")  # fmt: skip
     assert decision.carried_by is not None
@@ -114,7 +114,7 @@ def test_a_gate_decides_by_totals_and_says_so(share: float, verdict: Verdict) ->
 def test_an_undecided_gate_says_so_too() -> None:
     old = totals(run(1, n=12))
     decision = non_inferiority(old, totals(run(2, n=12)), margin=0.01)
-    assert decision.verdict is Verdict.UNDECIDED
+    assert decision.conclusion is Conclusion.UNDECIDED
     assert "the engine tells totals of a request and no steps" in decision.reason
 
 
@@ -125,9 +125,9 @@ def test_early_decision_of_totals_is_that_of_whole_outputs() -> None:
         gate = Sequential(before, Rule(0.05))
         for block in balanced_blocks([t.stratum for t in old], 5):
             gate.add([after[i] for i in block])
-        looks.append((gate.decision.verdict, gate.samples))
+        looks.append((gate.decision.conclusion, gate.samples))
     assert looks[0] == looks[1]
-    assert looks[0][0] is Verdict.FAIL
+    assert looks[0][0] is Conclusion.FAIL
     assert looks[0][1] < 300
 
 

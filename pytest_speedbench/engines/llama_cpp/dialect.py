@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_speedbench.engines.llama_cpp import likely
+from pytest_speedbench.engines.llama_cpp import next_token as likely
 from pytest_speedbench.engines.llama_cpp.files import tokenizer_source
 from pytest_speedbench.engines.llama_cpp.server import drafts_fully, find_server, spec_type
 from pytest_speedbench.engines.llama_cpp.steps import Mark, read_steps
 from pytest_speedbench.engines.llama_cpp.vocabulary import check_vocabulary
-from pytest_speedbench.engines.llama_cpp.withheld import fill
+from pytest_speedbench.engines.llama_cpp.withheld_tokens import fill
 from pytest_speedbench.engines.protocol import (
     EngineConfig,
     EngineError,

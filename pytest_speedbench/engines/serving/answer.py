@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_speedbench.engines.account import settle
 from pytest_speedbench.engines.protocol import (
     EngineDied,
     EngineError,
@@ -16,6 +15,7 @@ from pytest_speedbench.engines.protocol import (
     Trace,
     deal_tokens,
 )
+from pytest_speedbench.engines.reconcile import settle
 from pytest_speedbench.engines.serving.steps import Arrangement, arrange
 
 UNKNOWN = RequestTotals()

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from pytest_speedbench.engines.life import (
+from pytest_speedbench.engines.process.lifetime import (
     adopt_orphans,
     descendants,
     end_group_with,

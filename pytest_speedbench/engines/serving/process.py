@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pytest_speedbench.engines.life import (
+from pytest_speedbench.engines.process.lifetime import (
     descendants,
     how_it_ended,
     kill_all,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from pytest_speedbench.engines.process.streaming import Chunk, StreamingBackend
 from pytest_speedbench.engines.protocol import (
     EngineConfig,
     EngineError,
@@ -27,7 +28,6 @@ from pytest_speedbench.engines.sglang.answer import (
     totals,
 )
 from pytest_speedbench.engines.sglang.arguments import counts_drafts, server_arguments
-from pytest_speedbench.engines.streaming import Chunk, StreamingBackend
 
 
 class SglangBackend(StreamingBackend):

@@ -6,8 +6,8 @@ otherwise the engine runs as a library.
 
 from __future__ import annotations
 
-from pytest_speedbench.engines.forms import environment, open_either
-from pytest_speedbench.engines.host import open_child
+from pytest_speedbench.engines.library_or_server import environment, open_either
+from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import EngineType
 from pytest_speedbench.engines.serving.client import open_server
 from pytest_speedbench.engines.tensorrt_llm.arguments import METHODS, refuse

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
-from pytest_speedbench.engines.forms import OURS, serves
+from pytest_speedbench.engines.library_or_server import OURS, serves
 from pytest_speedbench.engines.protocol import EngineConfig, EngineError, Speculation
 
 # method → (class, decoding_type)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from pytest_speedbench.engines.process.streaming import Chunk, StreamingBackend
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
@@ -17,7 +18,6 @@ from pytest_speedbench.engines.protocol import (
     TokenScore,
 )
 from pytest_speedbench.engines.serving.machine import device_name
-from pytest_speedbench.engines.streaming import Chunk, StreamingBackend
 from pytest_speedbench.engines.tensorrt_llm.arguments import (
     config_class,
     drafts_a_chain,

@@ -33,7 +33,7 @@ from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.machine import device_name
 from pytest_speedbench.engines.serving.metrics import parse_page
 from pytest_speedbench.engines.serving.process import HOST, Launch
-from pytest_speedbench.engines.serving.told import read_tensorrt_llm
+from pytest_speedbench.engines.serving.readers import read_tensorrt_llm
 from pytest_speedbench.engines.tensorrt_llm.arguments import (
     drafts_a_chain,
     given_speculative,

@@ -23,7 +23,7 @@ from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import MetricNames
 from pytest_speedbench.engines.serving.process import Launch
 
-from ..test_host import alive, wait_until_gone
+from ..test_parent import alive, wait_until_gone
 from .test_client import drain, requests
 
 TIMEOUT = 30.0

@@ -14,10 +14,10 @@ from pytest_speedbench.engines import (
     EngineUnavailable,
     Speculation,
     open_engine,
-    vllm_server,
 )
 from pytest_speedbench.engines.registry import check
-from pytest_speedbench.engines.vllm_server import launch
+from pytest_speedbench.engines.vllm import server as vllm_server
+from pytest_speedbench.engines.vllm.server import launch
 
 
 def flags(*args: tuple[str, object], speculation: Speculation = NO_SPECULATION) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Compares runs: pairing, error rates, gate, attribution, one verdict per metric."""

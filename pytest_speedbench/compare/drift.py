@@ -1,0 +1,86 @@
+"""A soak's trend: does AL fall, or step time rise, the longer the engine runs?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count, pairwise
+
+from pytest_speedbench.compare.verdict import Outcome, Verdict
+from pytest_speedbench.measure.soak import DriftPoint
+from pytest_speedbench.stats.data import NoData
+from pytest_speedbench.stats.drift import MIN_ROUNDS, trend
+
+METRIC = "drift"
+# Neighbouring rounds share the machine's weather, and the test takes values as independent: rounds
+# are averaged to this many blocks, up to which the test is exact besides.
+MOST_BLOCKS = 50
+# A clock follows heat and neighbours; a slope below this share over the whole soak is no leak.
+LEAST_SLOWDOWN = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """The trend of one metric: ``change`` is the share over the whole soak, ``p_value`` one-sided
+    against no worsening."""
+
+    title: str
+    change: float
+    p_value: float
+    significant: bool
+
+    def __str__(self) -> str:
+        return f"{self.title} {self.change:+.2%} over the soak (p = {self.p_value:.2g})"
+
+
+def drift_verdict(case: str, points: Sequence[DriftPoint], alpha: float) -> Verdict:
+    """Fails where AL falls or step time rises, at ``alpha`` for both tests together."""
+    least = rounds_needed(alpha / 2)
+    if len(points) < least:
+        reason = f"{len(points)} rounds can show no trend at α = {alpha:.2g}: soak={least} or more"
+        return Verdict(case, METRIC, Outcome.UNDECIDED, reason)
+    try:
+        length = _drift("AL", points, lambda p: p.acceptance_length, -1, alpha / 2)
+        step = _drift("step time", points, lambda p: p.step_time, +1, alpha / 2)
+    except NoData as error:
+        return Verdict(case, METRIC, Outcome.UNDECIDED, str(error))
+    worse = [found for found in (length, step) if found.significant]
+    words = f"{length}, {step}; {len(points)} rounds, α = {alpha:.2g}"
+    if not worse:
+        return Verdict(case, METRIC, Outcome.PASS, f"no worsening trend: {words}")
+    names = " and ".join(found.title for found in worse)
+    gravest = max(worse, key=lambda found: abs(found.change))
+    return Verdict(case, METRIC, Outcome.FAIL, f"trend in {names}: {words}", 1 + gravest.change)
+
+
+def rounds_needed(alpha: float) -> int:
+    """The fewest rounds of which one order, 1 of n!, is rare enough at ``alpha``."""
+    return next(n for n in count(MIN_ROUNDS) if 1 / math.factorial(n) <= alpha)
+
+
+def _drift(
+    title: str,
+    points: Sequence[DriftPoint],
+    value: Callable[[DriftPoint], float | None],
+    worse: int,
+    alpha: float,
+) -> Drift:
+    values = [v for point in points if (v := value(point)) is not None]
+    if len(values) < len(points):
+        raise NoData(f"{len(points) - len(values)} rounds without a decoding step have no {title}")
+    blocks = averaged(values)
+    found = trend(blocks)
+    span = found.slope * (len(blocks) - 1)
+    begin = sorted(blocks)[len(blocks) // 2] - span / 2
+    change = span / begin if begin > 0 else math.copysign(1.0, span)
+    p_value = found.p_value / 2 if found.slope * worse > 0 else 1 - found.p_value / 2
+    least = LEAST_SLOWDOWN if worse > 0 else 0.0
+    return Drift(title, change, p_value, p_value <= alpha and abs(change) >= least)
+
+
+def averaged(values: Sequence[float]) -> list[float]:
+    """At most 50 means of consecutive values, of equal numbers of them to within one."""
+    blocks = min(MOST_BLOCKS, len(values))
+    edges = [len(values) * k // blocks for k in range(blocks + 1)]
+    return [math.fsum(values[a:b]) / (b - a) for a, b in pairwise(edges)]

@@ -1,0 +1,113 @@
+"""Early decision of the cases of one run, each against its baseline, at the session's α.
+
+The samples are a stream of complete blocks (:mod:`pytest_speedbench.measure.early`); each case is a
+:class:`~pytest_speedbench.stats.Sequential`, whose bounds hold at every look. A run ends when all
+its cases are decided; the verdict of a case is that of the look that reached it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pytest_speedbench.baselines.schema import RecordError
+from pytest_speedbench.compare.gate import Levels, traces_of
+from pytest_speedbench.compare.match import Match
+from pytest_speedbench.measure.load import Turn
+from pytest_speedbench.measure.metrics import request_traces
+from pytest_speedbench.splits import ALL
+from pytest_speedbench.stats import Decision, NoData, RequestTrace, Rule, Sequential
+
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    margin: float
+    sequential: Sequential
+
+
+class EarlyGate:
+    """A :class:`~pytest_speedbench.measure.early.Decider` that knows baselines and margins."""
+
+    def __init__(self, levels: Levels, greedy: bool) -> None:
+        self._levels = levels
+        self._greedy = greedy
+        self._cases: dict[str, _Case] = {}
+        self._closed: dict[str, str] = {}
+        self._lengths: dict[str, int] = {}
+
+    def add(self, slice_name: str, baseline: Match, margin: float | None) -> None:
+        """One case of the run; one that cannot be decided keeps the whole run from stopping."""
+        if margin is None:
+            self._closed[slice_name] = "AL is not gated"
+        elif baseline.record is None:
+            self._closed[slice_name] = "no baseline"
+        elif baseline.incomparable:
+            self._closed[slice_name] = "the baseline is incomparable"
+        else:
+            try:
+                self._open(slice_name, traces_of(baseline.record), margin)
+            except (NoData, RecordError) as error:
+                self._closed[slice_name] = str(error)
+
+    def _open(self, slice_name: str, traces: Sequence[RequestTrace], margin: float) -> None:
+        levels = self._levels
+        rule = Rule(margin, levels.alpha, fail_alpha=levels.fail_alpha, reach=levels.reach)
+        sequential = Sequential(traces, rule, greedy=self._greedy)
+        self._cases[slice_name] = _Case(margin, sequential)
+        lengths: dict[str, int] = {}
+        for trace in traces:
+            lengths[trace.sample] = lengths.get(trace.sample, 0) + trace.output_tokens
+        self._lengths |= lengths
+
+    # -- what a run asks --------------------------------------------------------------------
+
+    @property
+    def hopeless(self) -> str:
+        """Why no number of samples can decide every case; empty if they can."""
+        return "; ".join(
+            f"{_names(slices)}: {reason}" for reason, slices in _by_reason(self._closed).items()
+        )
+
+    @property
+    def undecided(self) -> str:
+        """Which cases are open, in words."""
+        names = [name for name, case in self._cases.items() if not case.sequential.decided]
+        return f"{_names(names)} undecided after all samples" if names else ""
+
+    def look(self, turns: Sequence[Turn], errored: Sequence[str]) -> bool:
+        """Takes a complete block; whether every case is decided."""
+        if self._closed:
+            return False
+        traces = request_traces(turns)
+        for name, case in self._cases.items():
+            own = [trace for trace in traces if name in (ALL, trace.stratum)]
+            if own:
+                case.sequential.add(own, errored if name == ALL else ())
+        return all(case.sequential.decided for case in self._cases.values())
+
+    def tokens(self, samples: Iterable[str]) -> int:
+        """Output tokens that the baseline needed for these samples."""
+        return sum(self._lengths.get(sample, 0) for sample in samples)
+
+    # -- what the gate asks -----------------------------------------------------------------
+
+    def decision(self, slice_name: str, margin: float) -> Decision | None:
+        """The verdict on AL that was reached for this margin; None where none was."""
+        case = self._cases.get(slice_name)
+        if case is None or case.margin != margin or not case.sequential.decided:
+            return None
+        return case.sequential.decision
+
+
+def _by_reason(closed: dict[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, reason in closed.items():
+        found.setdefault(reason, []).append(name)
+    return found
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMED])
+    return shown if len(names) <= _MOST_NAMED else f"{shown} and {len(names) - _MOST_NAMED} more"

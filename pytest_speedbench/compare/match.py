@@ -1,0 +1,144 @@
+"""Which saved record is the baseline of a case, and what may be compared with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pytest_speedbench.baselines.schema import (
+    CaseKey,
+    MachineRecord,
+    ModelRecord,
+    Record,
+    SamplingRecord,
+    SplitRecord,
+)
+from pytest_speedbench.baselines.storage import SavedRun
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a case will be measured on: known before any engine starts."""
+
+    case: CaseKey
+    model: ModelRecord
+    split: SplitRecord
+    sampling: SamplingRecord
+    template: str
+    prompt_form: str
+    machine: MachineRecord
+    drafter: str = ""
+    """Free to differ, since it is under test; it only chooses between records of one case."""
+
+
+def identity_of(record: Record) -> Identity:
+    """The identity that a record was measured with."""
+    return Identity(
+        record.case,
+        record.model,
+        record.split,
+        record.sampling,
+        record.template,
+        record.prompt_form,
+        record.machine,
+        record.spec.drafter.name if record.spec.drafter else "",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The baseline of a case, or why there is none.
+
+    ``incomparable`` tells why the record with this key must not be compared at all; ``timing`` why
+    its timings must not. Both are empty for a full match.
+    """
+
+    record: Record | None = None
+    run: SavedRun | None = None
+    incomparable: tuple[str, ...] = ()
+    timing: tuple[str, ...] = ()
+
+    @property
+    def comparable(self) -> bool:
+        return self.record is not None and not self.incomparable
+
+
+def find_baseline(new: Identity, runs: Sequence[SavedRun]) -> Match:
+    """The latest comparable record of ``new`` in ``runs`` (oldest first).
+
+    Where records of the same case exist but none is comparable, the newest of them is returned
+    with the reasons.
+    """
+    refused = Match()
+    for run in reversed(runs):
+        match = match_in(run, new)
+        if match.comparable:
+            return match
+        if refused.record is None:
+            refused = match
+    return refused
+
+
+def match_in(run: SavedRun, new: Identity) -> Match:
+    """The record of one saved run that suits ``new`` best; none that was stopped early."""
+    whole = [record for record in run.candidates(new.case) if not record.partial]
+    matches = [compare_identity(record, run, new) for record in whole]
+    return min(matches, key=lambda match: _distance(match, new), default=Match())
+
+
+def _distance(match: Match, new: Identity) -> tuple[int, bool, int]:
+    assert match.record is not None
+    other_drafter = identity_of(match.record).drafter != new.drafter
+    return len(match.incomparable), other_drafter, len(match.timing)
+
+
+def compare_identity(record: Record, run: SavedRun | None, new: Identity) -> Match:
+    """What of ``record`` may be compared with a measurement of ``new``."""
+    old = identity_of(record)
+    return Match(
+        record,
+        run,
+        tuple(_differences(_for_acceptance(old), _for_acceptance(new))),
+        tuple(_differences(_for_timing(old), _for_timing(new))),
+    )
+
+
+def _for_acceptance(identity: Identity) -> dict[str, object]:
+    """Must be equal to compare AL. Engine, its arguments and the drafter are under test: free."""
+    model, split, sampling = identity.model, identity.split, identity.sampling
+    return {
+        "model weights": model.weights or model.revision,
+        "split digest": split.digest[:12],
+        "chat template": identity.template,
+        "sampling": _sampling_words(sampling),
+        "prompt form": identity.prompt_form,
+    }
+
+
+def _for_timing(identity: Identity) -> dict[str, object]:
+    """Must also be equal to compare timings."""
+    return {
+        "machine": f"{identity.machine.fingerprint} ({_machine_words(identity.machine)})",
+        "samples of each category": identity.split.samples or "all",
+    }
+
+
+def _differences(old: dict[str, object], new: dict[str, object]) -> Iterable[str]:
+    for name, value in old.items():
+        if value != new[name]:
+            yield f"{name}: {value} there, {new[name]} here"
+
+
+def _sampling_words(sampling: SamplingRecord) -> str:
+    words = [f"max_tokens {sampling.max_tokens}", f"temperature {sampling.temperature:g}"]
+    if sampling.temperature:
+        words.append(f"seed {sampling.seed}")
+    if sampling.ignore_eos:
+        words.append("ignore_eos")
+    if sampling.min_tokens:
+        words.append(f"min_tokens {sampling.min_tokens}")
+    return ", ".join(words)
+
+
+def _machine_words(machine: MachineRecord) -> str:
+    return ", ".join([machine.cpu, f"{machine.cores} cores", *machine.gpus])

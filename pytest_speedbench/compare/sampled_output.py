@@ -1,0 +1,166 @@
+"""Tokens drawn at a temperature with speculation, against the target's own probabilities.
+
+Copies of one prompt that differ in their seed are draws from one distribution. The prefill's token
+is drawn without a draft and says nothing, so the tokens looked at are those of the first two
+verified positions, each among the copies that begin alike, with the most common beginning. At the
+first, a draft is accepted or replaced; at the second, the next draft is, or the bonus token or a
+new step takes its turn.
+
+A quarter of the copies, the pilot, only names the tokens worth asking the target about, so that the
+choice of cells does not depend on the draws that are tested.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_speedbench.compare.lossless import Score
+from pytest_speedbench.engines.protocol import Trace
+from pytest_speedbench.measure.check import align_drafts
+from pytest_speedbench.stats.data import NoData
+from pytest_speedbench.stats.ties import MIN_EXPECTED, DistributionCheck, first_token_check
+
+POSITIONS = 2
+PILOT_SHARE = 0.25
+MIN_COPIES = 32
+_DRAWS = 100_000
+_MOST_DRAWS = 1_000_000
+_DRAWS_PER_REJECTION = 10
+_MOST_NAMED = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One position of one prompt: what was drawn, what was expected, and the verdict.
+
+    ``beginning`` are the output tokens before it; ``tokens`` holds (token, times drawn, expected
+    times), likeliest first; ``verified`` is the share of the draws whose step had a draft, None
+    where the engine does not tell.
+    """
+
+    sample: str
+    beginning: tuple[int, ...]
+    tokens: tuple[tuple[int, int, float], ...]
+    check: DistributionCheck
+    verified: float | None
+
+    @property
+    def position(self) -> int:
+        return len(self.beginning)
+
+    @property
+    def telling(self) -> bool:
+        """Whether another token than the likeliest was to be expected often enough to be missed."""
+        return self.check.n - max(expected for _, _, expected in self.tokens) >= MIN_EXPECTED
+
+
+def check_prompt(
+    sample: str,
+    prompt: Sequence[int],
+    traces: Sequence[Trace],
+    temperature: float,
+    score: Score,
+    alpha: float,
+) -> list[Drawn]:
+    """Tests both positions of one prompt, each at ``alpha``; those that say nothing are left out.
+
+    A position says nothing where no step had a draft, or too few copies begin alike.
+    """
+    found = []
+    for offset in range(POSITIONS):
+        position = traces[0].prefill_tokens + offset
+        starts = Counter(tuple(t.token_ids[:position]) for t in traces if t.tokens > position)
+        if not starts:
+            continue
+        beginning = starts.most_common(1)[0][0]
+        alike = copies_with(traces, beginning)
+        if _verified(alike, position) != 0:
+            drawn = check_beginning(sample, prompt, alike, beginning, temperature, score, alpha)
+            found += [drawn] if drawn else []
+    return found
+
+
+def copies_with(traces: Sequence[Trace], beginning: tuple[int, ...]) -> list[Trace]:
+    """Those that go on from ``beginning``."""
+    n = len(beginning)
+    return [t for t in traces if t.tokens > n and tuple(t.token_ids[:n]) == beginning]
+
+
+def check_beginning(
+    sample: str,
+    prompt: Sequence[int],
+    alike: Sequence[Trace],
+    beginning: tuple[int, ...],
+    temperature: float,
+    score: Score,
+    alpha: float,
+) -> Drawn | None:
+    """Tests the token that copies of the same ``beginning`` go on with; None if it says nothing."""
+    if len(alike) < MIN_COPIES:
+        return None
+    position, pilot = len(beginning), math.ceil(PILOT_SHARE * len(alike))
+    asked = sorted({trace.token_ids[position] for trace in alike[:pilot]})
+    drawn = Counter(trace.token_ids[position] for trace in alike[pilot:])
+    told = score((*prompt, *beginning), asked)
+    probabilities = at_temperature({token: told.logprobs[token] for token in asked}, temperature)
+    counts = within(drawn, probabilities, temperature)
+    try:
+        check = first_token_check(counts, probabilities, level=1 - alpha, draws=draws_for(alpha))
+    except NoData:
+        return None
+    rows = sorted(
+        ((token, counts.get(token, 0), p * check.n) for token, p in probabilities.items()),
+        key=lambda row: -max(row[1:]),
+    )
+    return Drawn(sample, beginning, tuple(rows), check, _verified(alike, position))
+
+
+def _verified(traces: Sequence[Trace], position: int) -> float | None:
+    """The share of traces whose step at ``position`` had a draft; None where it is not told."""
+    told = []
+    for trace in traces:
+        drafts = align_drafts(trace)
+        if drafts is None:
+            return None
+        reached, drafted = trace.prefill_tokens, 0
+        for size, proposed in zip(trace.steps, drafts[0], strict=True):
+            reached, drafted = reached + size, proposed
+            if reached > position:
+                break
+        told.append(drafted > 0)
+    return sum(told) / len(told)
+
+
+def at_temperature(logprobs: dict[int, float], temperature: float) -> dict[int, float]:
+    """Probabilities of some tokens at a temperature.
+
+    At 1 they are the target's own, and what they leave over belongs to the tokens not named. At any
+    other the sum over the vocabulary is unknown: then they are those among the named tokens alone,
+    and sum to 1.
+    """
+    if temperature == 1.0:
+        weights = {token: math.exp(value) for token, value in logprobs.items()}
+        # Log-probabilities are rounded too: a little is always left to the tokens not named.
+        excess = max(1.0, math.fsum(weights.values()) / _MOST_NAMED)
+        return {token: weight / excess for token, weight in weights.items()}
+    most = max(logprobs.values())
+    weights = {token: math.exp((value - most) / temperature) for token, value in logprobs.items()}
+    total = math.fsum(weights.values())
+    return {token: weight / total for token, weight in weights.items()}
+
+
+def within(
+    counts: Counter[int], probabilities: dict[int, float], temperature: float
+) -> dict[int, int]:
+    """The draws that :func:`at_temperature` speaks of: all at 1, else those of the named tokens."""
+    if temperature == 1.0:
+        return dict(counts)
+    return {token: count for token, count in counts.items() if token in probabilities}
+
+
+def draws_for(alpha: float) -> int:
+    """Monte Carlo draws enough for a p-value well below ``alpha``."""
+    return min(_MOST_DRAWS, max(_DRAWS, math.ceil(_DRAWS_PER_REJECTION / alpha)))

@@ -1,0 +1,74 @@
+"""Are two outputs the same, up to what two nearly equal tokens excuse?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from pytest_speedbench.compare.lossless import default_tolerance, find_partings, judge
+from pytest_speedbench.conformance.contract import broken
+from pytest_speedbench.conformance.subject import Subject
+from pytest_speedbench.engines.protocol import Request, Speculation, TokenScore, Trace
+from pytest_speedbench.measure.load import Turn
+
+
+def same_output(
+    subject: Subject,
+    speculation: Speculation,
+    requests: Sequence[Request],
+    traces: Sequence[Trace],
+    expected: Sequence[Trace],
+    what: str,
+    rule: str = "the-same-output",
+) -> None:
+    """Fails where an output differs by more than a numerical tie; ``what`` is compared.
+
+    Without log-probabilities nobody can tell a tie from a defect: that is a skip.
+    """
+    __tracebackhide__ = True
+    if any(trace.text is not None for trace in (*traces, *expected)):
+        _same_text(traces, expected, what)
+        return
+    pairs = [
+        (_turn(request, trace), _turn(request, other))
+        for request, trace, other in zip(requests, traces, expected, strict=True)
+    ]
+    partings = find_partings(pairs)
+    if not partings:
+        return
+    if not subject.adapter.scores:
+        pytest.skip(
+            f"{len(partings)} of {len(pairs)} outputs differ ({what}), and {subject.name} tells no "
+            "log-probabilities: ties or defects, nobody knows"
+        )
+    engine = subject.engine(speculation)
+    allowed = default_tolerance(engine.info.dtype)
+
+    def score(text: Sequence[int], candidates: Sequence[int]) -> TokenScore:
+        return engine.score(text, len(text), candidates)
+
+    for parting in partings:
+        judged = judge(parting, score, allowed)
+        if not judged.tie:
+            broken(
+                rule,
+                f"{what}: the same tokens, or a tie of at most {allowed.words(judged.magnitude)}",
+                f"prompt {parting.sample}, output token {parting.position}: "
+                f"{parting.speculative} instead of {parting.plain} (None: the output ended), "
+                f"{judged.gap:.3g} nats apart",
+            )
+
+
+def _same_text(traces: Sequence[Trace], expected: Sequence[Trace], what: str) -> None:
+    """Where there are no token ids: equal texts are equal, others are anybody's guess."""
+    differ = sum(ours.text != theirs.text for ours, theirs in zip(traces, expected, strict=True))
+    if differ:
+        pytest.skip(
+            f"{differ} of {len(traces)} outputs differ ({what}), and the engine tells no token "
+            "ids: ties or defects, nobody knows"
+        )
+
+
+def _turn(request: Request, trace: Trace) -> Turn:
+    return Turn(request.id, "", 0, trace, request.prompt_ids)

@@ -1,9 +1,0 @@
-"""A pytest suite that an adapter runs against itself: does it keep the contract of engines?
-
-    pytest --pyargs pytest_speedbench.engines.conformance \\
-        --speed-engine NAME --speed-model MODEL --speed-method ngram,none
-
-Each test is one property of ``docs/writing-an-engine.md``. What the adapter declares it cannot do
-is a skip with the reason. Like the ready-made gates it stands above every other room: it judges
-with the project's own statistics, and no engine imports it.
-"""

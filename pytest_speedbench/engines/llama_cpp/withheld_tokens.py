@@ -1,0 +1,109 @@
+"""The ids of tokens that llama.cpp's server withholds from its stream.
+
+A token that ends within a character (bytes of an emoji, of a Chinese sign) has no event of its own;
+the text comes with the token that completes the character, the ids of those before it do not come
+at all. They are found again: the tokenizer knows how that text is spelled, and where it does not
+agree, the model says which of the spellings it prefers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_speedbench.engines.llama_cpp import next_token as likely
+from pytest_speedbench.engines.protocol import EngineError
+from pytest_speedbench.engines.serving.answer import UNTOLD, Answer
+from pytest_speedbench.engines.serving.http import Http
+
+_LIKELY = 500
+_LOST = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """``count`` withheld tokens at ``position`` of the output, and the ``text`` that came with the
+    token ``after`` them; no text and no token where the output ended within a character."""
+
+    position: int
+    count: int
+    text: str = ""
+    after: int | None = None
+
+
+def gaps(answer: Answer) -> list[Gap]:
+    """Every run of withheld tokens, in order."""
+    found = []
+    ids, start = answer.token_ids, 0
+    for size, note in zip(answer.chunks, answer.notes, strict=True):
+        count = ids[start : start + size].count(UNTOLD)
+        if count:
+            last = ids[start + size - 1] if size > count else None
+            found.append(Gap(start, count, note.text, last))
+        start += size
+    return found
+
+
+async def fill(http: Http, answer: Answer, plain: int) -> int:
+    """Puts the withheld ids into ``answer``; how many output tokens the server counts for it.
+
+    ``plain`` is any token that is an ordinary word.
+
+    Raises:
+        EngineError: nobody can tell them.
+    """
+    asked = 0
+    spellings: dict[Gap, list[int]] = {}
+    for gap in gaps(answer):
+        alike = Gap(0, gap.count, gap.text, gap.after)
+        found = spellings.get(alike) or await _spelled(http, gap)
+        if found is None:
+            found = await _preferred(http, answer, gap, plain)
+            asked += gap.count
+        else:
+            spellings[alike] = found
+        answer.token_ids[gap.position : gap.position + gap.count] = found
+    return asked
+
+
+async def _spelled(http: Http, gap: Gap) -> list[int] | None:
+    """How the tokenizer spells the text, if that agrees with what is known of it."""
+    if gap.after is None or not gap.text or _LOST in gap.text:
+        return None
+    question = {"content": gap.text, "add_special": False, "parse_special": False}
+    ids = (await http.ask_json("/tokenize", question))["tokens"]
+    return ids[:-1] if len(ids) == gap.count + 1 and ids[-1] == gap.after else None
+
+
+async def _preferred(http: Http, answer: Answer, gap: Gap, plain: int) -> list[int]:
+    """The likeliest tokens, one after another, that can stand there."""
+    found: list[int] = []
+    written = b""
+    wanted = None if _LOST in gap.text or gap.after is None else gap.text.encode()
+    for _ in range(gap.count):
+        prompt = [*answer.request.prompt_ids, *answer.token_ids[: gap.position], *found]
+        reply = await http.ask_json(likely.PATH, likely.question(prompt, _LIKELY, plain))
+        for entry in likely.entries(reply):
+            text = written + bytes(entry["bytes"])
+            if is_cut(text) and (wanted is None or wanted.startswith(text)):
+                found.append(entry["id"])
+                written = text
+                break
+        else:
+            raise EngineError(
+                f"request {answer.request.id}: the server withheld the token at position "
+                f"{gap.position + len(found)} of the output, which ends within a character, and "
+                f"none of its {_LIKELY} likeliest tokens can stand there"
+            )
+    return found
+
+
+def is_cut(text: bytes) -> bool:
+    """Whether ``text`` ends within a UTF-8 character."""
+    for back in range(1, min(4, len(text)) + 1):
+        lead = text[-back]
+        if lead >= 0xC0:
+            length = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+            return back < length
+        if lead < 0x80:
+            return False
+    return False

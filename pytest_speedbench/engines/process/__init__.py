@@ -1,0 +1,1 @@
+"""Library engines in a child process: parent and child side, streaming, lifetime."""

@@ -1,0 +1,191 @@
+"""The child process of a library engine: receives requests, steps the backend, sends traces.
+
+Started by :mod:`pytest_speedbench.engines.process.parent` as
+``python -m pytest_speedbench.engines.process.child FD LIFELINE BACKEND``.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import signal
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from pytest_speedbench.engines.process.backend import Backend, StepOutput
+from pytest_speedbench.engines.process.lifetime import watch
+from pytest_speedbench.engines.protocol import EngineConfig, EngineError, Request, Trace
+
+# A sign of life goes out this often while tokens flow, so that only real silence is a hang.
+_BEAT_SECONDS = 1.0
+
+
+class Worker:
+    """Keeps ``batch_size`` requests in flight in ``backend`` and reports finished traces.
+
+    A backend that holds just this batch size itself gets as many requests again ahead of time: they
+    wait inside it, so that it refills a free slot without waiting for us. For a trace, a request
+    handed over early is sent when its slot falls free.
+    """
+
+    def __init__(self, backend: Backend, connection: Connection) -> None:
+        self.backend = backend
+        self.connection = connection
+        self.slots: int | None = getattr(backend, "slots", None)
+        self.batch_size = 1
+        self.waiting: deque[Request] = deque()
+        self.live: dict[str, Trace] = {}
+        self.ahead: dict[str, Trace] = {}
+        self.closed = False
+        self.last_beat = time.monotonic()
+
+    def run(self) -> None:
+        while not self.closed:
+            busy = bool(self.live or self.waiting)
+            if self.connection.poll(0 if busy else None):
+                self.handle(*self.connection.recv())
+                continue
+            try:
+                self.admit()
+                self.report(self.backend.step())
+            except EngineError as error:
+                self.refuse(error)
+
+    def handle(self, command: str, *arguments: Any) -> None:
+        reply: Callable[..., object] | None = getattr(self, f"on_{command}")
+        assert reply is not None
+        reply(*arguments)
+
+    def on_submit(self, requests: Sequence[Request], first: bool) -> None:
+        if first:
+            self.waiting.extendleft(reversed(requests))
+        else:
+            self.waiting.extend(requests)
+
+    def on_hold(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+
+    def on_cancel(self, request_ids: Sequence[str]) -> None:
+        cancelled = set(request_ids)
+        dropped = [_new_trace(self.backend, r) for r in self.waiting if r.id in cancelled]
+        self.waiting = deque(r for r in self.waiting if r.id not in cancelled)
+        for held in (self.live, self.ahead):
+            for request_id in cancelled & held.keys():
+                self.backend.abort(request_id)
+                dropped.append(held.pop(request_id))
+        self.promote()
+        for trace in dropped:
+            trace.finish_reason = "abort"
+        self.connection.send(("traces", dropped))
+
+    def on_counters(self) -> None:
+        self.connection.send(("reply", self.backend.counters()))
+
+    def on_score(self, token_ids: Sequence[int], position: int, candidates: Sequence[int]) -> None:
+        self.connection.send(("reply", self.backend.score(token_ids, position, candidates)))
+
+    def on_close(self) -> None:
+        self.closed = True
+        self.backend.close()
+
+    def admit(self) -> None:
+        self.promote()
+        while self.waiting and len(self.live) < self.batch_size:
+            self.add(self.live)
+        if self.slots == self.batch_size:
+            while self.waiting and len(self.ahead) < self.batch_size:
+                self.add(self.ahead)
+
+    def add(self, held: dict[str, Trace]) -> None:
+        request = self.waiting.popleft()
+        trace = _new_trace(self.backend, request)
+        self.backend.add(request)
+        held[request.id] = trace
+
+    def promote(self) -> None:
+        """Free slots belong to the requests that were handed over first."""
+        while self.ahead and len(self.live) < self.batch_size:
+            first = next(iter(self.ahead))
+            self.live[first] = self.ahead.pop(first)
+            self.live[first].submitted = self.backend.now()
+
+    def refuse(self, error: EngineError) -> None:
+        """A request that cannot run ends its load, and not the engine."""
+        for request_id in (*self.live, *self.ahead):
+            self.backend.abort(request_id)
+        self.live.clear()
+        self.ahead.clear()
+        self.waiting.clear()
+        self.connection.send(("refused", str(error)))
+
+    def report(self, outputs: Sequence[StepOutput]) -> None:
+        now = self.backend.now()
+        finished = [trace for output in outputs if (trace := self.record(output, now))]
+        self.promote()
+        if finished:
+            self.connection.send(("traces", finished))
+            self.last_beat = time.monotonic()
+        elif outputs and time.monotonic() - self.last_beat > _BEAT_SECONDS:
+            self.connection.send(("beat",))
+            self.last_beat = time.monotonic()
+
+    def record(self, output: StepOutput, now: float) -> Trace | None:
+        """Adds one step to its trace; returns the trace when it is complete."""
+        trace = self.live[output.request_id]
+        if output.token_ids:
+            trace.token_ids.extend(output.token_ids)
+            trace.chunks.append(len(output.token_ids))
+            trace.times.append(now if output.time is None else output.time)
+        if output.finish_reason is None:
+            return None
+        trace.finish_reason = output.finish_reason
+        trace.drafted, trace.accepted = output.drafted, output.accepted
+        trace.totals = output.totals
+        return self.live.pop(output.request_id)
+
+
+def _new_trace(backend: Backend, request: Request) -> Trace:
+    return Trace(
+        request.id,
+        len(request.prompt_ids),
+        backend.now(),
+        prefill_tokens=backend.prefill_tokens(request),
+    )
+
+
+def _load(name: str) -> Callable[[EngineConfig], Backend]:
+    module, _, attribute = name.partition(":")
+    loaded: Callable[[EngineConfig], Backend] = getattr(importlib.import_module(module), attribute)
+    return loaded
+
+
+def main(arguments: Sequence[str]) -> None:
+    descriptor, lifeline, backend_name = int(arguments[0]), int(arguments[1]), arguments[2]
+    faulthandler.enable()  # the last words of a segmentation fault
+    # Ctrl-C belongs to the parent, which ends this process in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    watch(lifeline, descriptor)
+    connection = Connection(descriptor)
+    try:
+        config: EngineConfig = connection.recv()
+        backend = _load(backend_name)(config)
+        connection.send(("ready", backend.info))
+        Worker(backend, connection).run()
+    except EOFError:
+        return
+    except EngineError as error:
+        connection.send(("error", str(error)))
+        sys.exit(1)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

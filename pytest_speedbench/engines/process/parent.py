@@ -1,0 +1,223 @@
+"""The parent side of a library engine: one child process, one connection, no orphans."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pytest_speedbench.engines.process.lifetime import (
+    descendants,
+    how_it_ended,
+    kill_all,
+    kill_group,
+    last_words,
+)
+from pytest_speedbench.engines.protocol import (
+    Counters,
+    EngineConfig,
+    EngineDied,
+    EngineError,
+    EngineInfo,
+    Request,
+    TokenScore,
+    Trace,
+)
+
+_CLOSE_SECONDS = 20.0
+
+
+class ChildEngine:
+    """A library engine in a child process; implements :class:`~.protocol.Engine`.
+
+    Args:
+        backend: ``module:callable`` that builds the backend from an :class:`EngineConfig`.
+        timeout: the longest time, in seconds, the engine may take to start, or stay silent while
+            it works.
+    """
+
+    info: EngineInfo
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        backend: str,
+        timeout: float,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.config = config
+        self.timeout = timeout
+        self.in_flight = 0
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
+        self._process, self._connection, self._lifeline = _start(backend, environment, self._log)
+        self._heard = time.monotonic()
+        try:
+            self._send(config)
+            self.info = self._wait_for("ready")
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def submit(self, requests: Sequence[Request], *, first: bool = False) -> None:
+        if not self.in_flight:
+            self._heard = time.monotonic()
+        self.in_flight += len(requests)
+        self._send(("submit", list(requests), first))
+
+    def hold(self, batch_size: int) -> None:
+        self._send(("hold", batch_size))
+
+    def collect(self, timeout: float) -> list[Trace]:
+        deadline = time.monotonic() + timeout
+        while self.in_flight:
+            message = self._receive(deadline - time.monotonic())
+            if message is None:
+                return []
+            if message[0] == "traces":
+                traces: list[Trace] = message[1]
+                self.in_flight -= len(traces)
+                return traces
+        return []
+
+    def cancel(self, request_ids: Sequence[str]) -> None:
+        self._send(("cancel", list(request_ids)))
+
+    def counters(self) -> Counters | None:
+        self._send(("counters",))
+        counters: Counters | None = self._wait_for("reply")
+        return counters
+
+    def score(
+        self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
+    ) -> TokenScore:
+        self._send(("score", list(token_ids), position, list(candidates)))
+        score: TokenScore = self._wait_for("reply")
+        return score
+
+    def close(self) -> None:
+        """Asks the child to end, and kills what has not ended in time."""
+        if self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                self._connection.send(("close",))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_CLOSE_SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends the child and everything it started, at once."""
+        if self._process.poll() is None:  # what has left the group is still below it
+            kill_all(descendants(self._process.pid))
+        kill_group(self._process.pid)
+        self._process.wait()
+        self._connection.close()
+        self._log.close()
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
+
+    def last_words(self) -> str:
+        """The last lines that the engine wrote to its standard output or error."""
+        return last_words(self._log)
+
+    def _send(self, message: object) -> None:
+        if not self.in_flight:  # an idle engine owes no word; its silence begins with the question
+            self._heard = time.monotonic()
+        try:
+            self._connection.send(message)
+        except (OSError, ValueError) as error:
+            raise self._death() from error
+
+    def _wait_for(self, kind: str) -> Any:
+        while True:
+            message = self._receive(self.timeout)
+            if message is not None and message[0] == kind:
+                return message[1]
+
+    def _receive(self, timeout: float) -> tuple[Any, ...] | None:
+        """The next message, or None after ``timeout`` seconds of a silence still allowed."""
+        silence_left = self._heard + self.timeout - time.monotonic()
+        try:
+            if not self._connection.poll(max(0.0, min(timeout, silence_left))):
+                if time.monotonic() - self._heard >= self.timeout:
+                    raise self._hang()
+                return None
+            message: tuple[Any, ...] = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._death() from error
+        self._heard = time.monotonic()
+        if message[0] == "refused":
+            self.in_flight = 0
+            raise EngineError(message[1])
+        if message[0] == "error":
+            self.kill()
+            raise EngineError(message[1])
+        return message
+
+    def _death(self) -> EngineDied:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        code = self._process.poll()
+        words = self.last_words()
+        self.kill()
+        return EngineDied(
+            f"engine {self.config.engine} ended {how_it_ended(code)}; its last words:\n{words}"
+        )
+
+    def _hang(self) -> EngineDied:
+        words = self.last_words()
+        self.kill()
+        return EngineDied(
+            f"engine {self.config.engine} said nothing for {self.timeout:g} s and was ended "
+            f"(a longer limit: --speed-timeout=SECONDS); its last words:\n{words}"
+        )
+
+
+def open_child(
+    backend: str,
+    environment: Callable[[EngineConfig], Mapping[str, str]] | None = None,
+) -> Callable[[EngineConfig, float], ChildEngine]:
+    """The ``open`` of an :class:`~.protocol.EngineType` whose backend is ``module:callable``."""
+
+    def start(config: EngineConfig, timeout: float) -> ChildEngine:
+        return ChildEngine(config, backend, timeout, environment(config) if environment else None)
+
+    return start
+
+
+def _start(
+    backend: str, environment: Mapping[str, str] | None, log: Any
+) -> tuple[subprocess.Popen[bytes], Any, int | None]:
+    ours, theirs = multiprocessing.Pipe()
+    lifeline_read, lifeline_write = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "pytest_speedbench.engines.process.child",
+                str(theirs.fileno()),
+                str(lifeline_read),
+                backend,
+            ],
+            pass_fds=(theirs.fileno(), lifeline_read),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            # A group of its own: it can be ended whole, and a Ctrl-C is not sent to it.
+            start_new_session=True,
+        )
+    finally:
+        theirs.close()
+        os.close(lifeline_read)
+    return process, ours, lifeline_write

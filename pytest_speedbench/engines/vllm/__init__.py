@@ -1,0 +1,1 @@
+"""vLLM: the library in a child process, and ``vllm serve``."""

@@ -1,0 +1,400 @@
+"""vLLM in process: the ``LLMEngine.step()`` loop, which gives exact step traces.
+
+Each call of ``step()`` returns what one engine-core step emitted, so nothing merges;
+``LLM.generate`` and ``AsyncLLM`` may merge steps under load.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.drafters import refuse_misfit
+from pytest_speedbench.engines.process.backend import StepOutput
+from pytest_speedbench.engines.process.parent import open_child
+from pytest_speedbench.engines.protocol import (
+    Counters,
+    EngineConfig,
+    EngineError,
+    EngineInfo,
+    EngineType,
+    FinishReason,
+    Request,
+    TokenScore,
+)
+
+# vLLM's own ceiling (vllm/v1/sample/rejection_sampler.py, MAX_SPEC_LEN).
+_MAX_DRAFT_LENGTH = 128
+METHODS = (
+    "none",
+    "ngram",
+    "suffix",
+    "draft_model",
+    "eagle",
+    "eagle3",
+    "mtp",
+    "medusa",
+    "dflash",
+)
+_NEED_DRAFTER = ("draft_model", "eagle", "eagle3", "medusa", "dflash")
+# Arguments of ours, and keys that vLLM expects inside its speculative configuration.
+_SPECULATIVE_PREFIX = "speculative."
+# What vLLM raises for a configuration that it cannot start.
+_NO_START = (
+    OSError,
+    ValueError,
+    TypeError,
+    ImportError,
+    NotImplementedError,
+    AssertionError,
+    RuntimeError,
+    KeyError,
+    AttributeError,
+)
+_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "abort"}
+
+
+class VllmBackend:
+    """One vLLM engine, stepped by hand."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        import vllm
+
+        arguments = engine_arguments(config, on_cpu=_on_cpu())
+        self.speculation = config.speculation
+        self.detailed = config.speculation.active and _knows("per_request_spec_decode_metrics")
+        if self.detailed:
+            arguments["per_request_spec_decode_metrics"] = "detailed"
+        self.llm = _start(vllm, arguments, config)
+        self.engine = self.llm.llm_engine
+        self.capacity = _capacity(self.engine.vllm_config)
+        self.slots = _slots(self.engine.vllm_config)
+        self.live: dict[str, int] = {}
+        """Prompt tokens of each request that vLLM holds, rounded up to whole blocks."""
+        self.info = self._describe(vllm.__version__)
+
+    def _describe(self, version: str) -> EngineInfo:
+        settings = self.engine.vllm_config
+        details = {
+            "async_scheduling": bool(settings.scheduler_config.async_scheduling),
+            "v2_model_runner": bool(getattr(settings, "use_v2_model_runner", False)),
+            "executor": str(settings.parallel_config.distributed_executor_backend),
+            "enforce_eager": bool(settings.model_config.enforce_eager),
+            **_compilation(settings.compilation_config),
+            "prefix_caching": bool(settings.cache_config.enable_prefix_caching),
+            "max_num_seqs": settings.scheduler_config.max_num_seqs,
+            "max_model_len": settings.model_config.max_model_len,
+            "kv_blocks": settings.cache_config.num_gpu_blocks,
+            "block_size": settings.cache_config.block_size,
+            "speculative_method": str(getattr(settings.speculative_config, "method", "none")),
+            "omp_preloaded": "libiomp5" in os.environ.get("LD_PRELOAD", ""),
+        }
+        device = str(settings.device_config.device)
+        dtype = str(settings.model_config.dtype).removeprefix("torch.")
+        return EngineInfo("vllm", version, _device_name(device), dtype, details)
+
+    def now(self) -> float:
+        return time.perf_counter()
+
+    def prefill_tokens(self, request: Request) -> int:
+        return 1
+
+    def add(self, request: Request) -> None:
+        if not request.prompt_ids:
+            raise EngineError(f"request {request.id}: the prompt is empty")
+        self._reserve(request)
+        prompt = {"prompt_token_ids": list(request.prompt_ids)}
+        try:
+            self.engine.add_request(request.id, prompt, _sampling(request))
+        except _refusals() as error:
+            del self.live[request.id]
+            raise EngineError(
+                f"request {request.id}, {len(request.prompt_ids)} prompt tokens: vLLM refuses it: "
+                f"{_first_lines(error)}"
+            ) from error
+
+    def _reserve(self, request: Request) -> None:
+        size = self.engine.vllm_config.cache_config.block_size
+        self.live[request.id] = -(-len(request.prompt_ids) // size) * size
+        if not self._room():
+            del self.live[request.id]
+            raise EngineError(_too_small(self.capacity, f"request {request.id} has to wait"))
+
+    def _room(self) -> bool:
+        """Whether no running prompt has to wait inside vLLM, which would not hold BS."""
+        running = islice(self.live.values(), self.slots)
+        return not self.capacity or sum(running) <= self.capacity
+
+    def step(self) -> list[StepOutput]:
+        return [self._output(output) for output in self.engine.step()]
+
+    def _output(self, output: Any) -> StepOutput:
+        completion = output.outputs[0]
+        if not output.finished:
+            return StepOutput(output.request_id, completion.token_ids)
+        self.live.pop(output.request_id, None)
+        if not self._room():
+            what = f"the request after {output.request_id} has to wait"
+            raise EngineError(_too_small(self.capacity, what))
+        if getattr(output.metrics, "num_preemptions", 0):
+            what = f"request {output.request_id} was put back half way"
+            raise EngineError(_too_small(self.capacity, what))
+        metrics = getattr(completion, "spec_decode_metrics", None)
+        return StepOutput(
+            output.request_id,
+            completion.token_ids,
+            _REASONS.get(completion.finish_reason, "stop"),
+            drafted=list(metrics.per_step_drafted) if metrics else self._no_drafts(),
+            accepted=list(metrics.per_step_accepted) if metrics else self._no_drafts(),
+        )
+
+    def _no_drafts(self) -> list[int] | None:
+        """A request that never drafted has no metrics: that is none, not unknown."""
+        return [] if self.detailed else None
+
+    def abort(self, request_id: str) -> None:
+        self.live.pop(request_id, None)
+        self.engine.abort_request([request_id])
+
+    def counters(self) -> Counters | None:
+        if not self.speculation.active:
+            return None
+        values = {metric.name: getattr(metric, "value", 0) for metric in self.llm.get_metrics()}
+        name = "vllm:spec_decode_num_"
+        return Counters(
+            int(values.get(f"{name}drafts", 0)),
+            int(values.get(f"{name}draft_tokens", 0)),
+            int(values.get(f"{name}accepted_tokens", 0)),
+        )
+
+    def score(
+        self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
+    ) -> TokenScore:
+        logprobs: dict[int, float] = {}
+        top, top_logprob = -1, float("-inf")
+        for candidate in candidates:
+            entry = self._prompt_logprobs([*token_ids[:position], candidate])
+            logprobs[candidate] = entry[candidate].logprob
+            best = min(entry, key=lambda token: entry[token].rank)
+            if entry[best].rank == 1:
+                top, top_logprob = best, entry[best].logprob
+        return TokenScore(logprobs, top, top_logprob)
+
+    def _prompt_logprobs(self, token_ids: list[int]) -> Any:
+        from vllm import SamplingParams
+
+        parameters = SamplingParams(
+            prompt_logprobs=1, max_tokens=1, temperature=0.0, detokenize=False
+        )
+        output = self.llm.generate([{"prompt_token_ids": token_ids}], parameters, use_tqdm=False)[0]
+        return output.prompt_logprobs[-1]
+
+    def close(self) -> None:
+        self.engine.engine_core.shutdown()
+
+
+def engine_arguments(config: EngineConfig, *, on_cpu: bool) -> dict[str, Any]:
+    """vLLM's own keyword arguments for ``config``, what the user gave last."""
+    given = {k: v for k, v in config.args if not k.startswith(_SPECULATIVE_PREFIX)}
+    arguments: dict[str, Any] = {
+        "model": resolve_model(config.model),
+        "max_num_seqs": config.max_batch,
+        # A prefix cache would let later rounds skip the prefill that the first one paid.
+        "enable_prefix_caching": False,
+        "disable_log_stats": False,
+        "skip_tokenizer_init": True,
+        "seed": 0,
+        **({"enforce_eager": True} if on_cpu else {}),
+    }
+    if speculative := speculative_config(config):
+        arguments["speculative_config"] = speculative
+    return {**arguments, **given}
+
+
+def speculative_config(config: EngineConfig) -> dict[str, Any] | None:
+    """vLLM's ``speculative_config``; keys given as ``speculative.KEY=VALUE`` are passed through."""
+    speculation = config.speculation
+    if not speculation.active:
+        return None
+    result: dict[str, Any] = {
+        "method": speculation.method,
+        "num_speculative_tokens": speculation.draft_length,
+    }
+    if speculation.drafter:
+        result["model"] = resolve_model(speculation.drafter)
+    if speculation.method == "ngram":
+        result |= {"prompt_lookup_max": 4, "prompt_lookup_min": 2}
+    prefix = len(_SPECULATIVE_PREFIX)
+    given = {k[prefix:]: v for k, v in config.args if k.startswith(_SPECULATIVE_PREFIX)}
+    return {**result, **given}
+
+
+def _start(vllm: Any, arguments: dict[str, Any], config: EngineConfig) -> Any:
+    try:
+        return vllm.LLM(**arguments)
+    except _NO_START as error:
+        if "initialization failed" in str(error):  # the cause stands in another process's log
+            raise
+        what = f"model {config.model!r}"
+        if config.speculation.active:
+            what += (
+                f", method {config.speculation.method!r}, drafter {config.speculation.drafter!r}"
+            )
+        words = _first_lines(error) or type(error).__name__
+        raise EngineError(f"vLLM does not start with {what}: {words}") from error
+
+
+def _capacity(settings: Any) -> int | None:
+    """Tokens that the KV cache holds; None where not every layer keeps every token."""
+    model, cache = settings.model_config, settings.cache_config
+    if getattr(model, "is_hybrid", False) or model.get_sliding_window() is not None:
+        return None
+    return (cache.num_gpu_blocks or 0) * cache.block_size or None
+
+
+def _slots(settings: Any) -> int | None:
+    """What the scheduler runs at once; None where several schedulers share the requests."""
+    if settings.parallel_config.data_parallel_size > 1:
+        return None
+    return int(settings.scheduler_config.max_num_seqs)
+
+
+def _too_small(tokens: int | None, what: str) -> str:
+    size = f"of {tokens} tokens " if tokens else ""
+    return (
+        f"the KV cache {size}is too small for this batch size: {what}, so fewer requests are in "
+        "flight than asked for. Lower --speed-bs or --speed-max-tokens, or give "
+        "more: --speed-engine-arg gpu_memory_utilization=0.95 or kv_cache_memory_bytes=N (on a CPU "
+        "VLLM_CPU_KVCACHE_SPACE=GIB)"
+    )
+
+
+def _compilation(settings: Any) -> dict[str, str]:
+    """What is compiled and captured; the names differ between versions."""
+    names = ("mode", "level", "cudagraph_mode")
+    found = {name: getattr(settings, name, None) for name in names}
+    return {
+        f"compilation_{name}": str(getattr(value, "name", value))
+        for name, value in found.items()
+        if value is not None
+    }
+
+
+def _first_lines(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:4])
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What vLLM raises for a request that it does not take; older versions know ValueError only."""
+    import vllm.exceptions
+
+    return ValueError, getattr(vllm.exceptions, "VLLMError", ValueError)
+
+
+def _sampling(request: Request) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    sampling = request.sampling
+    return SamplingParams(
+        temperature=sampling.temperature,
+        seed=None if sampling.greedy else sampling.seed,
+        max_tokens=sampling.max_tokens,
+        min_tokens=sampling.min_tokens,
+        ignore_eos=sampling.ignore_eos,
+        # By token id: a stop string is found late, and its request loses its metrics.
+        stop_token_ids=[] if sampling.ignore_eos else list(request.stop_ids),
+        output_kind=RequestOutputKind.DELTA,
+        detokenize=False,
+    )
+
+
+def _knows(argument: str) -> bool:
+    from vllm.engine.arg_utils import EngineArgs
+
+    return argument in EngineArgs.__dataclass_fields__
+
+
+def _on_cpu() -> bool:
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
+
+
+def _device_name(device: str) -> str:
+    if not device.startswith("cuda"):
+        return device
+    import torch
+
+    return str(torch.cuda.get_device_name())
+
+
+def environment(config: EngineConfig) -> dict[str, str]:
+    """Variables of the child process; what the user has set stays as it is."""
+    wanted = {"VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if cpu_build():
+        wanted |= {
+            # One process: no queue between the client and the engine core.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            # It would overrule the argument.
+            **({} if config.option("kv_cache_memory_bytes") else {"VLLM_CPU_KVCACHE_SPACE": "2"}),
+        }
+        if library := _openmp():
+            wanted["LD_PRELOAD"] = library
+    return {name: value for name, value in wanted.items() if name not in os.environ}
+
+
+def cpu_build() -> bool:
+    """Whether the installed vLLM is the one for CPUs; imports nothing of it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return bool(version("vllm-cpu"))
+    except PackageNotFoundError:
+        return False
+
+
+def _openmp() -> str | None:
+    """Intel's OpenMP runtime, if the environment has it: vLLM is twice as fast with it."""
+    beside = Path(sys.prefix) / "lib" / "libiomp5.so"
+    return str(beside) if beside.exists() else ctypes.util.find_library("iomp5")
+
+
+def refuse(config: EngineConfig) -> None:
+    """What vLLM would only notice after loading, or never."""
+    speculation = config.speculation
+    if not speculation.active:
+        return
+    if speculation.draft_length > _MAX_DRAFT_LENGTH:
+        raise EngineError(
+            f"vLLM drafts at most {_MAX_DRAFT_LENGTH} tokens a step, dl={speculation.draft_length}"
+        )
+    method = str(config.option(f"{_SPECULATIVE_PREFIX}method", speculation.method))
+    if method in _NEED_DRAFTER and not speculation.drafter:
+        raise EngineError(f"method {method} needs a drafter: --speed-drafter PATH")
+    if method == "suffix" and not importlib.util.find_spec("arctic_inference"):
+        raise EngineError("method suffix needs: pip install arctic-inference==0.1.1")
+    if method == "ngram_gpu" and cpu_build():
+        raise EngineError("vLLM's CPU build has no ngram_gpu: leave speculative.method out")
+    mapped = config.option(f"{_SPECULATIVE_PREFIX}use_heterogeneous_vocab") is True
+    refuse_misfit(config.model, speculation, any_vocabulary=mapped)
+
+
+ENGINE = EngineType(
+    name="vllm",
+    methods=METHODS,
+    open=open_child("pytest_speedbench.engines.vllm.backend:VllmBackend", environment),
+    requires="vllm",
+    extra="vllm",
+    scores=True,
+    refuse=refuse,
+)

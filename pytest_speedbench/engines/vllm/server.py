@@ -1,0 +1,208 @@
+"""``vllm serve``: started here, or joined at ``--speed-url``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_speedbench.engines.protocol import (
+    EngineConfig,
+    EngineError,
+    EngineInfo,
+    EngineType,
+    EngineUnavailable,
+    Request,
+    TokenScore,
+    Trace,
+)
+from pytest_speedbench.engines.serving.answer import Answer, Piece
+from pytest_speedbench.engines.serving.client import open_server
+from pytest_speedbench.engines.serving.dialect import LOOKUP_METHODS, Dialect
+from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.engines.serving.machine import device_name
+from pytest_speedbench.engines.serving.metrics import VLLM, parse_page
+from pytest_speedbench.engines.serving.models import find_model
+from pytest_speedbench.engines.serving.process import HOST, Launch
+from pytest_speedbench.engines.serving.readers import read_vllm
+from pytest_speedbench.engines.vllm.backend import (
+    METHODS,
+    cpu_build,
+    engine_arguments,
+    environment,
+    refuse,
+)
+
+_DETAILED = "per_request_spec_decode_metrics"
+# Ours, or arguments that make no sense for a server.
+_NOT_FOR_SERVE = ("port", "api_key", "reference_url", "skip_tokenizer_init")
+# Plain switches of vLLM's parser, which knows no --no-… of them.
+_ONLY_ON = ("disable_log_stats", "aggregate_engine_logging", "headless")
+
+
+class VllmDialect(Dialect):
+    """Completions with token ids in and out, and vLLM's own account of every step."""
+
+    metrics = VLLM
+
+    def connect(self, http: Http) -> EngineInfo:
+        version = str(http.get_json("/version").get("version", "unknown"))
+        card = find_model(http, self.config)
+        self.model = str(card["id"])
+        page = parse_page(http.get_text(self.metrics_path), http.address.url + self.metrics_path)
+        speculates = page.read(self.metrics).drafts is not None
+        self._check_speculation(http.address.url, speculates)
+        cache = page.infos.get("vllm:cache_config_info", {})
+        details: dict[str, object] = {
+            "joined": bool(self.config.url),
+            "served_model": self.model,
+            "max_model_len": card.get("max_model_len"),
+            # A label of the metrics page, so text; None where it does not tell.
+            "prefix_caching": {"True": True, "False": False}.get(
+                str(cache.get("enable_prefix_caching"))
+            ),
+            "kv_blocks": cache.get("num_gpu_blocks"),
+            "block_size": cache.get("block_size"),
+            "speculative_method": self.config.speculation.method if speculates else "none",
+        }
+        device = "unknown" if self.config.url else device_name(cpu=cpu_build())
+        dtype = "unknown" if self.config.url else str(self.config.option("dtype", "auto"))
+        return EngineInfo("vllm-server", version, device, dtype, details)
+
+    def _check_speculation(self, url: str, speculates: bool) -> None:
+        """A server cannot be switched: what it does must be what the case says."""
+        speculation = self.config.speculation
+        if speculation.active and not speculates:
+            raise EngineError(
+                f"the vLLM server at {url} does not speculate: its metrics page has no "
+                f"{self.metrics.drafts}; start it with --speculative-config and without "
+                "--disable-log-stats, or say --speed-method none"
+            )
+        if speculates and not speculation.active:
+            raise EngineError(
+                f"the vLLM server at {url} speculates, but this is the arm without SD: give it a "
+                "server of its own, --speed-engine-arg reference_url=URL, or leave it out, "
+                "--speed-rounds 0"
+            )
+
+    def body(self, request: Request) -> dict[str, Any]:
+        sampling = request.sampling
+        return {
+            **super().body(request),
+            "return_token_ids": True,
+            "add_special_tokens": False,
+            "min_tokens": sampling.min_tokens,
+            "ignore_eos": sampling.ignore_eos,
+            # By token id: a stop string is found late, and its request loses its metrics.
+            "stop_token_ids": [] if sampling.ignore_eos else list(request.stop_ids),
+        }
+
+    def read(self, event: Mapping[str, Any]) -> Piece:
+        piece = super().read(event)
+        piece.told = read_vllm(event)
+        return piece
+
+    def trace(self, answer: Answer) -> Trace:
+        self.check_told(answer.told)
+        return answer.step_trace(
+            self.draft_length,
+            every_step_drafts=self.config.speculation.method not in LOOKUP_METHODS,
+        )
+
+    def score(
+        self, http: Http, token_ids: Sequence[int], position: int, candidates: Sequence[int]
+    ) -> tuple[TokenScore, int]:
+        logprobs: dict[int, float] = {}
+        top, top_logprob = -1, float("-inf")
+        for candidate in candidates:
+            entry = self._prompt_logprobs(http, [*token_ids[:position], candidate])
+            logprobs[candidate] = entry[str(candidate)]["logprob"]
+            best = min(entry, key=lambda token: entry[token]["rank"])
+            if entry[best]["rank"] == 1:
+                top, top_logprob = int(best), entry[best]["logprob"]
+        return TokenScore(logprobs, top, top_logprob), len(candidates)
+
+    def _prompt_logprobs(self, http: Http, token_ids: list[int]) -> Any:
+        reply = http.post_json(
+            self.path,
+            {
+                "model": self.model,
+                "prompt": token_ids,
+                "prompt_logprobs": 1,
+                "max_tokens": 1,
+                "temperature": 0.0,
+                "add_special_tokens": False,
+            },
+        )
+        return reply["choices"][0]["prompt_logprobs"][-1]
+
+
+def launch(config: EngineConfig, port: int) -> Launch:
+    """``vllm serve`` with the arguments of the engine ``vllm``, and what the user gave."""
+    arguments = engine_arguments(config, on_cpu=cpu_build())
+    if config.speculation.active and _knows(_DETAILED):
+        arguments.setdefault(_DETAILED, "detailed")
+    command = [*_serve(arguments.pop("model")), "--host", HOST, "--port", str(port)]
+    for name, value in arguments.items():
+        if name not in _NOT_FOR_SERVE:
+            command += _flags(name, value)
+    variables = environment(config)
+    variables.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)  # a server has its engine beside it
+    return Launch(command, variables)
+
+
+def _serve(model: str) -> list[str]:
+    """The command line asks for the version of a distribution called vllm, and dies where it has
+    another name, as the build for CPUs has; there its server is started beside it."""
+    if cpu_build():
+        return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
+    return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model]
+
+
+def _flags(name: str, value: object) -> Iterator[str]:
+    """One keyword argument of vLLM as its flags."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        if value or name not in _ONLY_ON:
+            yield f"--{flag}" if value else f"--no-{flag}"
+    elif isinstance(value, list | tuple):
+        yield f"--{flag}"
+        yield from map(str, value)
+    elif value is not None:
+        yield f"--{flag}"
+        yield json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def _knows(argument: str) -> bool:
+    """Whether the installed vLLM has ``argument``; reads its source, since importing takes long."""
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or spec.origin is None:
+        return False
+    source = Path(spec.origin).parent / "engine" / "arg_utils.py"
+    return source.is_file() and argument in source.read_text(encoding="utf-8")
+
+
+def _refuse(config: EngineConfig) -> None:
+    if config.url:
+        return
+    if importlib.util.find_spec("vllm") is None:
+        raise EngineUnavailable(
+            "engine vllm-server starts vLLM, which is not installed: pip install "
+            "'pytest-speedbench[server,vllm]'; or join a running one with --speed-url"
+        )
+    refuse(config)
+
+
+ENGINE = EngineType(
+    name="vllm-server",
+    methods=METHODS,
+    open=open_server(VllmDialect, launch),
+    requires="aiohttp",
+    extra="server",
+    scores=True,
+    server=True,
+    refuse=_refuse,
+)

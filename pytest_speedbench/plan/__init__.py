@@ -1,0 +1,1 @@
+"""What a session measures: options, settings, and the grid of cases."""
