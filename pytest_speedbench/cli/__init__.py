@@ -25,7 +25,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from pytest_speedbench import __version__
+        from pytest_speedbench._version import __version__
 
         typer.echo(f"speedbench {__version__}")
         raise typer.Exit

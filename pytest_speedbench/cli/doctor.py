@@ -46,7 +46,7 @@ def doctor(
 def _machine(out: Lines) -> None:
     import platform
 
-    from pytest_speedbench import __version__
+    from pytest_speedbench._version import __version__
     from pytest_speedbench.baselines.machine import this_machine
 
     machine = this_machine()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_speedbench import __version__
+from pytest_speedbench._version import __version__
 from pytest_speedbench.baselines.schema import MetricRecord, Record
 from pytest_speedbench.compare.case_result import CaseResult
 from pytest_speedbench.compare.verdict import COMPARED, Outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from pytest_speedbench import __version__
+from pytest_speedbench._version import __version__
 from pytest_speedbench.report.html import template
 from pytest_speedbench.report.view import NOTHING
 
