@@ -16,7 +16,8 @@ from pytest_speedbench.engines.protocol import (
     Speculation,
 )
 from pytest_speedbench.engines.registry import check, engine_type
-from pytest_speedbench.plan.cases import CaseError, build_grid
+from pytest_speedbench.plan.cases import CaseError
+from pytest_speedbench.plan.grid import build_grid
 from pytest_speedbench.plan.options import OPTIONS, raw_value
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.session.collection import settings_of

@@ -6,7 +6,8 @@ from functools import lru_cache
 
 import pytest
 
-from pytest_speedbench.plan.cases import Case, CaseError, build_grid, order_by_engine
+from pytest_speedbench.plan.cases import Case, CaseError, order_by_engine
+from pytest_speedbench.plan.grid import build_grid
 from pytest_speedbench.plan.settings import Settings, load_settings
 
 CASE = "_speed_case"

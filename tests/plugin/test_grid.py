@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_speedbench.plan.cases import build_grid
+from pytest_speedbench.plan.grid import build_grid
 from pytest_speedbench.plan.settings import Settings
 
 from .conftest import QUIET, EngineLog, Project

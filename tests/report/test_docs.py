@@ -32,7 +32,8 @@ from pytest_speedbench.measure.check import check_traces
 from pytest_speedbench.measure.counted import count
 from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.metrics import request_traces
-from pytest_speedbench.plan.cases import MARKER_ARGUMENTS, METHODS
+from pytest_speedbench.plan.cases import METHODS
+from pytest_speedbench.plan.grid import MARKER_ARGUMENTS
 from pytest_speedbench.plan.options import GATED_METRICS, OPTIONS
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.plugin import FIXTURES

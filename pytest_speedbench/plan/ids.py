@@ -1,0 +1,62 @@
+"""The ids of cases: ``math-bs1-dl3``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from pytest_speedbench.plan.cases import RunKey
+from pytest_speedbench.plan.options import ALL_SAMPLES
+
+
+class Labels:
+    """Words of an id around the slice; an axis appears only where the grid has more than one."""
+
+    def __init__(self, runs: Sequence[RunKey]) -> None:
+        def several(values: Iterable[object]) -> bool:
+            return len(set(values)) > 1
+
+        self._engine = several(r.engine for r in runs)
+        self._model = several(r.model for r in runs)
+        self._method = several(r.speculation.method for r in runs)
+        self._drafter = several(r.speculation.drafter for r in runs if r.speculation.drafter)
+        self._split = several(r.split for r in runs)
+        self._samples = several(r.samples for r in runs)
+        self._max_tokens = several(r.sampling.max_tokens for r in runs)
+        self._temperature = several(r.sampling.temperature for r in runs)
+        self._min_tokens = several(r.sampling.min_tokens for r in runs)
+        self._soak = several(r.soak for r in runs)
+
+    def before(self, run: RunKey) -> str:
+        return "".join(f"{word}-" for word in self._before(run))
+
+    def _before(self, run: RunKey) -> Iterator[str]:
+        if self._engine:
+            yield run.engine
+        if self._model:
+            yield _short(run.model)
+        if self._method:
+            yield run.speculation.method
+        if self._drafter and run.speculation.drafter:
+            yield _short(run.speculation.drafter)
+        if self._split:
+            yield _short(run.split)
+
+    def after(self, run: RunKey) -> str:
+        words = [f"bs{run.bs}"]
+        if run.speculation.active:
+            words.append(f"dl{run.speculation.draft_length}")
+        if self._samples:
+            words.append("nall" if run.samples == ALL_SAMPLES else f"n{run.samples}")
+        if self._max_tokens:
+            words.append(f"max{run.sampling.max_tokens}")
+        if self._min_tokens:
+            words.append(f"min{run.sampling.min_tokens}")
+        if self._temperature:
+            words.append(f"t{run.sampling.temperature:g}")
+        if self._soak:
+            words.append(f"soak{run.soak}")
+        return "".join(f"-{word}" for word in words)
+
+
+def _short(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
