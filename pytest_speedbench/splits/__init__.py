@@ -6,8 +6,9 @@ are imported only inside the functions that need them.
 
 from __future__ import annotations
 
-from ._errors import SplitError, SplitWarning
-from ._registry import (
+from .bundled import data_dir
+from .errors import SplitError, SplitWarning
+from .loading import (
     SplitListing,
     divide_name,
     list_splits,
@@ -15,7 +16,6 @@ from ._registry import (
     split_slices,
     throughput_bucket,
 )
-from .bundled import data_dir
 from .model import (
     ALL,
     BUCKETS,

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ._errors import SplitError, unknown
+from .errors import SplitError, unknown
 from .model import Sample, Split, order_slices
 from .rows import read_samples
 

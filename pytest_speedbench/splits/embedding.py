@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ._errors import SplitError, optional_import
+from .errors import SplitError, optional_import
 from .model import Sample, Split
 
 if TYPE_CHECKING:

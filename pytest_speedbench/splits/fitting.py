@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
-from ._errors import SplitError
+from .errors import SplitError
 from .model import TargetTokenizer
 from .recipes import Task
 

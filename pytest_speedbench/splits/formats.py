@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from ._errors import unknown
+from .errors import unknown
 from .model import ALL, Sample
 
 Row: TypeAlias = Mapping[str, Any]

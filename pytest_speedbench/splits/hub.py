@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from ._errors import SplitError, optional_import, unknown
+from .errors import SplitError, optional_import, unknown
 from .formats import FORMATS, RowError
 from .model import BUCKETS, CATEGORIES, TIERS, Sample, Split, make_split
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from ._errors import SplitError, unknown
+from .errors import SplitError, unknown
 
 CATEGORIES: Final = (
     "coding",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from ._errors import SplitError
+from .errors import SplitError
 from .model import Sample, Split, TargetTokenizer, make_split
 
 WARNING: Final = (

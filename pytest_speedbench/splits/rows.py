@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
-from ._errors import SplitError, SplitWarning, optional_import, unknown
+from .errors import SplitError, SplitWarning, optional_import, unknown
 from .formats import MAP_COLUMNS, Format, RowError, detect
 from .model import Sample
 

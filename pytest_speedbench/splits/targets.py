@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ._errors import SplitError, optional_import
+from .errors import SplitError, optional_import
 from .model import Message, TargetTokenizer
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from ._errors import SplitError, unknown
 from .bundled import BUNDLED, bundled_slices, load_bundled, read_card
+from .errors import SplitError, unknown
 from .model import ALL, BUCKETS, TIERS, Sample, Split, TargetTokenizer, make_split
 from .rows import read_samples
 
