@@ -1,7 +1,124 @@
-"""Errors and warnings of the plugin: one base class each."""
+"""Errors and warnings of the package: one base class each.
+
+    try:
+        result = compare(old, new)
+    except SpeedbenchError as error:
+        print(error)  # what is wrong, where, and what fixes it
+
+A message is complete by itself: it says what was expected, what was found, and the command or the
+setting that fixes it. Every exception that the package defines is a :class:`SpeedbenchError`; a
+second base such as ``ValueError`` is there for callers that look for that.
+"""
 
 from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parent) + "/"
+_SUITES = _PACKAGE + "suites/"
+
+
+class SpeedbenchError(Exception):
+    """Base class of every error of this package."""
+
+
+class UsageError(SpeedbenchError, ValueError):
+    """An option, an argument or a value of one that cannot be used."""
+
+
+class CaseError(UsageError):
+    """A marker or an option that names something that does not exist."""
+
+
+class CliError(UsageError):
+    """A command cannot do what was asked."""
+
+
+class DeviceError(SpeedbenchError):
+    """The pytest-xdist workers of a session need more GPUs than there are."""
+
+
+class EngineError(SpeedbenchError):
+    """An engine cannot do what was asked; the message names the fix."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine's package is not installed; the message names the command that installs it."""
+
+
+class EngineDied(EngineError):
+    """The engine ended or stopped answering while it worked; the message ends with its output."""
+
+
+class MeasurementMismatch(EngineError):
+    """The traces and the engine's own counters disagree."""
+
+
+class ForeignTrafficError(SpeedbenchError):
+    """The counters grew by what our requests cannot have caused; the message says by how much."""
+
+
+class CannotRun(SpeedbenchError):
+    """A case that its engine cannot run by its nature; the test is skipped with the reason."""
+
+
+class SplitError(SpeedbenchError, ValueError):
+    """A split that cannot be used: the message says what is wrong, where, and the fix."""
+
+
+class RecordError(SpeedbenchError, ValueError):
+    """A record cannot be read; the message says why and what to do."""
+
+
+class BaselineError(SpeedbenchError, ValueError):
+    """A named baseline cannot be used; the message says why and what to do."""
+
+
+class GitError(SpeedbenchError, ValueError):
+    """git cannot answer; the message names the fix."""
+
+
+class ReportError(SpeedbenchError):
+    """A report cannot be made here; the message names the command that fixes it."""
+
+
+class NoData(SpeedbenchError, ValueError):
+    """There is nothing to compute from. Never a silent 0 or 1.
+
+    Attributes:
+        reason: what is missing, in one sentence; also the message.
+    """
+
+    def __init__(self, reason: str) -> None:
+        """Say in one sentence what is missing."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+class GateFailure(SpeedbenchError, AssertionError):
+    """A comparison with the baseline failed."""
 
 
 class SpeedWarning(UserWarning):
     """A number that must be read with care: an undecided assert, random input, a file left out."""
+
+
+class SplitWarning(SpeedWarning):
+    """A split that can be used, but not quite as asked (bad rows left out, ``random`` input)."""
+
+
+def warn(message: str, category: type[SpeedWarning] = SpeedWarning) -> None:
+    """Issue a warning that points at the line of the user's code that led here.
+
+    That is the innermost frame outside of this package; its ready-made suites count as the user's.
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _ours(frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _ours(filename: str) -> bool:
+    return filename.startswith(_PACKAGE) and not filename.startswith(_SUITES)

@@ -6,9 +6,7 @@ import subprocess
 from collections.abc import Collection
 from pathlib import Path
 
-
-class GitError(ValueError):
-    """git cannot answer; the message names the mend."""
+from pytest_speedbench.errors import GitError
 
 
 def resolve(reference: str, folder: Path) -> str | None:

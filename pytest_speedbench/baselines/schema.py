@@ -15,14 +15,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pytest_speedbench.errors import RecordError
+
 SCHEMA = 2
 # What needs no later form is written in the first one, for older readers.
 STEPS_SCHEMA, TOTALS_SCHEMA = 1, 2
 EXTRA_KEY = "speedbench"
-
-
-class RecordError(ValueError):
-    """A record cannot be read; the message says why and what to do."""
 
 
 class _Part(BaseModel):

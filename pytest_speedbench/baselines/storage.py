@@ -12,14 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_speedbench.baselines import git
-from pytest_speedbench.baselines.schema import EXTRA_KEY, CaseKey, Record, RecordError, parse_record
+from pytest_speedbench.baselines.schema import EXTRA_KEY, CaseKey, Record, parse_record
+from pytest_speedbench.errors import BaselineError, GitError, RecordError
 
 # What pytest-benchmark writes outside of a repository, and in one without a commit.
 _NO_COMMIT = frozenset({"", "unversioned", "unknown"})
-
-
-class BaselineError(ValueError):
-    """A named baseline cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +166,7 @@ class Store:
         clean = {run.commit: run for run in runs if run.commit and not run.dirty}
         try:
             nearest = git.nearest_ancestor(commit, clean, working_folder)
-        except git.GitError as error:
+        except GitError as error:
             raise BaselineError(str(error)) from error
         if nearest is None:
             raise BaselineError(

@@ -49,8 +49,8 @@ def engines(quick: bool) -> Iterator[Check]:
 
 
 def _engine(name: str, quick: bool) -> Check:
-    from pytest_speedbench.engines.protocol import EngineError
     from pytest_speedbench.engines.registry import engine_type, installed
+    from pytest_speedbench.errors import EngineError
 
     try:
         adapter = engine_type(name)

@@ -1,50 +1,59 @@
-"""Errors of the command line: one clear line on stderr and exit 2, never a traceback."""
+"""Errors of the command line: one clear line on stderr and an exit code, never a traceback."""
 
 from __future__ import annotations
 
+import os
+import traceback
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from pytest_speedbench.errors import SpeedbenchError
+
 UNUSABLE = 2
 """Exit code for wrong usage and for input that cannot be read."""
-
-
-class CliError(Exception):
-    """What was asked cannot be done; the message says why and what to do."""
+INTERNAL = 3
+"""Exit code for an error of ours."""
+ISSUES = "https://github.com/pytest-speedbench/pytest-speedbench/issues"
+TRACEBACK = "SPEEDBENCH_TRACEBACK"
 
 
 class OneLineErrors(TyperGroup):
-    """A command group that turns the errors of every room into one line and exit 2."""
+    """A command group that turns every error into one line and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise  # where the reader of a pipe has gone, typer ends quietly
         except Exception as error:
-            text = _words(error)
-            if text is None:
+            if hasattr(error, "exit_code"):  # wrong usage; typer shows it
                 raise
+            message = _message(error)
+            if message is None and (ctx.params.get("traceback") or os.environ.get(TRACEBACK)):
+                typer.echo(traceback.format_exc(), err=True, nl=False)
             from pytest_speedbench.report.text import printable
 
-            typer.echo(f"speedbench: {printable(text)}", err=True)
-            raise typer.Exit(UNUSABLE) from None
+            typer.echo(f"speedbench: {printable(message or _internal(error))}", err=True)
+            raise typer.Exit(INTERNAL if message is None else UNUSABLE) from None
 
 
-def _words(error: Exception) -> str | None:
-    """The message of an error that a user can mend; None for any other."""
-    if isinstance(error, CliError):
+def _message(error: Exception) -> str | None:
+    """The message of an error that a user can fix; None for any other."""
+    if isinstance(error, SpeedbenchError):
         return str(error)
-    if isinstance(error, BrokenPipeError):
-        return None  # the reader of a pipe has gone: typer ends quietly
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    from pytest_speedbench.baselines.git import GitError
-    from pytest_speedbench.baselines.schema import RecordError
-    from pytest_speedbench.baselines.storage import BaselineError
-    from pytest_speedbench.engines.protocol import EngineError
-    from pytest_speedbench.splits import SplitError
-    from pytest_speedbench.stats import NoData
+    return None
 
-    known = (BaselineError, RecordError, GitError, EngineError, SplitError, NoData)
-    return str(error) if isinstance(error, known) else None
+
+def _internal(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    kind, where = type(error).__name__, f"{Path(frame.filename).name}:{frame.lineno}"
+    text = " ".join(str(error).split())
+    return (
+        f"internal error in {where}: {kind}: {text}; please report it at {ISSUES} with the output "
+        f"of `speedbench --traceback …` ({TRACEBACK}=1 does the same)"
+    )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, saved_runs, store_at
-from pytest_speedbench.cli.errors import CliError
 from pytest_speedbench.cli.output import NOTHING, Justify, Lines
+from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import CaseKey, MetricRecord, Record

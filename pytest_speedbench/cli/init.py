@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_speedbench.cli.errors import CliError
+from pytest_speedbench.errors import CliError
 
 _STARTER = files("pytest_speedbench.cli") / "starter"
 

@@ -18,9 +18,9 @@ from pytest_speedbench.cli.arguments import (
     share,
     store_at,
 )
-from pytest_speedbench.cli.errors import CliError
 from pytest_speedbench.cli.output import NOTHING, Justify, Lines
 from pytest_speedbench.cli.simulate import Simulation, saved_or_none, simulate_plan
+from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import CaseKey, Record

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, find_run, store_at
-from pytest_speedbench.cli.errors import CliError
 from pytest_speedbench.cli.output import Lines, console
+from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,12 +84,9 @@ def _write(path: Path, render: Callable[[SavedSummary], str], summary: SavedSumm
 
 
 def _html(summary: SavedSummary) -> str:
-    from pytest_speedbench.report.html import ReportError, render_html
+    from pytest_speedbench.report.html import render_html
 
-    try:
-        return render_html(summary)
-    except ReportError as error:
-        raise CliError(str(error)) from error
+    return render_html(summary)
 
 
 def _markdown(summary: SavedSummary) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_speedbench.cli.arguments import find_run, tell_left_out
-from pytest_speedbench.cli.errors import CliError
 from pytest_speedbench.cli.output import NOTHING, Justify, Lines
+from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record

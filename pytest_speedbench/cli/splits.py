@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.errors import CliError
 from pytest_speedbench.cli.output import Justify, Lines
 from pytest_speedbench.cli.splits_check import EMBEDDINGS, EmbeddingModel, check
 from pytest_speedbench.cli.splits_load import Columns, KeepGood, Progress, load, tokenizer_of
+from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
     from pytest_speedbench.splits import Sample

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.errors import CliError
 from pytest_speedbench.cli.output import NOTHING, Justify, Lines
 from pytest_speedbench.cli.splits_load import Columns, KeepGood, Progress, load
+from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,13 +73,9 @@ def check(
 
 
 def _page(report: CheckReport, against: str, picture: bytes) -> str:
-    from pytest_speedbench.report.html import ReportError
     from pytest_speedbench.report.split_page import render_split_page
 
-    try:
-        return render_split_page(report, against, picture)
-    except ReportError as error:
-        raise CliError(str(error)) from error
+    return render_split_page(report, against, picture)
 
 
 def _show_check(out: Lines, report: CheckReport, against: str) -> None:

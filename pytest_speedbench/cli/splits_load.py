@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.errors import CliError
+from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from pytest_speedbench.baselines.schema import KEY_FIELDS, CaseKey, Record
 from pytest_speedbench.baselines.storage import SavedRun
-from pytest_speedbench.cli.errors import CliError
 from pytest_speedbench.compare.gate import (
     Levels,
     check_same_samples,
@@ -18,6 +17,7 @@ from pytest_speedbench.compare.gate import (
 )
 from pytest_speedbench.compare.match import Match, compare_identity, identity_of
 from pytest_speedbench.compare.verdict import Verdict
+from pytest_speedbench.errors import CliError
 from pytest_speedbench.stats import (
     Attribution,
     NoData,

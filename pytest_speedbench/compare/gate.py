@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pytest_speedbench.baselines.schema import (
     MetricRecord,
     Record,
-    RecordError,
     RequestRecord,
     RoundRecord,
     unpack_ids,
@@ -18,6 +17,7 @@ from pytest_speedbench.baselines.schema import (
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.engines.protocol import RequestTotals, Trace
+from pytest_speedbench.errors import RecordError
 from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.metrics import METRICS, request_traces
 from pytest_speedbench.stats import Decision, Estimate, NoData, RequestTrace, non_inferiority

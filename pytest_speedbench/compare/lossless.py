@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from pytest_speedbench.engines.protocol import EngineError, TokenScore, Trace
+from pytest_speedbench.engines.protocol import TokenScore, Trace
+from pytest_speedbench.errors import EngineError, NoData
 from pytest_speedbench.measure.load import Turn
-from pytest_speedbench.stats.data import NoData
 from pytest_speedbench.stats.ties import (
     DEFAULT_ULPS,
     FRACTION_BITS,

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from pytest_speedbench.compare.lossless import Score
 from pytest_speedbench.engines.protocol import Trace
+from pytest_speedbench.errors import NoData
 from pytest_speedbench.measure.check import align_drafts
-from pytest_speedbench.stats.data import NoData
 from pytest_speedbench.stats.ties import MIN_EXPECTED, DistributionCheck, first_token_check
 
 POSITIONS = 2

@@ -8,15 +8,9 @@ from functools import lru_cache
 import pytest
 
 from pytest_speedbench.conformance.subject import Subject
-from pytest_speedbench.engines.protocol import (
-    NO_SPECULATION,
-    EngineConfig,
-    EngineError,
-    EngineUnavailable,
-    Speculation,
-)
+from pytest_speedbench.engines.protocol import NO_SPECULATION, EngineConfig, Speculation
 from pytest_speedbench.engines.registry import check, engine_type
-from pytest_speedbench.plan.cases import CaseError
+from pytest_speedbench.errors import CaseError, EngineError, EngineUnavailable
 from pytest_speedbench.plan.grid import build_grid
 from pytest_speedbench.plan.options import OPTIONS, raw_value
 from pytest_speedbench.plan.settings import Settings

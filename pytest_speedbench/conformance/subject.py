@@ -17,16 +17,14 @@ from pytest_speedbench.engines.protocol import (
     Counters,
     Engine,
     EngineConfig,
-    EngineDied,
-    EngineError,
     EngineType,
-    EngineUnavailable,
     Request,
     Sampling,
     Speculation,
     Trace,
 )
 from pytest_speedbench.engines.registry import engine_type, open_engine
+from pytest_speedbench.errors import EngineDied, EngineError, EngineUnavailable
 from pytest_speedbench.measure.tokenizer import Tokenizer, load_tokenizer
 from pytest_speedbench.plan.settings import Settings
 

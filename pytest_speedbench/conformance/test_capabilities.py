@@ -12,8 +12,9 @@ import pytest
 from pytest_speedbench.conformance.contract import broken
 from pytest_speedbench.conformance.processes import descendants
 from pytest_speedbench.conformance.subject import Load, Subject
-from pytest_speedbench.engines.protocol import EngineError, Speculation, Trace
+from pytest_speedbench.engines.protocol import Speculation, Trace
 from pytest_speedbench.engines.registry import open_engine
+from pytest_speedbench.errors import EngineError
 from pytest_speedbench.plan.cases import METHODS
 
 # These may find nothing to draft; whether they are on is told by the engine's configuration.

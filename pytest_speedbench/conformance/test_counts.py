@@ -7,7 +7,8 @@ import pytest
 from pytest_speedbench.conformance.contract import broken
 from pytest_speedbench.conformance.subject import Load, Subject
 from pytest_speedbench.engines.protocol import Speculation, Trace
-from pytest_speedbench.measure.check import MeasurementMismatch, check_counters, check_traces
+from pytest_speedbench.errors import MeasurementMismatch
+from pytest_speedbench.measure.check import check_counters, check_traces
 
 
 def _loads(subject: Subject, speculation: Speculation) -> list[Load]:

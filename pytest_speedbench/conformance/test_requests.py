@@ -7,14 +7,8 @@ import pytest
 from pytest_speedbench.conformance.contract import broken
 from pytest_speedbench.conformance.judging import same_output
 from pytest_speedbench.conformance.subject import TOKENS, Subject
-from pytest_speedbench.engines.protocol import (
-    EngineDied,
-    EngineError,
-    Request,
-    Sampling,
-    Speculation,
-    Trace,
-)
+from pytest_speedbench.engines.protocol import Request, Sampling, Speculation, Trace
+from pytest_speedbench.errors import EngineDied, EngineError
 
 # Long enough to be still running when it is cancelled, on an engine that takes no time at all.
 _LONGEST = 200_000

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pytest_speedbench.conformance.contract import broken
 from pytest_speedbench.conformance.judging import same_output
 from pytest_speedbench.conformance.subject import Subject
-from pytest_speedbench.engines.protocol import Engine, EngineError, Speculation
+from pytest_speedbench.engines.protocol import Engine, Speculation
+from pytest_speedbench.errors import EngineError
 
 EACH = "first"
 

@@ -7,11 +7,8 @@ from pytest_speedbench.engines.protocol import (
     Counters,
     Engine,
     EngineConfig,
-    EngineDied,
-    EngineError,
     EngineInfo,
     EngineType,
-    EngineUnavailable,
     Request,
     RequestTotals,
     Sampling,
@@ -21,6 +18,7 @@ from pytest_speedbench.engines.protocol import (
     deal_tokens,
 )
 from pytest_speedbench.engines.registry import check, engine_names, engine_type, open_engine
+from pytest_speedbench.errors import EngineDied, EngineError, EngineUnavailable
 
 __all__ = [
     "NO_SPECULATION",

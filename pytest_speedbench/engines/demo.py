@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pytest_speedbench.engines.protocol import EngineError, EngineUnavailable
+from pytest_speedbench.errors import EngineError, EngineUnavailable
 
 DEMO_MODEL = "demo"
 DEMO_NAME = "SmolLM2-135M-Instruct"

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_speedbench.engines.demo import folder_at_hand
-from pytest_speedbench.engines.protocol import EngineError, Speculation
+from pytest_speedbench.engines.protocol import Speculation
+from pytest_speedbench.errors import EngineError
 
 _MEND = "choose a drafter that was made for this target, or its target with --speed-model"
 

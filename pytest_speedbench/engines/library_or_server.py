@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pytest_speedbench.engines.protocol import Engine, EngineConfig, EngineError
+from pytest_speedbench.engines.protocol import Engine, EngineConfig
+from pytest_speedbench.errors import EngineError
 
 Open = Callable[[EngineConfig, float], Engine]
 # Arguments of ours, which no engine knows.

@@ -12,7 +12,6 @@ from typing import Any
 
 from pytest_speedbench.engines.protocol import (
     EngineConfig,
-    EngineError,
     EngineInfo,
     EngineType,
     Request,
@@ -36,6 +35,7 @@ from pytest_speedbench.engines.serving.metrics import (
 from pytest_speedbench.engines.serving.models import find_model
 from pytest_speedbench.engines.serving.readers import read_any
 from pytest_speedbench.engines.vllm.backend import METHODS
+from pytest_speedbench.errors import EngineError
 
 # A text that repeats itself: lookup methods draft in it, so that the server shows what it tells.
 _PROBE = "Repeat this sentence five times: the red boat sails past the green island."

@@ -15,18 +15,6 @@ FinishReason = Literal["stop", "length", "abort"]
 PromptForm = Literal["token_ids", "chat"]
 
 
-class EngineError(Exception):
-    """An engine cannot do what was asked; the message names the mend."""
-
-
-class EngineUnavailable(EngineError):
-    """The engine's package is not installed; the message names the command that installs it."""
-
-
-class EngineDied(EngineError):
-    """The engine ended, or fell silent, while it worked; the message ends with its last words."""
-
-
 @dataclass(frozen=True, slots=True)
 class Speculation:
     """One configuration of speculative decoding, in the engines' own terms.

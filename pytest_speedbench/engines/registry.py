@@ -7,13 +7,8 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
-from pytest_speedbench.engines.protocol import (
-    Engine,
-    EngineConfig,
-    EngineError,
-    EngineType,
-    EngineUnavailable,
-)
+from pytest_speedbench.engines.protocol import Engine, EngineConfig, EngineType
+from pytest_speedbench.errors import EngineError, EngineUnavailable
 
 GROUP = "pytest_speedbench.engines"
 

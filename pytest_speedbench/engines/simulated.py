@@ -53,13 +53,13 @@ from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
-    EngineError,
     EngineInfo,
     EngineType,
     Request,
     RequestTotals,
     TokenScore,
 )
+from pytest_speedbench.errors import EngineError
 
 VOCABULARY = 32_000
 CONTEXT_WINDOW = 1 << 20

@@ -19,13 +19,13 @@ from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
-    EngineError,
     EngineInfo,
     EngineType,
     Request,
     Speculation,
     TokenScore,
 )
+from pytest_speedbench.errors import EngineError
 
 _PROMPT_LOOKUP_NGRAM = 2
 

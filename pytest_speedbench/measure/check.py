@@ -17,17 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pytest_speedbench.engines.protocol import (
-    Counters,
-    EngineError,
-    RequestTotals,
-    Speculation,
-    Trace,
-)
-
-
-class MeasurementMismatch(EngineError):
-    """The traces and the engine's own counters disagree."""
+from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation, Trace
+from pytest_speedbench.errors import MeasurementMismatch
 
 
 def align_drafts(trace: Trace) -> tuple[list[int], list[int]] | None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation, Trace
-from pytest_speedbench.measure.check import MeasurementMismatch
+from pytest_speedbench.errors import ForeignTrafficError, MeasurementMismatch
 
 # These draft in every step; the others draft where they find something.
 EVERY_STEP = frozenset(
@@ -30,10 +30,6 @@ EVERY_STEP = frozenset(
         "early_exit",
     }
 )
-
-
-class ForeignTrafficError(Exception):
-    """The counters grew by what our requests cannot have caused; the message says by how much."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pytest_speedbench.engines.protocol import (
     Counters,
     Engine,
-    EngineError,
     PromptForm,
     Request,
     Sampling,
     Speculation,
     Trace,
 )
+from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.tokenizer import Message, Tokenizer
 from pytest_speedbench.splits import Sample
 

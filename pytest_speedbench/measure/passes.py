@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation
+from pytest_speedbench.errors import ForeignTrafficError
 from pytest_speedbench.measure.check import check_counters, check_traces
-from pytest_speedbench.measure.counted import Counted, ForeignTrafficError, count
+from pytest_speedbench.measure.counted import Counted, count
 from pytest_speedbench.measure.load import ClosedLoop, Enough, Progress, Turn
 from pytest_speedbench.splits import Sample
 

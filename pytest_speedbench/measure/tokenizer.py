@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_speedbench.engines.demo import DEMO_MODEL, DEMO_NAME, resolve_model
-from pytest_speedbench.engines.protocol import EngineError
+from pytest_speedbench.errors import EngineError
 
 Message = Mapping[str, str]
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from pytest_speedbench.engines.protocol import EngineError, Trace
+from pytest_speedbench.engines.protocol import Trace
+from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.counted import total
 from pytest_speedbench.measure.metrics import timed_steps
 

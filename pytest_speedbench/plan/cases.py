@@ -31,10 +31,6 @@ METHODS = (
 )
 
 
-class CaseError(ValueError):
-    """A marker or an option that names something that does not exist."""
-
-
 @dataclass(frozen=True, slots=True)
 class RunKey:
     """One run: all that its cases, which differ only in their slice, have in common."""

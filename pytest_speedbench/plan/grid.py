@@ -11,9 +11,10 @@ from itertools import product
 from math import inf
 from typing import Any
 
-from pytest_speedbench.engines.protocol import EngineError, Sampling, Speculation
+from pytest_speedbench.engines.protocol import Sampling, Speculation
 from pytest_speedbench.engines.registry import engine_names, engine_type
-from pytest_speedbench.plan.cases import METHODS, Case, CaseError, RunKey
+from pytest_speedbench.errors import CaseError, EngineError
+from pytest_speedbench.plan.cases import METHODS, Case, RunKey
 from pytest_speedbench.plan.ids import Labels
 from pytest_speedbench.plan.options import ALL_SAMPLES
 from pytest_speedbench.plan.settings import Settings

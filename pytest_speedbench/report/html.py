@@ -15,6 +15,7 @@ from pytest_speedbench._version import __version__
 from pytest_speedbench.baselines.schema import MetricRecord, Record
 from pytest_speedbench.compare.case_result import CaseResult
 from pytest_speedbench.compare.verdict import COMPARED, Outcome
+from pytest_speedbench.errors import ReportError
 from pytest_speedbench.report.plots import (
     Axis,
     Point,
@@ -30,10 +31,6 @@ from pytest_speedbench.splits import ALL
 
 if TYPE_CHECKING:
     import jinja2
-
-
-class ReportError(Exception):
-    """The page cannot be made here; the message names the command that mends it."""
 
 
 class Saved(Protocol):

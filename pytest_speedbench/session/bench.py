@@ -12,14 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pytest_speedbench.engines.protocol import (
-    Engine,
-    EngineConfig,
-    EngineError,
-    EngineUnavailable,
-    Speculation,
-)
+from pytest_speedbench.engines.protocol import Engine, EngineConfig, Speculation
 from pytest_speedbench.engines.registry import check, engine_type
+from pytest_speedbench.errors import CannotRun, EngineError, EngineUnavailable
 from pytest_speedbench.measure.early import Decider
 from pytest_speedbench.measure.load import ClosedLoop, Told
 from pytest_speedbench.measure.passes import counts_by_slice
@@ -46,10 +41,6 @@ from pytest_speedbench.splits import (
 )
 
 ShowProgress = Callable[[str], None]
-
-
-class CannotRun(Exception):
-    """A case that this engine cannot run by its nature; the test is skipped with the reason."""
 
 
 @dataclass

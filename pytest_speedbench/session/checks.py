@@ -27,7 +27,6 @@ from pytest_speedbench.compare.lossless import (
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.engines.protocol import (
     Engine,
-    EngineError,
     Request,
     Sampling,
     Speculation,
@@ -35,6 +34,7 @@ from pytest_speedbench.engines.protocol import (
     Trace,
 )
 from pytest_speedbench.engines.registry import engine_type
+from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.copies import seeded_copies
 from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.rounds import ArmResult

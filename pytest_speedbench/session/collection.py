@@ -6,7 +6,8 @@ from functools import lru_cache
 
 import pytest
 
-from pytest_speedbench.plan.cases import Case, CaseError, order_by_engine
+from pytest_speedbench.errors import SpeedbenchError
+from pytest_speedbench.plan.cases import Case, order_by_engine
 from pytest_speedbench.plan.grid import build_grid
 from pytest_speedbench.plan.settings import Settings, load_settings
 
@@ -30,7 +31,7 @@ def parametrize(metafunc: pytest.Metafunc, marker: pytest.Mark | None) -> None:
     problem = None
     try:
         cases, ids = build_grid(marker.kwargs if marker else {}, settings_of(metafunc.config))
-    except CaseError as error:
+    except SpeedbenchError as error:
         problem = str(error)
     if problem is not None:  # not inside the handler, which would be shown as a cause
         pytest.fail(f"{metafunc.definition.nodeid}: {problem}", pytrace=False)

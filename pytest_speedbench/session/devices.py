@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_speedbench.baselines.machine import this_machine
+from pytest_speedbench.errors import DeviceError
 
 # In the order in which a set one is believed; the last is what is set on machines of AMD.
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
@@ -24,10 +25,6 @@ _PARALLEL = (
 )
 _KFD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
 _SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
-
-
-class DeviceError(Exception):
-    """The workers of a session need more GPUs than there are; the message names the mend."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from pytest_speedbench.baselines.storage import BaselineError
 from pytest_speedbench.compare.asserts import Measured
-from pytest_speedbench.engines.protocol import EngineError, EngineUnavailable
-from pytest_speedbench.errors import SpeedWarning
-from pytest_speedbench.session.bench import CannotRun
+from pytest_speedbench.errors import (
+    CannotRun,
+    EngineUnavailable,
+    GateFailure,
+    SpeedbenchError,
+    SpeedWarning,
+)
 from pytest_speedbench.session.collection import case_of, settings_of
-from pytest_speedbench.session.devices import DeviceError, claim, gpus_of_engine
+from pytest_speedbench.session.devices import claim, gpus_of_engine
 from pytest_speedbench.session.progress import Progress
 from pytest_speedbench.session.saving import saving_of
-from pytest_speedbench.session.speed_session import GateFailure, SpeedSession
+from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.session.summary import SessionOutput, Summary
 from pytest_speedbench.session.xdist_schedule import REPORT, WORKER_OUTPUT, Place, labelled
-from pytest_speedbench.splits import SplitError
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
@@ -85,7 +87,7 @@ class SessionHooks:
             return
         try:
             claim(place.slot, place.workers, gpus_of_engine(settings.engine_arg))
-        except DeviceError as error:
+        except SpeedbenchError as error:
             self.refused = str(error)
 
     def labelled(self) -> AbstractContextManager[None]:
@@ -96,7 +98,7 @@ class SessionHooks:
         """Looks for the named baseline now, so that a typo costs no measuring."""
         try:
             self.session.saved_runs  # noqa: B018 - cached
-        except BaselineError as error:
+        except SpeedbenchError as error:
             if not hasattr(self.config, "workerinput"):
                 raise pytest.UsageError(str(error)) from error
             self.refused = self.refused or str(error)
@@ -197,10 +199,10 @@ class SessionHooks:
 
 
 def _or_give_up(ask: Callable[[], T]) -> T:
-    """A skip where the case cannot run here; any other trouble is an error of one clear message."""
+    """A skip where the case cannot run here; any other error of ours is one clear message."""
     try:
         return ask()
-    except (EngineError, CannotRun, SplitError, BaselineError) as error:
+    except SpeedbenchError as error:
         trouble = error
     # Not inside the handler, whose error would be shown as a cause.
     if isinstance(trouble, EngineUnavailable | CannotRun):

@@ -19,7 +19,7 @@ from pytest_speedbench.baselines.schema import (
     SamplingRecord,
     SplitRecord,
 )
-from pytest_speedbench.baselines.storage import BaselineError, SavedRun, Store
+from pytest_speedbench.baselines.storage import SavedRun, Store
 from pytest_speedbench.compare.asserts import Judgement
 from pytest_speedbench.compare.attribution import attribute_records
 from pytest_speedbench.compare.case_result import CaseResult
@@ -33,7 +33,7 @@ from pytest_speedbench.compare.match import (
 )
 from pytest_speedbench.compare.verdict import COMPARED, Outcome, Verdict
 from pytest_speedbench.engines.registry import engine_type
-from pytest_speedbench.errors import SpeedWarning
+from pytest_speedbench.errors import BaselineError, GateFailure, SpeedWarning
 from pytest_speedbench.measure.tokenizer import model_name
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.plan.options import LATEST
@@ -44,10 +44,6 @@ from pytest_speedbench.session.result import SpeedResult
 from pytest_speedbench.stats import divide_alpha
 
 DEFAULT_MARGINS = {"acceptance_length": 0.02}
-
-
-class GateFailure(AssertionError):
-    """A comparison with the baseline failed."""
 
 
 @dataclass

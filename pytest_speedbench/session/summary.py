@@ -153,7 +153,8 @@ def deal_to_workers(config: pytest.Config) -> None:
 
 
 def _write_html(path: Path, summary: Summary) -> None:
-    from pytest_speedbench.report.html import ReportError, render_html
+    from pytest_speedbench.errors import ReportError
+    from pytest_speedbench.report.html import render_html
 
     try:
         path.write_text(render_html(summary), encoding="utf-8")

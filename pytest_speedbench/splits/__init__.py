@@ -6,8 +6,9 @@ are imported only inside the functions that need them.
 
 from __future__ import annotations
 
+from pytest_speedbench.errors import SplitError, SplitWarning
+
 from .bundled import data_dir
-from .errors import SplitError, SplitWarning
 from .loading import (
     SplitListing,
     divide_name,

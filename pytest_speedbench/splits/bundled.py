@@ -7,7 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .errors import SplitError, unknown
+from pytest_speedbench.errors import SplitError
+
+from .errors import unknown
 from .model import Sample, Split, order_slices
 from .rows import read_samples
 

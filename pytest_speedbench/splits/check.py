@@ -8,10 +8,11 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from pytest_speedbench.errors import SplitError
+
 from .curate import PAIR_LIMIT, REFERENCE_LIMIT
 from .curation import mean_similarity
 from .embedding import Embedder
-from .errors import SplitError
 from .languages import identifier, language_mix, undeclared
 from .model import ALL, Sample, Split
 from .scripts import main_script

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pytest_speedbench.errors import SplitError
+
 from .curation import Progress, Quota, Selection, mean_similarity, select
 from .embedding import DEFAULT_MODEL, embed_samples
-from .errors import SplitError
 from .model import Sample
 from .scripts import main_script
 from .writing import read_pool, write_split

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from .errors import SplitError
+from pytest_speedbench.errors import SplitError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from .errors import SplitError, optional_import
+from pytest_speedbench.errors import SplitError
+
+from .errors import optional_import
 from .model import Sample, Split
 
 if TYPE_CHECKING:

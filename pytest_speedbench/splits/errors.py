@@ -1,4 +1,4 @@
-"""The one error and the one warning of this room, and the helpers that word them."""
+"""Helpers that word the errors of the splits."""
 
 from __future__ import annotations
 
@@ -7,13 +7,7 @@ import importlib
 from collections.abc import Iterable
 from types import ModuleType
 
-
-class SplitError(ValueError):
-    """A split that cannot be used: the text says what is wrong, where, and the mend."""
-
-
-class SplitWarning(UserWarning):
-    """A split that can be used, but not quite as asked (bad rows left out, ``random`` input)."""
+from pytest_speedbench.errors import SplitError
 
 
 def unknown(what: str, got: str, allowed: Iterable[str], *, where: str = "") -> SplitError:

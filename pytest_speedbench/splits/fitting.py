@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
-from .errors import SplitError
+from pytest_speedbench.errors import SplitError
+
 from .model import TargetTokenizer
 from .recipes import Task
 

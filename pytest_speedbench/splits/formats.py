@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
+from pytest_speedbench.errors import SplitError
+
 from .errors import unknown
 from .model import ALL, Sample
 
@@ -39,7 +41,7 @@ MAP_COLUMNS: Final = (
 PROMPT_NAMES: Final = ("prompt", "text", "question", "instruction", "query", "input", "content")
 
 
-class RowError(ValueError):
+class RowError(SplitError):
     """What is wrong with one row, and the mend; the reader adds file and row number."""
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from pytest_speedbench.errors import SplitError
+
 from .check import partner_of
 from .curation import mean_similarity
 from .embedding import Embedder
-from .errors import SplitError, optional_import
+from .errors import optional_import
 from .model import Split
 
 if TYPE_CHECKING:

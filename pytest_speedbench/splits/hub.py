@@ -10,7 +10,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from .errors import SplitError, optional_import, unknown
+from pytest_speedbench.errors import SplitError
+
+from .errors import optional_import, unknown
 from .formats import FORMATS, RowError
 from .model import BUCKETS, CATEGORIES, TIERS, Sample, Split, make_split
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from pytest_speedbench.errors import SplitError
+
 from .bundled import BUNDLED, bundled_slices, load_bundled, read_card
-from .errors import SplitError, unknown
+from .errors import unknown
 from .model import ALL, BUCKETS, TIERS, Sample, Split, TargetTokenizer, make_split
 from .rows import read_samples
 

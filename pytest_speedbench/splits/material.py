@@ -15,8 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from pytest_speedbench.errors import SplitError
+
 from .bundled import load_bundled
-from .errors import SplitError
 
 PIECE_CHARS: Final = 1200
 _SKIPPED: Final = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages"})

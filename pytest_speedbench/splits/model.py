@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from .errors import SplitError, unknown
+from pytest_speedbench.errors import SplitError
+
+from .errors import unknown
 
 CATEGORIES: Final = (
     "coding",

@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from .errors import SplitError
+from pytest_speedbench.errors import SplitError
+
 from .model import Sample, Split, TargetTokenizer, make_split
 
 WARNING: Final = (

@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
-from .errors import SplitError, SplitWarning, optional_import, unknown
+from pytest_speedbench.errors import SplitError, SplitWarning
+
+from .errors import optional_import, unknown
 from .formats import MAP_COLUMNS, Format, RowError, detect
 from .model import Sample
 

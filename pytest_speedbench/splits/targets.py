@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .errors import SplitError, optional_import
+from pytest_speedbench.errors import SplitError
+
+from .errors import optional_import
 from .model import Message, TargetTokenizer
 
 

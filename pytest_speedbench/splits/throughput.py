@@ -19,7 +19,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Final
 
-from .errors import SplitError
+from pytest_speedbench.errors import SplitError
+
 from .fitting import Fitter
 from .material import Material, load_material
 from .model import TIERS, Sample, Split, TargetTokenizer, bucket_length

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from .errors import SplitError
+from pytest_speedbench.errors import SplitError
+
 from .model import Sample, digest_of, order_slices
 from .rows import read_samples
 

@@ -5,7 +5,8 @@ docs/gate-statistics.md explains the reasoning; every name here is stable.
 
 from __future__ import annotations
 
-from pytest_speedbench.stats.data import NoData, RequestTrace, StepTrace, TotalTrace
+from pytest_speedbench.errors import NoData
+from pytest_speedbench.stats.data import RequestTrace, StepTrace, TotalTrace
 from pytest_speedbench.stats.decision import Conclusion, Decision, Finding, judge, non_inferiority
 from pytest_speedbench.stats.drift import Trend, trend
 from pytest_speedbench.stats.estimates import (

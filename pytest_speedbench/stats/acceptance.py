@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_speedbench.stats.data import Floats, NoData, StepTrace, clusters
+from pytest_speedbench.errors import NoData
+from pytest_speedbench.stats.data import Floats, StepTrace, clusters
 
 NODES = 21  # of the Gauss-Hermite rule over the request's shift
 # A weak normal prior on every logit, for positions that were always or never accepted.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_speedbench.stats.data import Floats, NoData
+from pytest_speedbench.errors import NoData
+from pytest_speedbench.stats.data import Floats
 
 CHUNK = 2_000  # resamples at a time; keeps the weights of 880 clusters within 15 MB
 

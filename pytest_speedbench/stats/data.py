@@ -9,17 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_speedbench.errors import NoData
+
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]
-
-
-class NoData(ValueError):
-    """There is nothing to compute from; `reason` says what is missing. Never a silent 0 or 1."""
-
-    def __init__(self, reason: str) -> None:
-        """Say in one sentence what is missing."""
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_speedbench.stats.data import Floats, NoData
+from pytest_speedbench.errors import NoData
+from pytest_speedbench.stats.data import Floats
 
 
 def total_variance(values: Floats, codes: NDArray[np.intp]) -> float:

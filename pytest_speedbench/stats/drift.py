@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_speedbench.stats.data import Floats, NoData
+from pytest_speedbench.errors import NoData
+from pytest_speedbench.stats.data import Floats
 
 MIN_ROUNDS = 4  # below, no order of rounds is rare enough to be evidence
 

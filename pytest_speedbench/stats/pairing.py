@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_speedbench.errors import NoData
 from pytest_speedbench.stats import delta
 from pytest_speedbench.stats.data import (
     Floats,
     Ints,
-    NoData,
     RequestTrace,
     StepTrace,
     clusters,

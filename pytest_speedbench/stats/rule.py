@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pytest_speedbench.errors import NoData
 from pytest_speedbench.stats.betting import Bets, bet_ladder
-from pytest_speedbench.stats.data import NoData, RequestTrace, clusters, steps_of
+from pytest_speedbench.stats.data import RequestTrace, clusters, steps_of
 from pytest_speedbench.stats.pairing import Evidence
 
 # Losses come in whole steps: however small the margin, one sample may lose several by chance.

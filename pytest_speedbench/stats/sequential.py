@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_speedbench.stats.data import NoData, RequestTrace
+from pytest_speedbench.errors import NoData
+from pytest_speedbench.stats.data import RequestTrace
 from pytest_speedbench.stats.decision import Conclusion, Decision, judge
 from pytest_speedbench.stats.pairing import Pairs, merge, pair
 from pytest_speedbench.stats.rule import Rule, scale_of

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pytest_speedbench.errors import NoData
 from pytest_speedbench.stats import delta
-from pytest_speedbench.stats.data import Floats, NoData
+from pytest_speedbench.stats.data import Floats
 from pytest_speedbench.stats.estimates import Estimate, check_level
 
 MIN_ROUNDS = 3  # fewer give a value without an interval

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from pytest_speedbench.stats.data import Floats, NoData
+from pytest_speedbench.errors import NoData
+from pytest_speedbench.stats.data import Floats
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 FRACTION_BITS: Mapping[str, int] = {"bfloat16": 7, "float16": 10, "float32": 23}

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from pytest_speedbench.baselines.schema import (
     SCHEMA,
     CaseKey,
-    RecordError,
     pack_ids,
     pack_numbers,
     parse_record,
     unpack_ids,
     unpack_numbers,
 )
-from pytest_speedbench.baselines.storage import BaselineError, Store, read_run
+from pytest_speedbench.baselines.storage import Store, read_run
 from pytest_speedbench.compare.gate import traces_of
+from pytest_speedbench.errors import BaselineError, RecordError
 from pytest_speedbench.stats.data import steps_of
 
 DATA = Path(__file__).parent / "data"

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pytest_speedbench.cli import app
+from pytest_speedbench.cli.errors import INTERNAL, TRACEBACK
 
 TEST = """
 import pytest
@@ -48,9 +49,11 @@ def speedbench() -> Speedbench:
     """Runs a command in this process."""
 
     def run(*arguments: object) -> Result:
-        done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        runner = CliRunner(env={TRACEBACK: "1"})
+        done = runner.invoke(app, [str(argument) for argument in arguments])
         if done.exception and not isinstance(done.exception, SystemExit):
             raise done.exception
+        assert done.exit_code != INTERNAL, done.stderr
         return Result(done.exit_code, done.stdout, done.stderr)
 
     return run

@@ -46,15 +46,6 @@ def test_unknown_command(speedbench: Speedbench) -> None:
     assert (result.code, "No such command 'compere'" in result.err) == (2, True)
 
 
-def test_a_bug_is_not_hidden(speedbench: Speedbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(storage: str) -> None:
-        raise KeyError("a bug")
-
-    monkeypatch.setattr(history, "store_at", broken)
-    with pytest.raises(KeyError, match="a bug"):
-        speedbench("history")
-
-
 def test_an_os_error_is_one_line(speedbench: Speedbench, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreadable(storage: str) -> None:
         raise PermissionError(13, "Permission denied", "/root/x")

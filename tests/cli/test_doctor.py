@@ -14,7 +14,8 @@ from pytest_speedbench.cli import checkup
 from pytest_speedbench.cli.checkup import Check
 from pytest_speedbench.cli.tested_engines import EVIDENCE
 from pytest_speedbench.engines import registry
-from pytest_speedbench.engines.protocol import EngineType, EngineUnavailable
+from pytest_speedbench.engines.protocol import EngineType
+from pytest_speedbench.errors import EngineUnavailable
 from pytest_speedbench.splits import SplitError
 
 from .conftest import Speedbench

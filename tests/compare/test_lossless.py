@@ -28,8 +28,9 @@ from pytest_speedbench.compare.lossless import (
     pair_turns,
 )
 from pytest_speedbench.compare.sampled_output import at_temperature, check_prompt
-from pytest_speedbench.engines.protocol import EngineError, TokenScore, Trace
+from pytest_speedbench.engines.protocol import TokenScore, Trace
 from pytest_speedbench.engines.registry import engine_type
+from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.load import Turn
 
 IDS = st.lists(st.integers(0, 3), max_size=8)

@@ -15,12 +15,8 @@ from pytest_speedbench.engines.protocol import (
     Trace,
     deal_tokens,
 )
-from pytest_speedbench.measure.check import (
-    MeasurementMismatch,
-    align_drafts,
-    check_counters,
-    check_traces,
-)
+from pytest_speedbench.errors import MeasurementMismatch
+from pytest_speedbench.measure.check import align_drafts, check_counters, check_traces
 
 DL = 4
 SD = Speculation("eagle3", DL)

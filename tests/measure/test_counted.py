@@ -9,8 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation, Trace
-from pytest_speedbench.measure.check import MeasurementMismatch
-from pytest_speedbench.measure.counted import ForeignTrafficError, count, total
+from pytest_speedbench.errors import ForeignTrafficError, MeasurementMismatch
+from pytest_speedbench.measure.counted import count, total
 
 DL = 4
 EAGLE, NGRAM = Speculation("eagle3", DL), Speculation("ngram", DL)

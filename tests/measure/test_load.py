@@ -9,7 +9,6 @@ import pytest
 
 from pytest_speedbench.engines.protocol import (
     Counters,
-    EngineError,
     EngineInfo,
     Request,
     RequestTotals,
@@ -19,6 +18,7 @@ from pytest_speedbench.engines.protocol import (
     Trace,
     deal_tokens,
 )
+from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.load import ClosedLoop, Told
 from pytest_speedbench.measure.passes import checked_pass, counts_by_slice, send_parts
 from pytest_speedbench.measure.rounds import plan_parts

@@ -94,7 +94,7 @@ def test_fewer_requests_than_slots_are_never_steady() -> None:
 
 
 def test_a_round_without_any_output_says_so() -> None:
-    from pytest_speedbench.engines.protocol import EngineError
+    from pytest_speedbench.errors import EngineError
 
     with pytest.raises(EngineError, match="no request of the round gave any output"):
         steady_round([], 2)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pytest_speedbench.compare.verdict import Outcome
-from pytest_speedbench.report.html import ReportError, render_html
+from pytest_speedbench.errors import ReportError
+from pytest_speedbench.report.html import render_html
 from tests.report.conftest import FakeSaving, FakeSummary, estimate, record, result
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_speedbench.baselines.machine import this_machine
+from pytest_speedbench.errors import DeviceError
 from pytest_speedbench.session import devices
 from pytest_speedbench.session.devices import (
-    DeviceError,
     Gpus,
     gpus_of_engine,
     share_cores,

@@ -14,7 +14,6 @@ from pytest_speedbench.engines.llama_cpp.vocabulary import check_vocabulary
 from pytest_speedbench.engines.llama_cpp.withheld_tokens import fill
 from pytest_speedbench.engines.protocol import (
     EngineConfig,
-    EngineError,
     EngineInfo,
     FinishReason,
     Request,
@@ -26,6 +25,7 @@ from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http, RequestRefused
 from pytest_speedbench.engines.serving.metrics import LLAMA_CPP
 from pytest_speedbench.engines.serving.steps import Arrangement
+from pytest_speedbench.errors import EngineError
 
 _REASONS: Mapping[str, FinishReason] = {"eos": "stop", "word": "stop", "limit": "length"}
 _SOME, _ALL = 200, 1 << 20

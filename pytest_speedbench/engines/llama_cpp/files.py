@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from pytest_speedbench.engines.demo import DEMO_MODEL, demo_gguf
-from pytest_speedbench.engines.protocol import EngineConfig, EngineError, Speculation
+from pytest_speedbench.engines.protocol import EngineConfig, Speculation
+from pytest_speedbench.errors import EngineError
 
 # A large model comes in several files; the server is given the first.
 _CONTINUED = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")

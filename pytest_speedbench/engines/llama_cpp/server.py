@@ -14,12 +14,8 @@ from functools import cache
 from pathlib import Path
 
 from pytest_speedbench.engines.llama_cpp.files import drafter_file, model_file, refuse_without_mtp
-from pytest_speedbench.engines.protocol import (
-    EngineConfig,
-    EngineError,
-    EngineUnavailable,
-    Speculation,
-)
+from pytest_speedbench.engines.protocol import EngineConfig, Speculation
+from pytest_speedbench.errors import EngineError, EngineUnavailable
 
 # What the server is asked before it is started answers at once, or never.
 _ASK_SECONDS = 60

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from pytest_speedbench.engines.protocol import EngineError
+from pytest_speedbench.errors import EngineError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Steps:
     accepted: list[int]
 
 
-class _Unclear(Exception):
+class _Unclear(EngineError):
     """Withheld tokens belong to one of several steps, and nothing tells to which."""
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
-from pytest_speedbench.engines.protocol import EngineError
 from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.errors import EngineError
 
 _SAMPLE = 300
 

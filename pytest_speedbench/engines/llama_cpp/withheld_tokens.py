@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_speedbench.engines.llama_cpp import next_token as likely
-from pytest_speedbench.engines.protocol import EngineError
 from pytest_speedbench.engines.serving.answer import UNTOLD, Answer
 from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.errors import EngineError
 
 _LIKELY = 500
 _LOST = "\N{REPLACEMENT CHARACTER}"

@@ -15,6 +15,8 @@ from enum import Enum
 from importlib.metadata import version
 from typing import Any
 
+from pytest_speedbench.errors import UsageError
+
 _PARAMETERS: Mapping[str, str] = {
     "model": "model.path",
     "host": "hostnames",
@@ -49,10 +51,6 @@ _GROUPS: Mapping[str, str] = {
     "spec-ngram-map-k4v-": "speculative.ngram_map_k4v.",
     "spec-ngram-mod-": "speculative.ngram_mod.",
 }
-
-
-class UsageError(Exception):
-    """A flag that cannot be understood."""
 
 
 def parameter(flag: str) -> str:

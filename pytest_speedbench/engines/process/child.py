@@ -19,7 +19,8 @@ from typing import Any
 
 from pytest_speedbench.engines.process.backend import Backend, StepOutput
 from pytest_speedbench.engines.process.lifetime import watch
-from pytest_speedbench.engines.protocol import EngineConfig, EngineError, Request, Trace
+from pytest_speedbench.engines.protocol import EngineConfig, Request, Trace
+from pytest_speedbench.errors import EngineError
 
 # A sign of life goes out this often while tokens flow, so that only real silence is a hang.
 _BEAT_SECONDS = 1.0

@@ -22,13 +22,12 @@ from pytest_speedbench.engines.process.lifetime import (
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
-    EngineDied,
-    EngineError,
     EngineInfo,
     Request,
     TokenScore,
     Trace,
 )
+from pytest_speedbench.errors import EngineDied, EngineError
 
 _CLOSE_SECONDS = 20.0
 

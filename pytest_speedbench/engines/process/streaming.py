@@ -17,7 +17,6 @@ from typing import TypeVar
 from pytest_speedbench.engines.process.backend import StepOutput
 from pytest_speedbench.engines.protocol import (
     Counters,
-    EngineError,
     EngineInfo,
     FinishReason,
     Request,
@@ -25,6 +24,7 @@ from pytest_speedbench.engines.protocol import (
     TokenScore,
 )
 from pytest_speedbench.engines.reconcile import settle
+from pytest_speedbench.errors import EngineError
 
 _T = TypeVar("_T")
 UNKNOWN = RequestTotals()

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_speedbench.engines.protocol import (
-    EngineDied,
-    EngineError,
     FinishReason,
     Request,
     RequestTotals,
@@ -17,6 +15,7 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.engines.reconcile import settle
 from pytest_speedbench.engines.serving.steps import Arrangement, arrange
+from pytest_speedbench.errors import EngineDied, EngineError
 
 UNKNOWN = RequestTotals()
 UNTOLD = -1

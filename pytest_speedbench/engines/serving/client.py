@@ -12,8 +12,6 @@ from dataclasses import replace
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
-    EngineDied,
-    EngineError,
     EngineInfo,
     Request,
     TokenScore,
@@ -24,6 +22,7 @@ from pytest_speedbench.engines.serving.http import Address, Http, RequestRefused
 from pytest_speedbench.engines.serving.load import Load, as_engine_error
 from pytest_speedbench.engines.serving.metrics import Page, Reading, check_growth, parse_page
 from pytest_speedbench.engines.serving.process import Launch, ServerProcess
+from pytest_speedbench.errors import EngineDied, EngineError
 
 # Servers write their counters a moment after the last token left.
 _SETTLE_SECONDS = 2.0

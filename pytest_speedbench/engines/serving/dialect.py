@@ -13,7 +13,6 @@ from typing import Any
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
-    EngineError,
     EngineInfo,
     FinishReason,
     Request,
@@ -23,6 +22,7 @@ from pytest_speedbench.engines.protocol import (
 from pytest_speedbench.engines.serving.answer import Answer, Piece, Told
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import MetricNames, Reading
+from pytest_speedbench.errors import EngineError
 
 # Methods that find their drafts in the text: a step may go without one.
 LOOKUP_METHODS = ("ngram", "suffix")

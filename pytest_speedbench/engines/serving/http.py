@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic_core import from_json, to_json
 
-from pytest_speedbench.engines.protocol import EngineDied, EngineError
+from pytest_speedbench.errors import EngineDied, EngineError
 
 if TYPE_CHECKING:
     import aiohttp

@@ -11,10 +11,11 @@ from functools import partial
 
 from pydantic_core import from_json
 
-from pytest_speedbench.engines.protocol import EngineError, Request, Trace
+from pytest_speedbench.engines.protocol import Request, Trace
 from pytest_speedbench.engines.serving.answer import Answer
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.errors import EngineError
 
 _DONE = b"[DONE]"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_speedbench.engines.protocol import Counters, EngineError
+from pytest_speedbench.engines.protocol import Counters
+from pytest_speedbench.errors import EngineError
 
 
 @dataclass(frozen=True, slots=True)

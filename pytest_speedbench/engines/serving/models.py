@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
-from pytest_speedbench.engines.protocol import EngineConfig, EngineError
+from pytest_speedbench.engines.protocol import EngineConfig
 from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.errors import EngineError
 
 
 def find_model(http: Http, config: EngineConfig) -> Mapping[str, Any]:

@@ -20,7 +20,8 @@ from pytest_speedbench.engines.process.lifetime import (
     kill_group,
     last_words,
 )
-from pytest_speedbench.engines.protocol import EngineConfig, EngineDied, EngineError
+from pytest_speedbench.engines.protocol import EngineConfig
+from pytest_speedbench.errors import EngineDied, EngineError
 
 HOST = "127.0.0.1"
 _POLL_SECONDS = 0.2

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_speedbench.engines.protocol import (
-    EngineError,
     FinishReason,
     Request,
     RequestTotals,
@@ -18,6 +17,7 @@ from pytest_speedbench.engines.protocol import (
     TokenScore,
 )
 from pytest_speedbench.engines.sglang.arguments import CHAINS, drafts_a_chain
+from pytest_speedbench.errors import EngineError
 
 _REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "abort"}
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
 from pytest_speedbench.engines.library_or_server import OURS, serves
-from pytest_speedbench.engines.protocol import EngineConfig, EngineError, Speculation
+from pytest_speedbench.engines.protocol import EngineConfig, Speculation
+from pytest_speedbench.errors import EngineError
 
 ALGORITHMS = {
     "ngram": "NGRAM",

@@ -10,13 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from pytest_speedbench.engines.process.streaming import Chunk, StreamingBackend
-from pytest_speedbench.engines.protocol import (
-    EngineConfig,
-    EngineError,
-    EngineInfo,
-    Request,
-    TokenScore,
-)
+from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo, Request, TokenScore
 from pytest_speedbench.engines.serving.machine import device_name
 from pytest_speedbench.engines.sglang.answer import (
     described,
@@ -28,6 +22,7 @@ from pytest_speedbench.engines.sglang.answer import (
     totals,
 )
 from pytest_speedbench.engines.sglang.arguments import counts_drafts, server_arguments
+from pytest_speedbench.errors import EngineError
 
 
 class SglangBackend(StreamingBackend):

@@ -12,14 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
-from pytest_speedbench.engines.protocol import (
-    EngineConfig,
-    EngineError,
-    EngineInfo,
-    Request,
-    TokenScore,
-    Trace,
-)
+from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo, Request, TokenScore, Trace
 from pytest_speedbench.engines.serving.answer import Answer, Piece, Told
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
@@ -40,6 +33,7 @@ from pytest_speedbench.engines.sglang.arguments import (
     counts_drafts,
     server_arguments,
 )
+from pytest_speedbench.errors import EngineError
 
 # SGLang resolves NEXTN to the algorithm that really runs.
 _RESOLVED = {"mtp": ("NEXTN", "EAGLE", "FROZEN_KV_MTP")}

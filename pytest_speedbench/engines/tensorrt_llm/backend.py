@@ -10,7 +10,6 @@ from pytest_speedbench.engines.process.streaming import Chunk, StreamingBackend
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
-    EngineError,
     EngineInfo,
     FinishReason,
     Request,
@@ -24,6 +23,7 @@ from pytest_speedbench.engines.tensorrt_llm.arguments import (
     given_speculative,
     llm_arguments,
 )
+from pytest_speedbench.errors import EngineError
 
 _REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
 # Iteration statistics are waited for this long, in seconds.

@@ -20,13 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
-from pytest_speedbench.engines.protocol import (
-    EngineConfig,
-    EngineError,
-    EngineInfo,
-    Request,
-    Trace,
-)
+from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo, Request, Trace
 from pytest_speedbench.engines.serving.answer import Answer, Piece
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
@@ -41,6 +35,7 @@ from pytest_speedbench.engines.tensorrt_llm.arguments import (
     llm_arguments,
 )
 from pytest_speedbench.engines.tensorrt_llm.backend import sampling_parameters
+from pytest_speedbench.errors import EngineError
 
 _PAGE = "/prometheus/metrics"
 _SPECULATION = "trtllm_speculative_config_info"

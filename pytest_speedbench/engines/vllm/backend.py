@@ -23,13 +23,13 @@ from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
-    EngineError,
     EngineInfo,
     EngineType,
     FinishReason,
     Request,
     TokenScore,
 )
+from pytest_speedbench.errors import EngineError
 
 # vLLM's own ceiling (vllm/v1/sample/rejection_sampler.py, MAX_SPEC_LEN).
 _MAX_DRAFT_LENGTH = 128

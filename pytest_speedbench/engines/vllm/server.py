@@ -11,10 +11,8 @@ from typing import Any
 
 from pytest_speedbench.engines.protocol import (
     EngineConfig,
-    EngineError,
     EngineInfo,
     EngineType,
-    EngineUnavailable,
     Request,
     TokenScore,
     Trace,
@@ -35,6 +33,7 @@ from pytest_speedbench.engines.vllm.backend import (
     environment,
     refuse,
 )
+from pytest_speedbench.errors import EngineError, EngineUnavailable
 
 _DETAILED = "per_request_spec_decode_metrics"
 # Ours, or arguments that make no sense for a server.

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_speedbench.engines.llama_cpp import xserver
+from pytest_speedbench.errors import UsageError
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_flags_set_parameters(parameters: Any) -> None:
     ],
 )
 def test_what_cannot_be_understood_is_said(parameters: Any, words: list[str], message: str) -> None:
-    with pytest.raises(xserver.UsageError, match=message):
+    with pytest.raises(UsageError, match=message):
         xserver.apply(parameters, words)
 
 
