@@ -17,9 +17,10 @@ from pytest_speedbench.stats.estimates import (
     macro_al,
     micro_al,
 )
+from pytest_speedbench.stats.family import AlphaSequence, divide_alpha, sequence_level
 from pytest_speedbench.stats.pairing import PairedSums, Pairs, pair
 from pytest_speedbench.stats.power import Plan, plan
-from pytest_speedbench.stats.rule import Rule, Scale, divide_alpha, scale_of
+from pytest_speedbench.stats.rule import Rule, Scale, scale_of
 from pytest_speedbench.stats.sequential import Sequential, balanced_blocks
 from pytest_speedbench.stats.speed import (
     Attribution,
@@ -39,6 +40,7 @@ from pytest_speedbench.stats.ties import (
 )
 
 __all__ = [
+    "AlphaSequence",
     "Attribution",
     "Conclusion",
     "Decision",
@@ -77,6 +79,7 @@ __all__ = [
     "paired_speedup",
     "plan",
     "scale_of",
+    "sequence_level",
     "tolerance",
     "trend",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -117,20 +116,3 @@ def bets_of(rule: Rule, scale: Scale, evidence: Evidence, *, against_loss: bool)
         return bet_ladder(limit, limit, 1.0)
     first = min(limit, max(FEWEST_STEPS, rule.margin * scale.steps / rule.reach))
     return bet_ladder(first, limit, 0.3 if evidence == "prefix" else 1.0)
-
-
-def divide_alpha(alpha: float, weights: Sequence[float]) -> tuple[float, ...]:
-    """Divide a session's α over its comparisons before the first test (Bonferroni, weighted).
-
-    Raises:
-        NoData: no comparisons.
-        ValueError: α not between 0 and 1, or a weight that is not positive and finite.
-    """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must lie between 0 and 1, got {alpha!r}")
-    if not weights:
-        raise NoData("no comparisons to divide α over")
-    if any(not (weight > 0 and math.isfinite(weight)) for weight in weights):
-        raise ValueError("every weight must be positive and finite")
-    total = math.fsum(weights)
-    return tuple(alpha * weight / total for weight in weights)

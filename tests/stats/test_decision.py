@@ -11,7 +11,6 @@ from pytest_speedbench.stats import (
     Conclusion,
     NoData,
     Rule,
-    divide_alpha,
     judge,
     micro_al,
     non_inferiority,
@@ -160,15 +159,6 @@ def test_the_decision_does_not_depend_on_the_order_of_samples(seed: int, random:
     random.shuffle(mixed)  # type: ignore[attr-defined]
     first, second = (non_inferiority(old, n, margin=0.05) for n in (new, mixed))
     assert first.findings == second.findings
-
-
-def test_alpha_is_divided_by_weight() -> None:
-    assert divide_alpha(0.01, [1, 1, 2]) == pytest.approx((0.0025, 0.0025, 0.005))
-    with pytest.raises(NoData):
-        divide_alpha(0.01, [])
-    for weights in ([0.0], [-1.0], [float("inf")]):
-        with pytest.raises(ValueError, match="positive and finite"):
-            divide_alpha(0.01, weights)
 
 
 def test_a_bet_is_lost_for_good() -> None:
