@@ -14,10 +14,15 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Protocol
 
 _PACKAGE = str(Path(__file__).parent) + "/"
 _SUITES = _PACKAGE + "suites/"
+_RUNNERS = ("_pytest", "pluggy")
 
 
 class SpeedbenchError(Exception):
@@ -109,15 +114,40 @@ class SplitWarning(SpeedWarning):
     """A split that can be used, but not quite as asked (bad rows left out, ``random`` input)."""
 
 
+class Place(Protocol):
+    """What a warning can point at where no line of the user's led to it: a pytest item."""
+
+    def warn(self, warning: Warning) -> None: ...
+
+
+@contextmanager
+def warnings_at(place: Place) -> Iterator[None]:
+    """Until the end of the block, warnings without a line of the user's point at ``place``."""
+    token = _place.set(place)
+    try:
+        yield
+    finally:
+        _place.reset(token)
+
+
 def warn(message: str, category: type[SpeedWarning] = SpeedWarning) -> None:
     """Issue a warning that points at the line of the user's code that led here.
 
     That is the innermost frame outside of this package; its ready-made suites count as the user's.
+    Where pytest itself has called us, the warning points at the test that runs or is collected.
     """
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and _ours(frame.f_code.co_filename):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
+    caller = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    place = _place.get()
+    if place is not None and caller in _RUNNERS:
+        place.warn(category(message))
+    else:
+        warnings.warn(message, category, stacklevel=level)
+
+
+_place: ContextVar[Place | None] = ContextVar("place", default=None)
 
 
 def _ours(filename: str) -> bool:

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import pytest
 
-from pytest_speedbench.errors import SpeedbenchError
+from pytest_speedbench.errors import SpeedbenchError, warnings_at
 from pytest_speedbench.plan.cases import Case, order_by_engine
 from pytest_speedbench.plan.grid import build_grid
 from pytest_speedbench.plan.settings import Settings, load_settings
@@ -30,7 +30,8 @@ def parametrize(metafunc: pytest.Metafunc, marker: pytest.Mark | None) -> None:
         )
     problem = None
     try:
-        cases, ids = build_grid(marker.kwargs if marker else {}, settings_of(metafunc.config))
+        with warnings_at(metafunc.definition):
+            cases, ids = build_grid(marker.kwargs if marker else {}, settings_of(metafunc.config))
     except SpeedbenchError as error:
         problem = str(error)
     if problem is not None:  # not inside the handler, which would be shown as a cause

@@ -17,6 +17,7 @@ from pytest_speedbench.errors import (
     GateFailure,
     SpeedbenchError,
     SpeedWarning,
+    warnings_at,
 )
 from pytest_speedbench.session.collection import case_of, settings_of
 from pytest_speedbench.session.devices import claim, gpus_of_engine
@@ -125,6 +126,11 @@ class SessionHooks:
             pytest.fail(self.refused, pytrace=False)
 
     # -- hooks ------------------------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        with warnings_at(item):
+            return (yield)
 
     def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> list[str] | None:
         """The message of a failed assert on an estimate."""

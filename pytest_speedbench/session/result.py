@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from pytest_speedbench.compare.asserts import Judgement, Measured
-from pytest_speedbench.errors import SpeedWarning
+from pytest_speedbench.errors import warn
 from pytest_speedbench.measure.run import Run, SliceView
 from pytest_speedbench.plan.options import parse_share
 
@@ -125,12 +124,9 @@ class SpeedResult(SliceResult):
     def _warn_of_random_input(self) -> None:
         """SPEED-Bench's warning: no drafter, expert or cache meets random tokens in service."""
         if self.run.setting.split["name"] == "random":
-            warnings.warn(
-                SpeedWarning(
-                    "speed on random token ids overstates the throughput of real text; take a "
-                    "throughput_* split (--speed-split=throughput_1k,random shows both)"
-                ),
-                stacklevel=3,
+            warn(
+                "speed on random token ids overstates the throughput of real text; take a "
+                "throughput_* split (--speed-split=throughput_1k,random shows both)"
             )
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ from pytest_speedbench.compare.match import (
 )
 from pytest_speedbench.compare.verdict import COMPARED, Outcome, Verdict
 from pytest_speedbench.engines.registry import engine_type
-from pytest_speedbench.errors import BaselineError, GateFailure, SpeedWarning
+from pytest_speedbench.errors import BaselineError, GateFailure, warn
 from pytest_speedbench.measure.tokenizer import model_name
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.plan.options import LATEST
@@ -157,7 +156,7 @@ class SpeedSession:
         if verdict not in result.verdicts:
             result.verdicts.append(verdict)
             if verdict.outcome is Outcome.UNDECIDED and self.settings.inconclusive == "warn":
-                warnings.warn(SpeedWarning(f"undecided: {result.key}: {verdict}"), stacklevel=5)
+                warn(f"undecided: {result.key}: {verdict}")
         if verdict.fails(self.settings.inconclusive, self.settings.require_baseline):
             shown = text if verdict.outcome is Outcome.FAIL else ""
             raise GateFailure(shown or _failure_text(verdict))
@@ -206,7 +205,7 @@ class SpeedSession:
     def _undecided(self, result: CaseResult, text: str) -> bool:
         result.verdicts.append(Verdict(result.key, "assert", Outcome.UNDECIDED, text))
         if self.settings.inconclusive == "warn":
-            warnings.warn(SpeedWarning(f"undecided: {text}"), stacklevel=6)
+            warn(f"undecided: {text}")
         return self.settings.inconclusive != "fail"
 
     def verdicts(self, nodeid: str) -> list[Verdict]:
@@ -239,7 +238,7 @@ class SpeedSession:
         problems = [] if self._told else list(self.store.problems)
         self._told = self._told or bool(problems)
         for problem in problems:
-            warnings.warn(SpeedWarning(f"left out as a baseline: {problem}"), stacklevel=2)
+            warn(f"left out as a baseline: {problem}")
 
     def baseline(self, case: Case) -> Match:
         """The saved record that ``case`` is compared with, or why there is none."""

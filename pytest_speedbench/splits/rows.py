@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import csv
 import json
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
-from pytest_speedbench.errors import SplitError, SplitWarning
+from pytest_speedbench.errors import SplitError, SplitWarning, warn
 
 from .errors import optional_import, unknown
 from .formats import MAP_COLUMNS, Format, RowError, detect
@@ -102,7 +101,7 @@ def _judge(path: Path, problems: list[str], good: int, keep_good: bool) -> None:
     rest = f"\n  … and {more} more" if more > 0 else ""
     text = f"{len(problems)} bad row(s), {good} good:\n  {shown}{rest}"
     if good and keep_good:
-        warnings.warn(f"left out {text}", SplitWarning, stacklevel=4)
+        warn(f"left out {text}", SplitWarning)
         return
     mend = f"Mend them, or keep the good rows only: {KEEP_GOOD}" if good else "No row is usable"
     raise SplitError(f"{text}\n{mend}")
