@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 
-from pytest_speedbench.stats.data import NoData
+from pytest_speedbench.errors import NoData
 
 
 def divide_alpha(alpha: float, weights: Sequence[float]) -> tuple[float, ...]:
