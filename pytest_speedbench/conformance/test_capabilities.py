@@ -12,14 +12,10 @@ import pytest
 from pytest_speedbench.conformance.contract import broken
 from pytest_speedbench.conformance.processes import descendants
 from pytest_speedbench.conformance.subject import Load, Subject
+from pytest_speedbench.engines.methods import METHODS, traits
 from pytest_speedbench.engines.protocol import Speculation, Trace
-from pytest_speedbench.engines.registry import open_engine
+from pytest_speedbench.engines.registry import lists, open_engine
 from pytest_speedbench.errors import EngineError
-from pytest_speedbench.plan.cases import METHODS
-
-# These may find nothing to draft; whether they are on is told by the engine's configuration.
-_LOOKUP = ("ngram", "suffix")
-_WITH_DRAFTER = ("draft_model", "eagle", "eagle3", "medusa", "mlp_speculator", "dflash")
 
 
 def test_it_says_what_it_is(subject: Subject, speculation: Speculation) -> None:
@@ -61,7 +57,7 @@ def test_the_method_runs_and_drafts(subject: Subject, speculation: Speculation) 
     drafted = _drafted(load)
     if drafted is None:
         pytest.skip(f"engine {subject.name} tells nothing of drafts")
-    if not drafted and speculation.method in _LOOKUP:
+    if not drafted and not traits(speculation.method).every_step:
         pytest.skip(f"{speculation.method} found nothing to draft in these outputs")
     if not drafted:
         broken("methods", f"{speculation.method} drafts", "not one draft token in all outputs")
@@ -96,14 +92,18 @@ def _told(trace: Trace) -> bool:
 
 
 def test_an_undeclared_method_is_refused_before_the_start(subject: Subject) -> None:
-    undeclared = [m for m in (*METHODS, "no_such_method") if m not in subject.adapter.methods]
+    undeclared = [m for m in METHODS if m not in subject.adapter.methods]
+    if subject.adapter.own_methods is None:
+        undeclared.append("no_such_method")
+    # What the installed engine lists itself may be tried.
+    undeclared = [method for method in undeclared if not lists(subject.adapter, method)]
     _refused(subject, [(Speculation(method, 3, "x"), method) for method in undeclared])
 
 
 def test_a_method_without_its_drafter_is_refused_before_the_start(subject: Subject) -> None:
     if subject.joined or subject.adapter.tokenizer == "words":
         pytest.skip("the server at --speed-url, or an engine without a model, needs no drafter")
-    declared = [method for method in _WITH_DRAFTER if method in subject.adapter.methods]
+    declared = [m for m in subject.adapter.methods if traits(m).needs_drafter]
     if not declared:
         pytest.skip(f"engine {subject.name} has no method with a drafter")
     _refused(subject, [(Speculation(method, 3), "drafter") for method in declared])

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_speedbench.engines.methods import methods_of, traits
 from pytest_speedbench.engines.protocol import (
     EngineConfig,
     EngineInfo,
@@ -20,7 +21,7 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.engines.serving.answer import Answer, Piece
 from pytest_speedbench.engines.serving.client import open_server
-from pytest_speedbench.engines.serving.dialect import LOOKUP_METHODS, Dialect, finish_reason
+from pytest_speedbench.engines.serving.dialect import Dialect, finish_reason
 from pytest_speedbench.engines.serving.http import Http, RequestRefused
 from pytest_speedbench.engines.serving.load import drink
 from pytest_speedbench.engines.serving.metrics import (
@@ -34,7 +35,6 @@ from pytest_speedbench.engines.serving.metrics import (
 )
 from pytest_speedbench.engines.serving.models import find_model
 from pytest_speedbench.engines.serving.readers import read_any
-from pytest_speedbench.engines.vllm.backend import METHODS
 from pytest_speedbench.errors import EngineError
 
 # A text that repeats itself: lookup methods draft in it, so that the server shows what it tells.
@@ -148,7 +148,7 @@ class OpenAiDialect(Dialect):
     def trace(self, answer: Answer) -> Trace:
         """By steps where the server tells of each, with totals otherwise: a chunk is no step."""
         self.check_told(answer.told)
-        told, every = answer.told, self.config.speculation.method not in LOOKUP_METHODS
+        told, every = answer.told, traits(self.config.speculation.method).every_step
         if told is None or told.drafted is None or not answer.token_ids:
             return answer.totals_trace(every_step_drafts=every)
         return answer.step_trace(self.draft_length, every_step_drafts=every)
@@ -179,7 +179,8 @@ def _refuse(config: EngineConfig) -> None:
 
 ENGINE = EngineType(
     name="openai",
-    methods=METHODS,
+    methods=methods_of("vllm"),
+    own_methods=tuple,  # whatever runs behind the address
     open=open_server(OpenAiDialect),
     requires="aiohttp",
     extra="server",

@@ -7,7 +7,7 @@ and returns one :class:`Trace` for each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -279,7 +279,10 @@ class Engine(Protocol):
 class EngineType:
     """What an adapter can do, as data, and how to open it.
 
-    ``methods`` are DESIGN's names. ``switches`` tells that speculation is chosen per request, so
+    ``methods`` are names of :mod:`~.engines.methods`; ``own_methods`` returns all names that the
+    installed engine lists itself, without importing it (empty where it is not installed). Without
+    ``own_methods`` the list of methods is closed; with it, a name that is not in the table is
+    passed to the engine as it is. ``switches`` tells that speculation is chosen per request, so
     that one started engine serves every configuration. ``max_speculative_batch`` bounds the batch
     size under speculation (None: no bound). ``requires`` is the importable package, ``extra`` the
     extra that installs it. ``step_traces`` tells that ``Trace.chunks`` are decoding steps;
@@ -301,6 +304,7 @@ class EngineType:
     name: str
     methods: tuple[str, ...]
     open: Callable[[EngineConfig, float], Engine]
+    own_methods: Callable[[], Collection[str]] | None = None
     requires: str = ""
     extra: str = ""
     switches: bool = False

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
+from pytest_speedbench.engines.methods import METHODS, close_names, own_names, traits
 from pytest_speedbench.engines.protocol import Engine, EngineConfig, EngineType
 from pytest_speedbench.errors import EngineError, EngineUnavailable
 
 GROUP = "pytest_speedbench.engines"
+_NAME = re.compile(r"\w[\w.+-]*", re.ASCII)
 
 _BUILTIN = {
     "transformers": "pytest_speedbench.engines.transformers",
@@ -66,12 +69,7 @@ def check(config: EngineConfig) -> EngineType:
         EngineUnavailable: the engine's package is missing.
         EngineError: the configuration cannot work.
     """
-    adapter = engine_type(config.engine)
-    method = config.speculation.method
-    if method not in adapter.methods:
-        raise EngineError(
-            f"engine {config.engine} has no method {method!r}; it has: {', '.join(adapter.methods)}"
-        )
+    adapter = check_method(config.engine, config.speculation.method)
     package, extra = _needed(adapter, config)
     if package and importlib.util.find_spec(package) is None:
         raise EngineUnavailable(
@@ -79,6 +77,41 @@ def check(config: EngineConfig) -> EngineType:
         )
     adapter.refuse(config)
     return adapter
+
+
+def check_method(engine: str, method: str) -> EngineType:
+    """The adapter called ``engine``, if ``method`` is one of its methods, or one that it may have.
+
+    A name that is not in the table of methods is passed to an engine whose list is open, unless it
+    looks like a misspelling.
+
+    Raises:
+        EngineError: there is no such engine, or the engine has no such method; the message lists
+            the methods that it has.
+    """
+    adapter = engine_type(engine)
+    if method in adapter.methods:
+        return adapter
+    has = f"it has: {', '.join(adapter.methods)}"
+    if traits(method).in_table and not lists(adapter, method):
+        raise EngineError(f"engine {engine!r} has no method {method!r}; {has}")
+    if not _NAME.fullmatch(method):
+        raise EngineError(f"unknown method {method!r}: not a name; engine {engine!r}: {has}")
+    for known, own in own_names(engine).items():
+        if method.lower() == own.lower():
+            raise EngineError(f"engine {engine!r}: method {method!r} is called {known!r} here")
+    close = close_names(method, adapter.methods if adapter.own_methods is None else METHODS)
+    if adapter.own_methods is None or (close and not lists(adapter, method)):
+        hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+        raise EngineError(f"unknown method {method!r}{hint}; engine {engine!r}: {has}")
+    return adapter
+
+
+def lists(adapter: EngineType, method: str) -> bool:
+    """Whether the installed engine itself lists ``method``."""
+    if adapter.own_methods is None:
+        return False
+    return method.lower() in {name.lower() for name in adapter.own_methods()}
 
 
 def _needed(adapter: EngineType, config: EngineConfig) -> tuple[str, str]:

@@ -48,6 +48,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pytest_speedbench.engines.methods import METHODS
 from pytest_speedbench.engines.process.backend import StepOutput
 from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import (
@@ -358,7 +359,7 @@ def _check_acceptance(name: str, text: str) -> None:
 
 ENGINE = EngineType(
     name="simulated",
-    methods=("none", "ngram", "draft_model", "eagle", "eagle3", "mtp", "medusa", "suffix"),
+    methods=METHODS,
     open=open_child("pytest_speedbench.engines.simulated:SimulatedBackend"),
     tokenizer="words",
     local=False,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.methods import methods_of
 from pytest_speedbench.engines.process.backend import StepOutput
 from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import (
@@ -363,7 +364,7 @@ def _refuse(config: EngineConfig) -> None:
 
 ENGINE = EngineType(
     name="transformers",
-    methods=("none", "ngram", "draft_model", "early_exit"),
+    methods=methods_of("transformers"),
     open=open_child("pytest_speedbench.engines.transformers:TransformersBackend"),
     requires="transformers",
     extra="transformers",

@@ -14,22 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation, Trace
 from pytest_speedbench.errors import ForeignTrafficError, MeasurementMismatch
-
-# These draft in every step; the others draft where they find something.
-EVERY_STEP = frozenset(
-    {
-        "draft_model",
-        "eagle",
-        "eagle3",
-        "mtp",
-        "medusa",
-        "mlp_speculator",
-        "dflash",
-        "early_exit",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +82,7 @@ def count(
     cut = speculation.draft_length * decoding
     _check_ours(traces, tokens, decoding, cut, speculation, grown)
     steps = max(grown.drafts, tokens - grown.accepted_tokens)
-    exact = grown.drafts > 0 and speculation.method in EVERY_STEP
+    exact = grown.drafts > 0 and traits(speculation.method).every_step
     return Counted(
         samples,
         len(traces),
@@ -139,7 +126,7 @@ def _check_ours(
             f"the engine emitted {grown.output_tokens} tokens, our requests {ours}"
         )
     counted = grown.drafts + grown.accepted_tokens
-    drafts_tell = grown.drafts > 0 and speculation.method in EVERY_STEP
+    drafts_tell = grown.drafts > 0 and traits(speculation.method).every_step
     if counted - cut > tokens or (drafts_tell and tokens > counted + decoding):
         raise ForeignTrafficError(
             f"the engine counted {grown.drafts} drafts with {grown.accepted_tokens} accepted "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pytest_speedbench.engines.methods import traits, unknown_method_note
 from pytest_speedbench.engines.protocol import EngineInfo, Sampling, Speculation, Trace
 from pytest_speedbench.measure import metrics
 from pytest_speedbench.measure.counted import Counted, total
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from pytest_speedbench.stats import Estimate, RequestTrace
 
 TIMING_ONLY = "timing only: the engine tells nothing of decoding steps, so there is no AL"
-# Methods that find their drafts in the text: a short run may rightly draft nothing.
-_LOOKUP_METHODS = ("ngram", "suffix")
 # Short answers begin and end apart even where every slot is busy.
 _HELD = 0.75
 
@@ -67,7 +66,7 @@ class Run:
             return ""
         if self.setting.engine.details.get("speculative_method") == "none":
             return "the engine's own configuration has no speculation"
-        if speculation.method in _LOOKUP_METHODS:
+        if not traits(speculation.method).every_step:  # a short run may rightly draft nothing
             return ""
         counters = self.arm.counters
         if counters is not None:
@@ -202,6 +201,8 @@ class Run:
         if self.arm.soak:
             seconds = self.arm.soak[-1].end
             notes.append(f"soak of {len(self.arm.soak)} rounds in {seconds:.0f} s")
+        if note := unknown_method_note(self.setting.speculation.method):
+            notes.append(note)
         return [*self._acceptance_notes(), *notes]
 
     @property

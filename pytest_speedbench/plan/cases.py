@@ -16,20 +16,6 @@ from pytest_speedbench.plan.soak import NO_SOAK, Soak
 if TYPE_CHECKING:
     from pytest_speedbench.plan.settings import Settings
 
-METHODS = (
-    "none",
-    "ngram",
-    "draft_model",
-    "eagle",
-    "eagle3",
-    "mtp",
-    "medusa",
-    "mlp_speculator",
-    "suffix",
-    "dflash",
-    "early_exit",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class RunKey:

@@ -11,18 +11,16 @@ from itertools import product
 from math import inf
 from typing import Any
 
+from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import Sampling, Speculation
-from pytest_speedbench.engines.registry import engine_names, engine_type
+from pytest_speedbench.engines.registry import check_method, engine_names, engine_type
 from pytest_speedbench.errors import CaseError, EngineError
-from pytest_speedbench.plan.cases import METHODS, Case, RunKey
+from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.plan.ids import Labels
 from pytest_speedbench.plan.options import ALL_SAMPLES
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.plan.soak import NO_SOAK, Soak, parse_soak
 from pytest_speedbench.splits import ALL, BUCKETS, SplitError, divide_name, split_slices
-
-# These find their drafts without a model; a drafter given beside them belongs to another method.
-_WITHOUT_DRAFTER = ("none", "ngram", "suffix")
 
 MARKER_ARGUMENTS = (
     "bs",
@@ -140,12 +138,10 @@ class _Grid:
         found: dict[Speculation, None] = {}
         drafters = self._values("drafter", str, empty_ok=True) or [None]
         for method in self._values("method", str):
-            if method not in METHODS:
-                raise CaseError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
             if method == "none":
                 found[Speculation()] = None
                 continue
-            own = [None] if method in _WITHOUT_DRAFTER else drafters
+            own = drafters if traits(method).takes_drafter else [None]
             for drafter, dl in product(own, self._draft_lengths(method)):
                 found[Speculation(method, dl, drafter)] = None
         return list(found)
@@ -251,11 +247,9 @@ class _Grid:
 
 def _check_method(engine: str, method: str) -> None:
     try:
-        methods = engine_type(engine).methods
+        check_method(engine, method)
     except EngineError as error:
         raise CaseError(str(error)) from error
-    if method not in methods:
-        raise CaseError(f"engine {engine!r} has no method {method!r}; it has: {', '.join(methods)}")
 
 
 def _check_url(engine: str, url: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import Engine, EngineConfig, Speculation
 from pytest_speedbench.engines.registry import check, engine_type
 from pytest_speedbench.errors import CannotRun, EngineError, EngineUnavailable
@@ -374,7 +375,7 @@ class Bench:
     def _setting(self, run: RunKey) -> RunSetting:
         split = self.split(run)
         drafter = run.speculation.drafter
-        if run.speculation.method == "early_exit":
+        if traits(run.speculation.method).drafter == "layer":
             drafting: Mapping[str, str] | None = {"name": f"layer {drafter}"}
         else:
             drafting = None if drafter is None else self.identity(drafter, run.engine)

@@ -16,11 +16,11 @@ from pytest_speedbench.engines import (
     Speculation,
     Trace,
 )
+from pytest_speedbench.engines.methods import own_names
 from pytest_speedbench.engines.registry import check
 from pytest_speedbench.engines.sglang.answer import described, finish_reason, score_question, totals
 from pytest_speedbench.engines.sglang.arguments import (
-    ALGORITHMS,
-    METHODS,
+    counts_drafts,
     server_arguments,
     speculative_arguments,
 )
@@ -30,6 +30,8 @@ from pytest_speedbench.measure.check import check_traces
 from .conftest import Start, numbered, run
 
 EAGLE3 = Speculation("eagle3", 3, "org/head")
+ALGORITHMS = own_names("sglang")
+DRAFTING = [method for method in ALGORITHMS if method != "none"]
 CHAINS = ("draft_model", "eagle", "eagle3", "mtp")
 
 
@@ -47,7 +49,7 @@ def drafting(method: str, dl: int = 3) -> Speculation:
 
 
 @pytest.mark.parametrize("dl", [1, 3, 7])
-@pytest.mark.parametrize("method", ALGORITHMS)
+@pytest.mark.parametrize("method", DRAFTING)
 def test_the_draft_length_is_the_window_without_its_root(method: str, dl: int) -> None:
     found = speculative_arguments(drafting(method, dl))
     assert found["speculative_algorithm"] == ALGORITHMS[method]
@@ -89,9 +91,15 @@ def test_what_the_user_gives_wins_and_reaches_the_speculative_part() -> None:
     assert "serve" not in found
 
 
-def test_an_unknown_method_is_refused_never_off() -> None:
-    with pytest.raises(EngineError, match="SGLang has no method 'lookahead'; it has: none, ngram"):
-        speculative_arguments(Speculation("lookahead", 3))
+def test_a_method_outside_the_table_is_passed_on_and_claims_nothing() -> None:
+    asked = Speculation("dspark", 3, "org/drafter")
+    assert speculative_arguments(asked) == {
+        "speculative_algorithm": "DSPARK",
+        "speculative_num_draft_tokens": 4,
+        "speculative_draft_model_path": "org/drafter",
+    }
+    assert not counts_drafts(asked, {})
+    assert "draft_tree" not in described({"speculative_algorithm": "DSPARK"}, asked)
 
 
 REFUSED = {
@@ -121,7 +129,7 @@ def test_a_tree_with_a_window_and_a_deeper_trie_are_accepted(standin: None) -> N
     check(config(Speculation("ngram", 20), ("speculative.ngram_max_trie_depth", 40)))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALGORITHMS)
 def test_the_real_server_arguments_take_them(method: str) -> None:
     module = pytest.importorskip(
         "sglang.srt.server_args", reason="needs pip install 'pytest-speedbench[sglang]'"

@@ -17,11 +17,10 @@ from pytest_speedbench.engines import (
     Speculation,
     Trace,
 )
+from pytest_speedbench.engines.methods import own_names
 from pytest_speedbench.engines.registry import check
 from pytest_speedbench.engines.tensorrt_llm import arguments as arguments
 from pytest_speedbench.engines.tensorrt_llm.arguments import (
-    CONFIGS,
-    METHODS,
     llm_arguments,
     speculative_config,
 )
@@ -37,6 +36,8 @@ from pytest_speedbench.measure.check import check_counters, check_traces
 from .conftest import Start, numbered, run
 
 EAGLE3 = Speculation("eagle3", 3, "org/head")
+TYPES = own_names("tensorrt-llm")
+DRAFTING = [method for method in TYPES if method != "none"]
 # TensorRT-LLM 1.2, where names were others.
 OLD = """
 class EagleDecodingConfig(DecodingBaseConfig):
@@ -62,10 +63,10 @@ def drafting(method: str, dl: int = 3) -> Speculation:
 
 
 @pytest.mark.parametrize("dl", [1, 3, 7])
-@pytest.mark.parametrize("method", CONFIGS)
+@pytest.mark.parametrize("method", DRAFTING)
 def test_the_draft_length_is_max_draft_len(method: str, dl: int) -> None:
     found = speculative_config(config(drafting(method, dl)))
-    assert found["decoding_type"] == CONFIGS[method][1]
+    assert found["decoding_type"] == TYPES[method]
     assert found["max_draft_len"] == dl
     needed = method in ("draft_model", "eagle3", "dflash")
     assert found.get("speculative_model") == ("org/drafter" if needed else None)
@@ -112,9 +113,16 @@ def test_without_speculation_nothing_of_it_is_left() -> None:
     assert found["max_batch_size"] == 8
 
 
-def test_an_unknown_method_is_refused_never_off() -> None:
-    with pytest.raises(EngineError, match="TensorRT-LLM has no method 'medusa'; it has: none"):
-        llm_arguments(config(Speculation("medusa", 3, "x")))
+def test_a_method_outside_the_table_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = config(Speculation("dspark", 3, "org/drafter"))
+    assert llm_arguments(asked)["speculative_config"]["decoding_type"] == "dspark"
+    monkeypatch.setattr(arguments, "_source", lambda: '    decoding_type: Literal["DSpark"]')
+    assert llm_arguments(asked)["speculative_config"] == {
+        "decoding_type": "DSpark",
+        "max_draft_len": 3,
+        "speculative_model_dir": "org/drafter",
+    }
+    assert arguments.config_class("dspark") == "DSparkDecodingConfig"
 
 
 REFUSED = {
@@ -142,7 +150,7 @@ def test_ngram_without_the_overlap_scheduler_is_accepted(standin: None) -> None:
     check(config(drafting("ngram"), ("disable_overlap_scheduler", True)))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TYPES)
 def test_the_real_classes_take_them(method: str) -> None:
     llmapi = pytest.importorskip(
         "tensorrt_llm.llmapi", reason="needs pip install 'pytest-speedbench[tensorrt-llm]'"
@@ -267,11 +275,11 @@ def test_merged_responses_leave_totals_with_the_same_number_of_steps(
     assert merged.totals.steps == len(exact.steps) > len(merged.steps)
 
 
-@pytest.mark.parametrize("method", CONFIGS)
+@pytest.mark.parametrize("method", DRAFTING)
 def test_every_method_starts_with_its_own_class(method: str, start: Start) -> None:
     asked = config(drafting(method), ("disable_overlap_scheduler", True))
     with start(asked) as engine:
-        assert engine.info.details["speculative_method"] == CONFIGS[method][1].lower()
+        assert engine.info.details["speculative_method"] == TYPES[method].lower()
         check_traces(run(engine, *numbered(1)), asked.speculation)
 
 

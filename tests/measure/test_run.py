@@ -53,6 +53,7 @@ def test_speculation_is_off(measured: Run, reason: str) -> None:
         run(counters=None, steps=(2, 1)),
         run(method="none"),
         run(method="ngram", counters=None),  # a short run may draft nothing
+        run(method="dspark", counters=Counters(0, 0, 0)),  # nobody knows how often it drafts
     ],
 )
 def test_speculation_is_not_off(measured: Run) -> None:
@@ -64,3 +65,8 @@ def test_the_engines_own_figure_comes_from_its_counters_where_requests_tell_noth
     assert measured.view("all").engine_acceptance_length() == 1 + 6 / 4
     assert measured.view("math").engine_acceptance_length() is None
     assert run(counters=None).view("all").engine_acceptance_length() is None
+
+
+def test_a_method_outside_the_table_is_noted() -> None:
+    assert run(method="dspark").notes[-1].startswith("method 'dspark' is not in the table")
+    assert not any("table" in note for note in run(method="eagle3").notes)

@@ -11,7 +11,10 @@ from .conftest import Project
     ("marker", "wanted"),
     [
         ("category='maths'", ["unknown category 'maths'", "math", "writing", "all"]),
-        ("method='eagle4'", ["unknown method 'eagle4'", "eagle3", "suffix"]),
+        ("method='eagle4'", ["unknown method 'eagle4'", "did you mean", "eagle3", "suffix"]),
+        ("method='dspark'", ["unknown method 'dspark'", "it has: none, ngram"]),
+        ("method=''", ["unknown method ''"]),
+        ("engine='vllm', method='eagle-3'", ["did you mean 'eagle3'"]),
         ("engine='vlm'", ["unknown engine 'vlm'", "transformers", "vllm", "simulated"]),
         ("engine='transformers', method='eagle3'", ["no method 'eagle3'", "ngram"]),
         ("batch=3", ["unknown argument 'batch'", "bs, dl, method"]),

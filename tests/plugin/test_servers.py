@@ -53,6 +53,17 @@ def test_a_joined_server_is_measured_checked_and_recorded(project: Project, vllm
     assert vllm.script.headers[-1]["Authorization"] == "Bearer sk-very-secret"
 
 
+def test_a_method_outside_the_table_runs_and_is_reported(project: Project, vllm: Vllm) -> None:
+    project.gate("method='dspark'", body="assert speed.acceptance_length >= 1.5")
+    result = project.run(f"--speed-url={vllm.url}", "--benchmark-autosave", **TIMED)
+    result.assert_outcomes(passed=1)
+    record = project.records()[0]
+    assert record.case.method == "dspark"
+    note = "method 'dspark' is not in the table of methods"
+    assert any(note in found for found in record.notes)
+    assert note in text_of(result)
+
+
 def test_there_is_no_speedup_without_a_second_address(project: Project, vllm: Vllm) -> None:
     project.gate(body="speed.speedup")
     result = project.run(f"--speed-url={vllm.url}", **TIMED)

@@ -20,6 +20,7 @@ from pytest_speedbench.baselines.schema import (
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.engines import engine_type
 from pytest_speedbench.engines import simulated as simulated_engine
+from pytest_speedbench.engines.methods import METHODS
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineType,
@@ -32,7 +33,6 @@ from pytest_speedbench.measure.check import check_traces
 from pytest_speedbench.measure.counted import count
 from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.metrics import request_traces
-from pytest_speedbench.plan.cases import METHODS
 from pytest_speedbench.plan.grid import MARKER_ARGUMENTS
 from pytest_speedbench.plan.options import GATED_METRICS, OPTIONS
 from pytest_speedbench.plan.settings import Settings

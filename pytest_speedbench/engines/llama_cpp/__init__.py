@@ -5,13 +5,13 @@ from __future__ import annotations
 from pytest_speedbench.engines.llama_cpp.dialect import LlamaCppDialect
 from pytest_speedbench.engines.llama_cpp.files import model_file, tokenizer_source, weights_file
 from pytest_speedbench.engines.llama_cpp.server import (
-    SPEC_TYPES,
     command_line,
     find_server,
     flags,
     refuse_speculation,
     window,
 )
+from pytest_speedbench.engines.methods import methods_of
 from pytest_speedbench.engines.protocol import EngineConfig, EngineType
 from pytest_speedbench.engines.serving.client import open_server
 from pytest_speedbench.engines.serving.process import HOST, Launch
@@ -39,7 +39,7 @@ def _status() -> str:
 
 ENGINE = EngineType(
     name="llama-cpp",
-    methods=("none", *SPEC_TYPES),
+    methods=methods_of("llama-cpp"),
     open=open_server(LlamaCppDialect, launch),
     requires="aiohttp",
     extra="llama-cpp",

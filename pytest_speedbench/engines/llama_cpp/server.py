@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from pytest_speedbench.engines.llama_cpp.files import drafter_file, model_file, refuse_without_mtp
+from pytest_speedbench.engines.methods import own_names, traits
 from pytest_speedbench.engines.protocol import EngineConfig, Speculation
 from pytest_speedbench.errors import EngineError, EngineUnavailable
 
@@ -29,14 +30,7 @@ _BATCH = 2048
 # The server's own limit for ngram-cache (common/speculative.cpp); it has no flag.
 _NGRAM_CACHE_LENGTH = 8
 
-SPEC_TYPES: Mapping[str, str] = {
-    "ngram": "ngram-simple",
-    "draft_model": "draft-simple",
-    "eagle3": "draft-eagle3",
-    "mtp": "draft-mtp",
-    "dflash": "draft-dflash",
-}
-_NEED_DRAFTER = ("draft_model", "eagle3", "dflash")
+SPEC_TYPES: Mapping[str, str] = own_names("llama-cpp")
 _NGRAM_DEFAULTS: Mapping[str, Mapping[str, object]] = {
     # Other engines look up two to five tokens; twelve seldom come back within one answer.
     "ngram-simple": {"spec_ngram_simple_size_n": 3},
@@ -175,7 +169,7 @@ def refuse_speculation(config: EngineConfig, server: Server) -> None:
     speculation = config.speculation
     if not speculation.active:
         return
-    if speculation.method in _NEED_DRAFTER:
+    if traits(speculation.method).needs_drafter:
         drafter_file(speculation)
     elif speculation.method == "mtp" and not speculation.drafter:
         refuse_without_mtp(config.model)

@@ -24,8 +24,6 @@ from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import MetricNames, Reading
 from pytest_speedbench.errors import EngineError
 
-# Methods that find their drafts in the text: a step may go without one.
-LOOKUP_METHODS = ("ngram", "suffix")
 # The reasons of OpenAI's API and of the engines that add to it.
 _REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",

@@ -7,15 +7,17 @@ otherwise the engine runs as a library.
 from __future__ import annotations
 
 from pytest_speedbench.engines.library_or_server import environment, open_either
+from pytest_speedbench.engines.methods import methods_of
 from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import EngineType
 from pytest_speedbench.engines.serving.client import open_server
-from pytest_speedbench.engines.sglang.arguments import METHODS, refuse
+from pytest_speedbench.engines.sglang.arguments import own_methods, refuse
 from pytest_speedbench.engines.sglang.server import SglangDialect, launch
 
 ENGINE = EngineType(
     name="sglang",
-    methods=METHODS,
+    methods=methods_of("sglang"),
+    own_methods=own_methods,
     open=open_either(
         open_child("pytest_speedbench.engines.sglang.backend:SglangBackend", environment),
         open_server(SglangDialect, launch),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import (
     FinishReason,
     Request,
@@ -16,7 +17,7 @@ from pytest_speedbench.engines.protocol import (
     Speculation,
     TokenScore,
 )
-from pytest_speedbench.engines.sglang.arguments import CHAINS, drafts_a_chain
+from pytest_speedbench.engines.sglang.arguments import drafts_a_chain
 from pytest_speedbench.errors import EngineError
 
 _REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "abort"}
@@ -116,14 +117,15 @@ def described(info: Mapping[str, Any], speculation: Speculation) -> dict[str, ob
     details["speculative_method"] = str(info.get("speculative_algorithm") or "none").lower()
     if speculation.active:
         _check_draft_length(info, speculation)
-        details["draft_tree"] = not drafts_a_chain(info)
+        if traits(speculation.method).in_table:  # of others nobody knows
+            details["draft_tree"] = not drafts_a_chain(info)
         # The trie remembers what earlier requests said, so the order of the samples matters.
         details["shared_draft_pool"] = speculation.method == "ngram"
     return details
 
 
 def _check_draft_length(info: Mapping[str, Any], speculation: Speculation) -> None:
-    tree = speculation.method in CHAINS and not drafts_a_chain(info)
+    tree = traits(speculation.method).branches and not drafts_a_chain(info)
     name = "speculative_num_steps" if tree else "speculative_num_draft_tokens"
     wanted = speculation.draft_length + (0 if tree else 1)
     if info.get(name) not in (None, wanted):

@@ -6,26 +6,16 @@ tokens below the root, so that SGLang's verification window is DL + 1 tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.installed import enum_members, source_of
 from pytest_speedbench.engines.library_or_server import OURS, serves
+from pytest_speedbench.engines.methods import own_names, traits
 from pytest_speedbench.engines.protocol import EngineConfig, Speculation
 from pytest_speedbench.errors import EngineError
 
-ALGORITHMS = {
-    "ngram": "NGRAM",
-    "draft_model": "STANDALONE",
-    "eagle": "EAGLE",
-    "eagle3": "EAGLE3",
-    "mtp": "NEXTN",
-    "dflash": "DFLASH",
-}
-METHODS = ("none", *ALGORITHMS)
-# Methods that draft along a chain, or a tree where the user asks for branches.
-CHAINS = ("draft_model", "eagle", "eagle3", "mtp")
-_NEED_DRAFTER = ("draft_model", "eagle", "eagle3", "dflash")
 _TRIE_DEPTH = 18  # SGLang's own speculative_ngram_max_trie_depth
 
 _PREFIX = "speculative."
@@ -66,28 +56,32 @@ def given_arguments(config: EngineConfig) -> dict[str, Any]:
     }
 
 
-def speculative_arguments(speculation: Speculation) -> dict[str, Any]:
-    """SGLang's ``speculative_…`` for exactly ``speculation.draft_length`` draft tokens a step.
+def algorithm(method: str) -> str:
+    """SGLang's name for ``method``; its own names are in capital letters."""
+    return own_names("sglang").get(method, method.upper())
 
-    Raises:
-        EngineError: SGLang has no such method.
-    """
+
+def own_methods() -> Collection[str]:
+    """The algorithms that the installed SGLang lists; empty where it is not installed."""
+    return enum_members(source_of("sglang", "srt/speculative/spec_info.py"), "SpeculativeAlgorithm")
+
+
+def speculative_arguments(speculation: Speculation) -> dict[str, Any]:
+    """SGLang's ``speculative_…`` for exactly ``speculation.draft_length`` draft tokens a step."""
     if not speculation.active:
         return {}
     method, dl = speculation.method, speculation.draft_length
-    if method not in ALGORITHMS:
-        raise EngineError(f"SGLang has no method {method!r}; it has: {', '.join(METHODS)}")
     # The window holds the last verified token, too.
     found: dict[str, Any] = {
-        "speculative_algorithm": ALGORITHMS[method],
+        "speculative_algorithm": algorithm(method),
         "speculative_num_draft_tokens": dl + 1,
     }
-    if method in CHAINS:
+    if traits(method).branches:
         found |= {"speculative_num_steps": dl, "speculative_eagle_topk": 1}
     if method == "ngram":
         # One candidate a position: as near to a chain as SGLang's trie comes.
         found |= {"speculative_ngram_min_bfs_breadth": 1, "speculative_ngram_max_bfs_breadth": 1}
-    if speculation.drafter and method != "ngram":
+    if speculation.drafter and traits(method).takes_drafter:
         found["speculative_draft_model_path"] = resolve_model(speculation.drafter)
     return found
 
@@ -100,8 +94,9 @@ def drafts_a_chain(arguments: Mapping[str, Any]) -> bool:
 
 def counts_drafts(speculation: Speculation, arguments: Mapping[str, Any]) -> bool:
     """Whether SGLang's number of proposed drafts is one: it counts the whole window, and so the
-    padding of n-gram drafts and every branch of a tree."""
-    return speculation.method != "ngram" and drafts_a_chain(arguments)
+    padding of n-gram drafts and every branch of a tree. Of a method that is not in the table of
+    methods it is not known."""
+    return traits(speculation.method).every_step and drafts_a_chain(arguments)
 
 
 def refuse(config: EngineConfig) -> None:
@@ -121,7 +116,7 @@ def refuse(config: EngineConfig) -> None:
         )
     if not speculation.active:
         return
-    if speculation.method in _NEED_DRAFTER and not speculation.drafter:
+    if traits(speculation.method).needs_drafter and not speculation.drafter:
         raise EngineError(f"method {speculation.method} needs a drafter: --speed-drafter PATH")
     _refuse_window(given, speculation)
     depth = int(given.get("speculative_ngram_max_trie_depth", _TRIE_DEPTH))
@@ -137,7 +132,7 @@ def _refuse_window(given: Mapping[str, Any], speculation: Speculation) -> None:
     """A window of its own makes sense for a tree alone; a chain's is DL + 1."""
     window = given.get("speculative_num_draft_tokens")
     if not drafts_a_chain(given):
-        if speculation.method in CHAINS and window is None:
+        if traits(speculation.method).branches and window is None:
             raise EngineError(
                 "speculative.eagle_topk above 1 drafts a tree: say how many of its tokens are "
                 "verified, --speed-engine-arg speculative.num_draft_tokens=NUMBER"

@@ -29,7 +29,7 @@ from pytest_speedbench.engines.sglang.answer import (
     totals,
 )
 from pytest_speedbench.engines.sglang.arguments import (
-    ALGORITHMS,
+    algorithm,
     counts_drafts,
     server_arguments,
 )
@@ -99,7 +99,7 @@ class SglangDialect(Dialect):
             )
         if not speculation.active:
             return
-        known = _RESOLVED.get(speculation.method, (ALGORITHMS[speculation.method],))
+        known = _RESOLVED.get(speculation.method, (algorithm(speculation.method),))
         if found not in known:
             raise EngineError(
                 f"the SGLang server at {url} has the speculative algorithm {found or 'none'}, "

@@ -8,30 +8,18 @@ releases: where two are in use, the installed package's source says which it has
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.installed import source_of
 from pytest_speedbench.engines.library_or_server import OURS, serves
-from pytest_speedbench.engines.protocol import EngineConfig, Speculation
+from pytest_speedbench.engines.methods import own_names, traits
+from pytest_speedbench.engines.protocol import EngineConfig
 from pytest_speedbench.errors import EngineError
 
-# method → (class, decoding_type)
-CONFIGS = {
-    "ngram": ("NGramDecodingConfig", "NGram"),
-    "suffix": ("SADecodingConfig", "SA"),
-    "draft_model": ("DraftTargetDecodingConfig", "Draft_Target"),
-    "eagle3": ("Eagle3DecodingConfig", "Eagle3"),
-    "mtp": ("MTPDecodingConfig", "MTP"),
-    "dflash": ("DFlashDecodingConfig", "DFlash"),
-}
-METHODS = ("none", *CONFIGS)
-_OLD_EAGLE3 = ("EagleDecodingConfig", "Eagle")
-_NEED_DRAFTER = ("draft_model", "eagle3", "dflash")
+_TYPES = re.compile(r"decoding_type\s*:\s*Literal\[\s*[\"'](\w+)[\"']")
 # Drafted outside the target's graph in many releases: the documents want no overlap scheduler.
 _WITHOUT_OVERLAP = ("ngram", "draft_model")
 
@@ -86,18 +74,13 @@ def given_speculative(config: EngineConfig) -> dict[str, Any]:
 
 
 def speculative_config(config: EngineConfig) -> dict[str, Any]:
-    """The speculative configuration for exactly ``draft_length`` draft tokens a step.
-
-    Raises:
-        EngineError: TensorRT-LLM has no such method.
-    """
+    """The speculative configuration for exactly ``draft_length`` draft tokens a step."""
     speculation = config.speculation
-    _, kind = config_class(speculation)
     found: dict[str, Any] = {
-        "decoding_type": kind,
+        "decoding_type": decoding_type(speculation.method),
         _length_key(speculation.method): speculation.draft_length,
     }
-    if speculation.drafter and speculation.method in (*_NEED_DRAFTER, "mtp"):
+    if speculation.drafter and traits(speculation.method).takes_drafter:
         found[_drafter_key()] = resolve_model(speculation.drafter)
     if speculation.method == "ngram":
         # A pool shared by all requests would find the answers of earlier ones.
@@ -105,20 +88,22 @@ def speculative_config(config: EngineConfig) -> dict[str, Any]:
     return {**found, **given_speculative(config)}
 
 
-def config_class(speculation: Speculation) -> tuple[str, str]:
-    """TensorRT-LLM's class for a method, and its ``decoding_type``.
+def decoding_type(method: str) -> str:
+    """TensorRT-LLM's name for ``method``, of one that is not in the table its own spelling."""
+    if method == "eagle3" and not knows(r"^class Eagle3DecodingConfig\b"):
+        return "Eagle"
+    own = {name.lower(): name for name in own_methods()}
+    return own_names("tensorrt-llm").get(method) or own.get(method.lower(), method)
 
-    Raises:
-        EngineError: it has none.
-    """
-    if speculation.method not in CONFIGS:
-        raise EngineError(
-            f"TensorRT-LLM has no method {speculation.method!r}; it has: {', '.join(METHODS)}"
-        )
-    found = CONFIGS[speculation.method]
-    if speculation.method == "eagle3" and not knows(r"^class Eagle3DecodingConfig\b"):
-        return _OLD_EAGLE3
-    return found
+
+def config_class(method: str) -> str:
+    """The class of TensorRT-LLM that holds the configuration of ``method``."""
+    return f"{decoding_type(method).replace('_', '')}DecodingConfig"
+
+
+def own_methods() -> Collection[str]:
+    """The decoding types that the installed TensorRT-LLM lists; empty where it is not installed."""
+    return frozenset(_TYPES.findall(_source()))
 
 
 def _drafter_key() -> str:
@@ -141,15 +126,7 @@ def knows(pattern: str) -> bool:
 
 
 def _source() -> str:
-    spec = importlib.util.find_spec("tensorrt_llm")
-    if spec is None or spec.origin is None:
-        return ""
-    return _text(Path(spec.origin).parent / "llmapi" / "llm_args.py")
-
-
-@cache
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return source_of("tensorrt_llm", "llmapi/llm_args.py")
 
 
 def drafts_a_chain(given: Mapping[str, Any]) -> bool:
@@ -174,7 +151,7 @@ def refuse(config: EngineConfig) -> None:
                 f"speculative.{name} {_CHANGES_ITSELF[name]}, while it is measured: leave it out"
             )
     method = config.speculation.method
-    if method in _NEED_DRAFTER and not config.speculation.drafter:
+    if traits(method).needs_drafter and not config.speculation.drafter:
         raise EngineError(f"method {method} needs a drafter: --speed-drafter PATH")
     if method in _WITHOUT_OVERLAP and not config.url and "disable_overlap_scheduler" not in names:
         raise EngineError(

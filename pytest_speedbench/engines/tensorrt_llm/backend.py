@@ -214,7 +214,7 @@ def built(llmapi: Any, arguments: Mapping[str, Any], config: EngineConfig) -> di
         if isinstance(made.get(name), dict):
             made[name] = getattr(llmapi, title)(**made[name])
     if "speculative_config" in made:
-        title, _ = config_class(config.speculation)
+        title = config_class(config.speculation.method)
         kind = getattr(llmapi, title, None)
         if kind is None:
             raise EngineError(

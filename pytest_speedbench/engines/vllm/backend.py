@@ -11,13 +11,15 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
 from pytest_speedbench.engines.drafters import refuse_misfit
+from pytest_speedbench.engines.installed import literal_values, source_of
+from pytest_speedbench.engines.methods import methods_of, traits
 from pytest_speedbench.engines.process.backend import StepOutput
 from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import (
@@ -33,18 +35,6 @@ from pytest_speedbench.errors import EngineError
 
 # vLLM's own ceiling (vllm/v1/sample/rejection_sampler.py, MAX_SPEC_LEN).
 _MAX_DRAFT_LENGTH = 128
-METHODS = (
-    "none",
-    "ngram",
-    "suffix",
-    "draft_model",
-    "eagle",
-    "eagle3",
-    "mtp",
-    "medusa",
-    "dflash",
-)
-_NEED_DRAFTER = ("draft_model", "eagle", "eagle3", "medusa", "dflash")
 # Arguments of ours, and keys that vLLM expects inside its speculative configuration.
 _SPECULATIVE_PREFIX = "speculative."
 # What vLLM raises for a configuration that it cannot start.
@@ -369,6 +359,11 @@ def _openmp() -> str | None:
     return str(beside) if beside.exists() else ctypes.util.find_library("iomp5")
 
 
+def own_methods() -> Collection[str]:
+    """The methods that the installed vLLM lists; empty where it is not installed."""
+    return literal_values(source_of("vllm", "config/speculative.py"), "SpeculativeMethod")
+
+
 def refuse(config: EngineConfig) -> None:
     """What vLLM would only notice after loading, or never."""
     speculation = config.speculation
@@ -379,7 +374,7 @@ def refuse(config: EngineConfig) -> None:
             f"vLLM drafts at most {_MAX_DRAFT_LENGTH} tokens a step, dl={speculation.draft_length}"
         )
     method = str(config.option(f"{_SPECULATIVE_PREFIX}method", speculation.method))
-    if method in _NEED_DRAFTER and not speculation.drafter:
+    if traits(method).needs_drafter and not speculation.drafter:
         raise EngineError(f"method {method} needs a drafter: --speed-drafter PATH")
     if method == "suffix" and not importlib.util.find_spec("arctic_inference"):
         raise EngineError("method suffix needs: pip install arctic-inference==0.1.1")
@@ -391,7 +386,8 @@ def refuse(config: EngineConfig) -> None:
 
 ENGINE = EngineType(
     name="vllm",
-    methods=METHODS,
+    methods=methods_of("vllm"),
+    own_methods=own_methods,
     open=open_child("pytest_speedbench.engines.vllm.backend:VllmBackend", environment),
     requires="vllm",
     extra="vllm",

@@ -6,9 +6,10 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from pytest_speedbench.engines.installed import source_of
+from pytest_speedbench.engines.methods import methods_of, traits
 from pytest_speedbench.engines.protocol import (
     EngineConfig,
     EngineInfo,
@@ -19,7 +20,7 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.engines.serving.answer import Answer, Piece
 from pytest_speedbench.engines.serving.client import open_server
-from pytest_speedbench.engines.serving.dialect import LOOKUP_METHODS, Dialect
+from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.machine import device_name
 from pytest_speedbench.engines.serving.metrics import VLLM, parse_page
@@ -27,10 +28,10 @@ from pytest_speedbench.engines.serving.models import find_model
 from pytest_speedbench.engines.serving.process import HOST, Launch
 from pytest_speedbench.engines.serving.readers import read_vllm
 from pytest_speedbench.engines.vllm.backend import (
-    METHODS,
     cpu_build,
     engine_arguments,
     environment,
+    own_methods,
     refuse,
 )
 from pytest_speedbench.errors import EngineError, EngineUnavailable
@@ -108,7 +109,7 @@ class VllmDialect(Dialect):
         self.check_told(answer.told)
         return answer.step_trace(
             self.draft_length,
-            every_step_drafts=self.config.speculation.method not in LOOKUP_METHODS,
+            every_step_drafts=traits(self.config.speculation.method).every_step,
         )
 
     def score(
@@ -177,11 +178,7 @@ def _flags(name: str, value: object) -> Iterator[str]:
 
 def _knows(argument: str) -> bool:
     """Whether the installed vLLM has ``argument``; reads its source, since importing takes long."""
-    spec = importlib.util.find_spec("vllm")
-    if spec is None or spec.origin is None:
-        return False
-    source = Path(spec.origin).parent / "engine" / "arg_utils.py"
-    return source.is_file() and argument in source.read_text(encoding="utf-8")
+    return argument in source_of("vllm", "engine/arg_utils.py")
 
 
 def _refuse(config: EngineConfig) -> None:
@@ -197,7 +194,8 @@ def _refuse(config: EngineConfig) -> None:
 
 ENGINE = EngineType(
     name="vllm-server",
-    methods=METHODS,
+    methods=methods_of("vllm"),
+    own_methods=own_methods,
     open=open_server(VllmDialect, launch),
     requires="aiohttp",
     extra="server",

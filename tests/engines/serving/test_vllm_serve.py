@@ -105,7 +105,11 @@ def test_keys_are_no_arguments_of_the_server() -> None:
     assert found["--port"] == "8123"
 
 
-def test_what_vllm_could_not_do_is_refused_before_a_server_starts() -> None:
+def test_what_vllm_could_not_do_is_refused_before_a_server_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vllm.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
     config = EngineConfig("vllm-server", "org/model", Speculation("eagle3", 3))
     with pytest.raises(EngineError, match="method eagle3 needs a drafter"):
         check(config)
@@ -118,6 +122,15 @@ def test_a_running_server_needs_no_vllm_here(monkeypatch: pytest.MonkeyPatch) ->
     vllm_server.ENGINE.refuse(EngineConfig("vllm-server", "org/model", url="http://x"))
 
 
-def test_a_third_method_is_refused() -> None:
-    with pytest.raises(EngineError, match=r"engine vllm-server has no method 'lookahead'"):
-        open_engine(EngineConfig("vllm-server", "m", Speculation("lookahead", 3)), 1)
+def test_a_method_of_other_engines_is_refused() -> None:
+    with pytest.raises(EngineError, match=r"engine 'vllm-server' has no method 'early_exit'"):
+        open_engine(EngineConfig("vllm-server", "m", Speculation("early_exit", 3, "4")), 1)
+
+
+def test_a_method_outside_the_table_reaches_vllm_under_its_name() -> None:
+    found = flags(speculation=Speculation("dspark", 3, "org/drafter"))
+    assert json.loads(found["--speculative-config"]) == {
+        "method": "dspark",
+        "model": "org/drafter",
+        "num_speculative_tokens": 3,
+    }
