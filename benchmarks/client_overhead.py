@@ -29,7 +29,7 @@ from offline_loop import OFFLINE, TIMES
 
 from pytest_speedbench.engines import EngineConfig, Request, Sampling, Speculation, Trace
 from pytest_speedbench.engines.process.parent import ChildEngine
-from pytest_speedbench.engines.vllm.backend import environment
+from pytest_speedbench.engines.vllm.arguments import environment
 from pytest_speedbench.measure.tokenizer import load_tokenizer
 from pytest_speedbench.plan.options import engine_argument
 from pytest_speedbench.splits import load_split

@@ -17,7 +17,7 @@ _NAME = re.compile(r"\w[\w.+-]*", re.ASCII)
 
 _BUILTIN = {
     "transformers": "pytest_speedbench.engines.transformers",
-    "vllm": "pytest_speedbench.engines.vllm.backend",
+    "vllm": "pytest_speedbench.engines.vllm",
     "vllm-server": "pytest_speedbench.engines.vllm.server",
     "openai": "pytest_speedbench.engines.openai",
     "sglang": "pytest_speedbench.engines.sglang",

@@ -11,7 +11,7 @@ import pytest
 from pytest_speedbench.engines import EngineConfig, EngineError, Speculation
 from pytest_speedbench.engines.drafters import checkpoint, refuse_misfit
 from pytest_speedbench.engines.registry import engine_type
-from pytest_speedbench.engines.vllm.backend import refuse
+from pytest_speedbench.engines.vllm.arguments import refuse
 
 from .conftest import HEAD
 from .heads import eagle, medusa, write_head

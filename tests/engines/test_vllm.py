@@ -21,7 +21,7 @@ from pytest_speedbench.engines import (
     open_engine,
 )
 from pytest_speedbench.engines.demo import DEMO_MODEL, demo_folder
-from pytest_speedbench.engines.vllm.backend import speculative_config
+from pytest_speedbench.engines.vllm.arguments import speculative_config
 from pytest_speedbench.measure.check import check_counters, check_traces
 from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.metrics import request_traces

@@ -1,1 +1,22 @@
-"""vLLM: the library in a child process, and ``vllm serve``."""
+"""vLLM: the library in a child process, and ``vllm serve``, started here or joined.
+
+The library is engine ``vllm``, the server (:mod:`~.vllm.server`) engine ``vllm-server``.
+"""
+
+from __future__ import annotations
+
+from pytest_speedbench.engines.methods import methods_of
+from pytest_speedbench.engines.process.parent import open_child
+from pytest_speedbench.engines.protocol import EngineType
+from pytest_speedbench.engines.vllm.arguments import environment, own_methods, refuse
+
+ENGINE = EngineType(
+    name="vllm",
+    methods=methods_of("vllm"),
+    own_methods=own_methods,
+    open=open_child("pytest_speedbench.engines.vllm.backend:VllmBackend", environment),
+    requires="vllm",
+    extra="vllm",
+    scores=True,
+    refuse=refuse,
+)

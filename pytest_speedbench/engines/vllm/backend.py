@@ -6,37 +6,28 @@ Each call of ``step()`` returns what one engine-core step emitted, so nothing me
 
 from __future__ import annotations
 
-import ctypes.util
-import importlib.util
 import os
-import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-from pytest_speedbench.engines.demo import resolve_model
-from pytest_speedbench.engines.drafters import refuse_misfit
-from pytest_speedbench.engines.installed import literal_values, source_of
-from pytest_speedbench.engines.methods import methods_of, traits
 from pytest_speedbench.engines.process.backend import StepOutput
-from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
     EngineInfo,
-    EngineType,
     FinishReason,
     Request,
     TokenScore,
 )
+from pytest_speedbench.engines.vllm.arguments import (
+    PER_REQUEST_METRICS,
+    engine_arguments,
+    has_argument,
+)
 from pytest_speedbench.errors import EngineError
 
-# vLLM's own ceiling (vllm/v1/sample/rejection_sampler.py, MAX_SPEC_LEN).
-_MAX_DRAFT_LENGTH = 128
-# Arguments of ours, and keys that vLLM expects inside its speculative configuration.
-_SPECULATIVE_PREFIX = "speculative."
 # What vLLM raises for a configuration that it cannot start.
 _NO_START = (
     OSError,
@@ -60,9 +51,9 @@ class VllmBackend:
 
         arguments = engine_arguments(config, on_cpu=_on_cpu())
         self.speculation = config.speculation
-        self.detailed = config.speculation.active and _knows("per_request_spec_decode_metrics")
+        self.detailed = config.speculation.active and has_argument(PER_REQUEST_METRICS)
         if self.detailed:
-            arguments["per_request_spec_decode_metrics"] = "detailed"
+            arguments[PER_REQUEST_METRICS] = "detailed"
         self.llm = _start(vllm, arguments, config)
         self.engine = self.llm.llm_engine
         self.capacity = _capacity(self.engine.vllm_config)
@@ -191,42 +182,6 @@ class VllmBackend:
         self.engine.engine_core.shutdown()
 
 
-def engine_arguments(config: EngineConfig, *, on_cpu: bool) -> dict[str, Any]:
-    """vLLM's own keyword arguments for ``config``, what the user gave last."""
-    given = {k: v for k, v in config.args if not k.startswith(_SPECULATIVE_PREFIX)}
-    arguments: dict[str, Any] = {
-        "model": resolve_model(config.model),
-        "max_num_seqs": config.max_batch,
-        # A prefix cache would let later rounds skip the prefill that the first one paid.
-        "enable_prefix_caching": False,
-        "disable_log_stats": False,
-        "skip_tokenizer_init": True,
-        "seed": 0,
-        **({"enforce_eager": True} if on_cpu else {}),
-    }
-    if speculative := speculative_config(config):
-        arguments["speculative_config"] = speculative
-    return {**arguments, **given}
-
-
-def speculative_config(config: EngineConfig) -> dict[str, Any] | None:
-    """vLLM's ``speculative_config``; keys given as ``speculative.KEY=VALUE`` are passed through."""
-    speculation = config.speculation
-    if not speculation.active:
-        return None
-    result: dict[str, Any] = {
-        "method": speculation.method,
-        "num_speculative_tokens": speculation.draft_length,
-    }
-    if speculation.drafter:
-        result["model"] = resolve_model(speculation.drafter)
-    if speculation.method == "ngram":
-        result |= {"prompt_lookup_max": 4, "prompt_lookup_min": 2}
-    prefix = len(_SPECULATIVE_PREFIX)
-    given = {k[prefix:]: v for k, v in config.args if k.startswith(_SPECULATIVE_PREFIX)}
-    return {**result, **given}
-
-
 def _start(vllm: Any, arguments: dict[str, Any], config: EngineConfig) -> Any:
     try:
         return vllm.LLM(**arguments)
@@ -308,12 +263,6 @@ def _sampling(request: Request) -> Any:
     )
 
 
-def _knows(argument: str) -> bool:
-    from vllm.engine.arg_utils import EngineArgs
-
-    return argument in EngineArgs.__dataclass_fields__
-
-
 def _on_cpu() -> bool:
     from vllm.platforms import current_platform
 
@@ -326,71 +275,3 @@ def _device_name(device: str) -> str:
     import torch
 
     return str(torch.cuda.get_device_name())
-
-
-def environment(config: EngineConfig) -> dict[str, str]:
-    """Variables of the child process; what the user has set stays as it is."""
-    wanted = {"VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    if cpu_build():
-        wanted |= {
-            # One process: no queue between the client and the engine core.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            # It would overrule the argument.
-            **({} if config.option("kv_cache_memory_bytes") else {"VLLM_CPU_KVCACHE_SPACE": "2"}),
-        }
-        if library := _openmp():
-            wanted["LD_PRELOAD"] = library
-    return {name: value for name, value in wanted.items() if name not in os.environ}
-
-
-def cpu_build() -> bool:
-    """Whether the installed vLLM is the one for CPUs; imports nothing of it."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return bool(version("vllm-cpu"))
-    except PackageNotFoundError:
-        return False
-
-
-def _openmp() -> str | None:
-    """Intel's OpenMP runtime, if the environment has it: vLLM is twice as fast with it."""
-    beside = Path(sys.prefix) / "lib" / "libiomp5.so"
-    return str(beside) if beside.exists() else ctypes.util.find_library("iomp5")
-
-
-def own_methods() -> Collection[str]:
-    """The methods that the installed vLLM lists; empty where it is not installed."""
-    return literal_values(source_of("vllm", "config/speculative.py"), "SpeculativeMethod")
-
-
-def refuse(config: EngineConfig) -> None:
-    """What vLLM would only notice after loading, or never."""
-    speculation = config.speculation
-    if not speculation.active:
-        return
-    if speculation.draft_length > _MAX_DRAFT_LENGTH:
-        raise EngineError(
-            f"vLLM drafts at most {_MAX_DRAFT_LENGTH} tokens a step, dl={speculation.draft_length}"
-        )
-    method = str(config.option(f"{_SPECULATIVE_PREFIX}method", speculation.method))
-    if traits(method).needs_drafter and not speculation.drafter:
-        raise EngineError(f"method {method} needs a drafter: --speed-drafter PATH")
-    if method == "suffix" and not importlib.util.find_spec("arctic_inference"):
-        raise EngineError("method suffix needs: pip install arctic-inference==0.1.1")
-    if method == "ngram_gpu" and cpu_build():
-        raise EngineError("vLLM's CPU build has no ngram_gpu: leave speculative.method out")
-    mapped = config.option(f"{_SPECULATIVE_PREFIX}use_heterogeneous_vocab") is True
-    refuse_misfit(config.model, speculation, any_vocabulary=mapped)
-
-
-ENGINE = EngineType(
-    name="vllm",
-    methods=methods_of("vllm"),
-    own_methods=own_methods,
-    open=open_child("pytest_speedbench.engines.vllm.backend:VllmBackend", environment),
-    requires="vllm",
-    extra="vllm",
-    scores=True,
-    refuse=refuse,
-)

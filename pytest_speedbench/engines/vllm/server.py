@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_speedbench.engines.installed import source_of
 from pytest_speedbench.engines.methods import methods_of, traits
 from pytest_speedbench.engines.protocol import (
     EngineConfig,
@@ -27,16 +26,17 @@ from pytest_speedbench.engines.serving.metrics import VLLM, parse_page
 from pytest_speedbench.engines.serving.models import find_model
 from pytest_speedbench.engines.serving.process import HOST, Launch
 from pytest_speedbench.engines.serving.readers import read_vllm
-from pytest_speedbench.engines.vllm.backend import (
+from pytest_speedbench.engines.vllm.arguments import (
+    PER_REQUEST_METRICS,
     cpu_build,
     engine_arguments,
     environment,
+    has_argument,
     own_methods,
     refuse,
 )
 from pytest_speedbench.errors import EngineError, EngineUnavailable
 
-_DETAILED = "per_request_spec_decode_metrics"
 # Ours, or arguments that make no sense for a server.
 _NOT_FOR_SERVE = ("port", "api_key", "reference_url", "skip_tokenizer_init")
 # Plain switches of vLLM's parser, which knows no --no-… of them.
@@ -143,8 +143,8 @@ class VllmDialect(Dialect):
 def launch(config: EngineConfig, port: int) -> Launch:
     """``vllm serve`` with the arguments of the engine ``vllm``, and what the user gave."""
     arguments = engine_arguments(config, on_cpu=cpu_build())
-    if config.speculation.active and _knows(_DETAILED):
-        arguments.setdefault(_DETAILED, "detailed")
+    if config.speculation.active and has_argument(PER_REQUEST_METRICS):
+        arguments.setdefault(PER_REQUEST_METRICS, "detailed")
     command = [*_serve(arguments.pop("model")), "--host", HOST, "--port", str(port)]
     for name, value in arguments.items():
         if name not in _NOT_FOR_SERVE:
@@ -174,11 +174,6 @@ def _flags(name: str, value: object) -> Iterator[str]:
     elif value is not None:
         yield f"--{flag}"
         yield json.dumps(value) if isinstance(value, dict) else str(value)
-
-
-def _knows(argument: str) -> bool:
-    """Whether the installed vLLM has ``argument``; reads its source, since importing takes long."""
-    return argument in source_of("vllm", "engine/arg_utils.py")
 
 
 def _refuse(config: EngineConfig) -> None:

@@ -1,0 +1,125 @@
+"""A configuration of ours → arguments and environment of vLLM, and what must be refused.
+
+The library and ``vllm serve`` take the same. Nothing here imports vLLM.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import importlib.util
+import os
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.drafters import refuse_misfit
+from pytest_speedbench.engines.installed import literal_values, source_of
+from pytest_speedbench.engines.methods import traits
+from pytest_speedbench.engines.protocol import EngineConfig
+from pytest_speedbench.errors import EngineError
+
+# vLLM's own ceiling (vllm/v1/sample/rejection_sampler.py, MAX_SPEC_LEN).
+_MAX_DRAFT_LENGTH = 128
+# ``speculative.KEY=VALUE`` goes into vLLM's speculative configuration.
+_PREFIX = "speculative."
+# The argument that makes vLLM report acceptance with each request; older versions lack it.
+PER_REQUEST_METRICS = "per_request_spec_decode_metrics"
+
+
+def engine_arguments(config: EngineConfig, *, on_cpu: bool) -> dict[str, Any]:
+    """vLLM's own keyword arguments for ``config``, what the user gave last."""
+    given = {k: v for k, v in config.args if not k.startswith(_PREFIX)}
+    arguments: dict[str, Any] = {
+        "model": resolve_model(config.model),
+        "max_num_seqs": config.max_batch,
+        # A prefix cache would let later rounds skip the prefill that the first one paid.
+        "enable_prefix_caching": False,
+        "disable_log_stats": False,
+        "skip_tokenizer_init": True,
+        "seed": 0,
+        **({"enforce_eager": True} if on_cpu else {}),
+    }
+    if speculative := speculative_config(config):
+        arguments["speculative_config"] = speculative
+    return {**arguments, **given}
+
+
+def speculative_config(config: EngineConfig) -> dict[str, Any] | None:
+    """vLLM's ``speculative_config``; keys given as ``speculative.KEY=VALUE`` are passed through."""
+    speculation = config.speculation
+    if not speculation.active:
+        return None
+    result: dict[str, Any] = {
+        "method": speculation.method,
+        "num_speculative_tokens": speculation.draft_length,
+    }
+    if speculation.drafter:
+        result["model"] = resolve_model(speculation.drafter)
+    if speculation.method == "ngram":
+        result |= {"prompt_lookup_max": 4, "prompt_lookup_min": 2}
+    prefix = len(_PREFIX)
+    given = {k[prefix:]: v for k, v in config.args if k.startswith(_PREFIX)}
+    return {**result, **given}
+
+
+def has_argument(name: str) -> bool:
+    """Whether the installed vLLM has the engine argument ``name``."""
+    return name in source_of("vllm", "engine/arg_utils.py")
+
+
+def environment(config: EngineConfig) -> dict[str, str]:
+    """Variables of the child process; what the user has set stays as it is."""
+    wanted = {"VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if cpu_build():
+        wanted |= {
+            # One process: no queue between the client and the engine core.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            # It would overrule the argument.
+            **({} if config.option("kv_cache_memory_bytes") else {"VLLM_CPU_KVCACHE_SPACE": "2"}),
+        }
+        if library := _openmp():
+            wanted["LD_PRELOAD"] = library
+    return {name: value for name, value in wanted.items() if name not in os.environ}
+
+
+def cpu_build() -> bool:
+    """Whether the installed vLLM is the one for CPUs; imports nothing of it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return bool(version("vllm-cpu"))
+    except PackageNotFoundError:
+        return False
+
+
+def _openmp() -> str | None:
+    """Intel's OpenMP runtime, if the environment has it: vLLM is twice as fast with it."""
+    beside = Path(sys.prefix) / "lib" / "libiomp5.so"
+    return str(beside) if beside.exists() else ctypes.util.find_library("iomp5")
+
+
+def own_methods() -> Collection[str]:
+    """The methods that the installed vLLM lists; empty where it is not installed."""
+    return literal_values(source_of("vllm", "config/speculative.py"), "SpeculativeMethod")
+
+
+def refuse(config: EngineConfig) -> None:
+    """What vLLM would only notice after loading, or never."""
+    speculation = config.speculation
+    if not speculation.active:
+        return
+    if speculation.draft_length > _MAX_DRAFT_LENGTH:
+        raise EngineError(
+            f"vLLM drafts at most {_MAX_DRAFT_LENGTH} tokens a step, dl={speculation.draft_length}"
+        )
+    method = str(config.option(f"{_PREFIX}method", speculation.method))
+    if traits(method).needs_drafter and not speculation.drafter:
+        raise EngineError(f"method {method} needs a drafter: --speed-drafter PATH")
+    if method == "suffix" and not importlib.util.find_spec("arctic_inference"):
+        raise EngineError("method suffix needs: pip install arctic-inference==0.1.1")
+    if method == "ngram_gpu" and cpu_build():
+        raise EngineError("vLLM's CPU build has no ngram_gpu: leave speculative.method out")
+    mapped = config.option(f"{_PREFIX}use_heterogeneous_vocab") is True
+    refuse_misfit(config.model, speculation, any_vocabulary=mapped)
