@@ -1,0 +1,133 @@
+"""Pipelines of CI checked as their services check them, and their shell steps run here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import site
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ACTIONLINT = shutil.which("actionlint")
+# One quick measurement by the simulated engine, whatever the pipeline's own options say.
+QUICK = (
+    "-p no:cacheprovider -p no:xdist --speed-engine simulated --speed-method eagle3 "
+    "--speed-samples 2 --speed-max-tokens 8 --speed-rounds 0 --speed-inconclusive pass"
+)
+
+
+def check_schema(*paths: Path, schema: str) -> None:
+    """Fails where the published schema of a service refuses a file."""
+    pytest.importorskip("check_jsonschema")
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema]
+    done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def check_syntax(script: str) -> None:
+    """Fails where bash cannot parse a step, or shellcheck, where there is one, warns of it."""
+    done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stderr}\n{script}"
+    if shutil.which("shellcheck"):
+        # SC1091: an environment's activate script is not there yet.
+        checker = ["shellcheck", "--shell=bash", "--exclude=SC1091", "-"]
+        done = subprocess.run(checker, input=script, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def load(path: Path) -> dict[Any, Any]:
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert isinstance(data, dict)
+    return data
+
+
+def scripts(path: Path) -> Iterator[str]:
+    """Every shell step of a pipeline."""
+    data = load(path)
+    if "jobs" in data:
+        for job in data["jobs"].values():
+            yield from (without_expressions(step["run"]) for step in job["steps"] if "run" in step)
+    elif "steps" in data:
+        yield from (as_uploaded(step["command"], {}) for step in data["steps"] if "command" in step)
+    else:
+        for job in data.values():
+            if isinstance(job, dict) and ("script" in job or "before_script" in job):
+                yield "\n".join(job.get("before_script", []) + job.get("script", []))
+
+
+def without_expressions(script: str) -> str:
+    """A step of GitHub Actions, each expression replaced by a word."""
+    while "${{" in script:
+        head, _, tail = script.partition("${{")
+        script = head + "EXPRESSION" + tail.partition("}}")[2]
+    return script
+
+
+def as_uploaded(text: str, environment: Mapping[str, str]) -> str:
+    """What Buildkite makes of a command: ``${NAME}`` is replaced, ``$$`` becomes ``$``."""
+    for name, value in environment.items():
+        text = text.replace(f"${{{name}}}", value)
+    return text.replace("$$", "$")
+
+
+class Runner:
+    """A machine of CI: an environment of its own that sees the packages installed here.
+
+    pip installs without a network: what is here already counts as installed, and the project under
+    test is built by the setuptools of this environment.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._bin = home / "bin"
+        self._bin.mkdir(parents=True)
+        self._script("pytest", 'exec python -P -m pytest "$@"')
+        main = "from pytest_speedbench.cli import main; main()"
+        self._script("speedbench", f'exec python -P -c "{main}" "$@"')
+        environment = home / "environment"
+        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+        packages = [os.environ.get("PYTHONPATH", ""), *site.getsitepackages()]
+        self.environment = {
+            **os.environ,
+            "HOME": str(home),
+            "PATH": os.pathsep.join([str(self._bin), str(environment / "bin"), os.environ["PATH"]]),
+            "PYTHONPATH": os.pathsep.join(filter(None, packages)),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTEST_ADDOPTS": QUICK,
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_DEPS": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",  # pip reads the negation: this switches isolation off
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }
+
+    def _script(self, name: str, text: str) -> None:
+        path = self._bin / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def stand_in(self, name: str, text: str) -> None:
+        """A program of the service that is not here."""
+        self._script(name, text)
+
+    def run(self, script: str, folder: Path, **environment: str) -> str:
+        """Runs a step as CI does; its output.
+
+        Fails where the step does.
+        """
+        done = subprocess.run(
+            ["bash", "-e", "-c", script],
+            cwd=folder,
+            env={**self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        missing = "No such command 'baseline'" in done.stdout  # until it is there
+        assert done.returncode == 0 or missing, f"exit {done.returncode}\n{script}\n{done.stdout}"
+        return done.stdout
