@@ -1,7 +1,105 @@
-"""Measure and gate speculative decoding with pytest."""
+"""Measure and gate speculative decoding with pytest.
+
+Everything in ``__all__`` is public: it changes only as docs/versions.md says. A name is imported
+when it is used, so that importing the package costs nothing.
+"""
 
 from __future__ import annotations
 
-from pytest_speedbench._version import __version__
+from typing import TYPE_CHECKING
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from pytest_speedbench import errors
+    from pytest_speedbench._version import __version__
+    from pytest_speedbench.baselines.reading import read_record, read_records
+    from pytest_speedbench.baselines.schema import CaseKey, Record
+    from pytest_speedbench.compare.verdict import Outcome, Verdict
+    from pytest_speedbench.engines.process.backend import Backend, StepOutput
+    from pytest_speedbench.engines.process.parent import open_child
+    from pytest_speedbench.engines.protocol import (
+        NO_SPECULATION,
+        Counters,
+        Engine,
+        EngineConfig,
+        EngineInfo,
+        EngineType,
+        Request,
+        RequestTotals,
+        Sampling,
+        Speculation,
+        TokenScore,
+        Trace,
+    )
+    from pytest_speedbench.errors import SpeedbenchError, SpeedWarning
+    from pytest_speedbench.plan.cases import Case
+    from pytest_speedbench.session.result import SliceResult, SpeedResult
+    from pytest_speedbench.splits import Sample, Split, load_split
+    from pytest_speedbench.stats import Estimate
+
+__all__ = [
+    "NO_SPECULATION",
+    "Backend",
+    "Case",
+    "CaseKey",
+    "Counters",
+    "Engine",
+    "EngineConfig",
+    "EngineInfo",
+    "EngineType",
+    "Estimate",
+    "Outcome",
+    "Record",
+    "Request",
+    "RequestTotals",
+    "Sample",
+    "Sampling",
+    "SliceResult",
+    "Speculation",
+    "SpeedResult",
+    "SpeedWarning",
+    "SpeedbenchError",
+    "Split",
+    "StepOutput",
+    "TokenScore",
+    "Trace",
+    "Verdict",
+    "__version__",
+    "errors",
+    "load_split",
+    "open_child",
+    "read_record",
+    "read_records",
+]
+
+_MODULES = {
+    "_version": "__version__",
+    "baselines.reading": "read_record read_records",
+    "baselines.schema": "CaseKey Record",
+    "compare.verdict": "Outcome Verdict",
+    "engines.process.backend": "Backend StepOutput",
+    "engines.process.parent": "open_child",
+    "engines.protocol": "NO_SPECULATION Counters Engine EngineConfig EngineInfo EngineType Request "
+    "RequestTotals Sampling Speculation TokenScore Trace",
+    "errors": "SpeedbenchError SpeedWarning",
+    "plan.cases": "Case",
+    "session.result": "SliceResult SpeedResult",
+    "splits": "Sample Split load_split",
+    "stats": "Estimate",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name where it is first used."""
+    from importlib import import_module
+
+    if name == "errors":
+        return import_module(f"{__name__}.errors")
+    for module, names in _MODULES.items():
+        if name in names.split():
+            found: object = getattr(import_module(f"{__name__}.{module}"), name)
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

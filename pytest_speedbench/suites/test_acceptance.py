@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_speedbench.session.result import SpeedResult
+from pytest_speedbench import SpeedResult
 
 
 @pytest.mark.speed

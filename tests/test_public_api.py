@@ -1,0 +1,82 @@
+"""The public names: complete, documented, lazy, and enough for what is written with them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pytest_speedbench
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "pytest_speedbench"
+
+
+@pytest.mark.parametrize("name", pytest_speedbench.__all__)
+def test_a_public_name_is_there_and_has_a_docstring(name: str) -> None:
+    value = getattr(pytest_speedbench, name)
+    if inspect.isclass(value) or inspect.isfunction(value) or inspect.ismodule(value):
+        assert value.__doc__
+        assert not value.__doc__.startswith(f"{name}(")  # what a dataclass writes by itself
+    assert name in dir(pytest_speedbench)
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import pytest_speedbench; "
+        "new = set(sys.modules) - before; "
+        "print(*(m for m in new if m.partition('.')[0] not in sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["pytest_speedbench"]
+
+
+def test_static_and_lazy_names_are_the_same() -> None:
+    """What type checkers and editors see under TYPE_CHECKING, and what `__getattr__` finds."""
+    tree = ast.parse(Path(pytest_speedbench.__file__).read_text(encoding="utf-8"))
+    seen = {
+        (alias.name, node.module)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE)
+        for alias in node.names
+        if alias.name != "errors"
+    }
+    lazy = {
+        (name, f"{PACKAGE}.{module}")
+        for module, names in pytest_speedbench._MODULES.items()
+        for name in names.split()
+    }
+    assert seen == lazy
+    assert {name for name, _ in lazy} | {"errors"} == set(pytest_speedbench.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'acceptence'"):
+        _ = pytest_speedbench.acceptence
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Modules of the package that a file imports from, as written."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+WRITTEN_WITH_THEM = [
+    path.relative_to(ROOT)
+    for folder in ("pytest_speedbench/suites",)
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+
+
+@pytest.mark.parametrize("path", WRITTEN_WITH_THEM, ids=str)
+def test_examples_and_suites_need_public_names_only(path: Path) -> None:
+    ours = {name for name in imported(ROOT / path) if name.partition(".")[0] == PACKAGE}
+    assert ours <= {PACKAGE, f"{PACKAGE}.errors"}
