@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
 from numbers import Real
@@ -79,7 +80,7 @@ class SessionHooks:
     def take_place(self, place: Place, cases: Mapping[pytest.Item, Case]) -> None:
         """In an xdist worker: its share of the cases, and of the machine."""
         bench, settings = self.session.bench, self.session.settings
-        count = self.config.workerinput["workercount"]  # type: ignore[attr-defined]  # set by xdist
+        count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
         planned = list(cases.values())
         bench.shares = place.shares(planned, bool(settings.rounds) and not settings.early, count)
         if place.dealt:

@@ -127,8 +127,7 @@ def labelled(config: pytest.Config, shares: Mapping[str, int]) -> Iterator[None]
 
     The ids themselves stay as they are: reports, files and other plugins never see a label.
     """
-    plugins: list[Any] = [p for _, p in config.pluginmanager.list_name_plugin() if shares]
-    worker = next((p for p in plugins if type(p).__name__ == "WorkerInteractor"), None)
+    worker = worker_of(config) if shares else None
     if worker is None:
         yield
         return
@@ -144,6 +143,16 @@ def labelled(config: pytest.Config, shares: Mapping[str, int]) -> Iterator[None]
         yield
     finally:
         del worker.sendevent
+
+
+def worker_of(config: pytest.Config) -> Any:
+    """xdist's plugin in a worker; None elsewhere.
+
+    No hook gives a worker something to say before tests are assigned, so its ``sendevent`` is
+    wrapped. It is not documented: tests/session/test_xdist_couplings.py says when it changes.
+    """
+    plugins = (plugin for _, plugin in config.pluginmanager.list_name_plugin())
+    return next((p for p in plugins if type(p).__name__ == "WorkerInteractor"), None)
 
 
 def _label(nodeid: str, share: int | None) -> str:
@@ -163,7 +172,14 @@ class Dealer:
     take: Callable[[dict[str, Any]], None]
     """Gets what a worker has told, of a test as soon as it is over and of all at the end."""
     _slots: dict[str, int] = field(default_factory=dict)
+    _local: int = 0
+    """Workers on this machine."""
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_setupnodes(self, specs: Sequence[Any]) -> None:
+        self._local = sum(bool(spec.popen) for spec in specs)
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """A worker that replaces a crashed one gets its place, with its GPUs."""
         if not node.gateway.spec.popen:
@@ -171,10 +187,9 @@ class Dealer:
         taken = set(self._slots.values())
         slot = next(n for n in range(len(taken) + 1) if n not in taken)
         self._slots[node.gateway.id] = slot
-        local = sum(bool(spec.popen) for spec in node.nodemanager.specs)
         node.workerinput[WORKER_INPUT] = {
             "slot": slot,
-            "workers": local,
+            "workers": self._local,
             "dealt": self.way in _OURS,
             "alike": self.way == "each",
         }

@@ -92,7 +92,6 @@ class Node:
 
     def __init__(self, name: str, popen: bool = True) -> None:
         self.gateway = SimpleNamespace(id=name, spec=SimpleNamespace(popen=popen))
-        self.nodemanager = SimpleNamespace(specs=[self.gateway.spec] * 2)
         self.workerinput: dict[str, object] = {}
         self.shutting_down = False
         self.sent: list[int] = []
@@ -146,6 +145,7 @@ def test_the_test_in_which_a_worker_crashed_is_told_plainly_and_not_sent_again()
 
 def test_a_worker_that_replaces_another_gets_its_place() -> None:
     dealer = Dealer(SimpleNamespace(), "no", lambda told: None)
+    dealer.pytest_xdist_setupnodes([SimpleNamespace(popen=popen) for popen in (True, True, None)])
     first, second, third = Node("gw0"), Node("gw1"), Node("gw2")
     for node in (first, second):
         dealer.pytest_configure_node(node)
@@ -153,6 +153,7 @@ def test_a_worker_that_replaces_another_gets_its_place() -> None:
     dealer.pytest_configure_node(third)
     places = [node.workerinput["speedbench"]["slot"] for node in (first, second, third)]
     assert places == [0, 1, 0]
+    assert {node.workerinput["speedbench"]["workers"] for node in (first, second, third)} == {2}
 
 
 def test_a_worker_on_another_machine_owns_all_of_it() -> None:
