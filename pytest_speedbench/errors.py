@@ -6,7 +6,7 @@
         print(error)  # what is wrong, where, and what fixes it
 
 A message is complete by itself: it says what was expected, what was found, and the command or the
-setting that fixes it. Every exception that the package defines is a :class:`SpeedbenchError`; a
+setting that fixes it. Every exception that the package defines is a ``SpeedbenchError``; a
 second base such as ``ValueError`` is there for callers that look for that.
 """
 

@@ -1,4 +1,4 @@
-"""pytest hooks and fixtures, and nothing else: they forward to :class:`SpeedSession`.
+"""pytest hooks and fixtures, which forward to the session.
 
 Nothing heavy is imported here, and hooks that only a measuring session needs are registered by it:
 a test run that never asks for ``speed`` pays a few milliseconds.

@@ -80,3 +80,11 @@ WRITTEN_WITH_THEM = [
 def test_examples_and_suites_need_public_names_only(path: Path) -> None:
     ours = {name for name in imported(ROOT / path) if name.partition(".")[0] == PACKAGE}
     assert ours <= {PACKAGE, f"{PACKAGE}.errors"}
+
+
+def test_the_reference_describes_every_public_name() -> None:
+    pages = "".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
+    described = {name for name in pytest_speedbench.__all__ if f"::: {PACKAGE}.{name}\n" in pages}
+    missing = set(pytest_speedbench.__all__) - described
+    # The errors page describes the module, and with it these two.
+    assert missing == {"__version__", "SpeedWarning", "SpeedbenchError"}

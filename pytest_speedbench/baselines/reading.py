@@ -42,7 +42,7 @@ def read_record(
 
     Raises:
         UsageError: a keyword that is not a part of the key.
-        BaselineError: as :func:`read_records`; or no case, or more than one, has these values.
+        BaselineError: as ``read_records``; or no case, or more than one, has these values.
     """
     if unknown := sorted(set(case) - set(KEY_FIELDS)):
         raise UsageError(f"unknown part of a case {unknown[0]!r}; known: {', '.join(KEY_FIELDS)}")

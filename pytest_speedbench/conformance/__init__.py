@@ -1,4 +1,4 @@
-"""A pytest suite that an adapter runs against itself: does it keep the contract of engines?
+"""Tests that an engine adapter runs against itself.
 
     pytest --pyargs pytest_speedbench.conformance \\
         --speed-engine NAME --speed-model MODEL --speed-method ngram,none

@@ -1,4 +1,4 @@
-"""Engines: one small module each behind one protocol."""
+"""The adapters of the engines, one package or module each, behind one protocol."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What every engine understands and gives back: requests in, traces out.
 
 An engine knows nothing of pytest, splits or statistics. It is opened with an
-:class:`EngineConfig`, is handed :class:`Request` objects, holds a fixed number of them in flight,
-and returns one :class:`Trace` for each.
+``EngineConfig``, is handed ``Request`` objects, holds a fixed number of them in flight,
+and returns one ``Trace`` for each.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Trace:
 
     ``token_ids`` is complete or empty. It is empty where a server answers in text alone: then
     ``text`` is that answer, and ``chunks`` adds up to the number of tokens that the server counted
-    (``usage``), dealt over the arrivals by :func:`deal_tokens` where nobody knows how many came
+    (``usage``), dealt over the arrivals by ``deal_tokens`` where nobody knows how many came
     when.
     """
 
@@ -246,7 +246,7 @@ class TokenScore:
 
 
 class Engine(Protocol):
-    """A started engine. One load runs at a time; every method may raise :class:`EngineDied`."""
+    """A started engine. One load runs at a time; every method may raise ``EngineDied``."""
 
     info: EngineInfo
 
@@ -279,7 +279,7 @@ class Engine(Protocol):
 class EngineType:
     """What an adapter can do, as data, and how to open it.
 
-    ``methods`` are names of :mod:`~.engines.methods`; ``own_methods`` returns all names that the
+    ``methods`` are names of ``engines.methods``; ``own_methods`` returns all names that the
     installed engine lists itself, without importing it (empty where it is not installed). Without
     ``own_methods`` the list of methods is closed; with it, a name that is not in the table is
     passed to the engine as it is. ``switches`` tells that speculation is chosen per request, so
@@ -296,9 +296,9 @@ class EngineType:
     ``local`` tells that it computes on this machine, so that each xdist worker needs GPUs or cores
     for it. ``server`` tells that it talks to the server at ``--speed-url``. ``scores`` that it can
     score.
-    ``refuse`` raises :class:`EngineError` for a configuration that could not work, before
+    ``refuse`` raises ``EngineError`` for a configuration that could not work, before
     anything is loaded. ``status`` says what the adapter found on this machine besides its package,
-    or raises :class:`EngineUnavailable`.
+    or raises ``EngineUnavailable``.
     """
 
     name: str

@@ -1,0 +1,1 @@
+"""Load, rounds, traces, metrics, and checks against the counters of the engine."""

@@ -1,0 +1,1 @@
+"""Terminal, Markdown and HTML: takes data, computes no number."""

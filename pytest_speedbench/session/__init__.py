@@ -1,1 +1,1 @@
-"""One pytest session: its plan, its measurements, its verdicts, and how workers share it."""
+"""One pytest session: its cases, measurements, verdicts, and how xdist workers share it."""

@@ -1,4 +1,4 @@
-"""Splits: named, versioned, digest-identified sets of samples, and the loaders that read them.
+"""Named, versioned sets of samples: loaders, builders, curation.
 
 Importing this package is cheap: numpy, datasets, pyarrow, sentence-transformers and matplotlib
 are imported only inside the functions that need them.

@@ -87,7 +87,7 @@ class Split:
 
     ``digest`` is the sha256 over the canonical JSON of what can change a measurement: id,
     category, turns, system prompt and token ids of every sample of the *whole* split, in order.
-    A split narrowed by ``:category`` or :meth:`only` keeps the name and digest of the whole, so
+    A split narrowed by ``:category`` or ``only`` keeps the name and digest of the whole, so
     that its cases stay comparable.
     """
 
@@ -117,7 +117,7 @@ class Split:
         return tuple(sample for sample in self.samples if _take(taken, sample.category, n))
 
     def interleaved(self, category: str | None = None, n: int | None = None) -> tuple[Sample, ...]:
-        """Return :meth:`select`'s samples in balanced order: one of each slice, round robin."""
+        """Return ``select``'s samples in balanced order: one of each slice, round robin."""
         chosen = self.select(category, n)
         rows = [[s for s in chosen if s.category == name] for name in self._wanted(category)]
         longest = max((len(row) for row in rows), default=0)

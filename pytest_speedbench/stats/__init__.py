@@ -1,4 +1,4 @@
-"""Estimates, paired tests and sequential decisions: plain numpy, no pytest, no engines.
+"""Estimates, paired tests, sequential decisions: numpy and scipy.
 
 docs/gate-statistics.md explains the reasoning; every name here is stable.
 """

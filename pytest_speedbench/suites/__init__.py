@@ -1,1 +1,4 @@
-"""Ready-made gates: ``pytest --pyargs pytest_speedbench.suites --speed-model MODEL``."""
+"""Ready-made gates for any model, without a line of test code.
+
+pytest --pyargs pytest_speedbench.suites --speed-model MODEL
+"""

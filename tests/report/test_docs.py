@@ -42,7 +42,7 @@ from pytest_speedbench.stats.estimates import acceptance_by_position, acceptance
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = sorted(DOCS.rglob("*.md"))
 ROW = re.compile(r"^\| (.*) \|$", re.M)
 
 
@@ -210,7 +210,8 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 def test_every_page_is_in_the_navigation() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    assert set(re.findall(r"([\w-]+\.md)", text)) == {path.name for path in PAGES}
+    pages = {path.relative_to(DOCS).as_posix() for path in PAGES}
+    assert set(re.findall(r"([\w/-]+\.md)", text)) == pages
 
 
 # -- worked examples ------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from pytest_speedbench.engines.protocol import (
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """What one decoding step gave one request; ``time`` (of :meth:`Backend.now`) is None for "now".
+    """What one decoding step gave one request; ``time`` (of ``now``) is None for "now".
 
     ``drafted`` and ``accepted``, or ``totals`` where outputs are no decoding steps, are given once,
     with the finish, for the whole request.

@@ -33,10 +33,10 @@ _CLOSE_SECONDS = 20.0
 
 
 class ChildEngine:
-    """A library engine in a child process; implements :class:`~.protocol.Engine`.
+    """A library engine in a child process; implements ``Engine``.
 
     Args:
-        backend: ``module:callable`` that builds the backend from an :class:`EngineConfig`.
+        backend: ``module:callable`` that builds the backend from an ``EngineConfig``.
         timeout: the longest time, in seconds, the engine may take to start, or stay silent while
             it works.
     """
@@ -185,7 +185,7 @@ def open_child(
     backend: str,
     environment: Callable[[EngineConfig], Mapping[str, str]] | None = None,
 ) -> Callable[[EngineConfig, float], ChildEngine]:
-    """The ``open`` of an :class:`~.protocol.EngineType` whose backend is ``module:callable``."""
+    """The ``open`` of an ``EngineType`` whose backend is ``module:callable``."""
 
     def start(config: EngineConfig, timeout: float) -> ChildEngine:
         return ChildEngine(config, backend, timeout, environment(config) if environment else None)
