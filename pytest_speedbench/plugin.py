@@ -6,6 +6,7 @@ a test run that never asks for ``speed`` pays a few milliseconds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,23 @@ if TYPE_CHECKING:
 
 PLUGIN = "speedbench-session"
 CASE = "_speed_case"
+_FORMER_SUITE = re.compile(r"pytest_speedbench\.engines\.conformance(?![\w-])")
 FIXTURES = ("speed", "speed_engine", "speed_config", "speed_samples", "speed_baseline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
+
+
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    """``--pyargs`` with the former name of the conformance suite runs the suite."""
+    named: list[str] = early_config.known_args_namespace.file_or_dir
+    if not early_config.known_args_namespace.pyargs:
+        return
+    for former in [name for name in named if _FORMER_SUITE.match(name)]:
+        name = _FORMER_SUITE.sub("pytest_speedbench.conformance", former)
+        for words in (named, args):
+            words[:] = [name if word == former else word for word in words]
 
 
 def pytest_configure(config: pytest.Config) -> None:

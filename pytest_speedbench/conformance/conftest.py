@@ -13,10 +13,14 @@ from pytest_speedbench.engines.registry import check, engine_type
 from pytest_speedbench.errors import CaseError, EngineError, EngineUnavailable
 from pytest_speedbench.plan.grid import build_grid
 from pytest_speedbench.plan.options import OPTIONS, raw_value
-from pytest_speedbench.plan.settings import Settings
-from pytest_speedbench.session.collection import settings_of
+from pytest_speedbench.plan.settings import Settings, load_settings
 
 _BATCH = 3
+
+
+@lru_cache(maxsize=1)
+def _settings(config: pytest.Config) -> Settings:
+    return load_settings(config)
 
 
 def _given(config: pytest.Config, name: str) -> bool:
@@ -47,7 +51,7 @@ def _speculations(config: pytest.Config) -> list[Speculation]:
     """What ``--speed-method``, ``-drafter`` and ``-dl`` ask for; without ``--speed-method`` every
     declared method that can start with the given arguments. No speculation comes first: it is what
     the others are compared with."""
-    settings = settings_of(config)
+    settings = _settings(config)
     adapter = engine_type(settings.engine[0])
     asked = _given(config, "method")
     methods = settings.method if asked else adapter.methods
@@ -74,7 +78,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     found: Sequence[Speculation] = ()
     try:
         found = _speculations(metafunc.config)
-        switches = engine_type(settings_of(metafunc.config).engine[0]).switches
+        switches = engine_type(_settings(metafunc.config).engine[0]).switches
     except (CaseError, EngineError) as error:
         problem = str(error)
     if problem:
@@ -95,7 +99,7 @@ def _label(speculation: Speculation) -> str:
 @pytest.fixture(scope="session")
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """The adapter of ``--speed-engine``; its engines are started once and closed at the end."""
-    settings = settings_of(request.config)
+    settings = _settings(request.config)
     batch = max(settings.bs) if _given(request.config, "bs") else _BATCH
     under_test = Subject(settings, batch, _given(request.config, "method"))
     yield under_test
@@ -107,7 +111,7 @@ def pytest_terminal_summary(
 ) -> None:
     """Names the declared methods that were not tried, and why."""
     try:
-        settings = settings_of(config)
+        settings = _settings(config)
         tried = {one.method for one in _speculations(config)}
         declared = engine_type(settings.engine[0]).methods
     except (CaseError, EngineError):

@@ -110,6 +110,35 @@ def test_the_simulated_engine_keeps_the_contract(conformance: Conformance) -> No
     assert "conformance: medusa was not tried: not asked for with --speed-method" in result.outlines
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["plain", "xdist"])
+@pytest.mark.parametrize(
+    ("suite", "passed"),
+    [
+        ("pytest_speedbench.engines.conformance.test_clock", 2),
+        ("pytest_speedbench.engines.conformance.test_clock::test_times_are_monotone", 2),
+    ],
+)
+def test_the_former_name_of_the_suite_still_runs_it(
+    pytester: pytest.Pytester, suite: str, passed: int, workers: tuple[str, ...]
+) -> None:
+    options = ("--speed-engine=simulated", "--speed-model=any", "--speed-method=ngram")
+    result = pytester.runpytest_subprocess("--pyargs", suite, *QUIET, *options, *workers)
+    assert result.parseoutcomes()["passed"] == passed
+    assert result.ret == 0
+
+
+def test_the_former_name_in_this_process(pytester: pytest.Pytester) -> None:
+    arguments = ("--pyargs", f"{SUITE.replace('speedbench.', 'speedbench.engines.')}.test_output")
+    result = pytester.runpytest_inprocess(*arguments, *QUIET, "--collect-only", "-q")
+    assert any("test_greedy_output_is_that_without" in line for line in result.outlines)
+
+
+@pytest.mark.parametrize("name", ["pytest_speedbench.engines.conformance_", "engines.conformance"])
+def test_other_names_are_left_alone(pytester: pytest.Pytester, name: str) -> None:
+    result = pytester.runpytest_inprocess("--pyargs", name, *QUIET)
+    result.stderr.fnmatch_lines([f"*not found: {name}*"])
+
+
 def test_the_engine_of_the_guide_keeps_the_contract(conformance: Conformance) -> None:
     page = (ROOT / PAGE).read_text(encoding="utf-8")
     conformance.register("my-engine", re.findall(r"```python\n(.*?)```", page, re.S)[0])
