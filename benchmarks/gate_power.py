@@ -1,7 +1,7 @@
 """Error rates and power of the gate on recorded runs, beside the rules used today.
 
     python benchmarks/gate_power.py --records benchmarks/results/h200/vllm-eagle3-v4096.json.xz \
-        --traces ../shared/traces --out benchmarks/results/gate_power.md
+        --traces FOLDER --out benchmarks/results/gate_power.md
 
 Every session draws 80 prompts for each category, with replacement, from two recorded runs of the
 same prompts, and is decided by the shipped rule with a look after every block of one prompt a

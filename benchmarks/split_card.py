@@ -5,7 +5,7 @@ category is less diverse than its bound or than random draws, two prompts are to
 or one is too near a Spec-Bench prompt, or a category has too few multi-turn samples.
 
 Run: python benchmarks/split_card.py [--pool splits/pool]
-     [--spec-bench ../shared/data/specbench/question.jsonl]
+     --spec-bench PATH/question.jsonl
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def main() -> int:
     """Print the statistics and what breaks a bound; 1 if anything does."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--pool", type=Path, default=Path("splits/pool"))
-    parser.add_argument("--spec-bench", default="../shared/data/specbench/question.jsonl")
+    parser.add_argument("--spec-bench", required=True, help="question.jsonl of Spec-Bench")
     args = parser.parse_args()
     split, other = load_split("qualitative"), load_split(args.spec_bench)
     embedder = Embedder()

@@ -80,6 +80,22 @@ def test_there_is_one_address_of_the_project() -> None:
     assert named == {urls["Source"]}
 
 
+def test_nothing_refers_to_a_document_outside_of_the_repository() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    outside = re.compile(r"\bDESIGN(\.md|'s)?\b|\.\./shared|\bengines\.md [0-9§]|\bstyle\.md\b")
+    found = [
+        f"{name}: {match[0]}"
+        for name in listed.stdout.split()
+        if name.endswith((".py", ".md", ".toml", ".ini", ".yml", ".txt", ".html"))
+        and (ROOT / name).is_file()
+        and name != "tests/test_repository.py"
+        for match in outside.finditer((ROOT / name).read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
 def test_the_picture_of_the_layers_is_drawn_from_the_contract() -> None:
     sys.path.insert(0, str(ROOT / "tools"))
     try:

@@ -36,7 +36,7 @@ def install(extra: str) -> str:
 
 
 def engines(quick: bool) -> Iterator[Check]:
-    """Every engine of DESIGN's list and every third party's; ``quick`` imports none."""
+    """Every engine of ours and of third parties; ``quick`` imports none."""
     from pytest_speedbench.engines.registry import engine_names
 
     known = engine_names()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One engine of DESIGN's list.
+    """What is known of one engine of ours.
 
     ``ran`` tells version, device and methods that were measured with a real model; empty: never.
     ``basis`` tells what the adapter, or the plan for one, rests on instead.

@@ -44,7 +44,7 @@ class Verdict:
     baseline: str = ""
 
     def fails(self, inconclusive: str, require_baseline: bool) -> bool:
-        """Whether a test with this verdict fails, by DESIGN's ruling."""
+        """Whether a test with this verdict fails."""
         if self.outcome in (Outcome.FAIL, Outcome.SPECULATION_OFF, Outcome.INCOMPARABLE):
             return True
         if self.outcome is Outcome.NO_BASELINE:

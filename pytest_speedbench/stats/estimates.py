@@ -23,7 +23,7 @@ from pytest_speedbench.stats.data import (
     stratum_codes,
 )
 
-MIN_CLUSTERS = 5  # fewer samples give a value without an interval (DESIGN.md, 5)
+MIN_CLUSTERS = 5  # fewer samples give a value without an interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 
 from pytest_speedbench.splits import Sample, TargetTokenizer
 
-SPEC_BENCH = Path(__file__).resolve().parents[3] / "shared" / "data" / "specbench"
+SPEC_BENCH = Path(os.environ.get("SPEEDBENCH_SPEC_BENCH", "no-such-folder"))
 needs_spec_bench = pytest.mark.skipif(
-    not SPEC_BENCH.is_dir(), reason="the real Spec-Bench file is not here (../shared/data)"
+    not (SPEC_BENCH / "question.jsonl").is_file(),
+    reason="SPEEDBENCH_SPEC_BENCH names no folder with question.jsonl of Spec-Bench",
 )
 Writer = Callable[[str, Iterable[Mapping[str, Any]]], Path]
 

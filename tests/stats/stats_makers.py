@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from pytest_speedbench.stats import StepTrace, TotalTrace
 
-TRACES = Path("../shared/traces")
+TRACES = Path(os.environ.get("SPEEDBENCH_TRACES", "no-such-folder"))
 
 
 def trace(
@@ -83,7 +84,7 @@ def recorded(tag: str, bs: int) -> list[StepTrace]:
     """A recorded run of vLLM; skips where the traces are not at hand."""
     path = TRACES / f"vllm0.24-h100-smollm2-{tag}.json.gz"
     if not path.exists():
-        pytest.skip(f"no recorded traces at {path}")
+        pytest.skip(f"SPEEDBENCH_TRACES names no folder with the recorded run {path.name}")
     with gzip.open(path, "rt") as file:
         runs = {r["bs"]: r["rows"] for r in json.load(file)["runs"]}
     return [trace(str(r["id"]), r["steps"][1:], stratum=r["cat"], ids=r["toks"]) for r in runs[bs]]
