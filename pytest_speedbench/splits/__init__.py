@@ -9,11 +9,14 @@ from __future__ import annotations
 from pytest_speedbench.errors import SplitError, SplitWarning
 
 from .bundled import data_dir
+from .identity import RowsInCommon, rows_in_common
+from .legacy import legacy_digest, legacy_ids
 from .loading import (
     SplitListing,
     divide_name,
     list_splits,
     load_split,
+    split_key,
     split_slices,
     throughput_bucket,
 )
@@ -36,6 +39,7 @@ __all__ = [
     "CATEGORIES",
     "TIERS",
     "Axis",
+    "RowsInCommon",
     "Sample",
     "Split",
     "SplitError",
@@ -44,10 +48,14 @@ __all__ = [
     "TargetTokenizer",
     "data_dir",
     "divide_name",
+    "legacy_digest",
+    "legacy_ids",
     "list_splits",
     "load_split",
     "make_split",
     "require_context",
+    "rows_in_common",
+    "split_key",
     "split_slices",
     "throughput_bucket",
 ]

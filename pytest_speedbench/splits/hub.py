@@ -7,6 +7,7 @@ path, ``FOLDER/qualitative`` or ``FOLDER:qualitative``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from pytest_speedbench.errors import SplitError
 
 from .errors import optional_import, unknown
 from .formats import FORMATS, RowError
-from .model import BUCKETS, CATEGORIES, TIERS, Sample, Split, make_split
+from .model import BUCKETS, CATEGORIES, TIERS, Sample, Split, make_split, name_rows
 
 CONFIGURATIONS: Final = ("qualitative", *(f"throughput_{bucket}" for bucket in BUCKETS))
 LICENCE: Final = "NVIDIA Evaluation Dataset License Agreement"
@@ -49,10 +50,11 @@ def _samples(rows: Any, where: str) -> list[Sample]:
     samples = []
     for number, row in enumerate(rows, start=1):
         try:
-            samples.append(convert(row))
+            sample = convert(row)
         except RowError as error:
             raise SplitError(f"{where}, row {number}: {error}") from None
-    return samples
+        samples.append(sample if sample.id else replace(sample, row=(where, number)))
+    return list(name_rows(samples))
 
 
 def _known(configuration: str) -> str:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
 from pytest_speedbench.errors import SplitError
 
 from .bundled import BUNDLED, bundled_slices, load_bundled, read_card
+from .compressed import content_stem, content_suffix
 from .errors import unknown
-from .model import ALL, BUCKETS, TIERS, Sample, Split, TargetTokenizer, make_split
-from .rows import read_samples
+from .identity import KEY_LENGTH
+from .model import ALL, BUCKETS, TIERS, Sample, Split, TargetTokenizer, make_split, name_rows
+from .rows import FILE_TYPES, read_samples
 
 SPEED_BENCH = "nvidia/SPEED-Bench"
 THROUGHPUT = tuple(f"throughput_{bucket}" for bucket in BUCKETS)
 NAMES = (*BUNDLED, *THROUGHPUT, "random")
 RANDOM_SLICE = "random"
-_FILE_TYPES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"})
+_GIVEN_NAME: Final = re.compile(r"([A-Za-z0-9][\w.-]*)=(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,8 @@ def load_split(
     ``tokenizer`` and cached; ``per_tier`` samples a tier, default 512), ``random``,
     ``nvidia/SPEED-Bench:CONFIG``, the folder of a built throughput split, or a JSONL, JSON, CSV or
     parquet file (``columns`` maps our field names to the file's; ``keep_good`` leaves bad rows out
-    instead of raising). Cached per process; a changed file is read again. Raises SplitError.
+    instead of raising). ``NAME=PATH`` names a file or folder. Cached per process; a changed file is
+    read again. Raises SplitError.
     """
     base, category = divide_name(name_or_path)
     split = _load(base, tokenizer, per_tier, columns, keep_good)
@@ -60,6 +65,9 @@ def _load(
     columns: Mapping[str, str] | None,
     keep_good: bool,
 ) -> Split:
+    given, base = given_name(base)
+    if given:
+        return replace(_load(base, tokenizer, per_tier, columns, keep_good), name=given)
     if base in BUNDLED:
         return load_bundled(base)
     if base in THROUGHPUT:
@@ -81,7 +89,7 @@ def _load(
 
 def throughput_bucket(name_or_path: str) -> str | None:
     """Return ``"8k"`` for ``throughput_8k`` and for the folder of such a build; else None."""
-    base, _ = divide_name(name_or_path)
+    base = given_name(divide_name(name_or_path)[0])[1]
     if base in THROUGHPUT:
         return base.removeprefix("throughput_")
     if _is_built(base):
@@ -89,6 +97,44 @@ def throughput_bucket(name_or_path: str) -> str | None:
 
         return str(read_report(Path(base))["name"]).removeprefix("throughput_")
     return None
+
+
+def split_key(
+    name_or_path: str, *, columns: Mapping[str, str] | None = None, keep_good: bool = False
+) -> str:
+    """Return what identifies a split in the key of a case: its name, else the digest of its rows.
+
+    A file or folder has the name given to it (``NAME=PATH``), never that of its path. The digest
+    has 12 hexadecimal digits. Reads the rows of an unnamed file, and no prompt of a built-in
+    split. Raises SplitError like :func:`load_split`.
+    """
+    given, base = given_name(divide_name(name_or_path)[0])
+    if given or base in NAMES:
+        return given or base
+    if base == SPEED_BENCH:
+        return f"{SPEED_BENCH}:qualitative"
+    if base.startswith(SPEED_BENCH):
+        return base
+    if bucket := throughput_bucket(base):
+        return f"throughput_{bucket}"
+    return load_split(base, columns=columns, keep_good=keep_good).digest[:KEY_LENGTH]
+
+
+def given_name(base: str) -> tuple[str, str]:
+    """Return name and path of ``NAME=PATH``; an empty name where none is given.
+
+    The ``=`` of an existing path belongs to the path. Raises SplitError for the name of a built-in
+    split, and for a built-in split in place of a path.
+    """
+    found = _GIVEN_NAME.fullmatch(base)
+    if found is None or Path(base).exists():
+        return "", base
+    name, path = found.groups()
+    if name in (*NAMES, ALL):
+        raise SplitError(f"split {base!r}: {name!r} is reserved; give the file another name")
+    if path in NAMES or path.startswith(SPEED_BENCH):
+        raise SplitError(f"split {base!r}: {path!r} has a name already; NAME=PATH names a file")
+    return name, path
 
 
 def _is_built(base: str) -> bool:
@@ -116,7 +162,7 @@ def split_slices(
 def _slices(base: str, columns: Mapping[str, str] | None, keep_good: bool) -> tuple[str, ...]:
     if base in BUNDLED:
         return bundled_slices(base)
-    if base in THROUGHPUT or _is_built(base):
+    if base in THROUGHPUT or _is_built(given_name(base)[1]):
         return TIERS
     if base == RANDOM_SLICE:
         return (RANDOM_SLICE,)
@@ -128,10 +174,14 @@ def _slices(base: str, columns: Mapping[str, str] | None, keep_good: bool) -> tu
 
 
 def divide_name(text: str) -> tuple[str, str | None]:
-    """Return name and category of ``NAME[:category]``.
+    """Return name and category of ``NAME[:category]`` or ``NAME=PATH[:category]``.
 
     A colon inside an existing path or a hub name stays with it.
     """
+    given, path = given_name(text)
+    if given:
+        base, category = divide_name(path)
+        return f"{given}={base}", category
     if text.startswith(SPEED_BENCH):
         parts = text.removeprefix(SPEED_BENCH).lstrip(":").split(":", 1)
         base = f"{SPEED_BENCH}:{parts[0]}" if parts[0] else SPEED_BENCH
@@ -168,7 +218,7 @@ def load_file(
 
 
 def _no_such(path: Path) -> SplitError:
-    if path.suffix.lower() in _FILE_TYPES or len(path.parts) > 1:
+    if content_suffix(path) in FILE_TYPES or len(path.parts) > 1:
         return SplitError(
             f"split file {str(path)!r} does not exist (looked in {Path.cwd()}); give an existing "
             f"file or one of: {', '.join(NAMES)}, {SPEED_BENCH}:qualitative"
@@ -179,7 +229,8 @@ def _no_such(path: Path) -> SplitError:
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    found = sorted(f for f in path.rglob("*") if f.suffix.lower() in _FILE_TYPES - {".json"})
+    types = set(FILE_TYPES) - {".json"}
+    found = sorted(f for f in path.rglob("*") if content_suffix(f) in types and f.is_file())
     if not found:
         raise SplitError(
             f"folder {str(path)!r} holds no split file; expected .jsonl, .csv or .parquet"
@@ -207,11 +258,13 @@ def _load_files(
         )
         _refuse_shared_ids(name, found.samples, origin)
         samples.extend(found.samples)
-    return make_split(path.stem, samples)
+    return make_split(content_stem(path), name_rows(samples))
 
 
 def _refuse_shared_ids(name: str, samples: Iterable[Sample], origin: dict[str, str]) -> None:
     for sample in samples:
+        if sample.row is not None:
+            continue
         first = origin.setdefault(sample.id, name)
         if first != name:
             raise SplitError(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from pytest_speedbench.errors import SplitError
 
 from .errors import unknown
+from .identity import ID_LENGTH, content_digest, occurrence_ids, split_digest
 
 CATEGORIES: Final = (
     "coding",
@@ -40,7 +39,8 @@ class Sample:
 
     ``turns`` are the user's messages in order; the model's own answers go between them.
     ``token_ids`` is a ready prompt that is sent instead of rendered text (``random``);
-    ``turns`` is then empty.
+    ``turns`` is then empty. ``row`` is set for a row without an id of its own: the stem of its
+    file and its number there, which is what older versions called it.
     """
 
     id: str
@@ -53,10 +53,16 @@ class Sample:
     source: str = ""
     licence: str = ""
     token_ids: tuple[int, ...] | None = None
+    row: tuple[str, int] | None = field(default=None, compare=False)
+
+    @property
+    def content(self) -> str:
+        """Digest of turns, system prompt and token ids, 16 hexadecimal digits."""
+        return content_digest(self.turns, self.system, self.token_ids)[:ID_LENGTH]
 
     @property
     def multiturn(self) -> bool:
-        """Whether the user speaks more than once."""
+        """Whether there is more than one user turn."""
         return len(self.turns) > 1
 
     def messages(self) -> list[Message]:
@@ -85,10 +91,10 @@ class TargetTokenizer:
 class Split:
     """A named, versioned set of samples in a fixed order.
 
-    ``digest`` is the sha256 over the canonical JSON of what can change a measurement: id,
-    category, turns, system prompt and token ids of every sample of the *whole* split, in order.
-    A split narrowed by ``:category`` or ``only`` keeps the name and digest of the whole, so
-    that its cases stay comparable.
+    ``digest`` is the sha256 over what can change a measurement: category, turns, system prompt and
+    token ids of every sample of the *whole* split, whatever their order and ids. A split narrowed
+    by ``:category`` or ``only`` keeps the name and digest of the whole, so that its cases stay
+    comparable; ``whole`` are then the samples of the whole.
     """
 
     name: str
@@ -97,6 +103,12 @@ class Split:
     samples: tuple[Sample, ...]
     licence: str
     axis: Axis = "category"
+    whole: tuple[Sample, ...] = field(default=(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """The whole of a split that was not narrowed is the split itself."""
+        if not self.whole:
+            object.__setattr__(self, "whole", self.samples)
 
     @property
     def slices(self) -> tuple[str, ...]:
@@ -136,7 +148,7 @@ class Split:
         return (category,)
 
     def _with(self, samples: tuple[Sample, ...]) -> Split:
-        return Split(self.name, self.version, self.digest, samples, self.licence, self.axis)
+        return replace(self, samples=samples)
 
 
 def _take(taken: dict[str, int], category: str, n: int | None) -> bool:
@@ -183,25 +195,21 @@ def _refuse_duplicates(name: str, samples: tuple[Sample, ...]) -> None:
 
 
 def digest_of(samples: Iterable[Sample]) -> str:
-    """Return the sha256 (hex) over one canonical JSON line a sample; streams, order counts."""
-    digest = hashlib.sha256()
-    for line in _canonical_lines(samples):
-        digest.update(line)
-    return digest.hexdigest()
+    """Return the sha256 (hex) of a whole split: category and content of its samples, unordered."""
+    return split_digest(
+        (sample.category, content_digest(sample.turns, sample.system, sample.token_ids))
+        for sample in samples
+    )
 
 
-def _canonical_lines(samples: Iterable[Sample]) -> Iterator[bytes]:
-    for s in samples:
-        content: dict[str, object] = {
-            "id": s.id,
-            "category": s.category,
-            "turns": s.turns,
-            "system": s.system,
-        }
-        if s.token_ids is not None:
-            content["token_ids"] = s.token_ids
-        text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        yield text.encode("utf-8") + b"\n"
+def name_rows(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    """Return the samples, those of rows without an id named by their content."""
+    kept = list(samples)
+    unnamed = [index for index, sample in enumerate(kept) if sample.row is not None]
+    ids = occurrence_ids([(kept[i].category, kept[i].content) for i in unnamed])
+    for index, name in zip(unnamed, ids, strict=True):
+        kept[index] = replace(kept[index], id=name)
+    return tuple(kept)
 
 
 def require_context(bucket: str, context_window: int, max_tokens: int) -> None:
@@ -213,10 +221,10 @@ def require_context(bucket: str, context_window: int, max_tokens: int) -> None:
     if length + max_tokens <= context_window:
         return
     fitting = [name for name, size in BUCKETS.items() if size + max_tokens <= context_window]
-    mend = f"use throughput_{fitting[-1]}" if fitting else "no bucket fits"
+    fix = f"use throughput_{fitting[-1]}" if fitting else "no bucket fits"
     raise SplitError(
         f"throughput_{bucket}: {length} prompt tokens + {max_tokens} output tokens do not fit the "
-        f"context window of {context_window} tokens; {mend}, lower max_tokens, or take a model "
+        f"context window of {context_window} tokens; {fix}, lower max_tokens, or take a model "
         "with a longer context"
     )
 

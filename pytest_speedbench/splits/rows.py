@@ -1,4 +1,4 @@
-"""Rows out of files: JSONL, JSON, CSV and parquet, with bad rows named and never passed over.
+"""Rows of files: JSONL, JSON, CSV and parquet; bad rows are named and never skipped silently.
 
 ``read_rows`` streams ``(row number, mapping)``; ``read_samples`` turns them into samples with the
 format that fits (``formats``), and collects what is wrong. Row numbers count from 1; in a JSONL
@@ -16,9 +16,10 @@ from typing import IO, Any, Final, TypeAlias
 
 from pytest_speedbench.errors import SplitError, SplitWarning, warn
 
+from .compressed import COMPRESSIONS, content_stem, content_suffix, is_compressed, open_content
 from .errors import optional_import, unknown
 from .formats import MAP_COLUMNS, Format, RowError, detect
-from .model import Sample
+from .model import Sample, name_rows
 
 MAX_LINE_BYTES: Final = 16 * 2**20
 """Longest line of a JSONL file that is read: 16 MiB, far above any prompt."""
@@ -73,7 +74,7 @@ def read_samples(
         except RowError as error:
             problems.append(f"{path}, row {number}: {error}")
     _judge(path, problems, len(found), keep_good)
-    return ReadResult(tuple(found), form.name if form else "", tuple(problems))
+    return ReadResult(name_rows(found), form.name if form else "", tuple(problems))
 
 
 def _convert(
@@ -81,13 +82,14 @@ def _convert(
 ) -> Sample:
     sample = form.convert(row)
     if not sample.id:
-        sample = replace(sample, id=f"{path.stem}-{number}")
-    if sample.id in seen:
+        sample = replace(sample, row=(content_stem(path), number))
+    elif sample.id in seen:
         raise RowError(
             f"duplicate id {sample.id!r}, first used in row {seen[sample.id]}; give each row its "
             f"own id, or map another column: {MAP_COLUMNS.format('id')}"
         )
-    seen[sample.id] = number
+    else:
+        seen[sample.id] = number
     return sample if sample.licence or not licence else replace(sample, licence=licence)
 
 
@@ -103,22 +105,27 @@ def _judge(path: Path, problems: list[str], good: int, keep_good: bool) -> None:
     if good and keep_good:
         warn(f"left out {text}", SplitWarning)
         return
-    mend = f"Mend them, or keep the good rows only: {KEEP_GOOD}" if good else "No row is usable"
-    raise SplitError(f"{text}\n{mend}")
+    fix = f"Fix them, or keep the good rows only: {KEEP_GOOD}" if good else "No row is usable"
+    raise SplitError(f"{text}\n{fix}")
 
 
 def read_rows(path: Path) -> Iterator[Numbered]:
-    """Yield ``(number, row or RowError)`` of a .jsonl, .json, .csv, .tsv or .parquet file."""
+    """Yield ``(number, row or RowError)`` of a .jsonl, .json, .csv, .tsv or .parquet file.
+
+    All but parquet may be compressed: ``.jsonl.gz``, ``.csv.zst``.
+    """
     if not path.is_file():
         raise SplitError(f"split file {str(path)!r} does not exist; give a file, or a split's name")
-    suffix = path.suffix.lower()
-    if suffix not in _READERS:
-        raise unknown(f"file type of {path.name!r}:", suffix, _READERS)
+    suffix = content_suffix(path)
+    if suffix not in FILE_TYPES or (suffix == ".parquet" and is_compressed(path)):
+        ending = "".join(path.suffixes[-2:]) if is_compressed(path) else suffix
+        allowed = (*FILE_TYPES, *(f".jsonl{ending}" for ending in COMPRESSIONS))
+        raise unknown(f"file type of {path.name!r}:", ending, allowed)
     return _READERS[suffix](path)
 
 
 def _jsonl(path: Path) -> Iterator[Numbered]:
-    with path.open("rb") as stream:
+    with open_content(path) as stream:
         number = 0
         while line := stream.readline(MAX_LINE_BYTES + 1):
             number += 1
@@ -167,12 +174,13 @@ def _as_row(value: object) -> Row | RowError:
 
 def _json(path: Path) -> Iterator[Numbered]:
     """A document that is a list of objects (or an object with one such list); else JSONL."""
-    if path.stat().st_size > MAX_JSON_BYTES:
+    with open_content(path) as stream:
+        raw = stream.read(MAX_JSON_BYTES + 1)
+    if len(raw) > MAX_JSON_BYTES:
         raise SplitError(
             f"{path}: larger than {MAX_JSON_BYTES // 2**30} GiB; turn it into JSONL: "
             "jq -c '.[]' FILE > FILE.jsonl"
         )
-    raw = path.read_bytes()
     try:
         value = json.loads(_decode(raw, first=True))
     except RowError as error:
@@ -208,16 +216,16 @@ def _objects(value: object) -> bool:
 
 
 def _csv(path: Path) -> Iterator[Numbered]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    suffix = content_suffix(path)
+    delimiter = "\t" if suffix == ".tsv" else ","
     old_limit = csv.field_size_limit(MAX_LINE_BYTES)
     try:
-        with path.open("rb") as stream:
+        with open_content(path) as stream:
             rows = csv.DictReader(_text_lines(stream), delimiter=delimiter, strict=True)
             for number, row in enumerate(rows, start=1):
                 yield number, _checked_csv(row)
     except (csv.Error, RowError) as error:
-        kind = path.suffix[1:].upper()
-        raise SplitError(f"{path}: not {kind} that can be read: {error}") from None
+        raise SplitError(f"{path}: not readable as {suffix[1:].upper()}: {error}") from None
     finally:
         csv.field_size_limit(old_limit)
 
@@ -262,3 +270,4 @@ _READERS: Final[dict[str, Callable[[Path], Iterator[Numbered]]]] = {
     ".tsv": _csv,
     ".parquet": _parquet,
 }
+FILE_TYPES: Final = tuple(_READERS)

@@ -1,4 +1,4 @@
-"""Bad input: one clear message with the row and the mend; good rows kept only if asked."""
+"""Bad input: one clear message with the row and the fix; good rows kept only if asked."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_an_overlong_csv_line_is_refused_without_being_read_whole(
     monkeypatch.setattr(rows, "MAX_LINE_BYTES", 2**20)
     path = tmp_path / "long.csv"
     path.write_bytes(b"id,prompt\n1," + b"x" * (2**20 + 1) + b"\n")
-    with pytest.raises(SplitError, match=r"long\.csv: not CSV that can be read: line 2 is longer"):
+    with pytest.raises(SplitError, match=r"long\.csv: not readable as CSV: line 2 is longer"):
         load_split(str(path))
 
 

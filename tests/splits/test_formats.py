@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_speedbench.splits import SplitError, load_split
+from pytest_speedbench.splits import Sample, SplitError, load_split
 
 from .conftest import SPEC_BENCH, Writer, needs_spec_bench
 
@@ -67,12 +67,13 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "plain": {"prompt": "Tell me."},
 }
+# An empty id stands for a row without one: it is named by its content.
 EXPECTED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "own": ("a", "qa", ("Why?", "And then?")),
     "mt_bench": ("81", "writing", ("Write.", "Again.")),
     "speed_bench": ("q1", "coding", ("Code it.",)),
     "humaneval": ("HumanEval/0", "coding", ("def f(x):\n",)),
-    "gsm8k": ("rows-1", "math", ("Ann has 3 eggs …",)),
+    "gsm8k": ("", "math", ("Ann has 3 eggs …",)),
     "math500": ("test/algebra/1.json", "math", ("Find x.",)),
     "mbpp": (
         "11",
@@ -80,15 +81,19 @@ EXPECTED: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("Write f. Your code should pass these tests:\n\nassert f() is None",),
     ),
     "sharegpt": ("x_0", "default", ("Hi", "Bye")),
-    "messages": ("rows-1", "default", ("Hi", "Bye")),
-    "plain": ("rows-1", "default", ("Tell me.",)),
+    "messages": ("", "default", ("Hi", "Bye")),
+    "plain": ("", "default", ("Tell me.",)),
 }
+
+
+def check(only: Sample, expected: tuple[str, str, tuple[str, ...]]) -> None:
+    assert (only.id, only.category, only.turns) == (expected[0] or only.content, *expected[1:])
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_each_format_is_recognised(name: str, jsonl: Writer) -> None:
     only = load_split(str(jsonl("rows.jsonl", [ROWS[name]]))).samples[0]
-    assert (only.id, only.category, only.turns) == EXPECTED[name]
+    check(only, EXPECTED[name])
 
 
 @pytest.mark.parametrize("name", ["sharegpt", "messages"])
@@ -101,7 +106,7 @@ def test_each_format_reads_the_same_from_a_json_list(name: str, tmp_path: Path) 
     path = tmp_path / "rows.json"
     path.write_text(json.dumps([ROWS[name]]), encoding="utf-8")
     only = load_split(str(path)).samples[0]
-    assert (only.id, only.category, only.turns) == EXPECTED[name]
+    check(only, EXPECTED[name])
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -114,8 +119,8 @@ def test_each_format_reads_the_same_from_parquet(name: str, tmp_path: Path) -> N
     path = tmp_path / "rows.parquet"
     parquet.write_table(pa.Table.from_pylist([row]), path)
     only = load_split(str(path)).samples[0]
-    expected = EXPECTED[name] if name != "messages" else ("rows-1", "default", ("Bye",))
-    assert (only.id, only.category, only.turns) == expected
+    expected = EXPECTED[name] if name != "messages" else ("", "default", ("Bye",))
+    check(only, expected)
 
 
 def test_a_folder_of_parquet_is_read_by_configuration(tmp_path: Path) -> None:
