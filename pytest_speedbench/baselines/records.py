@@ -78,7 +78,7 @@ def write_record(view: SliceView, key: CaseKey) -> Record:
             draft_length=setting.speculation.draft_length,
             drafter=ModelRecord.model_validate(setting.drafter) if setting.drafter else None,
         ),
-        split=SplitRecord.model_validate(setting.split),
+        split=_split(view),
         sampling=SamplingRecord(
             max_tokens=setting.sampling.max_tokens,
             temperature=setting.sampling.temperature,
@@ -101,6 +101,14 @@ def write_record(view: SliceView, key: CaseKey) -> Record:
         notes=run.notes,
         requests=[_request(turn, plain.get((turn.sample, turn.turn))) for turn in view.turns],
     )
+
+
+def _split(view: SliceView) -> SplitRecord:
+    """The split, with the rows of this slice alone."""
+    split = SplitRecord.model_validate(view.run.setting.split)
+    own = {turn.sample for turn in view.turns}
+    rows = {sample: digest for sample, digest in split.rows.items() if sample in own}
+    return split.model_copy(update={"rows": rows})
 
 
 def _metrics(view: SliceView) -> dict[str, MetricRecord | list[MetricRecord | None]]:

@@ -15,7 +15,12 @@ from pytest_speedbench.compare.gate import (
     same_rounds,
     tps,
 )
-from pytest_speedbench.compare.match import Match, compare_identity, identity_of
+from pytest_speedbench.compare.match import (
+    Match,
+    compare_identity,
+    identity_of,
+    records_under_another_key,
+)
 from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.errors import CliError
 from pytest_speedbench.stats import (
@@ -142,7 +147,8 @@ def _judge(pair: Pair, metric: str, margins: Mapping[str, float], levels: Levels
 
 def _pair(old: SavedRun, new: SavedRun, ours: CaseKey, theirs: CaseKey) -> Pair:
     before, after = old.records[theirs], new.records[ours]
-    return Pair(before, after, compare_identity(before, old, identity_of(after)))
+    match = compare_identity(before, old, identity_of(after))
+    return Pair(match.record or before, after, match)
 
 
 def _partners(old: SavedRun, new: SavedRun, maps: Sequence[AxisMap]) -> dict[CaseKey, CaseKey]:
@@ -161,7 +167,22 @@ def _partners(old: SavedRun, new: SavedRun, maps: Sequence[AxisMap]) -> dict[Cas
         if key in old.records and key not in mapped and key not in taken
     }
     both = mapped | same
+    both |= _other_split_keys(old, new, both)
     return {key: both[key] for key in new.records if key in both}
+
+
+def _other_split_keys(
+    old: SavedRun, new: SavedRun, known: Mapping[CaseKey, CaseKey]
+) -> dict[CaseKey, CaseKey]:
+    """Cases of one split that was named, or changed in some rows, between the runs."""
+    taken, found = set(known.values()), {}
+    for key in (key for key in new.records if key not in known):
+        others = records_under_another_key(old, identity_of(new.records[key]))
+        free = [record.case for record in others if record.case not in taken]
+        if free:
+            found[key] = free[0]
+            taken.add(free[0])
+    return found
 
 
 def _mapped(key: CaseKey, maps: Sequence[AxisMap]) -> CaseKey:

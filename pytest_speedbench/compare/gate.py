@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_speedbench.baselines.schema import (
     MetricRecord,
@@ -52,6 +52,21 @@ def gate(
     """
     if new.speculation_off:
         return Verdict(case, metric, Outcome.SPECULATION_OFF, new.speculation_off, margin=margin)
+    verdict = _gate(case, new, match, metric, margin, levels, decided)
+    if match.part and match.comparable:
+        return replace(verdict, reason="; ".join(filter(None, (verdict.reason, match.part))))
+    return verdict
+
+
+def _gate(
+    case: str,
+    new: Record,
+    match: Match,
+    metric: str,
+    margin: float,
+    levels: Levels,
+    decided: Decision | None,
+) -> Verdict:
     old = match.record
     if old is None:
         return Verdict(case, metric, Outcome.NO_BASELINE, "no record of this case", margin=margin)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pytest_speedbench.baselines.schema import (
     CaseKey,
@@ -14,6 +14,7 @@ from pytest_speedbench.baselines.schema import (
     SplitRecord,
 )
 from pytest_speedbench.baselines.storage import SavedRun
+from pytest_speedbench.compare.rows import EarlierIds, match_rows, no_earlier_ids, same_split
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Identity:
     machine: MachineRecord
     drafter: str = ""
     """Free to differ, since it is under test; it only chooses between records of one case."""
+    earlier_ids: EarlierIds = field(default=no_earlier_ids, compare=False)
+    """Recognises records of this split that were saved before rows had digests."""
 
 
 def identity_of(record: Record) -> Identity:
@@ -50,13 +53,15 @@ class Match:
     """The baseline of a case, or why there is none.
 
     ``incomparable`` tells why the record with this key must not be compared at all; ``timing`` why
-    its timings must not. Both are empty for a full match.
+    its timings must not. Both are empty for a full match. ``part`` says which rows are left out
+    where only a part of the split is compared; ``record`` has the sample ids of the new split.
     """
 
     record: Record | None = None
     run: SavedRun | None = None
     incomparable: tuple[str, ...] = ()
     timing: tuple[str, ...] = ()
+    part: str = ""
 
     @property
     def comparable(self) -> bool:
@@ -81,9 +86,20 @@ def find_baseline(new: Identity, runs: Sequence[SavedRun]) -> Match:
 
 def match_in(run: SavedRun, new: Identity) -> Match:
     """The record of one saved run that suits ``new`` best; none that was stopped early."""
-    whole = [record for record in run.candidates(new.case) if not record.partial]
+    found = run.candidates(new.case) or records_under_another_key(run, new)
+    whole = [record for record in found if not record.partial]
     matches = [compare_identity(record, run, new) for record in whole]
     return min(matches, key=lambda match: _distance(match, new), default=Match())
+
+
+def records_under_another_key(run: SavedRun, new: Identity) -> list[Record]:
+    """Records of the same split whose case has another key: by a file's name, or its old rows."""
+    return [
+        record
+        for record in (*run.records.values(), *run.twins)
+        if record.case.model_copy(update={"split": new.case.split}) == new.case
+        and same_split(record, new.split, new.case.split, new.earlier_ids)
+    ]
 
 
 def _distance(match: Match, new: Identity) -> tuple[int, bool, int]:
@@ -94,21 +110,24 @@ def _distance(match: Match, new: Identity) -> tuple[int, bool, int]:
 
 def compare_identity(record: Record, run: SavedRun | None, new: Identity) -> Match:
     """What of ``record`` may be compared with a measurement of ``new``."""
+    rows = match_rows(record, new.split, new.earlier_ids)
     old = identity_of(record)
+    acceptance = _differences(_for_acceptance(old), _for_acceptance(new))
+    timing = _differences(_for_timing(old), _for_timing(new))
     return Match(
-        record,
+        rows.record,
         run,
-        tuple(_differences(_for_acceptance(old), _for_acceptance(new))),
-        tuple(_differences(_for_timing(old), _for_timing(new))),
+        tuple(filter(None, (*acceptance, rows.incomparable))),
+        tuple(filter(None, (*timing, rows.part))),
+        rows.part,
     )
 
 
 def _for_acceptance(identity: Identity) -> dict[str, object]:
     """Must be equal to compare AL. Engine, its arguments and the drafter are under test: free."""
-    model, split, sampling = identity.model, identity.split, identity.sampling
+    model, sampling = identity.model, identity.sampling
     return {
         "model weights": model.weights or model.revision,
-        "split digest": split.digest[:12],
         "chat template": identity.template,
         "sampling": _sampling_words(sampling),
         "prompt form": identity.prompt_form,

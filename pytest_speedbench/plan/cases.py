@@ -31,6 +31,8 @@ class RunKey:
     soak: Soak = NO_SOAK
     template: tuple[tuple[str, object], ...] = field(default=(), hash=False)
     """Arguments of the chat template; may hold dicts."""
+    split_key: str = ""
+    """What the split is called in the keys of cases; ``split`` says where it is."""
 
     def base(self) -> RunKey:
         """The same run without speculation: the arm that a speedup compares with."""

@@ -20,7 +20,7 @@ from pytest_speedbench.plan.ids import Labels
 from pytest_speedbench.plan.options import ALL_SAMPLES
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.plan.soak import NO_SOAK, Soak, parse_soak
-from pytest_speedbench.splits import ALL, BUCKETS, SplitError, divide_name, split_slices
+from pytest_speedbench.splits import ALL, BUCKETS, SplitError, divide_name, split_key, split_slices
 
 MARKER_ARGUMENTS = (
     "bs",
@@ -68,7 +68,11 @@ class _Grid:
         asked = self._runs()
         slices = {split: self._slices(split) for split in dict.fromkeys(r.split for r in asked)}
         # NAME:category is a slice of NAME: it shares NAME's runs and its history.
-        runs = [replace(run, split=divide_name(run.split)[0]) for run in asked]
+        keys = {split: self._split_key(split) for split in slices}
+        runs = [
+            replace(run, split=divide_name(run.split)[0], split_key=keys[run.split])
+            for run in asked
+        ]
         label = Labels(runs)
         cases, ids = [], []
         for run, split in zip(runs, (r.split for r in asked), strict=True):
@@ -163,6 +167,12 @@ class _Grid:
         if "split" in self.marker:
             raise CaseError("speed marker: isl chooses a throughput split; leave split out")
         return [_bucket(length) for length in lengths]
+
+    def _split_key(self, split: str) -> str:
+        settings = self.settings
+        return split_key(
+            split, columns=dict(settings.columns) or None, keep_good=settings.keep_good
+        )
 
     def _slices(self, split: str) -> list[str]:
         asked = [

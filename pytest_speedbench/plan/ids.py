@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_speedbench.plan.cases import RunKey
 from pytest_speedbench.plan.options import ALL_SAMPLES
+from pytest_speedbench.splits import given_name
 
 
 class Labels:
@@ -39,7 +40,7 @@ class Labels:
         if self._drafter and run.speculation.drafter:
             yield _short(run.speculation.drafter)
         if self._split:
-            yield _short(run.split)
+            yield given_name(run.split)[0] or _short(run.split)
 
     def after(self, run: RunKey) -> str:
         words = [f"bs{run.bs}"]

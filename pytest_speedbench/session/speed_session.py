@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,7 @@ from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.session.checks import OWN_METRICS, CaseChecks, TargetBook
 from pytest_speedbench.session.result import SpeedResult
+from pytest_speedbench.splits import legacy_ids
 from pytest_speedbench.stats import divide_alpha
 
 DEFAULT_MARGINS = {"acceptance_length": 0.02}
@@ -256,7 +257,11 @@ class SpeedSession:
             key_of(case),
             ModelRecord.model_validate(self.bench.identity(run.model, run.engine)),
             SplitRecord(
-                name=split.name, version=split.version, digest=split.digest, samples=run.samples
+                name=split.name,
+                version=split.version,
+                digest=split.digest,
+                samples=run.samples,
+                rows={s.id: s.content for s in self.bench.slice_samples(run, case.slice)},
             ),
             SamplingRecord(
                 max_tokens=run.sampling.max_tokens,
@@ -269,6 +274,7 @@ class SpeedSession:
             engine_type(run.engine).prompt_form,
             this_machine(),
             model_name(run.speculation.drafter) if run.speculation.drafter else "",
+            cache(partial(legacy_ids, split)),
         )
 
     @property
@@ -306,7 +312,7 @@ def key_of(case: Case) -> CaseKey:
         method=run.speculation.method,
         dl=run.speculation.draft_length,
         bs=run.bs,
-        split=run.split if "/" not in run.split else Path(run.split).name,
+        split=run.split_key or run.split,
         slice=case.slice,
     )
 

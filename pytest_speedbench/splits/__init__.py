@@ -14,6 +14,7 @@ from .legacy import legacy_digest, legacy_ids
 from .loading import (
     SplitListing,
     divide_name,
+    given_name,
     list_splits,
     load_split,
     split_key,
@@ -48,6 +49,7 @@ __all__ = [
     "TargetTokenizer",
     "data_dir",
     "divide_name",
+    "given_name",
     "legacy_digest",
     "legacy_ids",
     "list_splits",

@@ -75,10 +75,10 @@ class RowsInCommon:
 
     @property
     def share(self) -> float:
-        """Rows in both over the rows of the larger version, in [0, 1]; 0 for no rows."""
+        """Rows in both over the rows of the smaller version, in [0, 1]; 0 for no rows."""
         own = len(self.pairs) + len(self.changed)
-        larger = own + max(len(self.removed), len(self.added))
-        return len(self.pairs) / larger if larger else 0.0
+        smaller = own + min(len(self.removed), len(self.added))
+        return len(self.pairs) / smaller if smaller else 0.0
 
     def __str__(self) -> str:
         """One sentence: how many rows are in both, and which differ."""
