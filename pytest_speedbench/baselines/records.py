@@ -107,7 +107,7 @@ def _split(view: SliceView) -> SplitRecord:
     """The split, with the rows of this slice alone."""
     split = SplitRecord.model_validate(view.run.setting.split)
     own = {turn.sample for turn in view.turns}
-    rows = {sample: digest for sample, digest in split.rows.items() if sample in own}
+    rows = {sample: digest for sample, digest in (split.rows or {}).items() if sample in own}
     return split.model_copy(update={"rows": rows})
 
 

@@ -86,8 +86,8 @@ class SplitRecord(_Part):
     digest: str
     samples: int
     """Samples of each category that were asked for; 0 for all."""
-    rows: dict[str, str] = Field(default_factory=dict)
-    """Digest of the prompt by sample id; empty in earlier records."""
+    rows: dict[str, str] | None = None
+    """Digest of category and prompt by sample id; None in earlier records."""
 
 
 class SamplingRecord(_Part):

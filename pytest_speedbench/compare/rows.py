@@ -47,7 +47,7 @@ def match_rows(record: Record, new: SplitRecord, earlier: EarlierIds = no_earlie
     if not old.rows or not new.rows:
         return RowMatch(record, "" if old.digest == new.digest else _unknown(old, new))
     common = rows_in_common(old.rows, new.rows)
-    if old.digest == new.digest:
+    if common.identical or old.digest == new.digest:  # with another number of samples
         return RowMatch(_renamed(record, common.pairs))
     if common.share < LEAST_SHARE:
         return RowMatch(record, f"split: {common}")
@@ -64,7 +64,9 @@ def same_split(record: Record, new: SplitRecord, key: str, earlier: EarlierIds) 
     if old.digest == new.digest or earlier(old.name, old.digest) is not None:
         return True
     unnamed = record.case.split == old.digest[:KEY_LENGTH] and key == new.digest[:KEY_LENGTH]
-    return unnamed and bool(old.rows) and rows_in_common(old.rows, new.rows).share >= LEAST_SHARE
+    if not unnamed or not old.rows or not new.rows:
+        return False
+    return rows_in_common(old.rows, new.rows).share >= LEAST_SHARE
 
 
 def _renamed(record: Record, ids: Mapping[str, str]) -> Record:

@@ -393,7 +393,7 @@ class Bench:
                 "version": split.version,
                 "digest": split.digest,
                 "samples": run.samples,
-                "rows": {sample.id: sample.content for sample in self._samples_of([run])},
+                "rows": {sample.id: sample.digest for sample in self._samples_of([run])},
             },
             len(self._samples_of([run])),
             dict(self.settings.engine_arg),

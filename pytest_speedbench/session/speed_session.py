@@ -261,7 +261,7 @@ class SpeedSession:
                 version=split.version,
                 digest=split.digest,
                 samples=run.samples,
-                rows={s.id: s.content for s in self.bench.slice_samples(run, case.slice)},
+                rows={s.id: s.digest for s in self.bench.slice_samples(run, case.slice)},
             ),
             SamplingRecord(
                 max_tokens=run.sampling.max_tokens,

@@ -61,6 +61,11 @@ class Sample:
         return content_digest(self.turns, self.system, self.token_ids)[:ID_LENGTH]
 
     @property
+    def digest(self) -> str:
+        """Digest of category and content, 16 hexadecimal digits: what records keep of a row."""
+        return digest_of([self])[:ID_LENGTH]
+
+    @property
     def multiturn(self) -> bool:
         """Whether there is more than one user turn."""
         return len(self.turns) > 1

@@ -228,7 +228,10 @@ Change = Callable[[dict[str, Any]], None]
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda r: r["split"].update(digest="0" * 64), "split digest: 000000000000 there, "),
+        (
+            lambda r: r["split"].update(digest="0" * 64, rows={}),
+            "split digest: 000000000000 there, ",
+        ),
         (lambda r: r.update(template="chatml"), "chat template: chatml there, words-1 here"),
         (lambda r: r["sampling"].update(temperature=0.7), "temperature 0.7, seed 0 there"),
         (lambda r: r["sampling"].update(max_tokens=999), "sampling: max_tokens 999"),

@@ -78,6 +78,16 @@ def test_naming_a_file_keeps_its_baseline(saved: Project) -> None:
     assert "incomparable" not in compared(saved, "mine=prompts.jsonl")
 
 
+def test_a_row_in_another_category_is_left_out(saved: Project) -> None:
+    moved = write(saved, "moved.jsonl", PROMPTS[:1], category="math")
+    rest = write(saved, "prompts.jsonl", PROMPTS[1:])
+    rows = (saved.path / moved).read_text() + (saved.path / rest).read_text()
+    saved.file("prompts.jsonl", rows)
+    text = " ".join(compared(saved, "prompts.jsonl").split())
+    assert "incomparable" not in text
+    assert "7 of 8 rows are in both; changed:" in text
+
+
 def as_earlier(project: Project, split: str) -> None:
     """Turn the saved record into what the version before content identity wrote."""
     found = load_split(str(project.path / split))
