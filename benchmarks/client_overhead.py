@@ -31,7 +31,7 @@ from pytest_speedbench.engines import EngineConfig, Request, Sampling, Speculati
 from pytest_speedbench.engines.process.parent import ChildEngine
 from pytest_speedbench.engines.vllm.arguments import environment
 from pytest_speedbench.measure.tokenizer import load_tokenizer
-from pytest_speedbench.plan.options import engine_argument
+from pytest_speedbench.plan.values import argument
 from pytest_speedbench.splits import load_split
 
 BACKEND = "offline_loop:OfflineBackend"
@@ -88,7 +88,7 @@ def measure(options: argparse.Namespace, bs: int, requests: Sequence[Request]) -
         speculation = replace(speculation, drafter=None)
     if options.method == "none":
         speculation = Speculation()
-    arguments = tuple(engine_argument(text) for text in options.engine_arg)
+    arguments = tuple(argument(text, True) for text in options.engine_arg)
     config = EngineConfig("vllm", options.model, speculation, bs, args=arguments)
     with tempfile.TemporaryDirectory() as folder:
         times = Path(folder) / "times.json"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_speedbench.plan.options import add_options, any_given
+from pytest_speedbench.plan.options import add_options, any_given, marker_signature
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
@@ -45,12 +45,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "speed(bs, dl, method, engine, model, drafter, split, category, isl, entropy, samples, "
-        "max_tokens, temperature, soak, min_tokens, ignore_eos, chat_template_kwargs): measure "
-        "speculative decoding over a grid; each value is one or a list",
+        marker_signature(),
     )
-    if any_given(config):  # a mistake in an option is told before anything is collected
-        from pytest_speedbench.plan.settings import load_settings
+    if any_given(config):  # a mistake in an option is reported before anything is collected
+        from pytest_speedbench.plan.precedence import load_settings
 
         load_settings(config)
 

@@ -21,8 +21,8 @@ from pytest_speedbench.compare.match import compare_identity, identity_of
 from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.engines.protocol import Sampling, Speculation
 from pytest_speedbench.plan.cases import Case, RunKey
-from pytest_speedbench.plan.options import ALL_SAMPLES
 from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.plan.values import ALL_SAMPLES
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.session.speed_session import key_of
 from pytest_speedbench.stats import divide_alpha

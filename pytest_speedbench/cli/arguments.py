@@ -93,23 +93,23 @@ def read(option: str, text: str, parse: Callable[[str], T]) -> T:
 
 def share(option: str, text: str) -> float:
     """``2%`` or ``0.02`` → 0.02."""
-    from pytest_speedbench.plan.options import parse_share
+    from pytest_speedbench.plan import values
 
-    return read(option, text, parse_share)
+    return read(option, text, values.share)
 
 
 def reach_share(text: str) -> float:
     """``12%`` or ``0.12`` → 0.12; 0 too: nothing is assumed."""
-    from pytest_speedbench.plan.options import parse_reach
+    from pytest_speedbench.plan import values
 
-    return read("--reach", text, parse_reach)
+    return read("--reach", text, values.share_or_zero)
 
 
 def margins(texts: Sequence[str]) -> dict[str, float]:
     """``--fail METRIC[/SLICE]:MARGIN``, repeated or in a comma list; AL may fall by 2 % else."""
-    from pytest_speedbench.plan.options import _margins
+    from pytest_speedbench.plan.settings import Settings
 
     found: dict[str, float] = {}
     for text in texts:
-        found |= read("--fail", text, _margins)
+        found |= read("--fail", text, Settings.options["compare_fail"].parse)
     return found or {"acceptance_length": 0.02}

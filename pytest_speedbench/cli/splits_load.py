@@ -55,12 +55,10 @@ def _warned(read: Callable[[], Split]) -> Split:
 
 
 def _mapping(columns: str) -> dict[str, str] | None:
-    from pytest_speedbench.plan.options import column_names
+    from pytest_speedbench.cli.arguments import read
+    from pytest_speedbench.plan.settings import Settings
 
-    try:
-        return dict(column_names(columns)) or None
-    except ValueError as error:
-        raise CliError(f"--columns: cannot read {columns!r}: {error}") from error
+    return dict(read("--columns", columns, Settings.options["columns"].parse)) if columns else None
 
 
 def tokenizer_of(model: str, encoding: str = "") -> TargetTokenizer:

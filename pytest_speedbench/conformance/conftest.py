@@ -12,8 +12,9 @@ from pytest_speedbench.engines.protocol import NO_SPECULATION, EngineConfig, Spe
 from pytest_speedbench.engines.registry import check, engine_type
 from pytest_speedbench.errors import CaseError, EngineError, EngineUnavailable
 from pytest_speedbench.plan.grid import build_grid
-from pytest_speedbench.plan.options import OPTIONS, raw_value
-from pytest_speedbench.plan.settings import Settings, load_settings
+from pytest_speedbench.plan.options import is_given
+from pytest_speedbench.plan.precedence import load_settings
+from pytest_speedbench.plan.settings import Settings
 
 _BATCH = 3
 
@@ -24,8 +25,7 @@ def _settings(config: pytest.Config) -> Settings:
 
 
 def _given(config: pytest.Config, name: str) -> bool:
-    option = next(option for option in OPTIONS if option.name == name)
-    return raw_value(config, option)[1] is not None
+    return is_given(config, Settings.options[name])
 
 
 def _refusal(settings: Settings, speculation: Speculation) -> EngineError | None:

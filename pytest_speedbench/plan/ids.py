@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_speedbench.plan.cases import RunKey
-from pytest_speedbench.plan.options import ALL_SAMPLES
+from pytest_speedbench.plan.values import ALL_SAMPLES
 from pytest_speedbench.splits import given_name
 
 

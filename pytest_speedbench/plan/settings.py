@@ -1,102 +1,311 @@
-"""What a session was told: command line over ini over default."""
+"""The table of options: each field of :class:`Settings` is one option.
+
+A field declares the command-line flag, the ini key, the type and the default, the marker argument,
+the help text and the row in ``docs/options.md``. A new option is a new field, and nothing else.
+
+Every pytest run imports this module, so it imports nothing that takes time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-import pytest
+from pytest_speedbench.plan import values
+from pytest_speedbench.plan.table import OptionTable, option
 
-from pytest_speedbench.plan.options import OPTIONS, Option, raw_value
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the command line and the ini file say, defaults filled in."""
-
-    engine: tuple[str, ...] = ("transformers",)
-    model: tuple[str, ...] = ("demo",)
-    method: tuple[str, ...] = ("ngram",)
-    drafter: tuple[str, ...] = ()
-    split: tuple[str, ...] = ("qualitative",)
-    category: tuple[str, ...] = ()
-    columns: tuple[tuple[str, str], ...] = ()
-    keep_good: bool = False
-    isl: tuple[str, ...] = ()
-    entropy: tuple[str, ...] = ()
-    samples: int = 8
-    max_tokens: tuple[int, ...] = (128,)
-    temperature: tuple[float, ...] = (0.0,)
-    seed: int = 0
-    min_tokens: int = 0
-    ignore_eos: bool = False
-    bs: tuple[int, ...] = (1,)
-    dl: tuple[int, ...] = (3,)
-    rounds: int = 5
-    url: str = ""
-    engine_arg: tuple[tuple[str, object], ...] = ()
-    chat_template_kwargs: tuple[tuple[str, object], ...] = ()
-    timeout: float = 600.0
-    compare: str | None = None
-    compare_fail: Mapping[str, float] | None = None
-    require_baseline: bool = False
-    alpha: float = 0.01
-    reach: float = 0.12
-    inconclusive: str = "warn"
-    early: bool = False
-    report: str = ""
-    summary: str = ""
-    disable: bool = False
+RUNS, PROMPTS, GATE, OUTPUT = "What runs", "On which prompts", "The gate", "What comes out"
+GROUPS = (RUNS, PROMPTS, GATE, OUTPUT)
 
 
-def load_settings(config: pytest.Config) -> Settings:
-    """Command line over ini over default.
+class Settings(OptionTable):
+    """What command line, ini file and marker say, with defaults for the rest."""
 
-    Raises:
-        pytest.UsageError: a value that cannot be read; the message names option and value.
-    """
-    given = {}
-    for option in OPTIONS:
-        value = _read(config, option)
-        if value is not None:
-            given[option.name.replace("-", "_")] = value
-    settings = Settings(**given)
-    _check_early(settings)
-    return settings
-
-
-def _check_early(settings: Settings) -> None:
-    """Early decision is for AL alone: a run that may stop is not timed."""
-    metrics = {name.partition("/")[0] for name in settings.compare_fail or ()}
-    timed = sorted(metrics - {"acceptance_length"})
-    if settings.early and timed:
-        raise pytest.UsageError(
-            f"--speed-early decides AL alone and times nothing, but {timed[0]} is gated too "
-            "(--speed-compare-fail): leave one of them out"
-        )
-
-
-def _read(config: pytest.Config, option: Option) -> Any:
-    source, raw = raw_value(config, option)
-    if raw is None or raw == [] or raw is True:
-        return raw or None
-    if raw == "" and option.name != "compare":
-        _refuse(source, raw, "it is empty")
-    if isinstance(raw, list):
-        return tuple(_parse(option, source, text) for text in raw)
-    return _parse(option, source, raw)
-
-
-def _parse(option: Option, source: str, raw: str) -> Any:
-    try:
-        value = option.parse(raw)
-    except ValueError as error:
-        _refuse(source, raw, str(error))
-    if value == ():
-        _refuse(source, raw, "it is empty")
-    return value
-
-
-def _refuse(source: str, raw: str, why: str) -> NoReturn:
-    raise pytest.UsageError(f"{source}: cannot read {raw!r}: {why}")
+    engine: tuple[str, ...] = option(
+        default=("transformers",),
+        read=values.name,
+        form="list",
+        group=RUNS,
+        metavar="NAME",
+        marker=True,
+        text="[engine](engines.md), or a list",
+    )
+    model: tuple[str, ...] = option(
+        default=("demo",),
+        read=values.name,
+        form="list",
+        group=RUNS,
+        metavar="MODEL",
+        marker=True,
+        text="target: hub name, folder, or `demo` (SmolLM2-135M-Instruct from the `demo` extra); "
+        "a list",
+    )
+    method: tuple[str, ...] = option(
+        default=("ngram",),
+        read=values.name,
+        form="list",
+        group=RUNS,
+        metavar="NAME",
+        marker=True,
+        text="method of speculative decoding, or a list: `none`, `ngram`, `draft_model`, `eagle`, "
+        "`eagle3`, `mtp`, `medusa`, `mlp_speculator`, `suffix`, `dflash`, `early_exit`",
+    )
+    drafter: tuple[str, ...] = option(
+        default=(),
+        read=values.name,
+        form="list",
+        group=RUNS,
+        metavar="MODEL",
+        marker=True,
+        text="drafter: hub name or folder, for `early_exit` the layer; a list",
+    )
+    dl: tuple[int, ...] = option(
+        default=(3,),
+        read=values.integer(1, "; for a run without speculation use method 'none'"),
+        form="list",
+        group=RUNS,
+        metavar="N",
+        marker=True,
+        text="draft lengths",
+    )
+    bs: tuple[int, ...] = option(
+        default=(1,),
+        read=values.integer(1),
+        form="list",
+        group=RUNS,
+        metavar="N",
+        marker=True,
+        text="batch sizes: requests held in flight",
+    )
+    engine_arg: tuple[tuple[str, object], ...] = option(
+        default=(),
+        read=values.argument,
+        form="pairs",
+        group=RUNS,
+        metavar="KEY=VALUE",
+        text="an argument of the engine itself; repeat it, in the ini file one per line",
+    )
+    chat_template_kwargs: tuple[tuple[str, object], ...] = option(
+        default=(),
+        read=values.argument,
+        form="pairs",
+        group=RUNS,
+        metavar="KEY=VALUE",
+        marker=True,
+        text="an argument of the chat template, such as `enable_thinking=false`; repeat it, in the "
+        "ini file one per line, in a marker a dict",
+    )
+    url: str = option(
+        default="",
+        read=values.name,
+        group=RUNS,
+        metavar="URL",
+        text="address of a running server, for [engines that talk to one](engines.md#servers); an "
+        "error with others",
+    )
+    timeout: float = option(
+        default=600.0,
+        read=values.seconds,
+        group=RUNS,
+        metavar="SECONDS",
+        text="longest start of an engine, and longest time without a sign of life",
+    )
+    split: tuple[str, ...] = option(
+        default=("qualitative",),
+        read=values.name,
+        form="list",
+        group=PROMPTS,
+        metavar="SPLIT",
+        marker=True,
+        text="[split](splits.md): a name, a hub name, a file, or `NAME=PATH` to name a file; "
+        "`:category` after it for one category; a list",
+    )
+    category: tuple[str, ...] = option(
+        default=(),
+        read=values.name,
+        form="list",
+        group=PROMPTS,
+        metavar="NAME",
+        marker=True,
+        shown="every one, and `all`",
+        text="categories or tiers, one case each; `all` for the whole split in one case",
+    )
+    columns: tuple[tuple[str, str], ...] = option(
+        default=(),
+        read=values.column,
+        form="columns",
+        group=PROMPTS,
+        metavar="FIELD=COLUMN",
+        text="columns of a [split file](splits.md#your-own-file) under other names, ours first: "
+        "`prompt=body,id=ticket`",
+    )
+    keep_good: bool = option(
+        default=False,
+        read=values.switch,
+        form="switch",
+        group=PROMPTS,
+        text="leave out bad rows of a split file, with a warning; without it they stop the run",
+    )
+    isl: tuple[str, ...] = option(
+        default=(),
+        read=values.length,
+        form="list",
+        group=PROMPTS,
+        metavar="TOKENS",
+        marker=True,
+        text="input lengths in place of a split: `2k` or `2048` is `throughput_2k`; with "
+        "`--speed-split random` it is `random_2k`",
+    )
+    entropy: tuple[str, ...] = option(
+        default=(),
+        read=values.name,
+        form="list",
+        group=PROMPTS,
+        metavar="TIER",
+        marker=True,
+        text="tiers of a throughput split: `low_entropy`, `mixed`, `high_entropy`",
+    )
+    samples: tuple[int, ...] = option(
+        default=(8,),
+        read=values.samples,
+        form="list",
+        group=PROMPTS,
+        metavar="N",
+        marker=True,
+        text="the first N of each category; `all` for all",
+    )
+    max_tokens: tuple[int, ...] = option(
+        default=(128,),
+        read=values.integer(1),
+        form="list",
+        group=PROMPTS,
+        metavar="N",
+        marker=True,
+        text="most output tokens of a request",
+    )
+    min_tokens: tuple[int, ...] = option(
+        default=(0,),
+        read=values.integer(0),
+        form="list",
+        group=PROMPTS,
+        metavar="N",
+        marker=True,
+        text="fewest output tokens of a request: a stop token before them is ignored",
+    )
+    ignore_eos: bool = option(
+        default=False,
+        read=values.switch,
+        form="switch",
+        group=PROMPTS,
+        marker=True,
+        text="ignore stop tokens: every output has `max_tokens` tokens, for throughput at a fixed "
+        "length",
+    )
+    temperature: tuple[float, ...] = option(
+        default=(0.0,),
+        read=values.number,
+        form="list",
+        group=PROMPTS,
+        metavar="T",
+        marker=True,
+        text="sampling temperature; 0 is greedy",
+    )
+    seed: int = option(
+        default=0, read=values.integer(0), group=PROMPTS, metavar="N", text="sampling seed"
+    )
+    rounds: int = option(
+        default=5,
+        read=values.integer(0),
+        group=PROMPTS,
+        metavar="N",
+        text="[rounds](measurement.md#how-a-run-goes), in turns with the arm without SD; 0 "
+        "measures acceptance alone",
+    )
+    soak: tuple[Any, ...] = option(
+        default=(),
+        read=values.soak,
+        form="list",
+        group=PROMPTS,
+        marker=True,
+        on_command_line=False,
+        text="repeat the samples on one engine: `'30m'`, or a number of rounds",
+    )
+    compare: str | None = option(
+        default=None,
+        read=values.reference,
+        form="optional",
+        group=GATE,
+        metavar="REF",
+        shown="off",
+        text="compare with a saved run: [REF](records.md#ref-forms); without one, the latest "
+        "comparable. Write `=REF`: a word after a space is taken for the REF too",
+    )
+    compare_fail: Mapping[str, float] | None = option(
+        default=None,
+        read=values.margin,
+        form="columns",
+        collect=dict,
+        group=GATE,
+        metavar="METRIC:MARGIN",
+        shown="`acceptance_length:2%` where compared",
+        text="[margins](gate.md#margins): a loss beyond one fails; switches the comparison on",
+    )
+    require_baseline: bool = option(
+        default=False,
+        read=values.switch,
+        form="switch",
+        group=GATE,
+        text="a case without a baseline fails",
+    )
+    alpha: float = option(
+        default=0.01,
+        read=values.share,
+        group=GATE,
+        metavar="SHARE",
+        text="[error rate](gate.md#alpha): `1%` or `0.01`",
+    )
+    reach: float = option(
+        default=0.12,
+        read=values.share_or_zero,
+        group=GATE,
+        metavar="SHARE",
+        text="the smallest share of samples in which a loss is "
+        "[looked for](gate-statistics.md#the-one-assumption-and-its-price): a smaller one needs "
+        "more samples, `0` assumes nothing",
+    )
+    inconclusive: str = option(
+        default="warn",
+        read=values.choice("pass", "warn", "fail"),
+        group=GATE,
+        metavar="DO",
+        text="what undecided does: `pass`, `warn` (pass with a pytest warning) or `fail`",
+    )
+    early: bool = option(
+        default=False,
+        read=values.switch,
+        form="switch",
+        group=GATE,
+        text="[early decision](gate.md#early): a run ends when its AL is decided; nothing is "
+        "timed. Switches the comparison on",
+    )
+    report: str = option(
+        default="",
+        read=values.name,
+        group=OUTPUT,
+        metavar="PATH.html",
+        text="HTML page: one file, no network. Needs `pytest-speedbench[report]`",
+    )
+    summary: str = option(
+        default="",
+        read=values.name,
+        group=OUTPUT,
+        metavar="PATH.md",
+        text="the same in Markdown, for a job summary or a comment",
+    )
+    disable: bool = option(
+        default=False,
+        read=values.switch,
+        form="switch",
+        group=OUTPUT,
+        text="skip every speed test",
+    )

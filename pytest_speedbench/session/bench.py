@@ -29,8 +29,8 @@ from pytest_speedbench.measure.tokenizer import (
     model_identity,
 )
 from pytest_speedbench.plan.cases import Case, RunKey, engine_config
-from pytest_speedbench.plan.options import ALL_SAMPLES
 from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.plan.values import ALL_SAMPLES
 from pytest_speedbench.splits import (
     ALL,
     Sample,

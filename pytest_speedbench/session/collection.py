@@ -9,7 +9,8 @@ import pytest
 from pytest_speedbench.errors import SpeedbenchError, warnings_at
 from pytest_speedbench.plan.cases import Case, order_by_engine
 from pytest_speedbench.plan.grid import build_grid
-from pytest_speedbench.plan.settings import Settings, load_settings
+from pytest_speedbench.plan.precedence import load_settings
+from pytest_speedbench.plan.settings import Settings
 
 CASE = "_speed_case"
 _BENCHMARK_ONLY = "--benchmark-only"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pytest_speedbench.compare.asserts import Judgement, Measured
 from pytest_speedbench.errors import warn
 from pytest_speedbench.measure.run import Run, SliceView
-from pytest_speedbench.plan.options import parse_share
+from pytest_speedbench.plan.values import share
+from pytest_speedbench.splits import RANDOM_LENGTHS
 
 if TYPE_CHECKING:
     from pytest_speedbench.compare.verdict import Verdict
@@ -123,7 +124,7 @@ class SpeedResult(SliceResult):
 
     def _warn_of_random_input(self) -> None:
         """SPEED-Bench's warning: no drafter, expert or cache meets random tokens in service."""
-        if self.run.setting.split["name"] == "random":
+        if self.run.setting.split["name"] in RANDOM_LENGTHS:
             warn(
                 "speed on random token ids overstates the throughput of real text; take a "
                 "throughput_* split (--speed-split=throughput_1k,random shows both)"
@@ -142,9 +143,9 @@ class SpeedResult(SliceResult):
         unless ``--speed-require-baseline``.
         """
         __tracebackhide__ = True
-        from pytest_speedbench.plan.options import GATED_METRICS
+        from pytest_speedbench.plan.values import GATED_METRICS
 
-        wanted = {name: parse_share(str(m)) for name, m in margins.items()}
+        wanted = {name: share(m) for name, m in margins.items()}
         unknown = sorted(set(wanted) - set(GATED_METRICS))
         if unknown:
             raise TypeError(f"no metric {unknown[0]!r} to gate; gated: {', '.join(GATED_METRICS)}")

@@ -35,8 +35,8 @@ from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.errors import BaselineError, GateFailure, warn
 from pytest_speedbench.measure.tokenizer import model_name
 from pytest_speedbench.plan.cases import Case, RunKey
-from pytest_speedbench.plan.options import LATEST
 from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.plan.table import LATEST
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.session.checks import OWN_METRICS, CaseChecks, TargetBook
 from pytest_speedbench.session.result import SpeedResult

@@ -12,6 +12,9 @@ from .bundled import data_dir
 from .identity import RowsInCommon, rows_in_common
 from .legacy import legacy_digest, legacy_ids
 from .loading import (
+    NAMES,
+    RANDOM,
+    RANDOM_LENGTHS,
     SplitListing,
     divide_name,
     given_name,
@@ -38,6 +41,9 @@ __all__ = [
     "ALL",
     "BUCKETS",
     "CATEGORIES",
+    "NAMES",
+    "RANDOM",
+    "RANDOM_LENGTHS",
     "TIERS",
     "Axis",
     "RowsInCommon",

@@ -20,8 +20,10 @@ from .rows import FILE_TYPES, read_samples
 
 SPEED_BENCH = "nvidia/SPEED-Bench"
 THROUGHPUT = tuple(f"throughput_{bucket}" for bucket in BUCKETS)
-NAMES = (*BUNDLED, *THROUGHPUT, "random")
-RANDOM_SLICE = "random"
+RANDOM = "random"
+RANDOM_LENGTHS = {RANDOM: 1024, **{f"{RANDOM}_{name}": size for name, size in BUCKETS.items()}}
+"""Input length in tokens by name."""
+NAMES = (*BUNDLED, *THROUGHPUT, *RANDOM_LENGTHS)
 _GIVEN_NAME: Final = re.compile(r"([A-Za-z0-9][\w.-]*)=(.+)", re.DOTALL)
 
 
@@ -47,7 +49,8 @@ def load_split(
     """Return the split of a name, a hub name or a path, optionally narrowed by ``:category``.
 
     Names: ``qualitative`` (bundled), ``throughput_1k`` … ``throughput_32k`` (built for
-    ``tokenizer`` and cached; ``per_tier`` samples a tier, default 512), ``random``,
+    ``tokenizer`` and cached; ``per_tier`` samples a tier, default 512), ``random`` and
+    ``random_1k`` … ``random_32k``,
     ``nvidia/SPEED-Bench:CONFIG``, the folder of a built throughput split, or a JSONL, JSON, CSV or
     parquet file (``columns`` maps our field names to the file's; ``keep_good`` leaves bad rows out
     instead of raising). ``NAME=PATH`` names a file or folder. Cached per process; a changed file is
@@ -72,10 +75,10 @@ def _load(
         return load_bundled(base)
     if base in THROUGHPUT:
         return _throughput(base, tokenizer, per_tier)
-    if base == RANDOM_SLICE:
+    if base in RANDOM_LENGTHS:
         from .random_ids import random_split
 
-        return random_split(tokenizer)
+        return random_split(tokenizer, name=base, length=RANDOM_LENGTHS[base])
     if base.startswith(SPEED_BENCH):
         from .hub import load_speed_bench
 
@@ -164,8 +167,8 @@ def _slices(base: str, columns: Mapping[str, str] | None, keep_good: bool) -> tu
         return bundled_slices(base)
     if base in THROUGHPUT or _is_built(given_name(base)[1]):
         return TIERS
-    if base == RANDOM_SLICE:
-        return (RANDOM_SLICE,)
+    if base in RANDOM_LENGTHS:
+        return (RANDOM,)
     if base.startswith(SPEED_BENCH):
         from .hub import speed_bench_slices
 
@@ -285,4 +288,4 @@ def list_splits() -> tuple[SplitListing, ...]:
         about = "built for the target's tokenizer, 512 samples in each of 3 entropy tiers"
         listed.append(SplitListing(name, None, "", "mixed, see docs/splits.md", about))
     about = "uniform token ids, for comparison only: overstates throughput"
-    return (*listed, SplitListing(RANDOM_SLICE, None, "", "Apache-2.0", about))
+    return (*listed, SplitListing(RANDOM, None, "", "Apache-2.0", about))

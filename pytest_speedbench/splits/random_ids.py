@@ -25,6 +25,7 @@ _PLAIN_RANGE: Final = (1000, 32000)
 def random_split(
     tokenizer: TargetTokenizer | None = None,
     *,
+    name: str = "random",
     length: int = 1024,
     n: int = 80,
     seed: int = 0,
@@ -52,7 +53,7 @@ def random_split(
                 token_ids=ids,
             )
         )
-    return make_split("random", samples, version=f"1/{length}/{seed}", licence="Apache-2.0")
+    return make_split(name, samples, version=f"1/{length}/{seed}", licence="Apache-2.0")
 
 
 def _allowed(tokenizer: TargetTokenizer | None) -> list[int]:

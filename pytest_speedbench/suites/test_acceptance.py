@@ -1,7 +1,7 @@
 """Gates any model without a line of test code.
 
 Everything comes from options: engine, model, method, drafter, BS, DL, split. Each category is one
-test. The whole split is another: it has the most samples, so it is the first to be decided.
+case, and so is the whole split, which has the most samples and is decided first.
 """
 
 from __future__ import annotations
@@ -12,12 +12,6 @@ from pytest_speedbench import SpeedResult
 
 
 @pytest.mark.speed
-def test_category(speed: SpeedResult) -> None:
-    """One category against its baseline."""
-    speed.assert_no_regression()
-
-
-@pytest.mark.speed(category="all")
-def test_all(speed: SpeedResult) -> None:
-    """All categories together against their baseline."""
+def test_gate(speed: SpeedResult) -> None:
+    """A category, or the whole split, against its baseline."""
     speed.assert_no_regression()

@@ -25,11 +25,29 @@ def test_lists_span_the_grid(project: Project) -> None:
     )
 
 
-def test_a_marker_without_a_category_gives_one_case_for_each(project: Project) -> None:
+def test_a_marker_without_a_category_gives_one_case_for_each_and_for_all(project: Project) -> None:
     project.gate()
     ids = project.ids(speed_category=None)
-    assert len(ids) == 11
-    assert "test_gate[coding-bs1-dl3]" in ids
+    assert len(ids) == 12
+    assert ids[0] == "test_gate[coding-bs1-dl3]"
+    assert ids[-1] == "test_gate[all-bs1-dl3]"
+
+
+def test_a_marker_without_a_category_gives_one_case_for_each_tier(project: Project) -> None:
+    project.gate('isl="1k"')
+    assert project.ids(speed_category=None) == [
+        f"test_gate[{tier}-bs1-dl3]" for tier in ("low_entropy", "mixed", "high_entropy", "all")
+    ]
+
+
+def test_one_category_alone_is_the_whole(project: Project) -> None:
+    project.split("mine.jsonl", 9, "math")
+    project.gate("split=['mine.jsonl', 'random', 'qualitative:qa']")
+    assert project.ids(speed_category=None) == [
+        "test_gate[mine.jsonl-math-bs1-dl3]",
+        "test_gate[random-random-bs1-dl3]",
+        "test_gate[qualitative-qa-bs1-dl3]",
+    ]
 
 
 def test_category_all_gives_one_case(project: Project) -> None:

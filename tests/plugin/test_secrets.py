@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_speedbench.plan.options import engine_argument
+from pytest_speedbench.plan.values import argument
 
 from .conftest import Project
 
@@ -76,6 +76,6 @@ def test_secrets_in_the_environment(project: Project, monkeypatch: pytest.Monkey
 
 
 def test_an_engine_argument_is_json_where_it_is_json() -> None:
-    assert engine_argument('a={"b": 1}') == ("a", {"b": 1})
-    assert engine_argument("a=text") == ("a", "text")
-    assert engine_argument("a=b=c") == ("a", "b=c")
+    assert argument('a={"b": 1}', True) == ("a", {"b": 1})
+    assert argument("a=text", True) == ("a", "text")
+    assert argument("a=b=c", True) == ("a", "b=c")

@@ -287,7 +287,7 @@ def test_the_command_runs_the_same_case_again() -> None:
     command = re.search("<pre[^>]*><code>(.*?)</code>", text)
     assert command
     assert command[1] == (
-        "pytest --pyargs pytest_speedbench.suites -k test_category --speed-engine=vllm "
+        "pytest --pyargs pytest_speedbench.suites --speed-engine=vllm "
         "--speed-model=m --speed-method=eagle3 --speed-drafter=head --speed-dl=3 --speed-bs=1 "
         "--speed-split=qualitative --speed-category=coding,math,qa --speed-samples=8 "
         "--speed-max-tokens=128 --speed-temperature=0 --speed-seed=0 --speed-rounds=3 "

@@ -1,0 +1,166 @@
+"""Command line over ini file over default; a marker's own arguments over all three.
+
+What is given on one level replaces what it contradicts on a lower one: ``--speed-split`` replaces
+an ``isl`` of the ini file. Contradictions on the same level are errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from pytest_speedbench.engines.methods import traits
+from pytest_speedbench.errors import CaseError, UsageError
+from pytest_speedbench.plan.options import (
+    command_line_options,
+    from_command_line,
+    from_ini,
+    marker_arguments,
+)
+from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.plan.values import did_you_mean
+from pytest_speedbench.splits import NAMES, RANDOM
+from pytest_speedbench.splits.formats import FIELDS
+
+_Spelling = Callable[[str], str]
+
+
+def load_settings(config: pytest.Config) -> Settings:
+    """Command line over ini file over default.
+
+    Raises:
+        pytest.UsageError: a value that cannot be read, or two that contradict each other; the
+            message names the options.
+    """
+    options = Settings.options
+    ini = {o.name: raw for o in command_line_options() if (raw := from_ini(config, o)) is not None}
+    flags = {
+        o.name: raw
+        for o in command_line_options()
+        if (raw := from_command_line(config, o)) is not None
+    }
+    settings = Settings()
+    try:
+        settings = _level(settings, ini, lambda name: f"ini option {options[name].ini}")
+        settings = _level(settings, flags, lambda name: options[name].flag)
+        _check_early(settings)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    return settings
+
+
+def _level(base: Settings, raw: Mapping[str, object], spelling: _Spelling) -> Settings:
+    given = {name: _parse(name, value, spelling) for name, value in raw.items()}
+    return _combine(base, given, spelling)
+
+
+def _parse(name: str, raw: object, spelling: _Spelling) -> Any:
+    try:
+        return Settings.options[name].parse(raw)
+    except ValueError as error:
+        shown = raw[0] if isinstance(raw, list) and len(raw) == 1 else raw
+        raise UsageError(f"{spelling(name)}: cannot read {shown!r}: {error}") from None
+
+
+def with_marker(settings: Settings, marker: Mapping[str, Any]) -> Settings:
+    """The settings of one test: a marker's own arguments over ``settings``. None is not given.
+
+    Raises:
+        CaseError: an unknown argument, a value of a wrong type, or a contradiction.
+    """
+    known = marker_arguments()
+    for name in sorted(set(marker) - set(known)):
+        raise CaseError(
+            f"speed marker: unknown argument {name!r}{did_you_mean(name, known)}; "
+            f"known: {', '.join(known)}"
+        )
+    given = {name: _argument(name, raw) for name, raw in marker.items() if raw is not None}
+    try:
+        asked = _combine(settings, given, lambda name: f"{name}={marker[name]!r}")
+    except UsageError as error:
+        raise CaseError(f"speed marker: {error}") from None
+    if asked.drafter and not _drafters_wanted(asked.method):
+        raise CaseError(
+            f"drafter {', '.join(asked.drafter)} is given, but method {', '.join(asked.method)} "
+            "uses no drafter: name the method that it belongs to, such as eagle3, or leave it out"
+        )
+    return asked
+
+
+def _argument(name: str, raw: object) -> Any:
+    try:
+        return Settings.options[name].parse_argument(raw)
+    except ValueError as error:
+        raise CaseError(f"speed marker: {name}={raw!r}: {error}") from None
+
+
+def _combine(base: Settings, given: Mapping[str, Any], spelling: _Spelling) -> Settings:
+    """``given`` over ``base``."""
+    _check_columns(given, spelling)
+    if given.get("early") and given.get("rounds"):
+        raise UsageError(
+            f"{spelling('early')} times nothing, but {spelling('rounds')} asks for timed rounds: "
+            "leave one of them out"
+        )
+    replaced = _prompts(base, given, spelling) | _slices(given) | _drafters(given)
+    return base.replace(**(replaced | dict(given)))
+
+
+def _prompts(base: Settings, given: Mapping[str, Any], spelling: _Spelling) -> dict[str, Any]:
+    """A split replaces input lengths of a lower level, and the other way round."""
+    only_random = set(given.get("split", base.split)) == {RANDOM}
+    if "isl" in given and not only_random:
+        if "split" in given:
+            raise UsageError(
+                f"{spelling('isl')} chooses a throughput split, or the length of split "
+                f"{RANDOM!r}, but {spelling('split')} names another: leave one of them out"
+            )
+        return {"split": Settings.options["split"].default}
+    return {"isl": ()} if "split" in given and not only_random else {}
+
+
+def _slices(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Categories replace tiers of a lower level, and the other way round."""
+    replaced = {"category": "entropy", "entropy": "category"}
+    return {old: () for new, old in replaced.items() if new in given and old not in given}
+
+
+def _drafters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Methods without a drafter replace a drafter of a lower level."""
+    dropped = "method" in given and not _drafters_wanted(given["method"])
+    return {"drafter": ()} if dropped and "drafter" not in given else {}
+
+
+def _drafters_wanted(methods: tuple[str, ...]) -> bool:
+    return any(traits(method).takes_drafter for method in methods)
+
+
+def _check_columns(given: Mapping[str, Any], spelling: _Spelling) -> None:
+    """Columns and bad rows are those of files."""
+    for ours, _ in given.get("columns", ()):
+        if ours not in FIELDS:
+            raise UsageError(
+                f"{spelling('columns')}: unknown field {ours!r}{did_you_mean(ours, FIELDS)}; "
+                f"known: {', '.join(FIELDS)}"
+            )
+    splits = given.get("split", ())
+    files = [name for name in splits if name.partition(":")[0] not in NAMES]
+    for name in ("columns", "keep_good"):
+        if given.get(name) and splits and not files:
+            raise UsageError(
+                f"{spelling(name)} is for split files, but {spelling('split')} names none: leave "
+                "it out"
+            )
+
+
+def _check_early(settings: Settings) -> None:
+    """Early decision is for AL alone: a run that may stop is not timed."""
+    metrics = {name.partition("/")[0] for name in settings.compare_fail or ()}
+    timed = sorted(metrics - {"acceptance_length"})
+    if settings.early and timed:
+        raise UsageError(
+            f"--speed-early decides AL alone and times nothing, but {timed[0]} is gated too "
+            "(--speed-compare-fail): leave one of them out"
+        )

@@ -1,0 +1,203 @@
+"""Readers of option values: from text (command line, ini file) and from Python or TOML values.
+
+A reader is called with the value and ``text``: whether a number or a switch may be given as text.
+It returns the value in the type of its :class:`~pytest_speedbench.plan.settings.Settings` field or
+raises ValueError, whose message says what is expected.
+
+Every pytest run imports this module, so it imports nothing that takes time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Reader: TypeAlias = Callable[[object, bool], Any]
+
+ALL_SAMPLES = 0
+"""``samples`` where every sample of a slice is wanted."""
+GATED_METRICS = ("acceptance_length", "speedup", "output_tps")
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+def name(value: object, text: bool) -> str:
+    """A name, a path or another text that is not empty."""
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, got a value of type {type(value).__name__}")
+    if not value.strip():
+        raise ValueError("it is empty")
+    return value.strip()
+
+
+def reference(value: object, text: bool) -> str:
+    """The name of a saved run; empty for the latest comparable one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # pytest-benchmark numbers its runs
+    return "" if value == "" else name(value, text)
+
+
+def integer(least: int, hint: str = "") -> Reader:
+    """Reader of integers from ``least`` on; ``hint`` follows what is expected."""
+
+    def read(value: object, text: bool) -> int:
+        if text and isinstance(value, str):
+            try:
+                value = int(value)
+            except ValueError:
+                value = None
+        if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+            return value
+        raise ValueError(f"expected an integer >= {least}{hint}")
+
+    return read
+
+
+def number(value: object, text: bool) -> float:
+    """A finite number >= 0."""
+    found = _float(value, text)
+    if not 0 <= found < math.inf:
+        raise ValueError("expected a number >= 0")
+    return found
+
+
+def seconds(value: object, text: bool) -> float:
+    """A finite number of seconds > 0."""
+    found = _float(value, text)
+    if not 0 < found < math.inf:
+        raise ValueError("expected seconds, a number > 0")
+    return found
+
+
+def _float(value: object, text: bool) -> float:
+    """The number, or NaN, which no range holds."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return math.nan
+    if isinstance(value, str) and not text:
+        return math.nan
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def samples(value: object, text: bool) -> int:
+    """A number of samples, or ``all``."""
+    if value == "all":
+        return ALL_SAMPLES
+    found: int = integer(1, ", or all")(value, text)
+    return found
+
+
+def switch(value: object, text: bool) -> bool:
+    """True or false."""
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if text and isinstance(value, str) else ""
+    if word not in (*_TRUE, *_FALSE):
+        raise ValueError("expected true or false")
+    return word in _TRUE
+
+
+def choice(*allowed: str) -> Reader:
+    """Reader of one of a few words."""
+
+    def read(value: object, text: bool) -> str:
+        if not isinstance(value, str) or value.strip() not in allowed:
+            raise ValueError(f"expected one of {', '.join(allowed)}{did_you_mean(value, allowed)}")
+        return value.strip()
+
+    return read
+
+
+def length(value: object, text: bool) -> str:
+    """A length in tokens: ``2k``, or 2048 as a number or as text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    raise ValueError("expected a length in tokens, such as 2k or 2048")
+
+
+def share(value: object, text: bool = True) -> float:
+    """``2%`` or ``0.02`` → 0.02; strictly between 0 and 1."""
+    found = _percent(value, text)
+    if math.isnan(found):
+        raise ValueError("expected a share, such as 2% or 0.02")
+    if not 0 < found < 1:
+        raise ValueError("expected a share between 0 and 100 %, both excluded")
+    return found
+
+
+def share_or_zero(value: object, text: bool = True) -> float:
+    """A share, or 0: nothing is assumed."""
+    return 0.0 if _percent(value, text) == 0 else share(value, text)
+
+
+def _percent(value: object, text: bool) -> float:
+    if isinstance(value, str) and value.strip().endswith("%"):
+        return _float(value.strip()[:-1], text) / 100
+    return _float(value, text)
+
+
+def margin(value: object, text: bool) -> tuple[str, float]:
+    """``acceptance_length/math:5%``, or the pair of both → metric (with category) and share."""
+    key, share_of = _pair(value, ":", "METRIC[/CATEGORY]:MARGIN, such as acceptance_length:2%")
+    metric, slash, category = key.partition("/")
+    if metric not in GATED_METRICS or (slash and not category):
+        raise ValueError(
+            f"expected METRIC[/CATEGORY]:MARGIN, such as acceptance_length:2%, with METRIC one of "
+            f"{', '.join(GATED_METRICS)}{did_you_mean(metric, GATED_METRICS)}"
+        )
+    return key, share(share_of, text)
+
+
+def column(value: object, text: bool) -> tuple[str, str]:
+    """``prompt=body``, or the pair of both → our field name and the file's column."""
+    expected = "FIELD=COLUMN, such as prompt=body,id=ticket"
+    ours, theirs = _pair(value, "=", expected)
+    if not isinstance(theirs, str) or not theirs.strip():
+        raise ValueError(f"expected {expected}")
+    return ours, theirs.strip()
+
+
+def argument(value: object, text: bool) -> tuple[str, object]:
+    """``KEY=VALUE``, or the pair of both; a VALUE in text is read as JSON where it is JSON."""
+    key, found = _pair(value, "=", "KEY=VALUE, such as max_model_len=4096")
+    if isinstance(value, str) and isinstance(found, str):
+        try:
+            return key, json.loads(found)
+        except (json.JSONDecodeError, RecursionError):
+            return key, found
+    return key, found
+
+
+def soak(value: object, text: bool) -> Any:
+    """How long one engine repeats its samples: a time or a number of rounds."""
+    from pytest_speedbench.plan.soak import parse_soak  # only a soak needs it
+
+    return parse_soak(value)
+
+
+def _pair(value: object, sign: str, expected: str) -> tuple[str, object]:
+    """Key and value of ``KEY<sign>VALUE`` or of an item of a dict; no empty key."""
+    key: object = ""
+    found: object = ""
+    if isinstance(value, tuple) and len(value) == 2:
+        key, found = value
+    elif isinstance(value, str):
+        # A file's column may hold "=", a category may hold ":"; neither is in the other part.
+        parts = value.partition(sign) if sign == "=" else value.rpartition(sign)
+        key, found = (parts[0], parts[2]) if parts[1] else ("", "")
+    if not isinstance(key, str) or not key.strip():
+        raise ValueError(f"expected {expected}")
+    return key.strip(), found
+
+
+def did_you_mean(value: object, known: tuple[str, ...] | list[str]) -> str:
+    """``; did you mean 'math'?`` where a known name is close to ``value``, else nothing."""
+    from difflib import get_close_matches  # only an error needs it
+
+    close = get_close_matches(value, known, 1) if isinstance(value, str) else []
+    return f"; did you mean {close[0]!r}?" if close else ""
