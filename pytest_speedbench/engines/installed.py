@@ -61,3 +61,14 @@ def enum_members(source: str, name: str) -> Collection[str]:
         for target in statement.targets
         if isinstance(target, ast.Name) and not target.id.startswith("_")
     )
+
+
+def class_fields(source: str, *names: str) -> Collection[str]:
+    """The annotated fields of the classes ``names`` in ``source``; empty where there are none."""
+    return frozenset(
+        statement.target.id
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and node.name in names
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    )

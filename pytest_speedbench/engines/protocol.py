@@ -296,6 +296,8 @@ class EngineType:
     ``local`` tells that it computes on this machine, so that each xdist worker needs GPUs or cores
     for it. ``server`` tells that it talks to the server at ``--speed-url``. ``scores`` that it can
     score.
+    ``arguments`` names the engine arguments that a configuration may have, ``NAME.*`` for all that
+    begin with ``NAME.``; None where only the engine itself knows them.
     ``refuse`` raises ``EngineError`` for a configuration that could not work, before
     anything is loaded. ``status`` says what the adapter found on this machine besides its package,
     or raises ``EngineUnavailable``.
@@ -320,5 +322,6 @@ class EngineType:
     scores: bool = False
     local: bool = True
     server: bool = False
+    arguments: Callable[[EngineConfig], Collection[str] | None] = lambda config: None
     refuse: Callable[[EngineConfig], None] = lambda config: None
     status: Callable[[], str] = lambda: ""

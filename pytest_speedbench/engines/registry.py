@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -13,6 +14,8 @@ from pytest_speedbench.engines.protocol import Engine, EngineConfig, EngineType
 from pytest_speedbench.errors import EngineError, EngineUnavailable
 
 GROUP = "pytest_speedbench.engines"
+# More arguments than these are not listed in a message.
+_LISTED = 40
 _NAME = re.compile(r"\w[\w.+-]*", re.ASCII)
 
 _BUILTIN = {
@@ -75,8 +78,30 @@ def check(config: EngineConfig) -> EngineType:
         raise EngineUnavailable(
             f"engine {config.engine} is not installed: pip install 'pytest-speedbench[{extra}]'"
         )
+    check_arguments(adapter, config)
     adapter.refuse(config)
     return adapter
+
+
+def check_arguments(adapter: EngineType, config: EngineConfig) -> None:
+    """Refuses engine arguments that ``adapter`` does not have.
+
+    Raises:
+        EngineError: the message names the argument, and those that are close or all there are.
+    """
+    known = adapter.arguments(config)
+    if known is None:
+        return
+    for name, _ in config.args:
+        prefix = name.partition(".")[0]
+        if name in known or f"{prefix}.*" in known:
+            continue
+        close = [repr(one) for one in get_close_matches(name, known, n=3)]
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        listed = f"; known: {', '.join(sorted(known))}" if len(known) <= _LISTED else ""
+        raise EngineError(
+            f"engine {config.engine!r} has no argument {name!r} (--speed-engine-arg){hint}{listed}"
+        )
 
 
 def check_method(engine: str, method: str) -> EngineType:

@@ -74,6 +74,26 @@ _UNLIKELY = -25.0
 _LOGIT_MAGNITUDE = 20.0
 _CONTEXT = 32
 TELLS = ("steps", "totals", "counters", "nothing")
+_NUMBERS = (
+    "spread",
+    "rise",
+    "tokens",
+    "step_ms",
+    "draft_ms",
+    "batch_ms",
+    "divergence",
+    "batch_ties",
+    "defect_at",
+    "bias",
+    "fade",
+    "die_at",
+    "hang_at",
+    "speculation_off",
+    "miscount",
+    "foreign",
+)
+ARGUMENTS = ("acceptance", "acceptance.*", "build", "tells", *_NUMBERS)
+"""Every engine argument; ``acceptance.*`` stands for the acceptance of one category."""
 # Steps whose output arrives together where arrivals are no steps.
 _MERGED = 2
 
@@ -347,6 +367,15 @@ def _refuse(config: EngineConfig) -> None:
     for name, value in config.args:
         if name.startswith("acceptance"):
             _check_acceptance(name, str(value))
+        elif name in _NUMBERS and not _is_number(value):
+            raise EngineError(f"{name}={value}: expected a number")
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return math.isfinite(float(str(value)))
+    except ValueError:
+        return False
 
 
 def _check_acceptance(name: str, text: str) -> None:
@@ -365,5 +394,6 @@ ENGINE = EngineType(
     tokenizer="words",
     local=False,
     scores=True,
+    arguments=lambda config: ARGUMENTS,
     refuse=_refuse,
 )

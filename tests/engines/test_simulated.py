@@ -140,8 +140,9 @@ def test_acceptance_must_be_a_share(value: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["acceptence", "stepms", "x"])
-def test_an_unknown_argument_is_accepted_as_real_engines_take_any(name: str) -> None:
-    assert check(EngineConfig("simulated", "m", SD, 1, args=((name, 1),))).name == "simulated"
+def test_an_unknown_argument_is_refused_with_those_that_it_has(name: str) -> None:
+    with pytest.raises(EngineError, match=f"no argument {name!r}.*known: acceptance, acceptance"):
+        check(EngineConfig("simulated", "m", SD, 1, args=((name, 1),)))
 
 
 PROMPT = (1, 20, 1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_speedbench.plan.settings import Settings
+
 PLUGIN = """
 from pytest_speedbench.plan import values
 from pytest_speedbench.plan.settings import RUNS, Settings
@@ -32,12 +34,28 @@ NATIVE = pytest.version_tuple >= (9,)
 INI_TOML = "[tool.pytest.ini_options]\n"
 
 
+@pytest.fixture(autouse=True)
+def _shade(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option is there for one test, in this process."""
+    monkeypatch.setattr(Settings, "options", dict(Settings.options))
+    monkeypatch.setattr(Settings, "shade", None, raising=False)
+    exec(PLUGIN, {})
+
+
 def run(pytester: pytest.Pytester, *arguments: str, **files: str) -> pytest.RunResult:
-    pytester.makepyfile(new_option=PLUGIN, test_it=TEST)
+    pytester.makepyfile(test_it=TEST)
     for name, text in files.items():
         pytester.path.joinpath(name.replace("_", ".")).write_text(text)
-    options = ("-p", "new_option", "--speed-engine=simulated", "--speed-category=all", "-s")
-    return pytester.runpytest_subprocess(*options, *arguments)
+    options = ("--speed-engine=simulated", "--speed-category=all", "-s")
+    return pytester.runpytest_inprocess(*options, *arguments)
+
+
+def test_one_entry_in_a_plugin_is_enough(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(new_option=PLUGIN, test_it=TEST)
+    done = pytester.runpytest_subprocess(
+        "-p", "new_option", "--speed-engine=simulated", "--speed-shade=1,2", "--speed-category=all"
+    )
+    done.assert_outcomes(passed=2)
 
 
 @pytest.mark.parametrize(

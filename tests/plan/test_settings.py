@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_speedbench.plan.settings import GROUPS, Settings
+from pytest_speedbench.plan.table import Option
 from pytest_speedbench.plan.values import ALL_SAMPLES
 
 OPTIONS = list(Settings.options.values())
@@ -33,15 +34,15 @@ def test_every_annotated_field_is_an_option_of_a_known_group() -> None:
     assert {option.group for option in OPTIONS} == set(GROUPS)
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 @given(
-    raw=st.recursive(
+    st.sampled_from(OPTIONS),
+    st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=2),
         max_leaves=6,
-    )
+    ),
 )
-def test_any_value_is_read_or_refused(option, raw: object) -> None:
+def test_any_value_is_read_or_refused(option: Option, raw: object) -> None:
     """No value of any type ends in another error than the one that names what is expected."""
     for parse in (option.parse, option.parse_argument):
         with suppress(ValueError):

@@ -92,3 +92,31 @@ def test_a_bad_engine_argument_is_one_clear_error(project: Project) -> None:
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["acceptance=7: give numbers from 0 to 1*"])
     assert "pytest_speedbench/" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (
+            "acceptence=0.1",
+            "engine 'simulated' has no argument 'acceptence' (--speed-engine-arg); "
+            "did you mean 'acceptance'?; known: acceptance, *",
+        ),
+        ("max_model_len=4096", "engine 'simulated' has no argument 'max_model_len'*known: *"),
+        ("spread=wide", "spread=wide: expected a number"),
+        ("step_ms=nan", "step_ms=nan: expected a number"),
+    ],
+)
+def test_an_argument_that_the_engine_does_not_have_is_one_clear_error(
+    project: Project, engines: EngineLog, argument: str, message: str
+) -> None:
+    project.gate()
+    result = project.run(f"--speed-engine-arg={argument}")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([message.replace("[", "[[]")])
+    assert engines.events == []
+
+
+def test_the_acceptance_of_one_category_is_an_argument(project: Project) -> None:
+    project.gate("", "assert speed.acceptance_length <= 1.3")
+    project.run("--speed-engine-arg=acceptance.math=0.05").assert_outcomes(passed=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pytest_speedbench.engines.methods import methods_of
 from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import EngineType
-from pytest_speedbench.engines.vllm.arguments import environment, own_methods, refuse
+from pytest_speedbench.engines.vllm.arguments import environment, own_arguments, own_methods, refuse
 
 ENGINE = EngineType(
     name="vllm",
@@ -18,5 +18,6 @@ ENGINE = EngineType(
     requires="vllm",
     extra="vllm",
     scores=True,
+    arguments=own_arguments,
     refuse=refuse,
 )

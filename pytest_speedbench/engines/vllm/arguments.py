@@ -15,7 +15,7 @@ from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
 from pytest_speedbench.engines.drafters import refuse_misfit
-from pytest_speedbench.engines.installed import literal_values, source_of
+from pytest_speedbench.engines.installed import class_fields, literal_values, source_of
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import EngineConfig
 from pytest_speedbench.errors import EngineError
@@ -62,6 +62,12 @@ def speculative_config(config: EngineConfig) -> dict[str, Any] | None:
     prefix = len(_PREFIX)
     given = {k[prefix:]: v for k, v in config.args if k.startswith(_PREFIX)}
     return {**result, **given}
+
+
+def own_arguments(config: EngineConfig) -> Collection[str] | None:
+    """The engine arguments of the installed vLLM; None where it is not installed."""
+    names = class_fields(source_of("vllm", "engine/arg_utils.py"), "EngineArgs")
+    return {*names, f"{_PREFIX}*"} if "model" in names else None
 
 
 def has_argument(name: str) -> bool:
