@@ -15,7 +15,7 @@ from pytest_speedbench.engines.protocol import (
     Speculation,
     TokenScore,
     Trace,
-    deal_tokens,
+    spread_tokens,
 )
 from pytest_speedbench.engines.registry import check, engine_names, engine_type, open_engine
 from pytest_speedbench.errors import EngineDied, EngineError, EngineUnavailable
@@ -37,8 +37,8 @@ __all__ = [
     "TokenScore",
     "Trace",
     "check",
-    "deal_tokens",
     "engine_names",
     "engine_type",
     "open_engine",
+    "spread_tokens",
 ]

@@ -23,7 +23,7 @@ from pytest_speedbench.engines.serving.answer import Answer, Piece
 from pytest_speedbench.engines.serving.client import open_server
 from pytest_speedbench.engines.serving.dialect import Dialect, finish_reason
 from pytest_speedbench.engines.serving.http import Http, RequestRefused
-from pytest_speedbench.engines.serving.load import drink
+from pytest_speedbench.engines.serving.load import read_stream
 from pytest_speedbench.engines.serving.metrics import (
     LLAMA_CPP,
     SGLANG,
@@ -105,7 +105,7 @@ class OpenAiDialect(Dialect):
         messages = (("user", _PROBE),)
         request = Request("probe", (), Sampling(_PROBE_TOKENS), messages=messages)
         answer = Answer(request, time.perf_counter())
-        http.wait(drink(http, self, answer))
+        http.wait(read_stream(http, self, answer))
         answer.check()
         return answer
 
@@ -147,7 +147,7 @@ class OpenAiDialect(Dialect):
 
     def trace(self, answer: Answer) -> Trace:
         """By steps where the server tells of each, with totals otherwise: a chunk is no step."""
-        self.check_told(answer.told)
+        self.check_report(answer.told)
         told, every = answer.told, traits(self.config.speculation.method).every_step
         if told is None or told.drafted is None or not answer.token_ids:
             return answer.totals_trace(every_step_drafts=every)

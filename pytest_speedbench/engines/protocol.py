@@ -125,7 +125,7 @@ class Trace:
 
     ``token_ids`` is complete or empty. It is empty where a server answers in text alone: then
     ``text`` is that answer, and ``chunks`` adds up to the number of tokens that the server counted
-    (``usage``), dealt over the arrivals by ``deal_tokens`` where nobody knows how many came
+    (``usage``), dealt over the arrivals by ``spread_tokens`` where nobody knows how many came
     when.
     """
 
@@ -168,7 +168,7 @@ class Trace:
         return len(self.steps) if self.totals is None else self.totals.steps
 
 
-def deal_tokens(tokens: int, arrivals: int) -> list[int]:
+def spread_tokens(tokens: int, arrivals: int) -> list[int]:
     """``tokens`` dealt over ``arrivals`` as evenly as they go, the first arrivals first.
 
     Raises:

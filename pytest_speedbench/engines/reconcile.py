@@ -1,8 +1,8 @@
-"""What an engine tells of a request, held against the chunks in which its tokens came.
+"""The engine's totals of a request reconciled with the chunks in which its tokens arrived.
 
-SGLang and TensorRT-LLM stream one chunk a decoding step, but merge chunks when their reader lags,
-and tell the number of steps with the end of the request. Every chunk holds at least one step: where
-there are as many chunks as steps, each chunk is exactly one. Otherwise the totals are all there is.
+SGLang and TensorRT-LLM stream one chunk per decoding step, but merge chunks when they are read too
+slowly, and report the number of steps at the end of the request. Every chunk holds at least one
+step: if there are as many chunks as steps, each chunk is one step. Otherwise only totals are known.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from pytest_speedbench.engines.protocol import RequestTotals
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """The parts of a trace that the engine's own totals decide: see :class:`~.protocol.Trace`."""
+class Reconciled:
+    """The parts of a :class:`~.protocol.Trace` that depend on the engine's totals."""
 
     drafted: list[int] | None = None
     accepted: list[int] | None = None
     totals: RequestTotals | None = None
 
 
-def settle(chunks: Sequence[int], told: RequestTotals, draft_length: int) -> Account:
-    """Steps, where ``told`` proves that the chunks are steps; otherwise ``told``.
+def reconcile(chunks: Sequence[int], reported: RequestTotals, draft_length: int) -> Reconciled:
+    """Steps, where ``reported`` proves that the chunks are steps; otherwise ``reported``.
 
     Args:
-        chunks: tokens of each chunk that had any, the prefill's one first.
-        told: D, draft and accepted tokens of the whole request, as the engine tells them.
+        chunks: tokens of each non-empty chunk, the prefill's token first.
+        reported: D, draft and accepted tokens of the whole request, from the engine.
     """
     steps = chunks[1:]
-    if told.steps is not None and len(steps) > told.steps:
-        told = replace(told, steps=None)  # more passes than it counts: nobody knows how many
-    if not _are_steps(chunks, told.steps, draft_length):
-        return Account(totals=told)
-    if told.draft_tokens != draft_length * len(steps) or told.accepted_tokens is None:
-        return Account()
-    accepted = _accepted(steps, told.accepted_tokens, draft_length)
+    if reported.steps is not None and len(steps) > reported.steps:
+        reported = replace(reported, steps=None)  # more passes than the engine counted
+    if not _are_steps(chunks, reported.steps, draft_length):
+        return Reconciled(totals=reported)
+    if reported.draft_tokens != draft_length * len(steps) or reported.accepted_tokens is None:
+        return Reconciled()
+    accepted = _accepted(steps, reported.accepted_tokens, draft_length)
     if accepted is None:
-        return Account()
-    return Account([draft_length] * len(steps), accepted)
+        return Reconciled()
+    return Reconciled([draft_length] * len(steps), accepted)
 
 
 def _are_steps(chunks: Sequence[int], steps: int | None, draft_length: int) -> bool:
@@ -52,8 +52,8 @@ def _are_steps(chunks: Sequence[int], steps: int | None, draft_length: int) -> b
 
 
 def _accepted(steps: Sequence[int], total: int, draft_length: int) -> list[int] | None:
-    """Accepted drafts of every step: one less than it emitted, and what the cut of the last one
-    left of ``total``; None where the two do not fit."""
+    """Accepted drafts of every step: one less than it emitted, and for the last step, which may be
+    cut, the rest of ``total``; None if the numbers contradict each other."""
     if not steps:
         return None if total else []
     before = [size - 1 for size in steps[:-1]]

@@ -23,7 +23,7 @@ from pytest_speedbench.engines import (
     Trace,
 )
 from pytest_speedbench.engines.process.backend import StepOutput
-from pytest_speedbench.engines.process.child import Worker
+from pytest_speedbench.engines.process.child import RequestLoop
 from pytest_speedbench.engines.simulated import SimulatedBackend
 
 WINDOW = 4096
@@ -93,34 +93,34 @@ class Engine:
     def __init__(self, config: EngineConfig, timeout: float) -> None:
         self.backend = Backend(config)
         self.fault, self.info = self.backend.fault, self.backend.info
-        self.worker = Worker(self.backend, self)  # type: ignore[arg-type]
+        self.loop = RequestLoop(self.backend, self)  # type: ignore[arg-type]
         self.inbox: list[tuple[Any, ...]] = []
         self.closed = False
         if self.fault == "leaks a process":
             LEAKED.append(subprocess.Popen(["sleep", "60"]))
 
     def send(self, message: tuple[Any, ...]) -> None:
-        """The worker's side of the connection."""
+        """The loop's side of the connection."""
         self.inbox.append(message)
 
     def submit(self, requests: Sequence[Request], *, first: bool = False) -> None:
         if self.closed and self.fault != "answers after close":
             raise EngineDied("engine faulty is closed")
-        self.worker.on_submit(requests, first)
+        self.loop.on_submit(requests, first)
 
     def hold(self, batch_size: int) -> None:
         wrong = {"too many at once": batch_size + 1, "one at a time": 1}
-        self.worker.on_hold(wrong.get(self.fault, batch_size))
+        self.loop.on_hold(wrong.get(self.fault, batch_size))
 
     def collect(self, timeout: float) -> list[Trace]:
-        while not self.inbox and (self.worker.live or self.worker.waiting):
+        while not self.inbox and (self.loop.live or self.loop.waiting):
             try:
-                self.worker.admit()
-                self.worker.report(self.backend.step())
+                self.loop.admit()
+                self.loop.report(self.backend.step())
             except EngineDied:
                 raise
             except EngineError as error:
-                self.worker.refuse(error)
+                self.loop.refuse(error)
         return self._take()
 
     def _take(self) -> list[Trace]:
@@ -144,11 +144,11 @@ class Engine:
         return traces
 
     def cancel(self, request_ids: Sequence[str]) -> None:
-        others = [*self.worker.live, *(request.id for request in self.worker.waiting)]
+        others = [*self.loop.live, *(request.id for request in self.loop.waiting)]
         if self.fault == "cancels the neighbours":
             request_ids = [*request_ids, *others]
         if self.fault != "cancels nothing":
-            self.worker.on_cancel(request_ids)
+            self.loop.on_cancel(request_ids)
 
     def counters(self) -> Counters | None:
         return self.backend.counters()

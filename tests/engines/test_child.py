@@ -1,4 +1,4 @@
-"""The worker holds the batch size, whether the engine keeps a queue of its own or not."""
+"""The loop holds the batch size, whether the engine keeps a queue of its own or not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from pytest_speedbench.engines import EngineConfig, EngineError, Request, Sampling, Speculation
 from pytest_speedbench.engines.process.backend import StepOutput
-from pytest_speedbench.engines.process.child import Worker
+from pytest_speedbench.engines.process.child import RequestLoop
 from pytest_speedbench.engines.protocol import Trace
 from pytest_speedbench.engines.simulated import SimulatedBackend
 
@@ -48,7 +48,7 @@ class Queueing(SimulatedBackend):
 
 
 class Pipe:
-    """The worker's connection, which keeps what it hears."""
+    """The loop's connection, which keeps what it hears."""
 
     def __init__(self) -> None:
         self.traces: list[Trace] = []
@@ -61,21 +61,21 @@ class Pipe:
             self.refusals.append(str(message[1]))
 
 
-def started(backend: Queueing, count: int, bs: int) -> tuple[Worker, Pipe]:
+def started(backend: Queueing, count: int, bs: int) -> tuple[RequestLoop, Pipe]:
     pipe = Pipe()
-    worker = Worker(backend, pipe)  # type: ignore[arg-type]
-    worker.on_hold(bs)
-    worker.on_submit(
+    loop = RequestLoop(backend, pipe)  # type: ignore[arg-type]
+    loop.on_hold(bs)
+    loop.on_submit(
         [Request(f"r{n}", (1, 20 + n, 1), Sampling(40), (2,), Speculation()) for n in range(count)],
         False,
     )
-    return worker, pipe
+    return loop, pipe
 
 
-def finish(worker: Worker, pipe: Pipe, count: int) -> None:
+def finish(loop: RequestLoop, pipe: Pipe, count: int) -> None:
     while len(pipe.traces) < count:
-        worker.admit()
-        worker.report(worker.backend.step())
+        loop.admit()
+        loop.report(loop.backend.step())
 
 
 @pytest.mark.parametrize(("bs", "handed_over"), [(BS, 2 * BS), (2, 2), (1, 1)])
@@ -83,8 +83,8 @@ def test_an_engine_that_holds_the_batch_size_itself_gets_requests_ahead(
     bs: int, handed_over: int
 ) -> None:
     backend = Queueing()
-    worker, pipe = started(backend, 30, bs)
-    finish(worker, pipe, 30)
+    loop, pipe = started(backend, 30, bs)
+    finish(loop, pipe, 30)
     assert backend.most == handed_over
     spans = [(trace.submitted, trace.times[-1]) for trace in pipe.traces]
     ends = sorted(end for _, end in spans)
@@ -96,34 +96,34 @@ def test_an_engine_that_holds_the_batch_size_itself_gets_requests_ahead(
 
 def test_a_request_handed_over_ahead_can_be_cancelled() -> None:
     backend = Queueing()
-    worker, pipe = started(backend, 20, BS)
-    worker.admit()
-    worker.report(backend.step())
-    worker.on_cancel(["r0", "r6", "r15"])
+    loop, pipe = started(backend, 20, BS)
+    loop.admit()
+    loop.report(backend.step())
+    loop.on_cancel(["r0", "r6", "r15"])
     assert {t.request_id for t in pipe.traces if t.finish_reason == "abort"} == {"r0", "r6", "r15"}
-    finish(worker, pipe, 20)
+    finish(loop, pipe, 20)
     assert sorted(t.request_id for t in pipe.traces) == sorted(f"r{n}" for n in range(20))
     assert all(t.times for t in pipe.traces if t.finish_reason != "abort")
 
 
 def test_cancelling_all_that_run_leaves_those_handed_over_ahead_running() -> None:
-    worker, pipe = started(Queueing(), 6, BS)
-    worker.admit()
-    worker.on_cancel(["r0", "r1", "r2", "r3"])
-    assert list(worker.live) == ["r4", "r5"]  # otherwise the worker would wait for a message
-    finish(worker, pipe, 6)
+    loop, pipe = started(Queueing(), 6, BS)
+    loop.admit()
+    loop.on_cancel(["r0", "r1", "r2", "r3"])
+    assert list(loop.live) == ["r4", "r5"]  # otherwise the loop would wait for a message
+    finish(loop, pipe, 6)
 
 
 def test_a_refused_load_leaves_nothing_behind() -> None:
     backend = Queueing()
     backend.refused = "r6"
-    worker, pipe = started(backend, 20, BS)
+    loop, pipe = started(backend, 20, BS)
     with pytest.raises(EngineError, match="r6") as refusal:
-        worker.admit()
-    worker.refuse(refusal.value)
+        loop.admit()
+    loop.refuse(refusal.value)
     assert pipe.refusals == ["request r6: the prompt is empty"]
     assert not backend.running
     backend.refused = ""
-    worker.on_submit([Request("again", (1, 2, 1), Sampling(8), (2,), Speculation())], False)
-    finish(worker, pipe, 1)
+    loop.on_submit([Request("again", (1, 2, 1), Sampling(8), (2,), Speculation())], False)
+    finish(loop, pipe, 1)
     assert pipe.traces[0].request_id == "again"

@@ -121,7 +121,7 @@ def test_use_after_closing_is_a_clear_error() -> None:
         child.counters()
 
 
-def test_a_dead_engine_is_told_with_its_last_words() -> None:
+def test_a_dead_engine_is_reported_with_its_last_output() -> None:
     with engine(die_at=3) as child:
         child.hold(1)
         child.submit(requests(4))
@@ -192,12 +192,12 @@ def fatal(tmp_path: Path) -> Callable[[str], ChildEngine]:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("Segfault", r"by signal SIGSEGV; its last words:[\s\S]*Segmentation fault[\s\S]*in step"),
-        ("Memory", r"with code 1; its last words:[\s\S]*MemoryError"),
-        ("Away", r"by signal SIGKILL, as the system does when memory runs out"),
+        ("Segfault", r"by signal SIGSEGV; its last output:[\s\S]*Segmentation fault[\s\S]*in step"),
+        ("Memory", r"with code 1; its last output:[\s\S]*MemoryError"),
+        ("Away", r"by signal SIGKILL, as the kernel does when memory runs out"),
     ],
 )
-def test_a_real_fault_costs_one_engine_and_is_told(
+def test_a_real_fault_costs_one_engine_and_is_reported(
     fatal: Callable[[str], ChildEngine], name: str, told: str
 ) -> None:
     child = fatal(name)
@@ -233,7 +233,7 @@ def test_a_silent_engine_is_ended_in_time() -> None:
         child.hold(1)
         child.submit(requests(3))
         begin = time.monotonic()
-        with pytest.raises(EngineDied, match=r"said nothing for 1 s.*--speed-timeout"):
+        with pytest.raises(EngineDied, match=r"sent nothing for 1 s.*--speed-timeout"):
             collect_all(child, 3)
         assert time.monotonic() - begin < 8
         assert not alive(child.pid)
@@ -266,7 +266,7 @@ def test_an_engine_that_refuses_to_start_says_why() -> None:
         open_engine(EngineConfig("simulated", "missing", SD), 20)
 
 
-def test_a_backend_that_cannot_be_imported_shows_its_traceback_as_last_words() -> None:
+def test_a_backend_that_cannot_be_imported_shows_its_traceback() -> None:
     with pytest.raises(EngineDied, match=r"(?s)ended with code 1.*ModuleNotFoundError"):
         ChildEngine(EngineConfig("simulated", "m"), "no_such_module:Backend", 20)
 

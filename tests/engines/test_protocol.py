@@ -6,24 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_speedbench.engines import Counters, Trace, deal_tokens
+from pytest_speedbench.engines import Counters, Trace, spread_tokens
 
 
 @given(st.integers(0, 500), st.integers(1, 60))
 def test_tokens_are_dealt_evenly_and_none_is_lost(tokens: int, arrivals: int) -> None:
-    dealt = deal_tokens(tokens, arrivals)
+    dealt = spread_tokens(tokens, arrivals)
     assert (len(dealt), sum(dealt)) == (arrivals, tokens)
     assert max(dealt) - min(dealt) <= 1
 
 
 def test_tokens_without_an_arrival_are_refused() -> None:
-    assert deal_tokens(0, 0) == []
+    assert spread_tokens(0, 0) == []
     with pytest.raises(ValueError, match="3 output tokens without a single arrival"):
-        deal_tokens(3, 0)
+        spread_tokens(3, 0)
 
 
 def test_an_answer_in_text_alone_has_the_tokens_that_were_counted() -> None:
-    trace = Trace("r", 1, 0.0, chunks=deal_tokens(7, 3), times=[0.1, 0.2, 0.3], text="hello")
+    trace = Trace("r", 1, 0.0, chunks=spread_tokens(7, 3), times=[0.1, 0.2, 0.3], text="hello")
     assert trace.tokens == 7
 
 

@@ -306,7 +306,7 @@ def test_an_overlong_prompt_and_a_missing_model_are_clear_errors(start: Start) -
         with pytest.raises(EngineError, match=r"refuses request long \(2000 prompt tokens"):
             engine.collect(5)
         engine.submit([Request("empty", (), Sampling(4))])
-        with pytest.raises(EngineError, match="request empty: an empty prompt"):
+        with pytest.raises(EngineError, match="request empty: the prompt is empty"):
             engine.collect(5)
         assert run(engine, *numbered(2))[1].tokens == 20  # the engine goes on
     with (
@@ -329,7 +329,7 @@ def test_a_least_number_of_tokens_needs_the_tokenizer(start: Start) -> None:
 def test_a_stream_that_brings_nothing_is_silence(start: Start) -> None:
     with start(config(model="silent"), timeout=6) as engine:
         engine.submit(numbered(1))
-        with pytest.raises(EngineDied, match="said nothing for 6 s"):
+        with pytest.raises(EngineDied, match="sent nothing for 6 s"):
             engine.collect(20)
 
 

@@ -8,7 +8,7 @@ from statistics import mean
 import pytest
 
 from pytest_speedbench.engines import EngineConfig, EngineError, Request, Sampling, Speculation
-from pytest_speedbench.engines.process.child import Worker
+from pytest_speedbench.engines.process.child import RequestLoop
 from pytest_speedbench.engines.protocol import Trace
 from pytest_speedbench.engines.registry import check
 from pytest_speedbench.engines.simulated import TARGET, SimulatedBackend
@@ -39,16 +39,16 @@ def simulate(
         EngineConfig("simulated", "org/m", speculation, batch, args=tuple(args.items()))
     )
     listener = Listener()
-    worker = Worker(backend, listener)  # type: ignore[arg-type]
-    worker.on_hold(batch)
+    loop = RequestLoop(backend, listener)  # type: ignore[arg-type]
+    loop.on_hold(batch)
     prompts = [
         Request(f"r{i}", (1, 20 + i, 1), sampling, (2,), speculation, "math" if i % 2 else "qa")
         for i in range(requests)
     ]
-    worker.on_submit(prompts, False)
+    loop.on_submit(prompts, False)
     while len(listener.traces) < requests:
-        worker.admit()
-        worker.report(backend.step())
+        loop.admit()
+        loop.report(backend.step())
     return sorted(listener.traces, key=lambda trace: int(trace.request_id[1:])), backend
 
 

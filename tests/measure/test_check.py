@@ -13,7 +13,7 @@ from pytest_speedbench.engines.protocol import (
     RequestTotals,
     Speculation,
     Trace,
-    deal_tokens,
+    spread_tokens,
 )
 from pytest_speedbench.errors import MeasurementMismatch
 from pytest_speedbench.measure.check import align_drafts, check_counters, check_traces
@@ -153,7 +153,7 @@ def test_without_speculation_nothing_is_counted() -> None:
 def summed(trace: Trace, **changes: int | None) -> Trace:
     """The same request, as an engine tells it that tells totals."""
     totals = RequestTotals(len(trace.steps), sum(trace.drafted or ()), sum(trace.accepted or ()))
-    arrivals = deal_tokens(trace.tokens, 2)
+    arrivals = spread_tokens(trace.tokens, 2)
     return replace(
         trace,
         chunks=arrivals,

@@ -16,7 +16,7 @@ from pytest_speedbench.engines.protocol import (
     Speculation,
     TokenScore,
     Trace,
-    deal_tokens,
+    spread_tokens,
 )
 from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.load import ClosedLoop, Told
@@ -69,7 +69,7 @@ class Server:
                 len(request.prompt_ids),
                 now - 0.5,
                 ids,
-                deal_tokens(self.tokens, 2),
+                spread_tokens(self.tokens, 2),
                 [now - 0.3, now],
                 totals=RequestTotals(),
                 text=self.text,

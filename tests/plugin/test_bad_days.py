@@ -39,7 +39,7 @@ def test_last(speed): assert speed.acceptance_length > 0
     ("argument", "told"),
     [
         ("die_at=7", ["engine simulated ended with code 137", "simulated: out of memory"]),
-        ("hang_at=7", ["engine simulated said nothing for 3 s", "--speed-timeout=SECONDS"]),
+        ("hang_at=7", ["engine simulated sent nothing for 3 s", "--speed-timeout=SECONDS"]),
     ],
 )
 def test_an_engine_that_fails_in_one_case_leaves_the_others_alone(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_speedbench.engines.llama_cpp import next_token as likely
-from pytest_speedbench.engines.serving.answer import UNTOLD, Answer
+from pytest_speedbench.engines.serving.answer import UNKNOWN_ID, Answer
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.errors import EngineError
 
@@ -35,7 +35,7 @@ def gaps(answer: Answer) -> list[Gap]:
     found = []
     ids, start = answer.token_ids, 0
     for size, note in zip(answer.chunks, answer.notes, strict=True):
-        count = ids[start : start + size].count(UNTOLD)
+        count = ids[start : start + size].count(UNKNOWN_ID)
         if count:
             last = ids[start + size - 1] if size > count else None
             found.append(Gap(start, count, note.text, last))

@@ -1,1 +1,1 @@
-"""Library engines in a child process: parent and child side, streaming, lifetime."""
+"""Library engines in a child process: parent side, child side, streaming, lifetime."""

@@ -1,7 +1,7 @@
-"""The child-process side of a library engine: one `Backend`, driven step by step.
+"""What a library engine implements: a :class:`Backend`, driven step by step in the child process.
 
-A backend wraps a Python library (vLLM, transformers, …). The worker holds the batch size, builds
-the traces and talks to the parent, so that a backend only adds requests and steps.
+A backend wraps a Python library (vLLM, transformers, …). :class:`~.child.RequestLoop` holds the
+batch size, builds the traces and talks to the parent, so a backend only adds requests and steps.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from pytest_speedbench.engines.protocol import (
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """What one decoding step gave one request; ``time`` (of ``now``) is None for "now".
+    """The output of one decoding step for one request.
 
-    ``drafted`` and ``accepted``, or ``totals`` where outputs are no decoding steps, are given once,
-    with the finish, for the whole request.
+    ``time`` is on the clock of ``Backend.now``; None means now. ``drafted`` and ``accepted``
+    (or ``totals``, where outputs are not decoding steps) cover the whole request and come with its
+    last output.
     """
 
     request_id: str
@@ -40,26 +41,26 @@ class StepOutput:
 class Backend(Protocol):
     """A library engine in its own process. The constructor loads the model.
 
-    It may have an attribute ``slots``: how many requests the engine runs at once, while others wait
-    inside it in the order in which they came. Without it the engine runs all that it is given.
+    It may have an attribute ``slots``: the number of requests that the engine runs at once, while
+    others wait in its own queue in order of arrival. Without it the engine runs all it is given.
     """
 
     info: EngineInfo
 
     def now(self) -> float:
-        """The engine's clock in seconds: ``time.perf_counter`` but for simulated time."""
+        """The engine's clock in seconds: ``time.perf_counter``, unless time is simulated."""
 
     def prefill_tokens(self, request: Request) -> int:
-        """1 where the prefill emits a token of its own for ``request``, otherwise 0."""
+        """1 if the prefill emits a token of its own for ``request``, otherwise 0."""
 
     def add(self, request: Request) -> None:
         """Starts a request."""
 
     def step(self) -> list[StepOutput]:
-        """Runs one step of everything that was added; what brings nothing is no sign of life."""
+        """Runs one step of all added requests. An empty list is not a heartbeat."""
 
     def abort(self, request_id: str) -> None:
-        """Forgets a started request."""
+        """Drops a started request."""
 
     def counters(self) -> Counters | None: ...
 

@@ -18,20 +18,20 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from pytest_speedbench.engines.process.backend import Backend, StepOutput
-from pytest_speedbench.engines.process.lifetime import watch
+from pytest_speedbench.engines.process.lifetime import end_with_lifeline
 from pytest_speedbench.engines.protocol import EngineConfig, Request, Trace
 from pytest_speedbench.errors import EngineError
 
-# A sign of life goes out this often while tokens flow, so that only real silence is a hang.
-_BEAT_SECONDS = 1.0
+# Sent while tokens flow, so that the parent's time limit only ends an engine that really hangs.
+_HEARTBEAT_SECONDS = 1.0
 
 
-class Worker:
+class RequestLoop:
     """Keeps ``batch_size`` requests in flight in ``backend`` and reports finished traces.
 
-    A backend that holds just this batch size itself gets as many requests again ahead of time: they
-    wait inside it, so that it refills a free slot without waiting for us. For a trace, a request
-    handed over early is sent when its slot falls free.
+    A backend whose ``slots`` equal the batch size gets as many requests again ahead of time: they
+    wait in the engine's own queue, which refills a free slot without waiting for this loop. Such a
+    request counts as submitted when a slot becomes free.
     """
 
     def __init__(self, backend: Backend, connection: Connection) -> None:
@@ -43,7 +43,7 @@ class Worker:
         self.live: dict[str, Trace] = {}
         self.ahead: dict[str, Trace] = {}
         self.closed = False
-        self.last_beat = time.monotonic()
+        self.last_message = time.monotonic()
 
     def run(self) -> None:
         while not self.closed:
@@ -109,14 +109,14 @@ class Worker:
         held[request.id] = trace
 
     def promote(self) -> None:
-        """Free slots belong to the requests that were handed over first."""
+        """Gives free slots to the requests that were queued ahead, oldest first."""
         while self.ahead and len(self.live) < self.batch_size:
             first = next(iter(self.ahead))
             self.live[first] = self.ahead.pop(first)
             self.live[first].submitted = self.backend.now()
 
     def refuse(self, error: EngineError) -> None:
-        """A request that cannot run ends its load, and not the engine."""
+        """A request that cannot run ends its load; the engine stays up."""
         for request_id in (*self.live, *self.ahead):
             self.backend.abort(request_id)
         self.live.clear()
@@ -130,10 +130,10 @@ class Worker:
         self.promote()
         if finished:
             self.connection.send(("traces", finished))
-            self.last_beat = time.monotonic()
-        elif outputs and time.monotonic() - self.last_beat > _BEAT_SECONDS:
-            self.connection.send(("beat",))
-            self.last_beat = time.monotonic()
+            self.last_message = time.monotonic()
+        elif outputs and time.monotonic() - self.last_message > _HEARTBEAT_SECONDS:
+            self.connection.send(("heartbeat",))
+            self.last_message = time.monotonic()
 
     def record(self, output: StepOutput, now: float) -> Trace | None:
         """Adds one step to its trace; returns the trace when it is complete."""
@@ -167,16 +167,16 @@ def _load(name: str) -> Callable[[EngineConfig], Backend]:
 
 def main(arguments: Sequence[str]) -> None:
     descriptor, lifeline, backend_name = int(arguments[0]), int(arguments[1]), arguments[2]
-    faulthandler.enable()  # the last words of a segmentation fault
-    # Ctrl-C belongs to the parent, which ends this process in order.
+    faulthandler.enable()  # a segmentation fault leaves a stack trace
+    # The parent handles Ctrl-C and shuts this process down.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    watch(lifeline, descriptor)
+    end_with_lifeline(lifeline, descriptor)
     connection = Connection(descriptor)
     try:
         config: EngineConfig = connection.recv()
         backend = _load(backend_name)(config)
         connection.send(("ready", backend.info))
-        Worker(backend, connection).run()
+        RequestLoop(backend, connection).run()
     except EOFError:
         return
     except EngineError as error:

@@ -1,4 +1,4 @@
-"""The life of child processes: they end with their parent, and their last words are kept."""
+"""The lifetime of child processes: they end with their parent, and their last output is kept."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-_LAST_WORDS = 15
-# Engines print banners of many kinds; these lines carry no cause of death.
+_LAST_LINES = 15
+# Lines that say nothing about why an engine failed.
 _NOISE = ("it/s]", "s/it]", "FutureWarning", "DeprecationWarning")
 
 
 def end_with_parent_thread() -> None:
-    """Asks the kernel to kill this process when the thread that started it is gone (Linux)."""
+    """Asks the kernel to kill this process when the thread that started it ends (Linux)."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
@@ -27,7 +27,7 @@ def end_with_parent_thread() -> None:
 def end_group_with(lifeline: int) -> None:
     """Kills this process group, and all below it, when the pipe ``lifeline`` is closed.
 
-    The kernel closes it for a parent that died, however it died.
+    The kernel closes the pipe when the parent dies, for whatever reason.
     """
 
     def wait() -> None:
@@ -38,12 +38,12 @@ def end_group_with(lifeline: int) -> None:
     threading.Thread(target=wait, daemon=True, name="lifeline").start()
 
 
-def watch(lifeline: int, *not_its_own: int) -> None:
-    """Splits off a small process that ends this one, and all below it, when ``lifeline`` closes.
+def end_with_lifeline(lifeline: int, *not_its_own: int) -> None:
+    """Forks a small process that kills this one, and all below it, when ``lifeline`` closes.
 
-    A process and no thread: it works while this one hangs in foreign code. And this one must not
-    die first, as with a signal of the kernel: what it has started would be orphans that nobody
-    finds. ``not_its_own`` are descriptors that must close with this process.
+    A process rather than a thread, since it must work while this one hangs in foreign code. A
+    signal of the kernel would not do: this process would die first, and what it started would be
+    orphans that cannot be found. ``not_its_own`` are descriptors that must close with this process.
     """
     watched = os.getpid()
     if os.fork():
@@ -56,20 +56,20 @@ def watch(lifeline: int, *not_its_own: int) -> None:
 
 
 def kill_group(pid: int) -> None:
-    """Ends the process group that ``pid`` leads, at once; silent where there is none."""
+    """Kills the process group that ``pid`` leads; does nothing if there is none."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
 def adopt_orphans() -> None:
-    """Makes this process the parent of all orphans below it (Linux), so that it can find them."""
+    """Makes this process the parent of orphans below it (Linux), so that they can be found."""
     if sys.platform == "linux":
         pr_set_child_subreaper = 36
         ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1)
 
 
 def descendants(pid: int) -> list[int]:
-    """Every process below ``pid``, whatever session it has gone to; empty without ``/proc``."""
+    """All processes below ``pid``, of any session; empty without ``/proc``."""
     parents: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -83,7 +83,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill_all(pids: Iterable[int]) -> None:
-    """Ends processes at once; silent about those that are gone."""
+    """Kills processes; those that have ended are skipped."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
@@ -93,16 +93,15 @@ def how_it_ended(code: int | None) -> str:
     """``by signal SIGSEGV``, or ``with code 1``."""
     if not code or code > 0:
         return f"with code {code}"
-    # Nobody but the kernel kills an engine of ours without a word.
-    hint = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
+    hint = ", as the kernel does when memory runs out" if -code == signal.SIGKILL else ""
     return f"by signal {signal.Signals(-code).name}{hint}"
 
 
-def last_words(log: IO[bytes]) -> str:
-    """The last telling lines of a child's output, indented; empty where the log is closed."""
+def last_output(log: IO[bytes]) -> str:
+    """The last lines of a child's output, indented, without noise; empty if the log is closed."""
     if log.closed:
         return ""
     log.seek(0)
     lines = log.read().decode(errors="replace").replace("\r", "\n").splitlines()
-    telling = [line for line in lines if line.strip() and not any(n in line for n in _NOISE)]
-    return "\n".join(f"    {line}" for line in telling[-_LAST_WORDS:])
+    kept = [line for line in lines if line.strip() and not any(n in line for n in _NOISE)]
+    return "\n".join(f"    {line}" for line in kept[-_LAST_LINES:])

@@ -1,4 +1,4 @@
-"""The parent side of a library engine: one child process, one connection, no orphans."""
+"""The parent side of a library engine: starts the child process, talks to it and ends it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pytest_speedbench.engines.process.lifetime import (
     how_it_ended,
     kill_all,
     kill_group,
-    last_words,
+    last_output,
 )
 from pytest_speedbench.engines.protocol import (
     Counters,
@@ -37,8 +37,7 @@ class ChildEngine:
 
     Args:
         backend: ``module:callable`` that builds the backend from an ``EngineConfig``.
-        timeout: the longest time, in seconds, the engine may take to start, or stay silent while
-            it works.
+        timeout: seconds that the engine may take to start, and to send nothing while it works.
     """
 
     info: EngineInfo
@@ -55,7 +54,7 @@ class ChildEngine:
         self.in_flight = 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
         self._process, self._connection, self._lifeline = _start(backend, environment, self._log)
-        self._heard = time.monotonic()
+        self._last_message = time.monotonic()
         try:
             self._send(config)
             self.info = self._wait_for("ready")
@@ -69,7 +68,7 @@ class ChildEngine:
 
     def submit(self, requests: Sequence[Request], *, first: bool = False) -> None:
         if not self.in_flight:
-            self._heard = time.monotonic()
+            self._last_message = time.monotonic()
         self.in_flight += len(requests)
         self._send(("submit", list(requests), first))
 
@@ -104,7 +103,7 @@ class ChildEngine:
         return score
 
     def close(self) -> None:
-        """Asks the child to end, and kills what has not ended in time."""
+        """Asks the child to end; kills it if it does not end in time."""
         if self._process.poll() is None:
             with contextlib.suppress(OSError):
                 self._connection.send(("close",))
@@ -113,8 +112,8 @@ class ChildEngine:
         self.kill()
 
     def kill(self) -> None:
-        """Ends the child and everything it started, at once."""
-        if self._process.poll() is None:  # what has left the group is still below it
+        """Kills the child and everything it started."""
+        if self._process.poll() is None:  # processes that left the group are still below it
             kill_all(descendants(self._process.pid))
         kill_group(self._process.pid)
         self._process.wait()
@@ -124,13 +123,13 @@ class ChildEngine:
             os.close(self._lifeline)
             self._lifeline = None
 
-    def last_words(self) -> str:
-        """The last lines that the engine wrote to its standard output or error."""
-        return last_words(self._log)
+    def last_output(self) -> str:
+        """The last lines of the engine's standard output and error."""
+        return last_output(self._log)
 
     def _send(self, message: object) -> None:
-        if not self.in_flight:  # an idle engine owes no word; its silence begins with the question
-            self._heard = time.monotonic()
+        if not self.in_flight:  # an idle engine sends nothing: the time limit starts now
+            self._last_message = time.monotonic()
         try:
             self._connection.send(message)
         except (OSError, ValueError) as error:
@@ -143,17 +142,17 @@ class ChildEngine:
                 return message[1]
 
     def _receive(self, timeout: float) -> tuple[Any, ...] | None:
-        """The next message, or None after ``timeout`` seconds of a silence still allowed."""
-        silence_left = self._heard + self.timeout - time.monotonic()
+        """The next message, or None after ``timeout`` seconds within the engine's time limit."""
+        time_left = self._last_message + self.timeout - time.monotonic()
         try:
-            if not self._connection.poll(max(0.0, min(timeout, silence_left))):
-                if time.monotonic() - self._heard >= self.timeout:
+            if not self._connection.poll(max(0.0, min(timeout, time_left))):
+                if time.monotonic() - self._last_message >= self.timeout:
                     raise self._hang()
                 return None
             message: tuple[Any, ...] = self._connection.recv()
         except (EOFError, OSError) as error:
             raise self._death() from error
-        self._heard = time.monotonic()
+        self._last_message = time.monotonic()
         if message[0] == "refused":
             self.in_flight = 0
             raise EngineError(message[1])
@@ -166,18 +165,18 @@ class ChildEngine:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
         code = self._process.poll()
-        words = self.last_words()
+        output = self.last_output()
         self.kill()
         return EngineDied(
-            f"engine {self.config.engine} ended {how_it_ended(code)}; its last words:\n{words}"
+            f"engine {self.config.engine} ended {how_it_ended(code)}; its last output:\n{output}"
         )
 
     def _hang(self) -> EngineDied:
-        words = self.last_words()
+        output = self.last_output()
         self.kill()
         return EngineDied(
-            f"engine {self.config.engine} said nothing for {self.timeout:g} s and was ended "
-            f"(a longer limit: --speed-timeout=SECONDS); its last words:\n{words}"
+            f"engine {self.config.engine} sent nothing for {self.timeout:g} s and was killed "
+            f"(raise the limit with --speed-timeout=SECONDS); its last output:\n{output}"
         )
 
 
@@ -213,7 +212,7 @@ def _start(
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
-            # A group of its own: it can be ended whole, and a Ctrl-C is not sent to it.
+            # Its own process group: it can be killed as a whole and gets no Ctrl-C.
             start_new_session=True,
         )
     finally:

@@ -1,7 +1,7 @@
-"""A :class:`~.backend.Backend` for libraries that are not stepped but stream, on an event loop.
+"""A :class:`~.backend.Backend` for libraries that stream their output on an event loop.
 
-Each request is a task that reads its own stream; a step is whatever the streams have brought since
-the last one. The loop runs in the child's main thread and only while the worker asks for a step.
+Each request is a task that reads its own stream; a step is the output that has arrived since the
+last step. The event loop runs in the child's main thread, and only during a step.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ from pytest_speedbench.engines.protocol import (
     RequestTotals,
     TokenScore,
 )
-from pytest_speedbench.engines.reconcile import settle
+from pytest_speedbench.engines.reconcile import reconcile
 from pytest_speedbench.errors import EngineError
 
 _T = TypeVar("_T")
 UNKNOWN = RequestTotals()
-# A step that brings nothing ends after this many seconds, so that the worker can hear its parent.
+# A step without output ends after this many seconds, so that messages of the parent are read.
 _PAUSE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One event of a stream: new tokens and, with the end, why it ended and the engine's totals."""
+    """One event of a stream: new tokens, and in the last one the finish reason and the engine's
+    totals of the request."""
 
     token_ids: Sequence[int]
     finish_reason: FinishReason | None = None
-    told: RequestTotals = UNKNOWN
+    totals: RequestTotals = UNKNOWN
 
 
 class StreamingBackend(ABC):
     """Runs the streams; a subclass loads the engine, sets ``info`` and opens each stream.
 
     Args:
-        loop: the event loop that the engine lives on.
-        draft_length: 0 without speculation; then each token is a step of its own.
+        loop: the event loop that the engine uses.
+        draft_length: 0 without speculation; then every token is one step.
     """
 
     info: EngineInfo
@@ -67,7 +68,7 @@ class StreamingBackend(ABC):
 
     @abstractmethod
     def end(self, request_id: str) -> None:
-        """Tells the engine that nobody wants ``request_id`` any more."""
+        """Aborts ``request_id`` in the engine."""
 
     @abstractmethod
     def score(
@@ -96,7 +97,7 @@ class StreamingBackend(ABC):
         return not self._tasks
 
     def wait(self, work: Awaitable[_T]) -> _T:
-        """The result of ``work``, while the streams go on."""
+        """The result of ``work``; the streams continue meanwhile."""
         return self.loop.run_until_complete(work)
 
     def add(self, request: Request) -> None:
@@ -111,7 +112,7 @@ class StreamingBackend(ABC):
     def step(self) -> list[StepOutput]:
         if not self._outputs and self._failure is None:
             self.wait(self._pause())
-        # What was finished before a failure is handed out before it.
+        # Outputs from before a failure are returned first.
         if self._failure is not None and not self._outputs:
             failure, self._failure = self._failure, None
             raise failure
@@ -132,24 +133,22 @@ class StreamingBackend(ABC):
         finished = False
         try:
             if not request.prompt_ids:
-                raise EngineError(f"request {request.id}: an empty prompt has no next token")
+                raise EngineError(f"request {request.id}: the prompt is empty")
             async for chunk in self.stream(request):
-                self._take(request.id, chunk, chunks)
+                self._record(request.id, chunk, chunks)
                 finished = chunk.finish_reason is not None
             if not finished:
                 raise EngineError(f"request {request.id}: the stream ended without a finish reason")
-        except Exception as error:  # it must not vanish with its task
-            self._failure = self._failure or _told(request, error)
+        except Exception as error:  # would be lost with its task
+            self._failure = self._failure or _as_refusal(request, error)
             self._arrived.set()
         finally:
             self._tasks.pop(request.id, None)
 
-    def _take(self, request_id: str, chunk: Chunk, chunks: list[int]) -> None:
+    def _record(self, request_id: str, chunk: Chunk, chunks: list[int]) -> None:
         now = time.perf_counter()
         parts = [chunk.token_ids] if chunk.token_ids else []
-        if (
-            not self.draft_length
-        ):  # without drafts a step emits one token: merged ones are told apart
+        if not self.draft_length:  # without drafts a step emits one token: chunks may be merged
             parts = [[token] for token in chunk.token_ids]
         chunks.extend(map(len, parts))
         self._outputs.extend(StepOutput(request_id, part, time=now) for part in parts)
@@ -160,25 +159,25 @@ class StreamingBackend(ABC):
     def _finish(self, request_id: str, chunk: Chunk, chunks: Sequence[int]) -> StepOutput:
         if not self.draft_length:
             return StepOutput(request_id, (), chunk.finish_reason)
-        account = settle(chunks, chunk.told, self.draft_length)
+        found = reconcile(chunks, chunk.totals, self.draft_length)
         return StepOutput(
             request_id,
             (),
             chunk.finish_reason,
-            drafted=account.drafted,
-            accepted=account.accepted,
-            totals=account.totals,
+            drafted=found.drafted,
+            accepted=found.accepted,
+            totals=found.totals,
         )
 
 
-def _told(request: Request, error: Exception) -> BaseException:
+def _as_refusal(request: Request, error: Exception) -> BaseException:
     """A refusal of the engine as an :class:`EngineError`; a defect stays what it is."""
     if isinstance(error, EngineError) or not isinstance(error, ValueError | RuntimeError):
         return error
     made = EngineError(
         f"the engine refuses request {request.id} ({len(request.prompt_ids)} prompt tokens, "
-        f"{request.sampling.max_tokens} to come): {error}; --speed-max-tokens, the split's length "
-        "and the engine's own context must fit together"
+        f"max_tokens={request.sampling.max_tokens}): {error}; lower --speed-max-tokens, choose a "
+        "split with shorter prompts, or raise the engine's context length"
     )
     made.__cause__ = error
     return made

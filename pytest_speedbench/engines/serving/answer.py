@@ -11,14 +11,14 @@ from pytest_speedbench.engines.protocol import (
     Request,
     RequestTotals,
     Trace,
-    deal_tokens,
+    spread_tokens,
 )
-from pytest_speedbench.engines.reconcile import settle
+from pytest_speedbench.engines.reconcile import reconcile
 from pytest_speedbench.engines.serving.steps import Arrangement, arrange
 from pytest_speedbench.errors import EngineDied, EngineError
 
 UNKNOWN = RequestTotals()
-UNTOLD = -1
+UNKNOWN_ID = -1
 """Stands for a token id that the server has not told, until the dialect has found it."""
 # An average of 32 bits gives back its whole number of passes much closer than this.
 _BROKEN = 0.05
@@ -87,7 +87,7 @@ class Answer:
         """Empty pieces (a role, a finish, the usage) are no chunks."""
         ids = piece.token_ids
         if piece.count is not None:
-            ids = [*[UNTOLD] * (piece.count - len(self.token_ids) - len(ids)), *ids]
+            ids = [*[UNKNOWN_ID] * (piece.count - len(self.token_ids) - len(ids)), *ids]
         if ids or (piece.text and not self.token_ids):
             self.token_ids.extend(ids)
             self.chunks.append(len(ids))
@@ -156,7 +156,7 @@ class Answer:
             if self.tokens and not self.times:
                 self.times.append(self.ended)
             trace.text = "".join(self.texts)
-            trace.chunks = deal_tokens(self.tokens, len(self.times))
+            trace.chunks = spread_tokens(self.tokens, len(self.times))
             trace.totals = UNKNOWN
         return trace
 
@@ -198,7 +198,7 @@ class Answer:
             )
         return self.arranged(found, told.drafted, told.accepted)
 
-    def settled_trace(self, draft_length: int) -> Trace:
+    def reconciled_trace(self, draft_length: int) -> Trace:
         """The trace of a server that tells the number of steps with the end, and streams one chunk
         a step unless its reader lags: by steps where the two agree, otherwise with totals.
 
@@ -209,9 +209,9 @@ class Answer:
         if not draft_length:
             return _taken_apart(trace, [1] * trace.tokens)
         told = self.totals_trace(every_step_drafts=False).totals or UNKNOWN
-        account = settle(trace.chunks, told, draft_length)
-        trace.drafted, trace.accepted = account.drafted, account.accepted
-        trace.totals = account.totals
+        found = reconcile(trace.chunks, told, draft_length)
+        trace.drafted, trace.accepted = found.drafted, found.accepted
+        trace.totals = found.totals
         return trace
 
     def arranged(

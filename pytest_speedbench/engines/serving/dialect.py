@@ -117,7 +117,7 @@ class Dialect(ABC):
             EngineError: what the server tells of it contradicts itself.
         """
 
-    def check_told(self, told: Told | None) -> None:
+    def check_report(self, told: Told | None) -> None:
         """A server that runs already drafts as it was started, whatever the case says.
 
         Raises:

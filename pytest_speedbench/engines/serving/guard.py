@@ -1,7 +1,7 @@
-"""Runs a server, and ends it with all its children when the one who asked for it is gone.
+"""Runs a server, and ends it with all its children when the process that wanted it has ended.
 
 Started by :mod:`~.process` as ``python -m pytest_speedbench.engines.serving.guard LIFELINE CMD…``.
-It leads the process group of the server; it imports little, since it lives as long.
+It leads the server's process group and runs as long as the server, so it imports little.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from pytest_speedbench.engines.process.lifetime import (
 def main(arguments: Sequence[str]) -> int:
     lifeline, command = int(arguments[0]), arguments[1:]
     adopt_orphans()
-    # Ctrl-C belongs to the parent, which ends the server in order.
+    # The parent handles Ctrl-C and shuts the server down.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        # The server dies with this process, should somebody kill it.
+        # The server ends with this process if this one is killed.
         child = subprocess.Popen(command, preexec_fn=end_with_parent_thread)
     except OSError as error:
         sys.stderr.write(f"{command[0]}: {error.strerror}\n")

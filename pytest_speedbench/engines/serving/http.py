@@ -1,4 +1,4 @@
-"""One server over HTTP: plain questions, event streams, and what its refusals mean.
+"""One server over HTTP: requests, event streams, and what its error responses mean.
 
 All traffic runs on one event loop in one thread, so that 512 open streams cost no thread each.
 """
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _CONNECT_SECONDS = 10.0
 _EXCERPT = 300
-_KEY_MEND = "set OPENAI_API_KEY, or --speed-engine-arg api_key=…, to a key that the server accepts"
-_BUSY_MEND = (
-    "it takes fewer requests at a time than were sent: lower --speed-bs, or raise the server's own "
+_FIX_KEY = "set OPENAI_API_KEY, or --speed-engine-arg api_key=…, to a key that the server accepts"
+_FIX_LOAD = (
+    "the server accepts fewer concurrent requests than were sent: lower --speed-bs, or raise its "
     "limit"
 )
 
 
 class RequestRefused(EngineError):
-    """The server cannot run this request; others it can."""
+    """The server cannot run this request, but goes on with others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is. ``key`` is sent as a bearer token and shown nowhere."""
+    """The address of a server. ``key`` is sent as a bearer token and never shown."""
 
     url: str
     key: str = field(default="", repr=False)
@@ -54,17 +54,17 @@ def parse_url(url: str) -> str:
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise EngineError(f"--speed-url={url}: want an address such as http://localhost:8000")
+        raise EngineError(f"--speed-url={url}: expected an address such as http://localhost:8000")
     if parts.username or parts.password:
         raise EngineError("--speed-url holds a password; give it as --speed-engine-arg api_key=…")
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 class Http:
-    """Asks one server. Every method that takes no ``async`` may be called from any thread.
+    """A client of one server. Methods that are not ``async`` may be called from any thread.
 
     Args:
-        timeout: the longest silence, in seconds, on an open connection.
+        timeout: seconds without data on an open connection.
         reuse: whether a connection takes several requests.
     """
 
@@ -103,11 +103,11 @@ class Http:
         )
 
     def wait(self, work: Coroutine[Any, Any, _T], timeout: float | None = None) -> _T:
-        """The result of a coroutine that runs on the loop."""
+        """Runs a coroutine on the event loop and returns its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
 
     def call(self, function: Any, *arguments: object) -> None:
-        """Runs a plain function on the loop, soon."""
+        """Schedules a function on the event loop."""
         self._loop.call_soon_threadsafe(function, *arguments)
 
     def close(self) -> None:
@@ -129,33 +129,33 @@ class Http:
         await asyncio.gather(*others, return_exceptions=True)
         await self._session.close()
 
-    # -- plain questions ----------------------------------------------------------------------
+    # -- requests -----------------------------------------------------------------------------
 
     def get_json(self, path: str) -> Any:
-        """The parsed answer.
+        """The parsed response.
 
         Raises:
-            EngineError: a refusal, or no JSON; EngineDied: no answer.
+            EngineError: an error response, or not JSON; EngineDied: no response.
         """
         return self._parsed(path, self.wait(self._ask("GET", path, None)))
 
     def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
-        """As :meth:`get_json`, for a question with a body."""
+        """Like :meth:`get_json`, with a body."""
         return self._parsed(path, self.wait(self._ask("POST", path, body)))
 
     async def ask_json(self, path: str, body: Mapping[str, Any]) -> Any:
-        """As :meth:`post_json`, for those who already are on the loop."""
+        """Like :meth:`post_json`, for callers on the event loop."""
         return self._parsed(path, await self._ask("POST", path, body))
 
     def get_text(self, path: str) -> str:
         return self.wait(self._ask("GET", path, None)).decode(errors="replace")
 
     def status(self, path: str) -> int | None:
-        """The HTTP status of ``path``; None where nobody answers."""
+        """The HTTP status of ``path``; None if no server responds."""
         return self.wait(self._status(path))
 
     def find_json(self, path: str) -> Any | None:
-        """As :meth:`get_json`; None where the server does not have ``path``."""
+        """Like :meth:`get_json`; None if the server does not have ``path``."""
         return self.get_json(path) if self.status(path) == 200 else None
 
     async def _status(self, path: str) -> int | None:
@@ -191,7 +191,7 @@ class Http:
         """The data of every server-sent event, the closing ``[DONE]`` included.
 
         Raises:
-            EngineError: a refusal; EngineDied: refused connections, silence, a broken stream.
+            EngineError: an error response; EngineDied: no connection, a timeout, a broken stream.
         """
         with self._explained(path):
             async with self._session.post(self.address.url + path, json=body) as reply:
@@ -205,7 +205,7 @@ class Http:
                 if rest.startswith(b"data:"):
                     yield rest[5:].strip()
 
-    # -- what went wrong ----------------------------------------------------------------------
+    # -- errors -------------------------------------------------------------------------------
 
     async def _accepted(self, path: str, reply: aiohttp.ClientResponse) -> None:
         if reply.status != 200:
@@ -214,7 +214,7 @@ class Http:
 
     @contextlib.contextmanager
     def _explained(self, path: str) -> Any:
-        """Turns what the library raises into one message with its mend."""
+        """Turns exceptions of aiohttp into one message that names the fix."""
         import aiohttp
 
         where = f"{self.address.url}{path}"
@@ -223,59 +223,59 @@ class Http:
         except aiohttp.ClientConnectorError as error:
             raise EngineDied(
                 f"no server answers at {self.address.url} ({error.strerror or error}): start it, "
-                "or mend --speed-url"
+                "or correct --speed-url"
             ) from error
         except TimeoutError as error:
             raise EngineDied(
-                f"{where} said nothing for {self.timeout:g} s: the server hangs, or holds requests "
-                "back for want of slots (a longer limit: --speed-timeout=SECONDS; fewer requests: "
+                f"{where} sent nothing for {self.timeout:g} s: the server hangs, or has too few "
+                "slots and queues requests (raise the limit with --speed-timeout=SECONDS, or lower "
                 "--speed-bs)"
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise EngineDied(
-                f"{where}: the server closed the connection half way "
+                f"{where}: the server closed the connection early "
                 f"({self.address.hide(str(error)) or type(error).__name__}); see its own log, then "
                 "run again"
             ) from error
 
     def refusal(self, path: str, status: int, text: str) -> EngineError:
-        """What an HTTP status other than 200 means, and its mend."""
-        said = f"HTTP {status} from {self.address.url}{path}"
-        if words := self.address.hide(_message(text)):
-            said += f": {words}"
+        """The error for an HTTP status other than 200; the message names the fix."""
+        what = f"HTTP {status} from {self.address.url}{path}"
+        if message := self.address.hide(_message(text)):
+            what += f": {message}"
         if status in (401, 403):
-            return EngineError(f"{said}\n  {_KEY_MEND}")
+            return EngineError(f"{what}\n  {_FIX_KEY}")
         if status in (429, 503):
-            return EngineError(f"{said}\n  {_BUSY_MEND}")
+            return EngineError(f"{what}\n  {_FIX_LOAD}")
         if status in (404, 405):
             return EngineError(
-                f"{said}\n  the server has no such page or model: mend --speed-url, or name the "
-                "model as the server does, --speed-engine-arg served_model_name=NAME"
+                f"{what}\n  the server has no such endpoint or model: correct --speed-url, or give "
+                "the server's name of the model with --speed-engine-arg served_model_name=NAME"
             )
         if status >= 500:
-            return EngineDied(f"{said}\n  the server failed; see its own log, then run again")
+            return EngineDied(f"{what}\n  the server failed; see its own log, then run again")
         return RequestRefused(
-            f"{said}\n  the server refuses the request; --speed-max-tokens, the split's length and "
-            "the server's own context must fit together"
+            f"{what}\n  the server refuses the request; if it exceeds the context length, lower "
+            "--speed-max-tokens or choose a split with shorter prompts"
         )
 
-    def told_error(self, path: str, error: object) -> EngineError:
-        """The error for an event that carries one; the status is inside, if anywhere."""
+    def error_of_event(self, path: str, error: object) -> EngineError:
+        """The error for an event that carries one, with the HTTP status inside it, if any."""
         status = error.get("code") if isinstance(error, dict) else None
         text = _message(to_json({"error": error}).decode())
         return self.refusal(path, status if isinstance(status, int) else 500, text)
 
     def garbage(self, path: str, content: bytes) -> EngineError:
-        """The error for an answer that is no JSON."""
+        """The error for a response that is not JSON."""
         return EngineError(
-            f"{self.address.url}{path} answered with something that is no JSON: "
+            f"{self.address.url}{path} answered with something that is not JSON: "
             f"{self.address.hide(_excerpt(content.decode(errors='replace')))!r}; is --speed-url "
-            "really the address of an inference server?"
+            "the address of an inference server?"
         )
 
 
 def _message(text: str) -> str:
-    """The words of an error body: OpenAI's ``error.message``, FastAPI's ``detail``, or its text."""
+    """The message of an error: ``error.message`` (OpenAI), ``detail`` (FastAPI), or the text."""
     try:
         found = from_json(text)
     except ValueError:

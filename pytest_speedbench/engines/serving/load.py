@@ -1,4 +1,4 @@
-"""The closed loop on the event loop's side: so many requests in flight, no more, no fewer."""
+"""The closed-loop load on the event loop: keeps a fixed number of requests in flight."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Report = Callable[[Trace | BaseException], None]
 
 
 class Load:
-    """Holds requests in flight. Every method runs on the loop's thread.
+    """Keeps requests in flight. All methods run on the event loop's thread.
 
-    A finished request makes room for the next one at once, without the caller's thread. The first
+    When a request finishes, the next one is sent at once, without the caller's thread. The first
     failure ends the load: it is reported once, after the traces that were finished before it.
     """
 
@@ -41,9 +41,9 @@ class Load:
         """Output tokens received so far."""
         self.cancelled = 0
         self.asked = 0
-        """Output tokens of the dialect's own questions so far."""
+        """Output tokens of the dialect's own requests so far."""
         self.cut = False
-        """Whether we ended an answer that the server may have carried on."""
+        """Whether the client closed a stream that the server may have continued."""
 
     def submit(self, requests: Sequence[Request], first: bool) -> None:
         if first:
@@ -57,7 +57,7 @@ class Load:
         self._admit()
 
     def cancel(self, request_ids: Collection[str]) -> None:
-        """Closing a stream is how servers are told that nobody wants the answer any more."""
+        """Closes the streams, which makes servers abort the requests."""
         wanted = set(request_ids)
         dropped = [request for request in self.waiting if request.id in wanted]
         self.waiting = deque(request for request in self.waiting if request.id not in wanted)
@@ -73,17 +73,17 @@ class Load:
             answer = Answer(request, time.perf_counter())
             task = asyncio.create_task(self._one(answer))
             self.live[request.id] = task
-            # Not within the task: one that is cancelled before its first step runs none of its own.
+            # Not inside the task: one that is cancelled before it starts runs no code of its own.
             task.add_done_callback(partial(self._ended, answer))
 
     async def _one(self, answer: Answer) -> Trace:
-        self.cut |= await drink(self.http, self.dialect, answer, self._count)
+        self.cut |= await read_stream(self.http, self.dialect, answer, self._count)
         self.asked += await self.dialect.complete(self.http, answer)
         answer.check()
         return self.dialect.trace(answer)
 
     def _ended(self, answer: Answer, task: asyncio.Task[Trace]) -> None:
-        # An error, whatever it is, must not vanish with its task.
+        # Any exception would be lost with its task.
         result = answer.trace("abort") if task.cancelled() else task.exception() or task.result()
         self.live.pop(answer.request.id, None)
         if self.failed:
@@ -97,7 +97,7 @@ class Load:
         self.tokens += tokens
 
     async def recover(self) -> None:
-        """Takes requests again after a failure, once those that it has ended are gone."""
+        """Accepts requests again after a failure, once the cancelled ones have ended."""
         await asyncio.gather(*self.live.values(), return_exceptions=True)
         self.live.clear()
         self.failed = False
@@ -109,16 +109,16 @@ class Load:
             task.cancel()
 
 
-async def drink(
+async def read_stream(
     http: Http, dialect: Dialect, answer: Answer, count: Callable[[int], None] = lambda tokens: None
 ) -> bool:
-    """Reads the stream of one answer to its end; ``count`` is told of every token.
+    """Reads the stream of one answer to its end; ``count`` gets the number of new tokens.
 
     Returns:
-        Whether we ended it at a stop token that the server does not know.
+        Whether the client ended the stream at a stop token that the server does not know.
 
     Raises:
-        EngineError: what came is no event of a stream, or tells of an error.
+        EngineError: the data is not an event of a stream, or reports an error.
     """
     async with aclosing(http.stream(dialect.path, dialect.body(answer.request))) as stream:
         async for data in stream:
@@ -143,12 +143,12 @@ def _event(http: Http, path: str, data: bytes) -> dict[str, object]:
     if not isinstance(event, dict):
         raise http.garbage(path, data)
     if event.get("error"):
-        raise http.told_error(path, event["error"])
+        raise http.error_of_event(path, event["error"])
     return event
 
 
 def as_engine_error(error: BaseException) -> EngineError:
-    """Engine errors as they are; anything else is a defect of an adapter, and named as one."""
+    """Returns engine errors unchanged; anything else is reported as a defect of the adapter."""
     if isinstance(error, EngineError):
         return error
     made = EngineError(f"the adapter cannot read the server's answer: {error!r}")

@@ -1,4 +1,4 @@
-"""The device under a server of our own, asked without loading anything onto it."""
+"""The device of a server started here, found without using it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 
 
 def device_name(*, cpu: bool) -> str:
-    """``cpu``, or the name of the first GPU as the driver tells it."""
+    """``cpu``, or the driver's name for the first GPU."""
     if cpu:
         return "cpu"
     try:

@@ -11,9 +11,9 @@ from pytest_speedbench.errors import EngineError
 
 @dataclass(frozen=True, slots=True)
 class MetricNames:
-    """How one family of servers names its counters, ``_total`` left out; empty: it has none.
+    """Names of a server family's counters, without ``_total``; empty where it has none.
 
-    ``generated`` counts output tokens: with it foreign traffic is noticed.
+    ``generated`` counts output tokens; it is used to detect foreign traffic.
     """
 
     drafts: str = ""
@@ -43,7 +43,7 @@ LLAMA_CPP = MetricNames(
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at the page. None: the page does not have it."""
+    """The counters of one read of the page; None for those that it does not have."""
 
     drafts: int | None = None
     draft_tokens: int | None = None
@@ -52,7 +52,7 @@ class Reading:
 
     @property
     def counters(self) -> Counters | None:
-        """The totals of speculation, or None where drafted or accepted tokens are not counted."""
+        """The totals of speculation; None if drafted or accepted tokens are not counted."""
         if self.draft_tokens is None or self.accepted_tokens is None:
             return None
         return Counters(self.drafts or 0, self.draft_tokens, self.accepted_tokens, self.generated)
@@ -79,7 +79,7 @@ class Page:
         )
 
     def has(self, prefix: str) -> bool:
-        """Whether any metric begins with ``prefix``: tells which server this is."""
+        """Whether any metric begins with ``prefix``, which identifies the server."""
         return any(name.startswith(prefix) for name in self.values)
 
 
@@ -87,7 +87,7 @@ def parse_page(text: str, where: str) -> Page:
     """Parses Prometheus text. Names come without ``_total``.
 
     Raises:
-        EngineError: ``text`` is no metrics page; ``where`` names it.
+        EngineError: ``text`` is not a metrics page; ``where`` names it.
     """
     from prometheus_client.parser import text_string_to_metric_families
 
@@ -101,20 +101,20 @@ def parse_page(text: str, where: str) -> Page:
                 if name.endswith("_info"):
                     infos[name] = dict(sample.labels)
     except ValueError as error:
-        raise EngineError(f"{where} is no Prometheus page: {error}; mend --speed-url") from error
+        raise EngineError(f"{where} is not a metrics page: {error}; correct --speed-url") from error
     return Page(values, infos)
 
 
 def check_growth(before: Reading, after: Reading, where: str) -> None:
-    """Lifetime totals only grow.
+    """Checks that lifetime totals only grow.
 
     Raises:
-        EngineError: one went back, or went away.
+        EngineError: one fell, or is missing now.
     """
     for name in ("drafts", "draft_tokens", "accepted_tokens", "generated"):
         old, new = getattr(before, name), getattr(after, name)
         if old is not None and (new is None or new < old):
             raise EngineError(
                 f"the counter of {name.replace('_', ' ')} at {where} went from {old} to {new}: the "
-                "server was restarted, or its counters reset, while it was measured; run again"
+                "server was restarted, or its counters were reset, during the run; run again"
             )

@@ -1,4 +1,4 @@
-"""Which model a server serves: it must be the one of the case."""
+"""The model that a server serves, which must be that of the case."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def find_model(http: Http, config: EngineConfig) -> Mapping[str, Any]:
     """The entry of ``/v1/models`` for the model of the case.
 
     Raises:
-        EngineError: the server serves another one; the message names those it has.
+        EngineError: the server serves other models; the message lists them.
     """
     cards = http.get_json("/v1/models").get("data") or []
     asked = config.option("served_model_name")
@@ -27,6 +27,6 @@ def find_model(http: Http, config: EngineConfig) -> Mapping[str, Any]:
     served = ", ".join(repr(card.get("id")) for card in cards) or "none"
     raise EngineError(
         f"the server at {http.address.url} does not serve {names[0]!r}; it serves: {served}. Name "
-        "the same model with --speed-model, or, where only its name differs, say "
+        "that model with --speed-model, or, if only the name differs, add "
         "--speed-engine-arg served_model_name=NAME"
     )

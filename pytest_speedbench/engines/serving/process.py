@@ -1,4 +1,4 @@
-"""A server of our own: a free port, a start that is waited for, last words, an end without rest."""
+"""A server started here: a free port, waiting until it is ready, its last output, shutdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytest_speedbench.engines.process.lifetime import (
     how_it_ended,
     kill_all,
     kill_group,
-    last_words,
+    last_output,
 )
 from pytest_speedbench.engines.protocol import EngineConfig
 from pytest_speedbench.errors import EngineDied, EngineError
@@ -38,11 +38,11 @@ class Launch:
 
 
 class ServerProcess:
-    """A started server; in a session of its own, gone at the latest with this process.
+    """A started server, in its own session; it ends at the latest with this process.
 
     Args:
-        launch: tells the command for a port.
-        timeout: the longest start, in seconds.
+        launch: builds the command for a port.
+        timeout: seconds that the server may take to start.
 
     Raises:
         EngineError: the port that the user chose is taken.
@@ -86,7 +86,8 @@ class ServerProcess:
         """Waits for the server to come up.
 
         Raises:
-            EngineError: it ended; EngineDied: it is not ready in time. With its last words.
+            EngineError: the server ended; EngineDied: it is not ready in time. The message ends
+                with its last output.
         """
         deadline = time.monotonic() + self.timeout
         while not ready():
@@ -94,26 +95,26 @@ class ServerProcess:
             if code is not None:
                 raise EngineError(
                     f"engine {self.engine} does not start, its server ended {how(code)}; its last "
-                    f"words:\n{last_words(self._log)}"
+                    f"output:\n{last_output(self._log)}"
                 )
             if time.monotonic() > deadline:
                 raise EngineDied(
-                    f"engine {self.engine} was not ready after {self.timeout:g} s (a longer limit: "
-                    f"--speed-timeout=SECONDS); its last words:\n{last_words(self._log)}"
+                    f"engine {self.engine} was not ready after {self.timeout:g} s (raise the limit "
+                    f"with --speed-timeout=SECONDS); its last output:\n{last_output(self._log)}"
                 )
             time.sleep(_POLL_SECONDS)
 
     def death(self, what: str) -> EngineDied:
-        """The error for a server that failed with ``what``: how it ended, and its last words."""
+        """The error for a server that failed with ``what``: how it ended, and its last output."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_DEATH_SECONDS)
         code = self._process.poll()
         if code is not None:
             what = f"engine {self.engine} ended {how(code)}"
-        return EngineDied(f"{what}; its last words:\n{last_words(self._log)}")
+        return EngineDied(f"{what}; its last output:\n{last_output(self._log)}")
 
     def close(self) -> None:
-        """Asks the server to end; kills what is left of it and its children."""
+        """Asks the server to end; kills it and its children if they do not end in time."""
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
@@ -130,22 +131,23 @@ class ServerProcess:
 
 
 def how(code: int) -> str:
-    """``by signal SIGKILL``, or ``with code 1``; the guard tells a signal as 128 + its number."""
+    """``by signal SIGKILL``, or ``with code 1``; :mod:`~.guard` reports a signal as 128 + its
+    number."""
     number = code - 128
     return how_it_ended(-number if number in signal.valid_signals() else code)
 
 
 def _port(asked: object) -> int:
-    """The port that the user chose, if nobody has it, otherwise a free one."""
+    """The port that the user chose, if it is free; without one any free port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, int(str(asked or 0))))
         except (OSError, ValueError, OverflowError) as error:
             raise EngineError(
-                f"port {asked} cannot be used ({error}): choose another one, --speed-engine-arg "
-                "port=NUMBER, or leave it out; to measure the server that runs there: "
-                f"--speed-url http://{HOST}:{asked}"
+                f"port {asked} cannot be used ({error}): choose another with --speed-engine-arg "
+                "port=NUMBER, or leave it out for a free one; to measure the server that runs "
+                f"there: --speed-url http://{HOST}:{asked}"
             ) from error
         port: int = probe.getsockname()[1]
         return port

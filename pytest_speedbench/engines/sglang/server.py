@@ -136,7 +136,7 @@ class SglangDialect(Dialect):
         return tokens
 
     def trace(self, answer: Answer) -> Trace:
-        return answer.settled_trace(self.draft_length)
+        return answer.reconciled_trace(self.draft_length)
 
     def score(
         self, http: Http, token_ids: Sequence[int], position: int, candidates: Sequence[int]

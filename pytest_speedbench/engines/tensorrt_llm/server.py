@@ -126,9 +126,9 @@ class TensorrtLlmDialect(Dialect):
         return piece
 
     def trace(self, answer: Answer) -> Trace:
-        self.check_told(answer.told)
+        self.check_report(answer.told)
         self._check_plain(answer)
-        return answer.settled_trace(self.draft_length)
+        return answer.reconciled_trace(self.draft_length)
 
     def _check_plain(self, answer: Answer) -> None:
         """Without drafts an iteration gives one token: with more it is no arm without SD."""

@@ -106,7 +106,7 @@ class VllmDialect(Dialect):
         return piece
 
     def trace(self, answer: Answer) -> Trace:
-        self.check_told(answer.told)
+        self.check_report(answer.told)
         return answer.step_trace(
             self.draft_length,
             every_step_drafts=traits(self.config.speculation.method).every_step,

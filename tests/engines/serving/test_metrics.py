@@ -1,4 +1,4 @@
-"""Prometheus pages: what is summed, what is missing, what is none."""
+"""Prometheus pages: what is summed, what is missing, what cannot be parsed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_page_without_them_is_unknown_and_not_zero() -> None:
 
 
 def test_what_is_no_page() -> None:
-    with pytest.raises(EngineError, match=r"http://x/metrics is no Prometheus page"):
+    with pytest.raises(EngineError, match=r"http://x/metrics is not a metrics page"):
         parse_page("<!doctype html><p>hello there</p>", "http://x/metrics")
 
 

@@ -122,8 +122,8 @@ def test_one_that_ignores_the_request_to_end_is_killed(monkeypatch: pytest.Monke
         wait_until_gone(pid)
 
 
-def test_a_server_that_does_not_start_is_told_with_its_last_words() -> None:
-    with pytest.raises(EngineError, match=r"ended with code 3; its last words:\n    no weights"):
+def test_a_server_that_does_not_start_is_reported_with_its_last_output() -> None:
+    with pytest.raises(EngineError, match=r"ended with code 3; its last output:\n    no weights"):
         start("import sys; print('no weights'); sys.exit(3)")
 
 
@@ -141,7 +141,7 @@ def test_a_start_that_takes_too_long_is_ended() -> None:
     assert time.monotonic() - begin < 120
 
 
-def test_a_server_that_dies_at_work_is_told_with_its_last_words(engine: ServerEngine) -> None:
+def test_a_server_that_dies_at_work_is_reported_with_its_last_output(engine: ServerEngine) -> None:
     engine.submit(requests(1))
     with pytest.raises(
         EngineDied, match=r"engine plain ended by signal SIGKILL[^;]*; [\s\S]*a kernel failed"
@@ -149,7 +149,7 @@ def test_a_server_that_dies_at_work_is_told_with_its_last_words(engine: ServerEn
         drain(engine, 1)
 
 
-def test_a_server_that_died_idle_is_told_with_its_last_words() -> None:
+def test_a_server_that_died_idle_is_reported_with_its_last_output() -> None:
     engine = start()
     engine.dialect.metrics_path, engine.dialect.metrics = "/metrics", MetricNames(drafts="x")
     os.kill(pids(engine)[0], signal.SIGTERM)
