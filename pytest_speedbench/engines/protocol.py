@@ -19,8 +19,11 @@ PromptForm = Literal["token_ids", "chat"]
 class Speculation:
     """One configuration of speculative decoding, in the engines' own terms.
 
-    ``draft_length`` is the number of tokens proposed per step (vLLM: ``num_speculative_tokens``);
-    it is 0 exactly when ``method`` is ``"none"``.
+    Attributes:
+        method: the algorithm, by the engines' lower-case name; ``"none"`` for plain decoding.
+        draft_length: tokens proposed per step (vLLM: ``num_speculative_tokens``); 0 exactly when
+            ``method`` is ``"none"``.
+        drafter: hub name or path of the drafter's weights; None for methods without any.
     """
 
     method: str = "none"
@@ -29,6 +32,7 @@ class Speculation:
 
     @property
     def active(self) -> bool:
+        """Whether anything is drafted at all."""
         return self.method != "none"
 
     def __str__(self) -> str:
@@ -42,9 +46,13 @@ NO_SPECULATION = Speculation()
 class EngineConfig:
     """What one started engine is: everything that cannot change without a restart.
 
-    ``args`` are the engine's own arguments, as ``--speed-engine-arg`` gave them.
-    ``url`` is the address of a running server, for engines that talk to one.
-    ``max_batch`` is the largest batch size (concurrent requests) it will be asked to hold.
+    Attributes:
+        engine: name of the engine.
+        model: hub name or path of the target.
+        speculation: what to speculate with.
+        max_batch: the largest batch size (concurrent requests) that it will be asked to hold.
+        url: address of a running server, for engines that talk to one.
+        args: the engine's own arguments, as ``--speed-engine-arg`` gave them.
     """
 
     engine: str
@@ -59,12 +67,21 @@ class EngineConfig:
         return dict(self.args).get(name, default)
 
     def without_speculation(self) -> EngineConfig:
+        """The same engine for the arm without speculation."""
         return replace(self, speculation=NO_SPECULATION)
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen. ``temperature`` 0 is greedy; lengths are in tokens."""
+    """How tokens are chosen.
+
+    Attributes:
+        max_tokens: longest output, in tokens.
+        temperature: 0 is greedy.
+        seed: seed of the engine's random numbers.
+        ignore_eos: go on to ``max_tokens`` past the end of the answer.
+        min_tokens: shortest output, in tokens.
+    """
 
     max_tokens: int = 128
     temperature: float = 0.0
@@ -74,17 +91,24 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
+        """Whether the most likely token is always taken."""
         return self.temperature == 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt to complete. ``prompt_ids`` are sent as they are; ``stop_ids`` end the output.
+    """One prompt to complete.
 
-    ``speculation`` is read by engines that switch per request; others use their own
-    configuration. ``label`` (a category) is carried for the simulated engine only. ``messages``,
-    (role, content) each, are the conversation behind the prompt, for servers that take no token ids
-    and apply their own template, with the arguments ``template``.
+    Attributes:
+        id: unique among the requests of an engine.
+        prompt_ids: shape (prompt tokens,); sent as they are.
+        sampling: how tokens are chosen.
+        stop_ids: token ids that end the output.
+        speculation: read by engines that switch per request; others use their configuration.
+        label: a category; carried for the simulated engine only.
+        messages: (role, content) each, the conversation behind the prompt: for servers that take no
+            token ids and apply their own template.
+        template: arguments of that template.
     """
 
     id: str
@@ -99,10 +123,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class RequestTotals:
-    """What an engine tells of a whole request where it does not tell its decoding steps.
+    """What is known of a whole request where an engine does not report its decoding steps.
 
-    Converted to our definitions; None where it does not tell. ``steps`` are the decoding steps D,
-    the prefill's pass left out (SGLang: ``spec_verify_ct``; TensorRT-LLM: ``decoding_iter`` - 1).
+    Each is in our definitions, and None where the engine does not report it.
+
+    Attributes:
+        steps: decoding steps D, without the prefill's pass (SGLang: ``spec_verify_ct``;
+            TensorRT-LLM: ``decoding_iter`` - 1).
+        draft_tokens: draft tokens proposed.
+        accepted_tokens: draft tokens accepted, before the output was cut off.
     """
 
     steps: int | None = None
@@ -114,19 +143,25 @@ class RequestTotals:
 class Trace:
     """What one request did.
 
-    ``chunks`` holds the number of tokens of each output event in order and ``times`` its arrival
-    (seconds, the monotonic clock shared by all processes of a machine). ``prefill_tokens`` (n0) is
-    1 when the first event is the prefill's own token, 0 when the first pass already verified a
-    draft. ``drafted`` and ``accepted`` are the engine's own numbers for each step that had a draft,
-    counted before the output was cut, or None when the engine does not tell.
-
-    ``totals`` is given where the events are no decoding steps (a server's chunks may merge or split
-    them): then ``steps`` says nothing, and D is ``totals.steps``, None where nobody knows.
-
-    ``token_ids`` is complete or empty. It is empty where a server answers in text alone: then
-    ``text`` is that answer, and ``chunks`` adds up to the number of tokens that the server counted
-    (``usage``), dealt over the arrivals by ``spread_tokens`` where nobody knows how many came
-    when.
+    Attributes:
+        request_id: id of the request.
+        prompt_tokens: length of the prompt, in tokens.
+        submitted: when it was sent; seconds on the monotonic clock that all processes of a machine
+            share, as all times here.
+        token_ids: shape (N,), or empty where the server answers in text alone.
+        chunks: shape (output events,), tokens of each event in order. For an answer in text they
+            add up to the number that the server counted (``usage``), spread evenly over the
+            arrivals where their times are all that is known.
+        times: shape of ``chunks``, arrival of each event.
+        prefill_tokens: n₀; 1 when the first event is the prefill's own token, 0 when the first pass
+            already verified a draft.
+        drafted: the engine's own number of draft tokens of each step that had a draft; None where
+            it does not report them.
+        accepted: shape of ``drafted``, of those the accepted, before the output was cut off.
+        finish_reason: ``stop``, ``length`` or ``abort``.
+        totals: given where the events are not decoding steps (the chunks of a server may merge or
+            split them). Then ``steps`` means nothing, and D is ``totals.steps``.
+        text: the answer, where there are no token ids.
     """
 
     request_id: str
@@ -154,7 +189,7 @@ class Trace:
 
     @property
     def ids_known(self) -> bool:
-        """Whether the output's token ids are told; an empty output has none to tell."""
+        """Whether the token ids of the output are known; an empty output has none."""
         return bool(self.token_ids) or not self.tokens
 
     @property
@@ -184,10 +219,15 @@ def spread_tokens(tokens: int, arrivals: int) -> list[int]:
 class Counters:
     """The engine's own lifetime totals of speculative decoding, counted before outputs are cut.
 
-    ``drafts`` counts request-steps that had a draft (vLLM: ``spec_decode_num_drafts``); 0 where the
-    engine does not count them. ``output_tokens`` are all tokens it has emitted, for everybody
-    (vLLM: ``generation_tokens``), None where it does not count them: by them foreign traffic is
-    noticed. Every finished request must be in them.
+    Every finished request must be in them.
+
+    Attributes:
+        drafts: request-steps that had a draft (vLLM: ``spec_decode_num_drafts``); 0 where the
+            engine does not count them.
+        draft_tokens: draft tokens proposed.
+        accepted_tokens: draft tokens accepted.
+        output_tokens: all tokens emitted, for every client (vLLM: ``generation_tokens``); foreign
+            traffic is noticed by them. None where the engine does not count them.
     """
 
     drafts: int = 0
@@ -216,10 +256,16 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What the started engine says of itself, for the record. ``details`` holds plain JSON.
+    """What the started engine reports of itself, for the record.
 
-    ``request_counts`` and ``scores`` overrule the engine type's, for servers of which only the
-    started one can tell; None: as the type says.
+    Attributes:
+        engine: name of the engine.
+        version: its version.
+        device: what it runs on, such as ``NVIDIA H100 80GB HBM3``.
+        dtype: type of weights and logits, such as ``bfloat16``.
+        details: anything else, as plain JSON.
+        request_counts: overrules ``EngineType.request_counts`` where only the started engine knows.
+        scores: overrules ``EngineType.scores`` likewise.
     """
 
     engine: str
@@ -235,8 +281,12 @@ class EngineInfo:
 class TokenScore:
     """Log-probabilities of some tokens at one position of a given text, by the target alone.
 
-    ``magnitude`` is the largest absolute logit there, which says how coarsely it was rounded; None
-    where the engine does not tell.
+    Attributes:
+        logprobs: token id → natural logarithm of its probability.
+        top_token: the most likely token.
+        top_logprob: its log-probability.
+        magnitude: the largest absolute logit there, which says how coarsely it was rounded; None
+            where the engine does not report it.
     """
 
     logprobs: Mapping[int, float]
@@ -279,28 +329,38 @@ class Engine(Protocol):
 class EngineType:
     """What an adapter can do, as data, and how to open it.
 
-    ``methods`` are names of ``engines.methods``; ``own_methods`` returns all names that the
-    installed engine lists itself, without importing it (empty where it is not installed). Without
-    ``own_methods`` the list of methods is closed; with it, a name that is not in the table is
-    passed to the engine as it is. ``switches`` tells that speculation is chosen per request, so
-    that one started engine serves every configuration. ``max_speculative_batch`` bounds the batch
-    size under speculation (None: no bound). ``requires`` is the importable package, ``extra`` the
-    extra that installs it. ``step_traces`` tells that ``Trace.chunks`` are decoding steps;
-    ``request_counts`` that acceptance is told for each request at least: where only lifetime
-    counters grow, slices run one after another and the counters are read in between.
-    ``prompt_form`` is ``chat`` where the server applies its own template.
-    ``tokenizer`` is ``huggingface``, ``words`` for engines without a model, or ``server`` for chat
-    servers, where the model's own is used if it is at hand; ``tokenizer_source`` names the model,
-    or the folder, that it is loaded from. ``weights`` names the folder or file that a model's
-    weights are in, where it is not the one that every engine loads.
-    ``local`` tells that it computes on this machine, so that each xdist worker needs GPUs or cores
-    for it. ``server`` tells that it talks to the server at ``--speed-url``. ``scores`` that it can
-    score.
-    ``arguments`` names the engine arguments that a configuration may have, ``NAME.*`` for all that
-    begin with ``NAME.``; None where only the engine itself knows them.
-    ``refuse`` raises ``EngineError`` for a configuration that could not work, before
-    anything is loaded. ``status`` says what the adapter found on this machine besides its package,
-    or raises ``EngineUnavailable``.
+    Attributes:
+        name: what users ask for.
+        methods: the methods that it offers.
+        open: starts an engine within so many seconds.
+        own_methods: returns all names that the installed engine lists itself, without importing it
+            (empty where it is not installed). Without it the list of methods is closed; with it, a
+            name that is not in our table is passed to the engine as it is.
+        requires: the package that must be importable.
+        extra: the extra that installs it.
+        switches: speculation is chosen per request, so that one started engine serves every
+            configuration.
+        max_batch: largest batch size; None: no bound.
+        max_speculative_batch: largest batch size under speculation; None: no bound.
+        step_traces: ``Trace.chunks`` are decoding steps.
+        request_counts: acceptance is reported for each request at least. Where only lifetime
+            counters grow, slices run one after another and the counters are read in between.
+        prompt_form: ``chat`` where the server applies its own template.
+        tokenizer: ``huggingface``; ``words`` for an engine without a model; ``server`` for a chat
+            server, where the model's own is used if it is at hand.
+        tokenizer_source: the model, or the folder, that the tokenizer is loaded from.
+        weights: the folder or file that a model's weights are in, where it is not the one that
+            every engine loads.
+        window: longest context in tokens, where it is not the model's own.
+        scores: ``Engine.score`` works.
+        local: it computes on this machine, so that each xdist worker needs GPUs or cores for it.
+        server: it talks to the server at ``--speed-url``.
+        arguments: the engine arguments that a configuration may have, ``NAME.*`` for all that begin
+            with ``NAME.``; None where only the engine itself knows them.
+        refuse: raises ``EngineError`` for a configuration that could not work, before anything is
+            loaded.
+        status: what the adapter found on this machine besides its package; raises
+            ``EngineUnavailable``.
     """
 
     name: str

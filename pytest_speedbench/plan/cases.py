@@ -44,7 +44,13 @@ class RunKey:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One point of the grid: a run, and the slice of it that the test looks at."""
+    """One point of the grid: a run, and the slice of it that the test looks at.
+
+    Attributes:
+        run: what is measured together: engine, model, method, draft length, batch size, split,
+            sampling.
+        slice: a category, an entropy tier, or ``all``.
+    """
 
     run: RunKey
     slice: str

@@ -48,13 +48,20 @@ def load_split(
 ) -> Split:
     """Return the split of a name, a hub name or a path, optionally narrowed by ``:category``.
 
-    Names: ``qualitative`` (bundled), ``throughput_1k`` … ``throughput_32k`` (built for
-    ``tokenizer`` and cached; ``per_tier`` samples a tier, default 512), ``random`` and
-    ``random_1k`` … ``random_32k``,
-    ``nvidia/SPEED-Bench:CONFIG``, the folder of a built throughput split, or a JSONL, JSON, CSV or
-    parquet file (``columns`` maps our field names to the file's; ``keep_good`` leaves bad rows out
-    instead of raising). ``NAME=PATH`` names a file or folder. Cached per process; a changed file is
-    read again. Raises SplitError.
+    Cached per process; a changed file is read again.
+
+    Args:
+        name_or_path: ``qualitative`` (bundled); ``throughput_1k`` … ``throughput_32k`` (built for
+            ``tokenizer`` and cached); ``random`` and ``random_1k`` … ``random_32k``;
+            ``nvidia/SPEED-Bench:CONFIG``; the folder of a built throughput split; or a JSONL, JSON,
+            CSV or parquet file. ``NAME=PATH`` names a file or folder.
+        tokenizer: the target's, for splits whose length is counted in its tokens.
+        per_tier: samples a tier of a throughput split; None: 512.
+        columns: our field names → those of the file.
+        keep_good: leave bad rows out, with a warning, instead of raising.
+
+    Raises:
+        SplitError: there is no such split, or it cannot be used; the message names what is wrong.
     """
     base, category = divide_name(name_or_path)
     split = _load(base, tokenizer, per_tier, columns, keep_good)

@@ -37,10 +37,21 @@ Message: TypeAlias = dict[str, str]
 class Sample:
     """One prompt of a split.
 
-    ``turns`` are the user's messages in order; the model's own answers go between them.
-    ``token_ids`` is a ready prompt that is sent instead of rendered text (``random``);
-    ``turns`` is then empty. ``row`` is set for a row without an id of its own: the stem of its
-    file and its number there, which is what older versions called it.
+    Attributes:
+        id: unique in its split.
+        category: category or entropy tier.
+        turns: the user's messages in order; the model's own answers go between them. Empty where
+            there are ``token_ids``.
+        system: system prompt, if there is one.
+        sub_category: finer than ``category``; free text.
+        difficulty: as the source states it; free text.
+        language: as the source states it.
+        source: where the prompt comes from.
+        licence: licence of the prompt.
+        token_ids: shape (prompt tokens,), a ready prompt that is sent instead of rendered text
+            (``random``).
+        row: set for a row without an id of its own: the stem of its file and its number there,
+            which is what older versions called it.
     """
 
     id: str
@@ -96,10 +107,18 @@ class TargetTokenizer:
 class Split:
     """A named, versioned set of samples in a fixed order.
 
-    ``digest`` is the sha256 over what can change a measurement: category, turns, system prompt and
-    token ids of every sample of the *whole* split, whatever their order and ids. A split narrowed
-    by ``:category`` or ``only`` keeps the name and digest of the whole, so that its cases stay
-    comparable; ``whole`` are then the samples of the whole.
+    A split narrowed by ``:category`` or ``only`` keeps the name and digest of the whole, so that
+    its cases stay comparable.
+
+    Attributes:
+        name: name of the split, or of its file.
+        version: version of the split.
+        digest: sha256 over what can change a measurement: category, turns, system prompt and token
+            ids of every sample of the *whole* split, whatever their order and ids.
+        samples: the samples, in order.
+        licence: licence of the split.
+        axis: what ``Sample.category`` means, category or entropy tier.
+        whole: the samples of the whole split.
     """
 
     name: str

@@ -28,10 +28,16 @@ MIN_CLUSTERS = 5  # fewer samples give a value without an interval
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A measured number.
+    """A measured number with its interval.
 
-    `low` and `high` cover the truth with probability `level`, both None where `n` independent
-    units (samples, or rounds for timing) are too few. `unit` is empty for pure ratios.
+    Attributes:
+        value: the number, in ``unit``.
+        low: lower bound; None where there are too few independent units.
+        high: upper bound; None together with ``low``.
+        n: number of independent units: samples, or rounds for timing.
+        level: probability that ``low`` to ``high`` covers the truth.
+        unit: such as ``tokens/step`` or ``s``; empty for ratios.
+        higher_is_better: whether a larger value is better.
     """
 
     value: float

@@ -24,9 +24,16 @@ from pytest_speedbench.engines.protocol import (
 class StepOutput:
     """The output of one decoding step for one request.
 
-    ``time`` is on the clock of ``Backend.now``; None means now. ``drafted`` and ``accepted``
-    (or ``totals``, where outputs are not decoding steps) cover the whole request and come with its
-    last output.
+    ``drafted``, ``accepted`` and ``totals`` are given once, with the finish, for the whole request.
+
+    Attributes:
+        request_id: id of the request.
+        token_ids: shape (tokens,), what the step emitted.
+        finish_reason: set with the last output.
+        time: when, on the clock of ``Backend.now``, in seconds; None for now.
+        drafted: draft tokens of each step that had a draft.
+        accepted: shape of ``drafted``, of those the accepted.
+        totals: instead of both, where outputs are not decoding steps.
     """
 
     request_id: str
@@ -62,10 +69,13 @@ class Backend(Protocol):
     def abort(self, request_id: str) -> None:
         """Drops a started request."""
 
-    def counters(self) -> Counters | None: ...
+    def counters(self) -> Counters | None:
+        """Lifetime totals, or None where the engine keeps none."""
 
     def score(
         self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
-    ) -> TokenScore: ...
+    ) -> TokenScore:
+        """What the target thinks of ``candidates`` at ``position``, given the tokens before it."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends the engine and gives its memory back."""
