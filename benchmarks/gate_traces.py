@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_speedbench.baselines.records import traces_of
 from pytest_speedbench.baselines.schema import EXTRA_KEY, Record, parse_record
-from pytest_speedbench.compare.gate import traces_of
 from pytest_speedbench.stats.data import StepTrace, clusters, step_traces
 from pytest_speedbench.stats.pairing import common_prefix
 

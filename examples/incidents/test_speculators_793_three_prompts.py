@@ -8,7 +8,8 @@ the gate says so instead of guessing, and with enough prompts it passes all of t
 from __future__ import annotations
 
 from conftest import Measure, Tell, compare
-from pytest_speedbench.baselines.schema import Record, unpack_numbers
+from pytest_speedbench.baselines.packing import unpack_numbers
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.verdict import Outcome
 
 BAR = 0.1

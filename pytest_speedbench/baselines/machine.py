@@ -50,7 +50,7 @@ def _memory_gib() -> int:
 
 
 def _gpus() -> tuple[list[str], str]:
-    """Names and driver version as nvidia-smi tells them; nothing without it."""
+    """Names and driver version as nvidia-smi reports them; nothing without it."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return [], ""

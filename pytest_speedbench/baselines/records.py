@@ -1,65 +1,84 @@
-"""Writes records: a measured slice → :class:`Record`, free of secrets."""
+"""Encodes a measured slice as a :class:`Record`, free of secrets, and decodes records again.
+
+``decode_run`` gives the run that the records of one run were written from, as far as they keep it:
+its metrics are computed as those of a fresh run.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_speedbench.baselines.machine import this_machine
+from pytest_speedbench.baselines.packing import (
+    digest_ids,
+    pack_ids,
+    pack_numbers,
+    unpack_ids,
+    unpack_numbers,
+)
 from pytest_speedbench.baselines.schema import (
     STEPS_SCHEMA,
     TOTALS_SCHEMA,
+    ArmRecord,
     CaseKey,
     CountedRecord,
+    CountersRecord,
     DriftRecord,
+    EarlyRecord,
+    EmittedRecord,
     EngineRecord,
+    MachineRecord,
     MetricRecord,
     ModelRecord,
     Record,
     RequestRecord,
     RoundRecord,
     SamplingRecord,
+    SoakRoundRecord,
     SpecRecord,
     SplitRecord,
     TotalsRecord,
-    digest_ids,
-    pack_ids,
-    pack_numbers,
 )
+from pytest_speedbench.baselines.secrets import hide_secrets
+from pytest_speedbench.engines.protocol import (
+    NO_SPECULATION,
+    Counters,
+    EngineInfo,
+    FinishReason,
+    RequestTotals,
+    Sampling,
+    Speculation,
+    Trace,
+)
+from pytest_speedbench.errors import RecordError
+from pytest_speedbench.measure.metrics import request_traces
+from pytest_speedbench.measure.results import (
+    ArmResult,
+    Counted,
+    EarlyStop,
+    Emitted,
+    Round,
+    RunSetting,
+    SoakRound,
+    Turn,
+)
+from pytest_speedbench.measure.run import Run
+from pytest_speedbench.splits import ALL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pydantic import BaseModel
 
-    from pytest_speedbench.measure.load import Turn
-    from pytest_speedbench.measure.run import Run, SliceView
-    from pytest_speedbench.measure.window import Round
-    from pytest_speedbench.stats import Estimate
-
-HIDDEN = "[hidden]"
-_SECRET_NAME = re.compile(
-    r"(^|[_.-])(token|secret|password|passwd|passphrase|credentials?|auth|authorization|cookie"
-    r"|(api|access|secret|private|signing)[_-]?key)$",
-    re.I,
-)
-# The shapes of well-known tokens, the credentials of an address, and what follows a telling word.
-_SECRET_VALUE = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{10,}|sk-[\w-]{10,}|gh[pousr]_[A-Za-z0-9]{10,}|github_pat_\w{10,}"
-    r"|glpat-[\w-]{10,}|xox[abprs]-[\w-]{10,}|nvapi-[\w-]{10,}|AIza[\w-]{30,}|AKIA[0-9A-Z]{16}"
-    r"|eyJ[\w-]+\.eyJ[\w-]+\.[\w-]*)"
-    r"|(?<=://)[^/\s@]+(?=@)"
-    r"|(?P<before>(?:Bearer|Basic) +"
-    r"|[?&;-][\w-]*(?:token|secret|password|passwd|key|signature|auth)[= ])[^\s&;#]+",
-    re.I,
-)
+    from pytest_speedbench.measure.run import SliceView
+    from pytest_speedbench.stats import Estimate, RequestTrace
 
 
-def write_record(view: SliceView, key: CaseKey) -> Record:
-    """The record of one slice of a run."""
+def write_record(view: SliceView, key: CaseKey, machine: MachineRecord | None = None) -> Record:
+    """The record of one slice of a run, measured on this machine where none is given."""
     run = view.run
-    setting, plain = run.setting, _plain(run)
-    details = hide_secrets(dict(setting.engine.details))
+    setting, plain = run.setting, _plain_outputs(run)
     stepwise = all(turn.trace.totals is None for turn in view.turns)
     return Record(
         schema=STEPS_SCHEMA if stepwise else TOTALS_SCHEMA,
@@ -69,7 +88,7 @@ def write_record(view: SliceView, key: CaseKey) -> Record:
             version=setting.engine.version,
             device=setting.engine.device,
             dtype=setting.engine.dtype,
-            details=details,
+            details=hide_secrets(dict(setting.engine.details)),
             args=hide_secrets(dict(setting.engine_args)),
         ),
         model=ModelRecord.model_validate(setting.model),
@@ -79,22 +98,17 @@ def write_record(view: SliceView, key: CaseKey) -> Record:
             drafter=ModelRecord.model_validate(setting.drafter) if setting.drafter else None,
         ),
         split=_split(view),
-        sampling=SamplingRecord(
-            max_tokens=setting.sampling.max_tokens,
-            temperature=setting.sampling.temperature,
-            seed=setting.sampling.seed,
-            ignore_eos=setting.sampling.ignore_eos,
-            min_tokens=setting.sampling.min_tokens,
-        ),
+        sampling=SamplingRecord(**asdict(setting.sampling)),
         template=setting.template_digest,
         prompt_form=setting.prompt_form,
-        machine=this_machine(),
+        machine=machine or this_machine(),
         metrics=_metrics(view),
         rounds=_rounds(run.arm.rounds),
         reference_rounds=_rounds(run.reference.rounds) if run.reference else [],
         drift=[DriftRecord(**asdict(point)) for point in view.drift],
         warmup={"requests": run.arm.warmup_requests},
         counted=CountedRecord(**asdict(view.counted)) if view.counted else None,
+        arm=_arm(view),
         engine_acceptance_length=view.engine_acceptance_length(),
         speculation_off=run.speculation_off,
         partial=run.partial,
@@ -141,38 +155,59 @@ def _metrics(view: SliceView) -> dict[str, MetricRecord | list[MetricRecord | No
 
 
 def metric_record(estimate: Estimate) -> MetricRecord:
-    return MetricRecord(
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        n=estimate.n,
-        level=estimate.level,
-        unit=estimate.unit,
-    )
+    return MetricRecord(**{name: getattr(estimate, name) for name in MetricRecord.model_fields})
 
 
 def _rounds(rounds: Sequence[Round]) -> list[RoundRecord]:
-    return [
-        RoundRecord(
-            tokens=r.tokens,
-            seconds=r.seconds,
-            steady=r.steady,
-            requests=r.requests,
-            acceptance_length=r.acceptance_length,
-            step_time=r.step_time,
-        )
-        for r in rounds
-    ]
+    return [RoundRecord(**{**asdict(r), "at_once": r.at_once or None}) for r in rounds]
 
 
-def _plain(run: Run) -> dict[tuple[str, int], str]:
-    """Digests of what the arm without SD has said, by sample and turn."""
-    turns = run.reference.turns if run.reference else []
-    return {(turn.sample, turn.turn): digest_ids(turn.trace.token_ids) for turn in turns}
+def _arm(view: SliceView) -> ArmRecord:
+    run, arm = view.run, view.run.arm
+    return ArmRecord(
+        samples=run.setting.samples,
+        repeated=arm.repeated,
+        reference=run.reference is not None,
+        alternated=arm.alternated,
+        counters=CountersRecord(**asdict(arm.counters)) if arm.counters else None,
+        early=EarlyRecord(**asdict(arm.early)) if arm.early else None,
+        hidden=arm.hidden,
+        unknown=arm.unknown,
+        counted={
+            name: CountedRecord(**asdict(counted))
+            for name, counted in arm.counted.items()
+            if view.name in (ALL, name)
+        },
+        soak=[_soak_round(round_, view.name) for round_ in arm.soak],
+    )
+
+
+def _soak_round(measured: SoakRound, slice_name: str) -> SoakRoundRecord:
+    return SoakRoundRecord(
+        start=measured.start,
+        end=measured.end,
+        step_time=measured.step_time,
+        by_category={
+            name: EmittedRecord(**asdict(emitted))
+            for name, emitted in measured.by_category.items()
+            if slice_name in (ALL, name)
+        },
+    )
+
+
+def _plain_outputs(run: Run) -> dict[tuple[str, int], str]:
+    """Digests of the outputs of the arm without SD, by sample and turn."""
+    if run.reference is None:
+        return {}
+    turns = run.reference.turns
+    return run.reference.digests | {
+        (turn.sample, turn.turn): digest_ids(turn.trace.token_ids) for turn in turns
+    }
 
 
 def _request(turn: Turn, plain: str | None) -> RequestRecord:
     trace = turn.trace
+    as_steps = trace.totals is None and len(trace.times) == len(trace.chunks)
     return RequestRecord(
         sample=turn.sample,
         category=turn.category,
@@ -189,18 +224,180 @@ def _request(turn: Turn, plain: str | None) -> RequestRecord:
         last=trace.times[-1] if trace.times else trace.submitted,
         finish=trace.finish_reason,
         totals=None if trace.totals is None else TotalsRecord(**asdict(trace.totals)),
+        events=None if as_steps else len(trace.times),
+        first_tokens=trace.chunks[0] if trace.totals is not None and trace.chunks else None,
         plain=plain,
     )
 
 
-def hide_secrets(value: Any, name: str = "") -> Any:
-    """The same value with passwords, keys and tokens replaced, at any depth."""
-    if _SECRET_NAME.search(name) and value is not None and not isinstance(value, bool):
-        return HIDDEN
-    if isinstance(value, Mapping):
-        return {str(key): hide_secrets(item, str(key)) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [hide_secrets(item) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return _SECRET_VALUE.sub(lambda found: (found["before"] or "") + HIDDEN, str(value))
+def decode_run(records: Sequence[Record]) -> Run:
+    """The run whose slices are ``records``; the record of ``all``, where it is there, suffices.
+
+    Records of earlier versions keep neither counters nor the rounds of a soak by category.
+
+    Raises:
+        RecordError: a request is damaged, or there is no record at all.
+    """
+    if not records:
+        raise RecordError("no records: a run has at least one")
+    whole = [record for record in records if record.case.slice == ALL][:1] or list(records)
+    first = whole[0]
+    arm = _decode_arm(first, whole)
+    arm.turns = [turn for record in whole for turn in decode_turns(record)]
+    return Run(_decode_setting(first, whole), arm, _decode_reference(first, whole))
+
+
+def decode_turns(record: Record) -> list[Turn]:
+    """The turns of a record, in the order in which they finished.
+
+    The times of events between the first and the last are not kept; evenly spaced ones stand for
+    them.
+
+    Raises:
+        RecordError: a request is damaged.
+    """
+    try:
+        return [_decode_turn(request) for request in record.requests]
+    except (ValueError, TypeError) as error:
+        raise RecordError(f"{record.case}: its requests are damaged: {error}") from error
+
+
+def traces_of(record: Record) -> list[RequestTrace]:
+    """The requests of a record: their steps where it keeps them, totals otherwise.
+
+    Raises:
+        RecordError: a request of the record is damaged.
+    """
+    from pytest_speedbench.stats.data import clusters
+
+    turns = decode_turns(record)
+    try:
+        found = request_traces(turns)
+        clusters(found)  # refuses the same turn twice
+        return found
+    except (ValueError, TypeError) as error:
+        raise RecordError(f"{record.case}: its requests are damaged: {error}") from error
+
+
+def _decode_turn(request: RequestRecord) -> Turn:
+    trace = Trace(
+        f"{request.sample}/{request.turn}",
+        request.prompt_tokens,
+        request.sent,
+        unpack_ids(request.ids),
+        chunks := _chunks(request),
+        _times(request, len(chunks) if request.events is None else request.events),
+        prefill_tokens=request.prefill_tokens,
+        drafted=_optional(request.drafted),
+        accepted=_optional(request.accepted),
+        finish_reason=cast(FinishReason, request.finish),
+        totals=None if request.totals is None else RequestTotals(**_fields(request.totals)),
+    )
+    return Turn(request.sample, request.category, request.turn, trace)
+
+
+def _chunks(request: RequestRecord) -> list[int]:
+    if not request.tokens:
+        return []
+    if request.totals is None:
+        head = [request.prefill_tokens] if request.prefill_tokens else []
+        return [*head, *unpack_numbers(request.steps)]
+    first = request.first_tokens or 1  # earlier versions did not keep it
+    return [first, request.tokens - first] if request.tokens > first else [first]
+
+
+def _times(request: RequestRecord, count: int) -> list[float]:
+    """Earlier versions did not keep how many ``events`` there were where they are not steps."""
+    if request.events is None and request.totals is not None:
+        count = 1 + (request.last > request.first)
+    if count < 2:
+        return [request.first] * count
+    step = (request.last - request.first) / (count - 1)
+    return [*(request.first + step * number for number in range(count - 1)), request.last]
+
+
+def _optional(packed: str | None) -> list[int] | None:
+    return None if packed is None else unpack_numbers(packed)
+
+
+def _decode_setting(record: Record, records: Sequence[Record]) -> RunSetting:
+    drafter = record.spec.drafter
+    rows = [one.split.rows or {} for one in records]
+    split = record.split.model_copy(update={"rows": dict(ChainMap(*reversed(rows)))})
+    return RunSetting(
+        EngineInfo(
+            record.engine.name,
+            record.engine.version,
+            record.engine.device,
+            record.engine.dtype,
+            record.engine.details,
+        ),
+        record.model.model_dump(),
+        drafter.model_dump() if drafter else None,
+        Speculation(
+            record.spec.method, record.spec.draft_length, drafter.name if drafter else None
+        ),
+        record.case.bs,
+        Sampling(**_fields(record.sampling)),
+        record.template,
+        record.prompt_form,
+        split.model_dump(),
+        record.arm.samples if record.arm else len({r.sample for r in record.requests}),
+        record.engine.args,
+    )
+
+
+def _decode_arm(first: Record, records: Sequence[Record]) -> ArmResult:
+    result = ArmResult(
+        Speculation(first.spec.method, first.spec.draft_length),
+        rounds=_decode_rounds(first.rounds),
+        warmup_requests=first.warmup.get("requests", 0),
+        counted={r.case.slice: Counted(**_fields(r.counted)) for r in records if r.counted},
+    )
+    arm = first.arm
+    if arm is None:
+        return result
+    result.counters = Counters(**_fields(arm.counters)) if arm.counters else None
+    result.early = EarlyStop(**_fields(arm.early)) if arm.early else None
+    result.repeated, result.alternated = arm.repeated, arm.alternated
+    result.hidden, result.unknown = arm.hidden, arm.unknown
+    arms = [record.arm for record in records if record.arm]
+    result.counted = {
+        name: Counted(**_fields(counted)) for part in arms for name, counted in part.counted.items()
+    }
+    result.soak = list(_decode_soak([part.soak for part in arms]))
+    return result
+
+
+def _decode_soak(parts: Sequence[Sequence[SoakRoundRecord]]) -> Iterator[SoakRound]:
+    """The rounds of a soak, each put together from those of its slices."""
+    for slices in zip(*parts, strict=False):
+        emitted = {
+            name: Emitted(**_fields(found))
+            for part in slices
+            for name, found in part.by_category.items()
+        }
+        yield SoakRound(slices[0].start, slices[0].end, slices[0].step_time, emitted)
+
+
+def _decode_reference(first: Record, records: Sequence[Record]) -> ArmResult | None:
+    digests = {
+        (request.sample, request.turn): request.plain
+        for record in records
+        for request in record.requests
+        if request.plain is not None
+    }
+    there = first.arm.reference if first.arm else bool(first.reference_rounds or digests)
+    if not there:
+        return None
+    rounds = _decode_rounds(first.reference_rounds)
+    return ArmResult(NO_SPECULATION, rounds=rounds, digests=digests)
+
+
+def _decode_rounds(rounds: Sequence[RoundRecord]) -> list[Round]:
+    return [Round(**{**_fields(r), "at_once": r.at_once or 0}) for r in rounds]
+
+
+def _fields(part: BaseModel) -> dict[str, Any]:
+    """What this version knows of a part of a record; later ones may have added to it."""
+    return {name: getattr(part, name) for name in type(part).model_fields}

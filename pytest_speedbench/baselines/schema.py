@@ -7,10 +7,6 @@ stays readable.
 
 from __future__ import annotations
 
-import base64
-import zlib
-from array import array
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -116,6 +112,7 @@ class RoundRecord(_Part):
     requests: int
     acceptance_length: float | None = None
     step_time: float | None = None
+    at_once: int | None = None
 
 
 class DriftRecord(_Part):
@@ -129,7 +126,8 @@ class DriftRecord(_Part):
 
 
 class TotalsRecord(_Part):
-    """Decoding steps and draft tokens of a whole request; null where the engine does not tell."""
+    """Decoding steps and draft tokens of a whole request; null where the engine does not report
+    them."""
 
     steps: int | None = None
     draft_tokens: int | None = None
@@ -138,9 +136,10 @@ class TotalsRecord(_Part):
 
 class RequestRecord(_Part):
     """One turn of one sample. ``steps`` are tokens per decoding step, separated by blanks;
-    ``ids`` the output's token ids (see :func:`pack_ids`), of none where the engine gives text
-    alone; times in seconds. ``totals`` (schema 2) is there where the engine tells no steps:
-    ``steps`` is empty then."""
+    ``ids`` the output's token ids (see :func:`~.packing.pack_ids`), of none where the engine gives
+    text alone; times in seconds. ``totals`` (schema 2) is there where the engine reports no steps:
+    ``steps`` is empty then, and ``first_tokens`` are the tokens of the first output event.
+    ``events`` counts the output events where they are not the steps."""
 
     sample: str
     category: str
@@ -157,12 +156,14 @@ class RequestRecord(_Part):
     last: float
     finish: str
     totals: TotalsRecord | None = None
+    events: int | None = None
+    first_tokens: int | None = None
     plain: str | None = None
-    """Digest (:func:`digest_ids`) of the same turn's output in the arm without SD."""
+    """Digest (:func:`~.packing.digest_ids`) of the same turn's output in the arm without SD."""
 
 
 class CountedRecord(_Part):
-    """What the engine's counters say of a slice whose requests tell nothing: ``tokens`` decoded by
+    """The engine's counters for a slice whose requests report nothing: ``tokens`` decoded by
     ``steps``, of which ``hidden`` more may hide behind cut-off last steps."""
 
     samples: int
@@ -173,6 +174,65 @@ class CountedRecord(_Part):
     drafts: int
     draft_tokens: int
     accepted_tokens: int
+
+
+class EmittedRecord(_Part):
+    """Output of one category in one round of a soak: ``stepped`` of its ``tokens`` came from
+    ``steps`` decoding steps (null: unknown)."""
+
+    tokens: int
+    stepped: int
+    steps: int | None
+
+
+class SoakRoundRecord(_Part):
+    """One round of a soak; times in seconds, ``start`` and ``end`` since the first one began."""
+
+    start: float
+    end: float
+    step_time: float | None
+    by_category: dict[str, EmittedRecord] = Field(default_factory=dict)
+
+
+class EarlyRecord(_Part):
+    """How far a run went that may stop early: samples ``looked`` at, ``sent`` and ``planned``."""
+
+    looked: int
+    sent: int
+    planned: int
+    tokens_saved: int
+    looks: int
+    undecided: str
+
+
+class CountersRecord(_Part):
+    """Growth of the engine's own lifetime totals over the rounds."""
+
+    drafts: int
+    draft_tokens: int
+    accepted_tokens: int
+    output_tokens: int | None = None
+
+
+class ArmRecord(_Part):
+    """What a run is beside its requests and rounds, so that it can be read back whole.
+
+    ``samples`` of the run; ``repeated`` conversations a round where samples are sent more than
+    once; ``reference`` whether there was an arm without SD, ``alternated`` whether the arms took
+    turns; ``hidden`` decoding steps that cut-off last steps may hide; ``unknown`` why acceptance is
+    not known although it is counted. ``counted`` and ``soak`` are by category, those of the slice.
+    """
+
+    samples: int
+    repeated: int = 0
+    reference: bool = False
+    alternated: bool = True
+    counters: CountersRecord | None = None
+    early: EarlyRecord | None = None
+    hidden: int = 0
+    unknown: str = ""
+    counted: dict[str, CountedRecord] = Field(default_factory=dict)
+    soak: list[SoakRoundRecord] = Field(default_factory=list)
 
 
 class MachineRecord(_Part):
@@ -206,6 +266,7 @@ class Record(_Part):
     drift: list[DriftRecord] = Field(default_factory=list)
     warmup: dict[str, int] = Field(default_factory=dict)
     counted: CountedRecord | None = None
+    arm: ArmRecord | None = None
     engine_acceptance_length: float | None = None
     speculation_off: str = ""
     partial: bool = False
@@ -237,52 +298,3 @@ def parse_record(data: Any) -> Record:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RecordError(f"damaged at {where!r}: {first['msg']}") from error
-
-
-def pack_ids(token_ids: Sequence[int]) -> str:
-    """Token ids as base64 of zlib of little-endian 32-bit integers."""
-    return base64.b64encode(zlib.compress(_words(token_ids).tobytes(), 9)).decode("ascii")
-
-
-def digest_ids(token_ids: Sequence[int]) -> str:
-    """Eight hexadecimal digits that tell outputs apart; empty for no ids."""
-    return f"{zlib.crc32(_words(token_ids).tobytes()):08x}" if token_ids else ""
-
-
-def unpack_ids(packed: str) -> list[int]:
-    """The inverse of :func:`pack_ids`.
-
-    Raises:
-        RecordError: the text is no packed list of ids.
-    """
-    try:
-        raw = zlib.decompress(base64.b64decode(packed, validate=True))
-        words = array("I")
-        words.frombytes(raw)
-    except (ValueError, zlib.error) as error:
-        raise RecordError(f"token ids are damaged: {error}") from error
-    if _big_endian():
-        words.byteswap()
-    return list(words)
-
-
-def _words(token_ids: Sequence[int]) -> array[int]:
-    words = array("I", token_ids)
-    if _big_endian():
-        words.byteswap()
-    return words
-
-
-def _big_endian() -> bool:
-    import sys
-
-    return sys.byteorder == "big"
-
-
-def pack_numbers(numbers: Sequence[int]) -> str:
-    """Small integers as text, separated by blanks: short, and readable in the file."""
-    return " ".join(map(str, numbers))
-
-
-def unpack_numbers(packed: str) -> list[int]:
-    return [int(part) for part in packed.split()]

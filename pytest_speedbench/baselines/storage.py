@@ -69,10 +69,12 @@ def read_run(path: Path) -> SavedRun:
         raise BaselineError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise BaselineError(
-            f"{path} is no JSON ({error}); was it cut off? Restore it, or delete it"
+            f"{path} is not JSON ({error}); was it cut off? Restore it, or delete it"
         ) from error
     if not isinstance(data, dict) or not isinstance(data.get("benchmarks"), list):
-        raise BaselineError(f"{path} is no file of pytest-benchmark: it has no list 'benchmarks'")
+        raise BaselineError(
+            f"{path} is not a file of pytest-benchmark: it has no list 'benchmarks'"
+        )
     commit = data.get("commit_info")
     commit = commit if isinstance(commit, dict) else {}
     records: dict[CaseKey, Record] = {}

@@ -148,7 +148,7 @@ def _rows(
     reasons: dict[str, list[str]],
 ) -> Iterator[tuple[str, ...]]:
     """A row for each slice; why one has no numbers goes into ``reasons``."""
-    from pytest_speedbench.compare.gate import traces_of
+    from pytest_speedbench.baselines.records import traces_of
     from pytest_speedbench.stats import NoData
     from pytest_speedbench.stats import plan as plan_samples
 

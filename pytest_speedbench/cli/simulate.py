@@ -134,7 +134,7 @@ def _show_declared(out: Lines, names: Sequence[str], rule: Rule, asked: Simulati
 
 def _fit(records: Sequence[Record]) -> dict[str, _Fitted]:
     """The process of every category of a run, from whichever of its records holds it."""
-    from pytest_speedbench.compare.gate import traces_of
+    from pytest_speedbench.baselines.records import traces_of
     from pytest_speedbench.stats import NoData
     from pytest_speedbench.stats.data import step_traces
 

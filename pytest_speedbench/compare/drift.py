@@ -9,7 +9,7 @@ from itertools import count, pairwise
 
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.errors import NoData
-from pytest_speedbench.measure.soak import DriftPoint
+from pytest_speedbench.measure.results import DriftPoint
 from pytest_speedbench.stats.drift import MIN_ROUNDS, trend
 
 METRIC = "drift"

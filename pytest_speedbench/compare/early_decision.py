@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.compare.gate import Levels, traces_of
+from pytest_speedbench.baselines.records import traces_of
+from pytest_speedbench.compare.gate import Levels
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.errors import RecordError
-from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.metrics import request_traces
+from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.splits import ALL
 from pytest_speedbench.stats import Decision, NoData, RequestTrace, Rule, Sequential
 

@@ -6,22 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pytest_speedbench.baselines.schema import (
-    MetricRecord,
-    Record,
-    RequestRecord,
-    RoundRecord,
-    unpack_ids,
-    unpack_numbers,
-)
+from pytest_speedbench.baselines.records import traces_of
+from pytest_speedbench.baselines.schema import MetricRecord, Record, RoundRecord
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.verdict import Outcome, Verdict
-from pytest_speedbench.engines.protocol import RequestTotals, Trace
 from pytest_speedbench.errors import RecordError
-from pytest_speedbench.measure.load import Turn
-from pytest_speedbench.measure.metrics import METRICS, request_traces
-from pytest_speedbench.stats import Decision, Estimate, NoData, RequestTrace, non_inferiority
-from pytest_speedbench.stats.data import clusters
+from pytest_speedbench.measure.metrics import METRICS
+from pytest_speedbench.stats import Decision, Estimate, NoData, non_inferiority
 from pytest_speedbench.stats.rule import REACH
 from pytest_speedbench.stats.simulation import upper_limit
 
@@ -275,45 +266,6 @@ def healthy_parting(old: Record, new: Record) -> float | None:
         if before != request.plain:
             parted.add(request.sample)
     return upper_limit(len(parted), compared) if compared else None
-
-
-def traces_of(record: Record) -> list[RequestTrace]:
-    """The requests of a record: their steps where it keeps them, totals otherwise.
-
-    Raises:
-        RecordError: a request of the record is damaged.
-    """
-    try:
-        found = request_traces([_turn(request) for request in record.requests])
-        clusters(found)  # refuses the same turn twice
-        return found
-    except (ValueError, TypeError) as error:
-        raise RecordError(f"{record.case}: its requests are damaged: {error}") from error
-
-
-_TOTALS = {"steps", "draft_tokens", "accepted_tokens"}
-
-
-def _turn(request: RequestRecord) -> Turn:
-    steps = unpack_numbers(request.steps)
-    head = [request.prefill_tokens] if request.prefill_tokens else []
-    totals = request.totals
-    trace = Trace(
-        f"{request.sample}/{request.turn}",
-        request.prompt_tokens,
-        request.sent,
-        unpack_ids(request.ids),
-        [*head, *steps] if totals is None else [request.tokens],
-        prefill_tokens=request.prefill_tokens,
-        drafted=_optional(request.drafted),
-        accepted=_optional(request.accepted),
-        totals=None if totals is None else RequestTotals(**totals.model_dump(include=_TOTALS)),
-    )
-    return Turn(request.sample, request.category, request.turn, trace)
-
-
-def _optional(packed: str | None) -> list[int] | None:
-    return None if packed is None else unpack_numbers(packed)
 
 
 def unit_of(metric: str, value: MetricRecord) -> str:

@@ -14,7 +14,7 @@ from typing import cast
 
 from pytest_speedbench.engines.protocol import TokenScore, Trace
 from pytest_speedbench.errors import EngineError, NoData
-from pytest_speedbench.measure.load import Turn
+from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.stats.ties import (
     DEFAULT_ULPS,
     FRACTION_BITS,

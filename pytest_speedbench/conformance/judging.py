@@ -10,7 +10,7 @@ from pytest_speedbench.compare.lossless import default_tolerance, find_partings,
 from pytest_speedbench.conformance.contract import broken
 from pytest_speedbench.conformance.subject import Subject
 from pytest_speedbench.engines.protocol import Request, Speculation, TokenScore, Trace
-from pytest_speedbench.measure.load import Turn
+from pytest_speedbench.measure.results import Turn
 
 
 def same_output(

@@ -1,12 +1,12 @@
-"""Our traces against the engine's own counts. A disagreement is an error: one of the two lies.
+"""Our traces against the engine's own counts. A disagreement is an error.
 
 For every request with T tokens emitted by decoding steps, ``drafted`` and ``accepted`` of the steps
 that had a draft, and DL the draft length:
 
 * a step emits its accepted tokens and one bonus token, so sum(step - 1) = sum(accepted), but for
   the last step, which ``max_tokens`` or a stop token may have cut by up to DL tokens;
-* over all requests the engine's lifetime counters grow by exactly the sums of what it told per
-  request.
+* over all requests the engine's lifetime counters grow by exactly the sums of what it reported
+  per request.
 
 Of a request with totals alone: D steps emit at least D tokens and at most D (DL + 1), and
 T = D + accepted but for the cut of the last step.
@@ -24,9 +24,9 @@ from pytest_speedbench.errors import MeasurementMismatch
 def align_drafts(trace: Trace) -> tuple[list[int], list[int]] | None:
     """(drafted, accepted) of every decoding step, 0 for a step without a draft.
 
-    The engine tells only of steps that had a draft. A step of s > 1 tokens accepted s - 1; which of
-    the one-token steps drafted in vain cannot be told, and makes no difference to any sum: the
-    earliest that fits is taken. None where the engine does not tell.
+    The engine reports only the steps that had a draft. A step of s > 1 tokens accepted s - 1; which
+    of the one-token steps drafted in vain is unknown, and makes no difference to any sum: the
+    earliest that fits is taken. None where the engine reports no drafts.
 
     Raises:
         MeasurementMismatch: no assignment fits.
@@ -119,20 +119,21 @@ def check_counters(
         return
     _check_output(traces, grown)
     ours = [_counts(trace) for trace in traces]
-    told = [counts for counts in ours if counts is not None]
-    if len(told) < len(ours):
+    reported = [counts for counts in ours if counts is not None]
+    if len(reported) < len(ours):
         _check_accepted(traces, speculation, grown)
     elif any(trace.totals is not None for trace in traces):
-        total = sum(told, Counters())
+        total = sum(reported, Counters())
         compared = replace(grown, drafts=0, output_tokens=None)
         if replace(total, drafts=0) != compared:
             raise _disagreement(compared, replace(total, drafts=0))
-    elif (total := sum(told, Counters())) != replace(grown, output_tokens=None):
+    elif (total := sum(reported, Counters())) != replace(grown, output_tokens=None):
         raise _disagreement(grown, total)
 
 
 def _counts(trace: Trace) -> Counters | None:
-    """What the engine told of one request, as its counters have it; None where it told nothing."""
+    """What the engine reported of one request, in its counters' terms; None where it reported
+    nothing."""
     if trace.totals is not None:
         drafted, accepted = trace.totals.draft_tokens, trace.totals.accepted_tokens
         if drafted is None or accepted is None:
@@ -145,8 +146,8 @@ def _counts(trace: Trace) -> Counters | None:
 
 def _disagreement(grown: Counters, ours: Counters) -> MeasurementMismatch:
     return MeasurementMismatch(
-        f"the engine's counters grew by {_words(grown)}, its requests add up to "
-        f"{_words(ours)}; is somebody else using this engine?"
+        f"the engine's counters grew by {_described(grown)}, its requests add up to "
+        f"{_described(ours)}; is somebody else using this engine?"
     )
 
 
@@ -160,7 +161,7 @@ def _check_output(traces: Sequence[Trace], grown: Counters) -> None:
 
 
 def _check_accepted(traces: Sequence[Trace], speculation: Speculation, grown: Counters) -> None:
-    """Requests that do not tell what they accepted: by what they emitted, where steps are known."""
+    """Requests that do not report their accepted tokens: by their output, where steps are known."""
     steps = [trace.decoding_steps for trace in traces]
     known = [count for count in steps if count is not None]
     if len(known) < len(steps):
@@ -174,7 +175,7 @@ def _check_accepted(traces: Sequence[Trace], speculation: Speculation, grown: Co
         )
 
 
-def _words(counters: Counters) -> str:
+def _described(counters: Counters) -> str:
     return (
         f"{counters.drafts} drafts, {counters.draft_tokens} drafted and "
         f"{counters.accepted_tokens} accepted tokens"

@@ -1,4 +1,4 @@
-"""Acceptance of requests that tell nothing themselves, from the growth of the engine's counters.
+"""Acceptance of requests that report none themselves, from the growth of the engine's counters.
 
 A decoding step emits its accepted tokens and one more, so that over any set of requests
 
@@ -11,66 +11,18 @@ a request. Where every step drafts, D is the number of drafts; otherwise it lies
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from pytest_speedbench.engines.methods import traits
-from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation, Trace
+from pytest_speedbench.engines.protocol import Counters, Speculation, Trace
 from pytest_speedbench.errors import ForeignTrafficError, MeasurementMismatch
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """All ``requests`` of a slice together, those of repeated samples among them.
-
-    ``tokens`` were emitted by ``steps`` decoding steps; up to ``hidden`` more may be hidden behind
-    cut-off last steps. ``drafts`` counts the steps that had a draft; 0 where the engine does not
-    count those.
-    """
-
-    samples: int
-    requests: int
-    tokens: int
-    steps: int
-    hidden: int
-    drafts: int
-    draft_tokens: int
-    accepted_tokens: int
-
-    @property
-    def totals(self) -> RequestTotals:
-        return RequestTotals(self.steps, self.draft_tokens, self.accepted_tokens)
-
-    @property
-    def acceptance_length(self) -> float | None:
-        """Tokens per decoding step; None without one."""
-        return self.tokens / self.steps if self.steps else None
-
-    def __add__(self, other: Counted) -> Counted:
-        return Counted(
-            self.samples + other.samples,
-            self.requests + other.requests,
-            self.tokens + other.tokens,
-            self.steps + other.steps,
-            self.hidden + other.hidden,
-            self.drafts + other.drafts,
-            self.draft_tokens + other.draft_tokens,
-            self.accepted_tokens + other.accepted_tokens,
-        )
-
-
-NOTHING_COUNTED = Counted(0, 0, 0, 0, 0, 0, 0, 0)
-
-
-def total(parts: Iterable[Counted]) -> Counted:
-    """All of ``parts`` together."""
-    return sum(parts, NOTHING_COUNTED)
+from pytest_speedbench.measure.results import Counted
 
 
 def count(
     traces: Sequence[Trace], samples: int, speculation: Speculation, grown: Counters
 ) -> Counted:
-    """What ``grown``, read around exactly these requests, says of them together.
+    """What ``grown``, read around exactly these requests, means for them together.
 
     Raises:
         MeasurementMismatch: a counter that fell, or more accepted than drafted.
@@ -126,8 +78,8 @@ def _check_ours(
             f"the engine emitted {grown.output_tokens} tokens, our requests {ours}"
         )
     counted = grown.drafts + grown.accepted_tokens
-    drafts_tell = grown.drafts > 0 and traits(speculation.method).every_step
-    if counted - cut > tokens or (drafts_tell and tokens > counted + decoding):
+    drafts_count = grown.drafts > 0 and traits(speculation.method).every_step
+    if counted - cut > tokens or (drafts_count and tokens > counted + decoding):
         raise ForeignTrafficError(
             f"the engine counted {grown.drafts} drafts with {grown.accepted_tokens} accepted "
             f"tokens, which does not fit the {tokens} tokens that our requests decoded"

@@ -7,13 +7,10 @@ after every block that was sent before it. Who decides, and against what, is not
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from pytest_speedbench.measure.results import EarlyStop, Turn
 from pytest_speedbench.splits import Sample
-
-if TYPE_CHECKING:
-    from pytest_speedbench.measure.load import Turn
 
 # A look takes milliseconds of the client for every case; a category of 80 gets one every 2 samples.
 MOST_LOOKS = 40
@@ -28,50 +25,13 @@ class Decider(Protocol):
 
     @property
     def undecided(self) -> str:
-        """What is still open, in words; empty if nothing is."""
+        """What is still open, as a sentence; empty if nothing is."""
 
     def look(self, turns: Sequence[Turn], errored: Sequence[str]) -> bool:
         """Takes a complete block, and its samples that came back empty; whether all is decided."""
 
     def tokens(self, samples: Iterable[str]) -> int:
         """Output tokens that these samples are expected to cost."""
-
-
-@dataclass(frozen=True, slots=True)
-class EarlyStop:
-    """How far a run went.
-
-    Attributes:
-        looked: samples that the verdicts rest on, all in complete blocks.
-        sent: those and the ones in flight when the last verdict fell.
-        planned: all samples of the run.
-        tokens_saved: output tokens that the samples not sent are expected to have cost.
-        looks: how often the run could have stopped; 1 where it could not.
-        undecided: what was open at the end, in words.
-    """
-
-    looked: int
-    sent: int
-    planned: int
-    tokens_saved: int
-    looks: int
-    undecided: str
-
-    @property
-    def stopped(self) -> bool:
-        return self.looked < self.planned
-
-    def __str__(self) -> str:
-        if not self.stopped:
-            why = self.undecided or "decided only with the last samples"
-            return f"not stopped early: {why}"
-        left_out = self.sent - self.looked
-        rest = f"; {left_out} more were in flight and are left out" if left_out else ""
-        return (
-            f"stopped early: decided after {self.looked} of {self.planned} samples; "
-            f"{self.planned - self.sent} samples, about {self.tokens_saved:,} tokens, "
-            f"saved{rest}"
-        )
 
 
 class BlockWatch:

@@ -17,35 +17,16 @@ from pytest_speedbench.engines.protocol import (
     Trace,
 )
 from pytest_speedbench.errors import EngineError
+from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.measure.tokenizer import Message, Tokenizer
 from pytest_speedbench.splits import Sample
 
-# How long to wait for traces before the progress display may breathe.
+# How long to wait for traces before the progress display is updated.
 _PATIENCE_SECONDS = 0.5
 
 Progress = Callable[[int, int], None]
 Enough = Callable[[str, Sequence["Turn"]], bool]
 """(sample, its turns), when it is through → whether no further sample need be sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """The trace of one turn of one sample; ``prompt_ids`` is the whole text it answered.
-
-    ``copy`` counts, from 0 on, how often the same sample was sent before in the same pass.
-    """
-
-    sample: str
-    category: str
-    turn: int
-    trace: Trace
-    prompt_ids: Sequence[int] = field(default=(), repr=False, compare=False)
-    copy: int = 0
-
-    @property
-    def complete(self) -> bool:
-        """Whether it came to its own end."""
-        return self.trace.finish_reason != "abort"
 
 
 @dataclass(slots=True)
@@ -59,8 +40,8 @@ class _Conversation:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Whether an engine tells acceptance of each request (``counts``) or by its lifetime counters
+class Reported:
+    """How an engine reports acceptance: of each request (``counts``) or by its lifetime counters
     alone; and in which form it takes prompts."""
 
     counts: bool = True
@@ -75,8 +56,8 @@ class ClosedLoop:
     history, in the server's own text where it gives that, and go before samples that have not
     begun. A conversation that outgrows the context window ends there.
 
-    ``told`` says how much the engine tells of a request. ``grown`` holds, by request, the growth of
-    the engine's counters while it alone was in flight: at BS 1 of an engine that tells no more.
+    ``reported`` is what the engine reports of a request. ``grown`` holds, by request, the growth of
+    the engine's counters while it alone was in flight: at BS 1 of an engine that reports no more.
     """
 
     def __init__(
@@ -86,14 +67,14 @@ class ClosedLoop:
         sampling: Sampling,
         speculation: Speculation,
         context_window: int,
-        told: Told = Told(),
+        reported: Reported = Reported(),
     ) -> None:
         self.engine = engine
         self.tokenizer = tokenizer
         self.sampling = sampling
         self.speculation = speculation
         self.longest_prompt = context_window - sampling.max_tokens
-        self.told = told
+        self.reported = reported
         self.grown: dict[str, Counters] = {}
         self._runs = 0
 
@@ -186,7 +167,7 @@ class ClosedLoop:
 
     def _request(self, conversation: _Conversation) -> Request | None:
         sample = conversation.sample
-        if sample.token_ids and self.told.prompt_form == "chat":
+        if sample.token_ids and self.reported.prompt_form == "chat":
             raise EngineError(
                 f"sample {sample.id!r} is a list of token ids, and the server takes text alone: "
                 "choose a split of text"
@@ -238,8 +219,8 @@ class _Reader:
 
     @classmethod
     def of(cls, loop: ClosedLoop, batch_size: int) -> _Reader | None:
-        """None where requests tell for themselves, overlap, or nothing is counted."""
-        if loop.told.counts or batch_size > 1:
+        """None where requests report for themselves, overlap, or nothing is counted."""
+        if loop.reported.counts or batch_size > 1:
             return None
         counters = loop.engine.counters()
         return None if counters is None else cls(loop.engine, counters)

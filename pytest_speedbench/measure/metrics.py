@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from pytest_speedbench.engines.protocol import RequestTotals, Trace
-    from pytest_speedbench.measure.counted import Counted
-    from pytest_speedbench.measure.load import Turn
-    from pytest_speedbench.measure.window import Round
+    from pytest_speedbench.measure.results import Counted, Round, Turn
     from pytest_speedbench.stats import Estimate, RequestTrace, StepTrace, TotalTrace
 
 Scope = Literal["slice", "run"]
@@ -21,7 +19,7 @@ Scope = Literal["slice", "run"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What a metric means. ``scope`` tells whether it belongs to a slice or to the whole run."""
+    """What a metric means. ``scope``: whether it belongs to a slice or to the whole run."""
 
     name: str
     title: str
@@ -145,7 +143,7 @@ def _total_trace(turn: Turn, totals: RequestTotals) -> TotalTrace:
 
 
 def timed_steps(trace: Trace) -> int | None:
-    """Decoding steps between the first and the last output event; None where nobody knows.
+    """Decoding steps between the first and the last output event; None where unknown.
 
     The first event is the prefill's own, or the first step where the prefill has none.
     """
@@ -210,7 +208,7 @@ def step_time(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
 def counted_estimate(
     value: float, samples: int, level: float, unit: str, higher_is_better: bool = True
 ) -> Estimate:
-    """A value from the engine's counters, which tell nothing of its spread over samples."""
+    """A value from the engine's counters, which say nothing of its spread over samples."""
     from pytest_speedbench.stats import Estimate
 
     return Estimate(value, None, None, samples, level, unit, higher_is_better)
@@ -219,10 +217,14 @@ def counted_estimate(
 def counted_step_time(
     times: Sequence[Sequence[float]], counted: Counted, level: float = 0.95
 ) -> Estimate:
-    """Seconds per decoding step where counters alone tell how many there were.
+    """Seconds per decoding step where only counters give their number.
 
     ``times`` are those of every request's first time; the counters may hold its copies too.
     """
+    from pytest_speedbench.stats import NoData
+
+    if not times:
+        raise NoData("no request has an output event")
     seconds = sum(moments[-1] - moments[0] for moments in times)
     steps = counted.steps * len(times) / counted.requests
     return counted_estimate(seconds / steps, counted.samples, level, "s", False)

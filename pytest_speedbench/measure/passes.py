@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation
 from pytest_speedbench.errors import ForeignTrafficError
 from pytest_speedbench.measure.check import check_counters, check_traces
-from pytest_speedbench.measure.counted import Counted, count
-from pytest_speedbench.measure.load import ClosedLoop, Enough, Progress, Turn
+from pytest_speedbench.measure.counted import count
+from pytest_speedbench.measure.load import ClosedLoop, Enough, Progress
+from pytest_speedbench.measure.results import Counted, Pass, Turn
 from pytest_speedbench.splits import Sample
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """The turns of a pass that came to an end, and what the engine's counters grew by meanwhile.
-
-    ``counted``, ``hidden`` and ``unknown`` are as those of :class:`ArmResult`.
-    """
-
-    turns: list[Turn]
-    grown: Counters | None = None
-    counted: dict[str, Counted] = field(default_factory=dict)
-    hidden: int = 0
-    unknown: str = ""
 
 
 def counts_by_slice(loop: ClosedLoop, batch_size: int) -> bool:
     """Whether acceptance comes from counters alone, with more than one request in flight."""
-    if loop.told.counts or batch_size == 1:
+    if loop.reported.counts or batch_size == 1:
         return False
     return not loop.speculation.active or loop.engine.counters() is not None
 
@@ -52,10 +39,10 @@ def checked_pass(
     traces = [turn.trace for turn in turns]
     grown = None if before is None or after is None else after - before
     done = Pass(turns, grown)
-    if not loop.told.counts and loop.speculation.active:
+    if not loop.reported.counts and loop.speculation.active:
         done = _from_counters(loop, done, grown, batch_size)
     check_traces(traces, loop.speculation)
-    if loop.told.counts:
+    if loop.reported.counts:
         check_counters(traces, loop.speculation, grown)
     return done
 
@@ -78,7 +65,7 @@ def send_parts(
 
 def _from_counters(loop: ClosedLoop, done: Pass, grown: Counters | None, batch_size: int) -> Pass:
     """Acceptance of each request that ran alone, or of the one slice that was sent."""
-    if grown is None:  # none are kept, or the engine says why they are not to be used
+    if grown is None:  # none are kept, or the engine states why they must not be used
         return replace(done, unknown=str(loop.engine.info.details.get("counters", "")))
     try:
         if batch_size == 1:
@@ -87,7 +74,7 @@ def _from_counters(loop: ClosedLoop, done: Pass, grown: Counters | None, batch_s
     except ForeignTrafficError as error:
         for turn in done.turns:
             turn.trace.totals = RequestTotals()
-        return replace(done, unknown=f"{error}: is somebody else using this engine?")
+        return replace(done, unknown=f"{error}: is another client using this engine?")
 
 
 def _count_each(loop: ClosedLoop, turns: Sequence[Turn]) -> int:
@@ -108,6 +95,6 @@ def _count_slice(
 ) -> dict[str, Counted]:
     slices = {turn.category for turn in turns}
     if len(slices) > 1:
-        raise ForeignTrafficError("slices that ran together cannot be told apart by counters")
+        raise ForeignTrafficError("counters cannot separate slices that ran together")
     samples = len({turn.sample for turn in turns})
     return {name: count([t.trace for t in turns], samples, speculation, grown) for name in slices}

@@ -1,4 +1,4 @@
-"""Started engines: each configuration at most once, closed when nobody needs it any more."""
+"""Started engines: each configuration at most once, closed when it is no longer needed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class EnginePool:
 
         On the CPU, what the one of ``config`` holds is compared with what the system has left. A
         GPU engine takes a fixed share of its device: others fit only if the user has set a share
-        that leaves room (``gpu_memory_utilization``), or a size (``kv_cache_memory_bytes``).
+        that leaves enough memory (``gpu_memory_utilization``), or a size
+        (``kv_cache_memory_bytes``).
         """
         if config.url:  # servers that run already
             return True
@@ -78,7 +79,7 @@ def _room_beside(pid: int | None, count: int) -> bool:
 
 
 def _resident(pid: int) -> int:
-    """Resident pages of a process; 0 where it is gone, or the system does not tell."""
+    """Resident pages of a process; 0 where it is gone, or the system does not report it."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     except OSError:

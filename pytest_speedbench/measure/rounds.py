@@ -1,74 +1,31 @@
 """Rounds: two or more arms (with and without speculation) measured in alternation.
 
-A speedup compares two arms that met the same weather. Each round sends the same samples through
-every arm, the order of the arms turning from round to round, so that a slow drift of the machine
-(heat, neighbours) cancels.
+A speedup compares two arms measured under the same conditions. Each round sends the same samples
+through every arm, the order of the arms turning from round to round, so that a slow drift of the
+machine (heat, neighbours) cancels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle, islice
-from typing import TYPE_CHECKING
 
-from pytest_speedbench.engines.protocol import Counters, Speculation
-from pytest_speedbench.measure.counted import NOTHING_COUNTED, Counted
-from pytest_speedbench.measure.early import BlockWatch, Decider, EarlyStop
-from pytest_speedbench.measure.load import ClosedLoop, Progress, Turn
-from pytest_speedbench.measure.passes import Pass, checked_pass, counts_by_slice, send_parts
-from pytest_speedbench.measure.window import Round, timed_round
+from pytest_speedbench.engines.protocol import Speculation
+from pytest_speedbench.measure.early import BlockWatch, Decider
+from pytest_speedbench.measure.load import ClosedLoop, Progress
+from pytest_speedbench.measure.passes import checked_pass, counts_by_slice, send_parts
+from pytest_speedbench.measure.results import (
+    ArmResult,
+)
+from pytest_speedbench.measure.window import timed_round
 from pytest_speedbench.splits import Sample
-
-if TYPE_CHECKING:
-    from pytest_speedbench.measure.soak import SoakRound
 
 # A round sends this many requests for each slot, so that ramp and drain are a small part of it.
 _REQUESTS_PER_SLOT = 4
 # Where nothing is timed, a short warm-up will do: it finds an engine that fails early.
 UNTIMED_WARMUP_TOKENS = 32
-
-
-@dataclass(slots=True)
-class ArmResult:
-    """What one arm measured: the traces of each sample's first pass, and every round's timing.
-
-    ``repeated`` is how many conversations a round sends where samples are sent more than once to
-    hold the batch size; 0 where none is. ``counters`` is the growth of the engine's own totals over
-    the rounds; ``alternated`` tells whether the arms took turns; ``early`` how far an early
-    decision has gone: then nothing was timed, and ``turns`` are those of the complete blocks that
-    were looked at; ``soak`` holds every round of a soak.
-
-    ``counted`` is, by slice, what the counters say of it where requests tell nothing and slices ran
-    one after another; ``hidden`` how many decoding steps of requests that ran one by one may hide
-    behind cut-off last steps; ``unknown`` why acceptance is not known although it is counted.
-    """
-
-    speculation: Speculation
-    turns: list[Turn] = field(default_factory=list)
-    rounds: list[Round] = field(default_factory=list)
-    counters: Counters | None = None
-    warmup_requests: int = 0
-    repeated: int = 0
-    alternated: bool = True
-    early: EarlyStop | None = None
-    soak: list[SoakRound] = field(default_factory=list)
-    counted: dict[str, Counted] = field(default_factory=dict)
-    hidden: int = 0
-    unknown: str = ""
-
-    def take(self, done: Pass, first: bool) -> None:
-        """Keeps what a pass measured; only a sample's first time tells of acceptance."""
-        if done.grown is not None:
-            self.counters = (self.counters or Counters()) + done.grown
-        self.unknown = self.unknown or done.unknown
-        if not first:
-            return
-        self.turns += [turn for turn in done.turns if turn.copy == 0]
-        self.hidden += done.hidden
-        for name, counted in done.counted.items():
-            self.counted[name] = self.counted.get(name, NOTHING_COUNTED) + counted
 
 
 RoundProgress = Callable[[Speculation, int, int, int, int], None]
@@ -80,7 +37,7 @@ def plan_rounds(
 ) -> list[tuple[Sample, ...]]:
     """Which samples each round sends.
 
-    With enough samples to fill the batch at least twice in every round, the samples are dealt
+    With enough samples to fill the batch at least twice in every round, the samples are spread
     over the rounds, in order, and each is sent once. Otherwise each round sends all of them, and
     where that is too few to hold the batch, sends them again from the first one on.
     ``rounds`` is 0 where nothing is timed: each sample is sent once.
@@ -96,7 +53,7 @@ def _enough(samples: Sequence[Sample], batch_size: int) -> tuple[Sample, ...]:
     """``samples``, repeated in their order to a steady load of ``batch_size`` requests.
 
     One slot is always busy. Samples that cannot fill the batch once are not repeated: copies of one
-    prompt side by side are no load that anybody has.
+    prompt side by side are not a realistic load.
     """
     if batch_size == 1 or len(samples) < batch_size:
         return tuple(samples)
@@ -116,8 +73,8 @@ def plan_parts(
 ) -> list[list[Part]]:
     """The parts of every round: one, or one after another for each slice.
 
-    Counters that are read around a slice do not tell a sample's first time from its copies: there
-    a round that repeats samples sends each of them equally often.
+    Counters that are read around a slice do not separate a sample's first time from its copies:
+    there a round that repeats samples sends each of them equally often.
     """
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
@@ -140,7 +97,7 @@ def run_rounds(
 ) -> list[ArmResult]:
     """Measures every arm over the same rounds of samples; results in the order of ``loops``.
 
-    Where an arm tells acceptance by its counters alone, every arm sends slice after slice.
+    Where an arm reports acceptance by its counters alone, every arm sends slice after slice.
 
     Raises:
         MeasurementMismatch: traces and engine counters disagree.

@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_speedbench.engines.methods import traits, unknown_method_note
-from pytest_speedbench.engines.protocol import EngineInfo, Sampling, Speculation, Trace
+from pytest_speedbench.engines.protocol import Trace
 from pytest_speedbench.measure import metrics
-from pytest_speedbench.measure.counted import Counted, total
-from pytest_speedbench.measure.load import Turn
-from pytest_speedbench.measure.rounds import ArmResult
+from pytest_speedbench.measure.results import (
+    ArmResult,
+    Counted,
+    DriftPoint,
+    RunSetting,
+    Turn,
+    total,
+)
 from pytest_speedbench.splits import ALL
 
 if TYPE_CHECKING:
-    from pytest_speedbench.measure.soak import DriftPoint
     from pytest_speedbench.stats import Estimate, RequestTrace
 
-TIMING_ONLY = "timing only: the engine tells nothing of decoding steps, so there is no AL"
+TIMING_ONLY = "timing only: the engine reports no decoding steps, so AL is unknown"
 # Short answers begin and end apart even where every slot is busy.
 _HELD = 0.75
-
-
-@dataclass(frozen=True, slots=True)
-class RunSetting:
-    """What surrounds the numbers of a run; goes into its record."""
-
-    engine: EngineInfo
-    model: Mapping[str, str]
-    drafter: Mapping[str, str] | None
-    speculation: Speculation
-    batch_size: int
-    sampling: Sampling
-    template_digest: str
-    prompt_form: str
-    split: Mapping[str, object]
-    samples: int
-    engine_args: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass
@@ -215,28 +201,28 @@ class Run:
         )
 
     def _acceptance_notes(self) -> list[str]:
-        """What the engine does not tell of acceptance, and what that costs."""
+        """What the engine does not report of acceptance, and the consequence."""
         arm = self.arm
-        told = [t.trace.totals for t in arm.turns if t.trace.totals is not None]
-        if not told or not self.setting.speculation.active:
+        reported = [t.trace.totals for t in arm.turns if t.trace.totals is not None]
+        if not reported or not self.setting.speculation.active:
             return []
         if arm.unknown:
             return [f"no AL: {arm.unknown}"]
         if arm.counted:
             notes = [
                 "AL from the engine's counters: slices ran one after another, the counters read in "
-                "between; values without intervals, which no gate decides by"
+                "between; values without intervals, which no gate uses"
             ]
-        elif len(told) < len(arm.turns):
+        elif len(reported) < len(arm.turns):
             notes = [
-                f"the engine tells totals of {len(told)} of {len(arm.turns)} requests, not their "
-                "steps: no acceptance by position, and a shorter common prefix to gate by"
+                f"the engine reports totals of {len(reported)} of {len(arm.turns)} requests, not "
+                "their steps: no acceptance by position, and a shorter common prefix to compare"
             ]
-        elif all(totals.steps is None for totals in told):
+        elif all(totals.steps is None for totals in reported):
             return [TIMING_ONLY]
         else:
             notes = [
-                "the engine tells totals of a request, not its steps: no acceptance by position, "
+                "the engine reports totals of a request, not its steps: no acceptance by position, "
                 "and the gate compares whole outputs"
             ]
         return [*notes, *self._hidden_note()]
@@ -256,7 +242,7 @@ class Run:
 def _drafts_nothing(trace: Trace) -> bool:
     """Whether a request is known to have emitted one token a step."""
     if trace.totals is None:
-        return all(size == 1 for size in trace.steps)
+        return not any(trace.drafted or ()) and all(size == 1 for size in trace.steps)
     if trace.totals.draft_tokens is not None:
         return trace.totals.draft_tokens == 0
     return trace.totals.steps == trace.decoded_tokens
@@ -276,14 +262,14 @@ class SliceView:
 
     @property
     def counted(self) -> Counted | None:
-        """What the engine's counters say of this slice, where requests tell nothing."""
+        """The engine's counters for this slice, where requests report nothing."""
         arm = self.run.arm
         if arm.unknown or not arm.counted:
             return None
         own = [c for name, c in arm.counted.items() if self.name in (ALL, name)]
         return total(own) if own else None
 
-    def _told(self) -> None:
+    def _check_reported(self) -> None:
         from pytest_speedbench.stats import NoData
 
         if self.run.arm.unknown:
@@ -300,15 +286,15 @@ class SliceView:
         if counted is not None and counted.steps:
             value = counted.tokens / counted.steps
             return metrics.counted_estimate(value, counted.samples, level, "tokens/step")
-        self._told()
+        self._check_reported()
         return micro_al(self.traces, level)
 
     def acceptance_length_macro(self) -> Estimate:
         from pytest_speedbench.stats import NoData, macro_al
 
         if self.counted is not None:
-            raise NoData("the engine's counters tell of a slice, not of each request")
-        self._told()
+            raise NoData("the engine's counters cover a slice, not each request")
+        self._check_reported()
         return macro_al(self.traces)
 
     def acceptance_rate(self, level: float = 0.95) -> Estimate:
@@ -318,7 +304,7 @@ class SliceView:
         if counted is not None and counted.draft_tokens:
             value = counted.accepted_tokens / counted.draft_tokens
             return metrics.counted_estimate(value, counted.samples, level, "")
-        self._told()
+        self._check_reported()
         return acceptance_rate(self.traces, level)
 
     def acceptance_by_position(self) -> tuple[Estimate | None, ...]:
@@ -337,9 +323,9 @@ class SliceView:
     def engine_acceptance_length(self) -> float | None:
         """The engine's own average, 1 + accepted / drafting steps: steps without a draft left out.
 
-        None where the engine does not count drafting steps, or drafted nothing. Where requests tell
-        nothing, the slice ``all`` has the growth of the counters over all rounds. Not comparable
-        between engines, and not with AL where some steps have no draft.
+        None where the engine does not count drafting steps, or drafted nothing. Where requests
+        report nothing, the slice ``all`` has the growth of the counters over all rounds. Not
+        comparable between engines, and not with AL where some steps have no draft.
         """
         if self.counted is not None:
             pairs = [(self.counted.accepted_tokens, self.counted.drafts)]

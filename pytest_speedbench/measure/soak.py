@@ -2,68 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 from pytest_speedbench.measure.load import ClosedLoop
-from pytest_speedbench.measure.passes import Pass, counts_by_slice, send_parts
-from pytest_speedbench.measure.rounds import ArmResult, plan_parts, warm_up
+from pytest_speedbench.measure.passes import counts_by_slice, send_parts
+from pytest_speedbench.measure.results import ArmResult, Emitted, Pass, SoakRound
+from pytest_speedbench.measure.rounds import plan_parts, warm_up
 from pytest_speedbench.measure.window import timed_round
 from pytest_speedbench.plan.soak import MIN_ROUNDS
-from pytest_speedbench.splits import ALL, Sample
+from pytest_speedbench.splits import Sample
 
 SoakProgress = Callable[[int, float, int, int], None]
 """(round, seconds since the first one began, samples finished, samples) — for display."""
-
-
-@dataclass(frozen=True, slots=True)
-class Emitted:
-    """What the requests of one slice gave in one round; ``stepped`` tokens came from ``steps``
-    decoding steps, None where nobody knows; the prefill's own are in ``tokens`` too."""
-
-    tokens: int = 0
-    stepped: int = 0
-    steps: int | None = 0
-
-    def __add__(self, other: Emitted) -> Emitted:
-        mine, theirs = self.steps, other.steps
-        return Emitted(
-            self.tokens + other.tokens,
-            self.stepped + other.stepped,
-            None if mine is None or theirs is None else mine + theirs,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class DriftPoint:
-    """One round of a soak, for a test or a plot.
-
-    ``start`` is in seconds since the first round began; ``acceptance_length`` belongs to the slice,
-    ``step_time`` (seconds) to the run; None where the round had no decoding step, or the engine
-    does not tell of any.
-    """
-
-    start: float
-    acceptance_length: float | None
-    step_time: float | None
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class SoakRound:
-    """One round; ``end`` and ``start`` are seconds since the first round began."""
-
-    start: float
-    end: float
-    step_time: float | None
-    by_category: Mapping[str, Emitted] = field(default_factory=dict)
-
-    def point(self, slice_name: str) -> DriftPoint:
-        """What a plot shows of one category, or of ``all``."""
-        chosen = [e for name, e in self.by_category.items() if slice_name in (ALL, name)]
-        total = sum(chosen, Emitted())
-        length = total.stepped / total.steps if total.steps else None
-        return DriftPoint(self.start, length, self.step_time, total.tokens)
 
 
 def run_soak(

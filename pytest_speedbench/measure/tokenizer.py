@@ -183,7 +183,7 @@ def model_identity(model: str, weights: str = "") -> dict[str, str]:
 
     ``weights`` is the folder or file that the engine loads, where it is not the model's own. The
     digest covers the config and, for every weights file, name, size and three megabytes (first,
-    middle, last): enough to tell checkpoints apart in milliseconds.
+    middle, last): enough to distinguish checkpoints in milliseconds.
     """
     path = Path(weights or resolve_model(model)).expanduser()
     if not path.exists():

@@ -7,45 +7,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 from pytest_speedbench.engines.protocol import Trace
 from pytest_speedbench.errors import EngineError
-from pytest_speedbench.measure.counted import total
 from pytest_speedbench.measure.metrics import timed_steps
-
-if TYPE_CHECKING:
-    from pytest_speedbench.measure.passes import Pass
+from pytest_speedbench.measure.results import Pass, Round, total
 
 # A steady window that holds less than this share of the tokens says little about the round.
 _STEADY_SHARE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """Throughput of one arm in one round.
-
-    ``tokens`` and ``seconds`` are those of the steady window when ``steady``, otherwise of the
-    whole round, ramp and drain included (too few samples to fill the batch for long).
-    ``acceptance_length`` and ``step_time`` are those of all requests of the round, for telling
-    what a changed speedup is due to; None where no request had a decoding step. ``at_once`` is the
-    most requests that were between their first and last token at once.
-    """
-
-    tokens: int
-    seconds: float
-    steady: bool
-    requests: int
-    acceptance_length: float | None = None
-    step_time: float | None = None
-    at_once: int = 0
-
-    @property
-    def output_tps(self) -> float:
-        """Output tokens per second."""
-        return self.tokens / self.seconds
 
 
 def timed_round(passes: Sequence[Pass], batch_size: int) -> Round:
@@ -64,7 +34,7 @@ def timed_round(passes: Sequence[Pass], batch_size: int) -> Round:
 
 
 def _steps(passes: Sequence[Pass], traces: Sequence[Trace]) -> tuple[float | None, float | None]:
-    """AL and step time (seconds), from what requests tell or from the counters."""
+    """AL and step time (seconds), from what requests report or from the counters."""
     counted = total(part for done in passes for part in done.counted.values())
     if any(done.unknown for done in passes):
         return None, None
@@ -90,12 +60,12 @@ def steady_round(traces: Sequence[Trace], batch_size: int) -> Round:
         for size, moment in zip(trace.chunks, trace.times, strict=True)
         if start < moment <= end
     )
-    told = _tokens_per_step(traces), _seconds_per_step(traces), _most_at_once(traces)
+    counts = _tokens_per_step(traces), _seconds_per_step(traces), _most_at_once(traces)
     if end > start and inside >= _STEADY_SHARE * every:
-        return Round(inside, end - start, True, len(traces), *told)
+        return Round(inside, end - start, True, len(traces), *counts)
     first = min(trace.submitted for trace in traces)
     last = max(trace.times[-1] for trace in traces if trace.times)
-    return Round(every, last - first, False, len(traces), *told)
+    return Round(every, last - first, False, len(traces), *counts)
 
 
 def _most_at_once(traces: Sequence[Trace]) -> int:

@@ -17,11 +17,12 @@ from pytest_speedbench.engines.protocol import Engine, EngineConfig, Speculation
 from pytest_speedbench.engines.registry import check, engine_type
 from pytest_speedbench.errors import CannotRun, EngineError, EngineUnavailable
 from pytest_speedbench.measure.early import Decider
-from pytest_speedbench.measure.load import ClosedLoop, Told
+from pytest_speedbench.measure.load import ClosedLoop, Reported
 from pytest_speedbench.measure.passes import counts_by_slice
 from pytest_speedbench.measure.pool import EnginePool
-from pytest_speedbench.measure.rounds import ArmResult, run_rounds, run_until_decided
-from pytest_speedbench.measure.run import Run, RunSetting
+from pytest_speedbench.measure.results import ArmResult, RunSetting
+from pytest_speedbench.measure.rounds import run_rounds, run_until_decided
+from pytest_speedbench.measure.run import Run
 from pytest_speedbench.measure.soak import run_soak
 from pytest_speedbench.measure.tokenizer import (
     Tokenizer,
@@ -354,14 +355,14 @@ class Bench:
             run.sampling,
             run.speculation,
             self._context_window(run),
-            self._told(run),
+            self._reported(run),
         )
 
-    def _told(self, run: RunKey) -> Told:
-        """What the started engine of ``run`` tells of requests; it knows better than its type."""
+    def _reported(self, run: RunKey) -> Reported:
+        """What the started engine of ``run`` reports of requests; it overrules its type."""
         adapter, own = engine_type(run.engine), self.pool.get(self.config(run)).info.request_counts
         counts = adapter.request_counts if own is None else own
-        return Told(counts, adapter.prompt_form)
+        return Reported(counts, adapter.prompt_form)
 
     def _context_window(self, run: RunKey) -> int:
         config = self.config(run)

@@ -36,8 +36,7 @@ from pytest_speedbench.engines.protocol import (
 from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.copies import seeded_copies
-from pytest_speedbench.measure.load import Turn
-from pytest_speedbench.measure.rounds import ArmResult
+from pytest_speedbench.measure.results import ArmResult, Turn
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.report.lossless import (

@@ -14,7 +14,7 @@ from pytest_speedbench.splits import RANDOM_LENGTHS
 if TYPE_CHECKING:
     from pytest_speedbench.compare.verdict import Verdict
     from pytest_speedbench.engines.protocol import Trace
-    from pytest_speedbench.measure.soak import DriftPoint
+    from pytest_speedbench.measure.results import DriftPoint
     from pytest_speedbench.session.checks import CaseChecks
     from pytest_speedbench.stats import Estimate
 

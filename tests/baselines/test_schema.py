@@ -11,17 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_speedbench.baselines.schema import (
-    SCHEMA,
-    CaseKey,
-    pack_ids,
-    pack_numbers,
-    parse_record,
-    unpack_ids,
-    unpack_numbers,
-)
+from pytest_speedbench.baselines.packing import pack_ids, pack_numbers, unpack_ids, unpack_numbers
+from pytest_speedbench.baselines.records import traces_of
+from pytest_speedbench.baselines.schema import SCHEMA, CaseKey, parse_record
 from pytest_speedbench.baselines.storage import Store, read_run
-from pytest_speedbench.compare.gate import traces_of
 from pytest_speedbench.errors import BaselineError, RecordError
 from pytest_speedbench.stats.data import steps_of
 

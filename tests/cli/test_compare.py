@@ -226,12 +226,12 @@ def test_file_cut_in_half(speedbench: Speedbench, saved: Path) -> None:
     before = path.read_bytes()
     result = speedbench("compare", "1", "2")
     assert (result.code, result.out) == (2, "")
-    assert f"speedbench: {path.relative_to(Path.cwd())} is no JSON" in result.err
+    assert f"speedbench: {path.relative_to(Path.cwd())} is not JSON" in result.err
     assert "was it cut off? Restore it, or delete it" in result.err
     assert path.read_bytes() == before
     by_commit = speedbench("compare", "at-same", "3")
     assert "left out: " in by_commit.err
-    assert "is no JSON" in by_commit.err
+    assert "is not JSON" in by_commit.err
 
 
 def test_future_schema(speedbench: Speedbench, edited: Edited) -> None:
@@ -247,9 +247,9 @@ def test_future_schema(speedbench: Speedbench, edited: Edited) -> None:
     [
         ('{"benchmarks": []}', "holds no records of pytest-speedbench"),
         ('{"benchmarks": [{"name": "x", "extra_info": {}}], "commit_info": 3}', "holds no records"),
-        ('{"rows": []}', "is no file of pytest-benchmark: it has no list 'benchmarks'"),
-        ("[1, 2]", "is no file of pytest-benchmark"),
-        ("\x00\x01", "is no JSON"),
+        ('{"rows": []}', "is not a file of pytest-benchmark: it has no list 'benchmarks'"),
+        ("[1, 2]", "is not a file of pytest-benchmark"),
+        ("\x00\x01", "is not JSON"),
     ],
 )
 def test_foreign_file(speedbench: Speedbench, tmp_path: Path, text: str, message: str) -> None:

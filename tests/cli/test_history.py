@@ -85,7 +85,7 @@ def test_unreadable_files_are_named_and_left_out(speedbench: Speedbench, saved: 
     result = speedbench("history", "alpha dl3")
     assert result.code == 0
     assert "left out: " in result.err
-    assert "0003_worse.json is no JSON" in result.err
+    assert "0003_worse.json is not JSON" in result.err
     assert _runs(result.out) == ["0001", "0002"]
 
 

@@ -13,7 +13,7 @@ from plugin.conftest import EngineLog, Project, text_of
 
 from pytest_speedbench.compare.drift import MOST_BLOCKS, averaged, drift_verdict, rounds_needed
 from pytest_speedbench.compare.verdict import Outcome
-from pytest_speedbench.measure.soak import DriftPoint, Emitted, SoakRound
+from pytest_speedbench.measure.results import DriftPoint, Emitted, SoakRound
 from pytest_speedbench.plan.soak import Soak, parse_soak
 
 FADE = "--speed-engine-arg=fade=0.002"

@@ -31,7 +31,7 @@ from pytest_speedbench.compare.sampled_output import at_temperature, check_promp
 from pytest_speedbench.engines.protocol import TokenScore, Trace
 from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.errors import EngineError
-from pytest_speedbench.measure.load import Turn
+from pytest_speedbench.measure.results import Turn
 
 IDS = st.lists(st.integers(0, 3), max_size=8)
 

@@ -23,8 +23,8 @@ from pytest_speedbench.engines import (
 from pytest_speedbench.engines.demo import DEMO_MODEL, demo_folder
 from pytest_speedbench.engines.vllm.arguments import speculative_config
 from pytest_speedbench.measure.check import check_counters, check_traces
-from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.metrics import request_traces
+from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.stats import micro_al
 
 from .conftest import HEAD, TIMEOUT, Driver, needs_demo, needs_vllm, started

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation, Trace
 from pytest_speedbench.errors import ForeignTrafficError, MeasurementMismatch
-from pytest_speedbench.measure.counted import count, total
+from pytest_speedbench.measure.counted import count
+from pytest_speedbench.measure.results import total
 
 DL = 4
 EAGLE, NGRAM = Speculation("eagle3", DL), Speculation("ngram", DL)

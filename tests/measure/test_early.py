@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from pytest_speedbench.engines.protocol import Trace
 from pytest_speedbench.measure.early import MOST_LOOKS, BlockWatch
-from pytest_speedbench.measure.load import Turn
+from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.splits import Sample
 
 

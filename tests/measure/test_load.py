@@ -19,7 +19,7 @@ from pytest_speedbench.engines.protocol import (
     spread_tokens,
 )
 from pytest_speedbench.errors import EngineError
-from pytest_speedbench.measure.load import ClosedLoop, Told
+from pytest_speedbench.measure.load import ClosedLoop, Reported
 from pytest_speedbench.measure.passes import checked_pass, counts_by_slice, send_parts
 from pytest_speedbench.measure.rounds import plan_parts
 from pytest_speedbench.measure.tokenizer import WordTokenizer
@@ -90,8 +90,8 @@ class Server:
     def close(self) -> None: ...
 
 
-def loop(server: Server, told: Told = Told(counts=False)) -> ClosedLoop:  # noqa: B008
-    return ClosedLoop(server, WordTokenizer(), Sampling(16), SD, 1 << 16, told)
+def loop(server: Server, reported: Reported = Reported(counts=False)) -> ClosedLoop:  # noqa: B008
+    return ClosedLoop(server, WordTokenizer(), Sampling(16), SD, 1 << 16, reported)
 
 
 def samples(*categories: str) -> list[Sample]:
@@ -100,7 +100,7 @@ def samples(*categories: str) -> list[Sample]:
 
 def test_a_request_carries_the_conversation_behind_its_prompt() -> None:
     server = Server(text="an answer", ids=False)
-    loop(server, Told(prompt_form="chat")).run([TALK], 1)
+    loop(server, Reported(prompt_form="chat")).run([TALK], 1)
     first, second = server.seen
     assert first.messages == (("system", "be brief"), ("user", "one two"))
     assert second.messages[2:] == (("assistant", "an answer"), ("user", "three"))
@@ -121,7 +121,7 @@ def test_an_answer_of_neither_ends_the_conversation_with_a_reason() -> None:
 def test_token_ids_cannot_be_sent_to_a_chat_server() -> None:
     sample = Sample("r", "random", (), token_ids=(5, 6, 7))
     with pytest.raises(EngineError, match="choose a split of text"):
-        loop(Server(), Told(prompt_form="chat")).run([sample], 1)
+        loop(Server(), Reported(prompt_form="chat")).run([sample], 1)
     server = Server()
     loop(server).run([sample], 1)
     assert server.seen[0].messages == ()
@@ -137,7 +137,7 @@ def test_counters_are_read_around_each_request_at_batch_size_1() -> None:
 
 def test_engines_that_tell_for_themselves_are_sent_all_at_once() -> None:
     server = Server()
-    loop(server, Told()).run(samples("math"), 1)
+    loop(server, Reported()).run(samples("math"), 1)
     assert (server.most_waiting, server.readings) == (3, 0)
 
 
@@ -155,14 +155,14 @@ def test_slices_are_counted_one_by_one() -> None:
 
 def test_slices_that_ran_together_are_not_told_apart() -> None:
     done = checked_pass(loop(Server()), samples("math", "qa"), 2, lambda *_: None)
-    assert "cannot be told apart" in done.unknown
+    assert "cannot separate slices" in done.unknown
     assert done.counted == {}
 
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_strangers_leave_no_totals_behind(batch: int) -> None:
     done = checked_pass(loop(Server(stranger=1)), samples("math"), batch, lambda *_: None)
-    assert done.unknown.endswith("is somebody else using this engine?")
+    assert done.unknown.endswith("is another client using this engine?")
     assert {turn.trace.totals for turn in done.turns} == {RequestTotals()}
 
 
@@ -178,7 +178,7 @@ def test_counters_that_go_away_are_told_by_the_engines_own_reason(batch: int) ->
 def test_slices_are_counted_where_requests_overlap_and_counters_alone_tell() -> None:
     assert counts_by_slice(loop(Server()), 2)
     assert not counts_by_slice(loop(Server()), 1)
-    assert not counts_by_slice(loop(Server(), Told()), 2)
+    assert not counts_by_slice(loop(Server(), Reported()), 2)
     assert not counts_by_slice(loop(Server(silent_after=0)), 2)  # nothing to read
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_speedbench.engines.protocol import Counters, EngineInfo, Sampling, Speculation, Trace
-from pytest_speedbench.measure.load import Turn
-from pytest_speedbench.measure.rounds import ArmResult
-from pytest_speedbench.measure.run import Run, RunSetting
+from pytest_speedbench.measure.results import ArmResult, RunSetting, Turn
+from pytest_speedbench.measure.run import Run
 
 
 def run(

@@ -392,10 +392,10 @@ def test_a_session_without_speed_tests_does_not_fail(saved: Project) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda text: text[: len(text) // 2], "is no JSON"),
-        (lambda text: "", "is no JSON"),
-        (lambda text: '{"benchmarks": 3}', "is no file of pytest-benchmark"),
-        (lambda text: "[]", "is no file of pytest-benchmark"),
+        (lambda text: text[: len(text) // 2], "is not JSON"),
+        (lambda text: "", "is not JSON"),
+        (lambda text: '{"benchmarks": 3}', "is not a file of pytest-benchmark"),
+        (lambda text: "[]", "is not a file of pytest-benchmark"),
         (lambda text: text.replace('"schema": 1', '"schema": 99'), "schema 99"),
         (lambda text: text.replace('"template"', '"tmplate"'), "damaged at 'template'"),
     ],
@@ -422,7 +422,7 @@ def test_a_bad_file_that_is_named_is_refused(saved: Project, engines: EngineLog)
     bad.write_text(saved.saved[0].read_text()[:1000])
     result = saved.run("--speed-compare=2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *0002_bad.json is no JSON*was it cut off?*"])
+    result.stderr.fnmatch_lines(["ERROR: *0002_bad.json is not JSON*was it cut off?*"])
     assert engines.events == []
 
 

@@ -136,7 +136,7 @@ def test_somebody_else_on_the_server_is_noticed(project: Project, vllm: Vllm) ->
     project.gate()
     result = project.run(f"--speed-url={vllm.url}", **TIMED)
     assert result.ret == 1
-    assert "is somebody else using this engine?" in text_of(result)
+    assert "is another client using this engine?" in text_of(result)
 
 
 def test_an_address_that_nobody_listens_at(project: Project) -> None:

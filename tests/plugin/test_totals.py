@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_speedbench.baselines.schema import STEPS_SCHEMA, TOTALS_SCHEMA, unpack_ids
+from pytest_speedbench.baselines.packing import unpack_ids
+from pytest_speedbench.baselines.schema import STEPS_SCHEMA, TOTALS_SCHEMA
 from pytest_speedbench.engines.protocol import Trace
 
 from .conftest import Project, text_of
@@ -132,7 +133,7 @@ def test_foreign_traffic_means_no_acceptance_length(project: Project, bs: int) -
     result = project.run(AUTOSAVE, tells("counters"), "--speed-engine-arg=foreign=5")
     result.assert_outcomes(passed=1)
     assert "note: no AL: the engine emitted" in text_of(result)
-    assert "is somebody else using this engine?" in text_of(result)
+    assert "is another client using this engine?" in text_of(result)
     assert al_of(project) == []
     asked = project.file("test_it.py", "def test_al(speed): assert speed.acceptance_length > 1")
     failed = project.run(tells("counters"), "--speed-engine-arg=foreign=5", str(asked))
@@ -143,7 +144,8 @@ def test_an_engine_that_tells_nothing_is_timed_only(project: Project) -> None:
     project.gate("bs=[1, 4]", "speed.output_tps; speed.user_tps; speed.ttft; speed.speedup")
     result = project.run(AUTOSAVE, tells("nothing"), speed_rounds="3")
     result.assert_outcomes(passed=2)
-    assert text_of(result).count("note: timing only: the engine tells nothing") == 2  # two runs
+    notes = text_of(result).count("note: timing only: the engine reports no decoding steps")
+    assert notes == 2  # two runs
     for record in project.records():
         assert {"output_tps", "speedup", "ttft", "user_tps"} <= set(record.metrics)
         assert not {"acceptance_length", "acceptance_rate", "step_time"} & set(record.metrics)
@@ -155,7 +157,7 @@ def test_no_data_says_timing_only(project: Project) -> None:
     project.gate()
     result = project.run(tells("nothing"))
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*NoData: timing only: the engine tells nothing of decoding*"])
+    result.stdout.fnmatch_lines(["*NoData: timing only: the engine reports no decoding steps*"])
 
 
 def test_what_was_only_timed_is_not_gated_by_acceptance(project: Project) -> None:

@@ -30,8 +30,8 @@ from pytest_speedbench.engines.protocol import (
 from pytest_speedbench.engines.registry import _BUILTIN
 from pytest_speedbench.measure.check import check_traces
 from pytest_speedbench.measure.counted import count
-from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.metrics import request_traces
+from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.plan.options import command_line_options, marker_arguments
 from pytest_speedbench.plan.values import GATED_METRICS
 from pytest_speedbench.plugin import FIXTURES
@@ -219,7 +219,7 @@ def test_the_worked_example_of_engines_that_tell_less() -> None:
     assert counted.acceptance_length == 2.00
     bounded = count([one, two], 2, Speculation("ngram", 3), Counters(0, 21, 10))
     assert (bounded.steps, bounded.steps + bounded.hidden) == (4, 10)
-    text = section(page("measurement"), "Engines that tell less")
+    text = section(page("measurement"), "Engines that report less")
     for words in ("14 / 7 = **2.00**", "14 − 10 = 4, at most 4 + 2 · 3 = 10", "1.40 and 3.50"):
         assert words in text
 

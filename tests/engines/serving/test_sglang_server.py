@@ -19,8 +19,8 @@ from pytest_speedbench.engines import (
     open_engine,
 )
 from pytest_speedbench.measure.check import check_traces
-from pytest_speedbench.measure.load import Turn
 from pytest_speedbench.measure.metrics import request_traces
+from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.stats import acceptance_rate, micro_al
 
 from .fake import serving

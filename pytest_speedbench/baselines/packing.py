@@ -1,0 +1,58 @@
+"""Token ids and step lengths as short text: how records keep what is long."""
+
+from __future__ import annotations
+
+import base64
+import sys
+import zlib
+from array import array
+from collections.abc import Sequence
+
+from pytest_speedbench.errors import RecordError
+
+
+def pack_ids(token_ids: Sequence[int]) -> str:
+    """Token ids as base64 of zlib of little-endian 32-bit integers."""
+    return base64.b64encode(zlib.compress(_values(token_ids).tobytes(), 9)).decode("ascii")
+
+
+def digest_ids(token_ids: Sequence[int]) -> str:
+    """Eight hexadecimal digits that identify an output; empty for no ids."""
+    return f"{zlib.crc32(_values(token_ids).tobytes()):08x}" if token_ids else ""
+
+
+def unpack_ids(packed: str) -> list[int]:
+    """The inverse of :func:`pack_ids`.
+
+    Raises:
+        RecordError: the text is not a packed list of ids.
+    """
+    try:
+        raw = zlib.decompress(base64.b64decode(packed, validate=True))
+        values = array("I")
+        values.frombytes(raw)
+    except (ValueError, zlib.error) as error:
+        raise RecordError(f"token ids are damaged: {error}") from error
+    if _big_endian():
+        values.byteswap()
+    return list(values)
+
+
+def _values(token_ids: Sequence[int]) -> array[int]:
+    values = array("I", token_ids)
+    if _big_endian():
+        values.byteswap()
+    return values
+
+
+def _big_endian() -> bool:
+    return sys.byteorder == "big"
+
+
+def pack_numbers(numbers: Sequence[int]) -> str:
+    """Small integers as text, separated by blanks: short, and readable in the file."""
+    return " ".join(map(str, numbers))
+
+
+def unpack_numbers(packed: str) -> list[int]:
+    return [int(part) for part in packed.split()]
