@@ -5,6 +5,8 @@ One module a command. What is heavy (numpy, pydantic, engines) is imported insid
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -54,4 +56,6 @@ app.command("init")(init.init)
 
 def main() -> None:
     """The console command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # an ASCII terminal shows ? for what it cannot
+        sys.stdout.reconfigure(errors="replace")
     app(prog_name="speedbench")

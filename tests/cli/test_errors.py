@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -76,6 +81,21 @@ def test_errors_of_typer_keep_their_exit_code(error: Exception, code: int) -> No
     result = CliRunner().invoke(app_that_raises(error), ["work"])
     assert result.exit_code == code
     assert "internal error" not in result.stderr
+
+
+def test_an_ascii_terminal_shows_what_it_can(saved: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    code = "from pytest_speedbench.cli import main; main()"
+    for command in (["history"], ["compare", "1", "1"], ["plan", "--baseline", "1"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *command, "--storage", str(saved)],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode in (0, 1), done.stderr
+        assert done.stderr == ""
+        assert "?" in done.stdout
 
 
 def test_the_interrupt_is_not_an_error() -> None:
