@@ -15,6 +15,27 @@ from pytest_speedbench.errors import EngineError
 Message = Mapping[str, str]
 
 
+# What the tokenizer or jinja2 gives to every chat template, and nobody sets.
+_GIVEN = {
+    "messages",
+    "add_generation_prompt",
+    "bos_token",
+    "eos_token",
+    "pad_token",
+    "unk_token",
+    "raise_exception",
+    "strftime_now",
+    "namespace",
+    "range",
+    "dict",
+    "cycler",
+    "joiner",
+    "lipsum",
+}
+# Arguments of ``apply_chat_template`` itself.
+_OF_THE_CALL = ("tools", "documents", "chat_template", "continue_final_message")
+
+
 class Tokenizer(Protocol):
     """The target's tokenizer and chat template.
 
@@ -50,6 +71,7 @@ class HuggingFaceTokenizer:
                 f"the tokenizer of {model!r} has no chat template; save one with it "
                 "(tokenizer.chat_template), since prompts are rendered as a chat"
             )
+        self.template: object = template
         self.template_digest = _digest([template, self.template_kwargs])
         self.stop_ids = _stop_ids(self._tokenizer, path)
         self.context_window = int(getattr(config, "max_position_embeddings", 1 << 30))
@@ -128,11 +150,34 @@ def load_tokenizer(
     kwargs = template_kwargs or {}
     if kind == "words":
         return WordTokenizer(template_kwargs=kwargs)
-    return (
-        _servers_tokenizer(model, kwargs)
-        if kind == "server"
-        else HuggingFaceTokenizer(model, kwargs)
-    )
+    if kind == "server":
+        return _servers_tokenizer(model, kwargs)
+    found = HuggingFaceTokenizer(model, kwargs)
+    _check_arguments(found.template, kwargs)
+    return found
+
+
+def _check_arguments(template: object, kwargs: Mapping[str, object]) -> None:
+    """Refuses arguments that ``template`` never reads, which it would ignore without a word.
+
+    Raises:
+        EngineError: the message names the argument and those that the template reads.
+    """
+    if not kwargs or not isinstance(template, str):
+        return
+    from jinja2 import Environment, TemplateSyntaxError, meta
+
+    try:
+        parsed = Environment(extensions=["jinja2.ext.loopcontrols"]).parse(template)  # noqa: S701  # only parsed
+    except TemplateSyntaxError:  # written for a dialect with more tags
+        return
+    read = meta.find_undeclared_variables(parsed) - _GIVEN
+    for name in kwargs:
+        if name not in read and name not in _OF_THE_CALL:
+            raise EngineError(
+                f"the chat template reads no argument {name!r} (--speed-chat-template-kwargs); "
+                f"it reads: {', '.join(sorted(read)) or 'none'}"
+            )
 
 
 def _servers_tokenizer(model: str, kwargs: Mapping[str, object]) -> Tokenizer:

@@ -5,7 +5,7 @@ Nothing here loads a model, an engine or a prompt: it runs at collection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import Sampling, Speculation
 from pytest_speedbench.engines.registry import check_method, engine_names, engine_type
-from pytest_speedbench.errors import CaseError, EngineError
+from pytest_speedbench.errors import CaseError, EngineError, UsageError
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.plan.ids import Labels
 from pytest_speedbench.plan.precedence import with_marker
@@ -23,7 +23,9 @@ from pytest_speedbench.plan.values import did_you_mean
 from pytest_speedbench.splits import (
     ALL,
     BUCKETS,
+    CATEGORIES,
     RANDOM,
+    TIERS,
     SplitError,
     divide_name,
     split_key,
@@ -160,3 +162,24 @@ def _check_url(engine: str, url: str) -> None:
             f"engine {engine!r} does not talk to a server at --speed-url; these do: "
             f"{', '.join(servers)}"
         )
+
+
+def check_margins(settings: Settings, cases: Iterable[Case]) -> None:
+    """Refuses margins (``--speed-compare-fail``) of categories that no split has.
+
+    Raises:
+        UsageError: the message names the category and those that there are.
+    """
+    asked = [name.partition("/")[2] for name in settings.compare_fail or ()]
+    if not any(asked):
+        return
+    splits = dict.fromkeys((*settings.split, *(case.run.split for case in cases)))
+    own = [name for split in splits for name in split_slices(split, **_reading(settings))]
+    # Built-in names may belong to tests that are not collected this time.
+    known = list(dict.fromkeys((*own, *CATEGORIES, *TIERS, ALL)))
+    for name in asked:
+        if name and name not in known:
+            raise UsageError(
+                f"--speed-compare-fail: unknown category {name!r}{did_you_mean(name, known)}; "
+                f"known: {', '.join(known)}"
+            )

@@ -45,7 +45,7 @@ def load_settings(config: pytest.Config) -> Settings:
     try:
         settings = _level(settings, ini, lambda name: f"ini option {options[name].ini}")
         settings = _level(settings, flags, lambda name: options[name].flag)
-        _check_early(settings)
+        _check_timing(settings)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     return settings
@@ -155,9 +155,14 @@ def _check_columns(given: Mapping[str, Any], spelling: _Spelling) -> None:
             )
 
 
-def _check_early(settings: Settings) -> None:
-    """Early decision is for AL alone: a run that may stop is not timed."""
+def _check_timing(settings: Settings) -> None:
+    """What is not timed cannot be gated: a run that may stop early, and one without rounds."""
     metrics = {name.partition("/")[0] for name in settings.compare_fail or ()}
+    if not settings.rounds and "speedup" in metrics:
+        raise UsageError(
+            "--speed-rounds 0 measures acceptance alone, but speedup is gated "
+            "(--speed-compare-fail): leave one of them out"
+        )
     timed = sorted(metrics - {"acceptance_length"})
     if settings.early and timed:
         raise UsageError(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import pytest
 
 from pytest_speedbench.errors import SpeedbenchError, warnings_at
 from pytest_speedbench.plan.cases import Case, order_by_engine
-from pytest_speedbench.plan.grid import build_grid
+from pytest_speedbench.plan.grid import build_grid, check_margins
+from pytest_speedbench.plan.options import command_line_options, from_command_line
 from pytest_speedbench.plan.precedence import load_settings
 from pytest_speedbench.plan.settings import Settings
 
@@ -29,6 +31,8 @@ def parametrize(metafunc: pytest.Metafunc, marker: pytest.Mark | None) -> None:
             f"{metafunc.definition.nodeid}: speed takes keyword arguments, such as bs=[1, 32]",
             pytrace=False,
         )
+    if marker is not None:
+        _Overridden.of(metafunc.config).add(metafunc.definition, marker.kwargs)
     problem = None
     try:
         with warnings_at(metafunc.definition):
@@ -44,15 +48,72 @@ def parametrize(metafunc: pytest.Metafunc, marker: pytest.Mark | None) -> None:
         metafunc.parametrize(CASE, cases, ids=ids)
 
 
+class _Overridden:
+    """Names the options of the command line that markers override."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._given = {
+            option.name: option.flag
+            for option in command_line_options()
+            if option.marker and from_command_line(config, option) is not None
+        }
+        self._tests: dict[str, list[str]] = {}
+
+    @classmethod
+    @lru_cache(maxsize=1)
+    def of(cls, config: pytest.Config) -> _Overridden:
+        """The one of this session, which reports once collection is done."""
+        found = cls(config)
+        config.pluginmanager.register(found)
+        return found
+
+    def add(self, test: pytest.Item, arguments: Mapping[str, object]) -> None:
+        for name, value in arguments.items():
+            if value is not None and name in self._given:
+                self._tests.setdefault(self._given[name], []).append(test.name)
+
+    def pytest_report_collectionfinish(self) -> list[str]:
+        return [
+            f"speedbench: {flag} is overridden by the marker of {tests[0]}"
+            + (f" and {len(tests) - 1} more" if len(tests) > 1 else "")
+            for flag, tests in self._tests.items()
+        ]
+
+
 def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Orders the tests of ours and gives them the marks that other plugins look at."""
     positions = [i for i, item in enumerate(items) if case_of(item) is not None]
     ours = [items[i] for i in positions]
     cases = [case for item in ours if (case := case_of(item)) is not None]
+    _check_margins(config, cases)
     for position, chosen in zip(positions, order_by_engine(cases), strict=True):
         items[position] = ours[chosen]
     for item in ours:
         _follow_benchmark_flags(config, item)
+
+
+def _check_margins(config: pytest.Config, cases: list[Case]) -> None:
+    problem = ""
+    try:
+        check_margins(settings_of(config), cases)
+    except SpeedbenchError as error:
+        problem = str(error)
+    if problem and hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Refusal(problem))
+    elif problem:
+        raise pytest.UsageError(problem)
+
+
+class _Refusal:
+    """Fails every test of ours: pytest-xdist crashes on a usage error that a worker finds."""
+
+    def __init__(self, problem: str) -> None:
+        self._problem = problem
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if case_of(item) is not None:
+            pytest.fail(self._problem, pytrace=False)
 
 
 def case_of(item: pytest.Item) -> Case | None:

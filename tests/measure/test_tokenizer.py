@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pytest_speedbench.engines import EngineError
@@ -33,3 +35,36 @@ def test_the_digest_is_that_of_the_servers_template_and_its_arguments() -> None:
     plain = load_tokenizer("server", "nobody/has-this")
     asked = load_tokenizer("server", "nobody/has-this", {"enable_thinking": False})
     assert plain.template_digest != asked.template_digest
+
+
+TEMPLATE = (
+    "{% for message in messages %}{{ bos_token }}{{ message['content'] }}{% endfor %}"
+    "{% if enable_thinking %}think{% endif %}{% if not messages %}{{ raise_exception('x') }}"
+    "{% endif %}{% if add_generation_prompt %}answer{% endif %}"
+)
+
+
+def save_tokenizer(folder: Path, template: str) -> str:
+    """A word tokenizer with a chat template and the configuration of a model."""
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {"<unk>": 0, "</s>": 1, "<s>": 2, "think": 3, "answer": 4}
+    own = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=own, bos_token="<s>", eos_token="</s>", chat_template=template
+    ).save_pretrained(folder)
+    transformers.LlamaConfig(vocab_size=len(words)).save_pretrained(folder)
+    return str(folder)
+
+
+def test_arguments_that_the_chat_template_does_not_read_are_an_error(tmp_path: Path) -> None:
+    model = save_tokenizer(tmp_path, TEMPLATE)
+    with_thinking = load_tokenizer("huggingface", model, {"enable_thinking": True})
+    assert with_thinking.template_digest != load_tokenizer("huggingface", model).template_digest
+    with pytest.raises(EngineError, match=r"no argument 'thinking' .* it reads: enable_thinking$"):
+        load_tokenizer("huggingface", model, {"thinking": True})
+
+
+def test_a_template_of_another_dialect_is_not_checked(tmp_path: Path) -> None:
+    model = save_tokenizer(tmp_path, "{% generation %}" + TEMPLATE + "{% endgeneration %}")
+    load_tokenizer("huggingface", model, {"thinking": True})

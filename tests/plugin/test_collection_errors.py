@@ -126,6 +126,11 @@ def test_the_speed_fixtures_work_where_the_marker_is_left_out(project: Project) 
         ("--speed-min-tokens=-1", "--speed-min-tokens: cannot read '-1': expected an integer >= 0"),
         ("--speed-timeout=0", "--speed-timeout: cannot read '0': expected seconds"),
         ("--speed-rounds=-1", "--speed-rounds: cannot read '-1': expected an integer >= 0"),
+        ("--speed-compare-fail=speedup:5%", "--speed-rounds 0 measures acceptance alone"),
+        (
+            "--speed-compare-fail=acceptance_length/maths:2%",
+            "category 'maths'; did you mean 'math'",
+        ),
         ("--speed-rounds=1,2", "--speed-rounds: cannot read '1,2': expected an integer >= 0"),
     ],
 )
@@ -135,6 +140,54 @@ def test_mistake_in_an_option(project: Project, argument: str, wanted: str) -> N
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert wanted in result.stderr.str(), result.stderr.str() + result.stdout.str()
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("--speed-split=qualitative", "--speed-isl=1k"), "--speed-isl chooses a throughput split"),
+        (("--speed-early", "--speed-rounds=3"), "--speed-early times nothing, but --speed-rounds"),
+        (
+            ("--speed-split=qualitative", "--speed-columns=prompt=body"),
+            "--speed-columns is for split files, but --speed-split names none",
+        ),
+        (
+            ("--speed-split=random", "--speed-keep-good"),
+            "--speed-keep-good is for split files, but --speed-split names none",
+        ),
+    ],
+)
+def test_options_that_contradict_each_other(
+    project: Project, arguments: tuple[str, ...], wanted: str
+) -> None:
+    project.gate()
+    result = project.run(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert wanted in result.stderr.str()
+
+
+def test_a_margin_of_an_unknown_category_fails_each_test_under_xdist(project: Project) -> None:
+    project.gate()
+    result = project.run_apart("-n1", "--speed-compare-fail=acceptance_length/maths:2%")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*unknown category 'maths'; did you mean 'math'?*"])
+
+
+def test_a_margin_may_name_a_category_of_another_test(project: Project) -> None:
+    project.split("mine.jsonl", 9, "legal", "math")
+    project.file(
+        "test_it.py",
+        "import pytest\n"
+        "def test_gate(speed): pass\n"
+        "@pytest.mark.speed(split='mine.jsonl', category='legal')\n"
+        "def test_mine(speed): pass\n",
+    )
+    margins = "acceptance_length/legal:5%,acceptance_length/mixed:5%"
+    project.run("--collect-only", f"--speed-compare-fail={margins}").assert_outcomes()
+    assert project.ids(f"--speed-compare-fail={margins}") == [
+        "test_gate[math-bs1-dl3]",
+        "test_mine[legal-bs1-dl3]",
+    ]
 
 
 def test_mistake_in_the_ini_file_names_the_ini_option(project: Project) -> None:

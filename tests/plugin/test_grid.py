@@ -97,6 +97,33 @@ def test_isl_and_entropy_choose_throughput_splits_and_tiers(project: Project) ->
     ]
 
 
+def test_isl_is_the_length_of_random_input(project: Project) -> None:
+    project.gate("", "assert {t.prompt_tokens for t in speed.traces} == {2048}")
+    options = ("--speed-split=random", "--speed-isl=2k", "--benchmark-autosave")
+    project.run(*options, speed_category=None, speed_samples="2").assert_outcomes(passed=1)
+    assert project.records()[0].split.name == "random_2k"
+
+
+def test_a_split_replaces_an_input_length_of_the_ini_file(project: Project) -> None:
+    project.gate()
+    wanted = ["test_gate[math-bs1-dl3]"]
+    assert project.ids("--speed-split=qualitative", speed_isl="1k") == wanted
+    project.gate("isl='1k'")
+    ids = project.ids("--speed-split=qualitative", speed_category="mixed")
+    assert ids == ["test_gate[mixed-bs1-dl3]"]
+
+
+def test_tiers_replace_categories_of_the_ini_file(project: Project) -> None:
+    project.gate("isl='1k', entropy='mixed'")
+    assert project.ids(speed_category="math") == ["test_gate[mixed-bs1-dl3]"]
+
+
+def test_methods_without_a_drafter_replace_a_drafter_of_the_ini_file(project: Project) -> None:
+    project.gate()
+    ids = project.ids("--speed-method=ngram,none", speed_drafter="org/head")
+    assert ids == ["test_gate[ngram-math-bs1-dl3]", "test_gate[none-math-bs1]"]
+
+
 def test_k_selects_a_category(project: Project) -> None:
     project.gate("bs=[1, 32]")
     assert project.ids("-k", "math", speed_category=None) == [
@@ -185,9 +212,13 @@ def test_command_line_over_ini_over_default(project: Project) -> None:
     assert project.ids("--speed-bs=8", speed_bs="2,4") == ["test_gate[math-bs8-dl3]"]
 
 
-def test_the_marker_beats_the_command_line(project: Project) -> None:
-    project.gate("bs=16")
+def test_the_marker_beats_the_command_line_which_is_reported(project: Project) -> None:
+    project.gate("bs=16, dl=None")
     assert project.ids("--speed-bs=8") == ["test_gate[math-bs16-dl3]"]
+    result = project.run("--collect-only", "--speed-bs=8", "--speed-dl=2")
+    result.stdout.fnmatch_lines(["speedbench: --speed-bs is overridden by the marker of test_gate"])
+    assert "--speed-dl is" not in result.stdout.str()
+    assert "overridden" not in project.run("--collect-only", speed_bs="8").stdout.str()
 
 
 def test_cases_that_share_an_engine_run_next_to_each_other(
