@@ -25,7 +25,17 @@ class _Part(BaseModel):
 
 
 class CaseKey(_Part):
-    """What identifies a case from run to run, whatever its test is called."""
+    """What identifies a case from run to run, whatever its test is called.
+
+    Attributes:
+        engine: name of the engine.
+        model: name of the target, without the folder that it is in.
+        method: method of speculative decoding; ``none`` without.
+        dl: draft length, in tokens; 0 without speculation.
+        bs: batch size: requests held in flight.
+        split: name of the split, or the digest of a file's content.
+        slice: a category, an entropy tier, or ``all``.
+    """
 
     engine: str
     model: str
@@ -248,7 +258,35 @@ class MachineRecord(_Part):
 
 
 class Record(_Part):
-    """One case as it was measured, complete enough to be compared sample by sample."""
+    """One case as it was measured, complete enough to be compared sample by sample.
+
+    docs/records.md describes the fields of the parts.
+
+    Attributes:
+        schema_: version of the form in which it was written.
+        case: what identifies it.
+        engine: name, version, device and dtype of the engine, and its arguments.
+        model: the target: name, digest of the weights, revision.
+        spec: method, draft length and drafter.
+        split: name, version and digest of the split, and the digest of each row.
+        sampling: how tokens were chosen.
+        template: digest of the chat template with its arguments.
+        prompt_form: ``token_ids``, or ``chat`` where the server applies its own template.
+        machine: what timings depend on.
+        metrics: name → value, interval, ``n``, level and unit; a list by position for
+            ``acceptance_by_position``, None where nothing was drafted.
+        rounds: shape (rounds,), the arm with speculation: tokens and seconds of each.
+        reference_rounds: shape (rounds,), the arm without; empty where it was not measured.
+        drift: shape (rounds,) of a soak: acceptance length and step time of each.
+        warmup: what was left out at the beginning.
+        counted: the engine's counters for the slice, where its requests report nothing.
+        arm: what else the run is; None in records of earlier versions.
+        engine_acceptance_length: the engine's own average, which is defined differently.
+        speculation_off: why speculation seems to be off; empty where it is on.
+        partial: the run was stopped early; never chosen as a baseline.
+        notes: what limits these numbers.
+        requests: shape (turns,), one entry a turn of a sample: tokens, steps, ids and times.
+    """
 
     schema_: int = Field(alias="schema")
     case: CaseKey
@@ -274,6 +312,7 @@ class Record(_Part):
     requests: list[RequestRecord] = Field(default_factory=list)
 
     def metric(self, name: str) -> MetricRecord | None:
+        """The metric called ``name``; None where it has no value."""
         found = self.metrics.get(name)
         return found if isinstance(found, MetricRecord) else None
 
