@@ -2,173 +2,141 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatch
+import re
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, saved_runs, store_at
-from pytest_speedbench.cli.output import NOTHING, Justify, Lines
+from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, read, saved_runs, store_at
 from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
-    from pytest_speedbench.baselines.schema import CaseKey, MetricRecord, Record
+    from collections.abc import Sequence
+
+    from pytest_speedbench.analysis.trends import Trend
     from pytest_speedbench.baselines.storage import SavedRun
 
-_COLUMNS: tuple[tuple[str, Justify], ...] = (
-    ("run", "left"),
-    ("date", "left"),
-    ("commit", "left"),
-    ("value", "right"),
-    ("95 %", "right"),
-    ("n", "right"),
-    ("", "left"),
-)
-_BARS = "▁▂▃▄▅▆▇█"
+_AGO = re.compile(r"(\d+)([hdw])")
+_HOURS = {"h": 1, "d": 24, "w": 24 * 7}
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One saved run of one case; ``metric`` is None where the run has no such value."""
+class Format(StrEnum):
+    """How trends are printed."""
 
-    run: SavedRun
-    record: Record
-    metric: MetricRecord | None
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
 
 
 def history(
     pattern: Annotated[
         str,
         typer.Argument(
-            metavar="[CASE-PATTERN]",
+            metavar="[CASE]",
             help="Words that a case must have, such as 'math bs32 dl3' or 'Llama*'.",
         ),
     ] = "",
+    case: Annotated[str, typer.Option(metavar="CASE", help="The same as an option.")] = "",
     metric: Annotated[str, typer.Option(help="The metric to show.")] = "acceptance_length",
+    since: Annotated[
+        str, typer.Option(metavar="DATE", help="First day or time, UTC; or an age: 14d.")
+    ] = "",
+    until: Annotated[str, typer.Option(metavar="DATE", help="Last day or time, UTC.")] = "",
+    output: Annotated[Format, typer.Option("--format", help="What is printed.")] = Format.TABLE,
+    html: Annotated[Path | None, typer.Option(metavar="PATH", help="Write an HTML page.")] = None,
+    bisect: Annotated[
+        str,
+        typer.Option(
+            metavar="CASE", help="Print the last good and the first bad commit of a case."
+        ),
+    ] = "",
+    script: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="With --bisect: write a script for git bisect run."),
+    ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Show how a metric of each case has moved over the saved runs."""
-    runs = saved_runs(store_at(storage))
-    _check_metric(metric, runs)
-    cases = _points(runs, pattern, metric)
-    if not cases:
-        raise CliError(f"no saved case matches {pattern!r}; saved: {_known(runs)}")
-    out = Lines()
-    for title, points in cases.items():
-        _show(out, title, list(points.values()), metric)
+    if script is not None and not bisect:
+        raise CliError("--script needs --bisect CASE")
+    trends = _trends(f"{pattern} {case} {bisect}".strip(), metric, since, until, storage)
+    if bisect:
+        from pytest_speedbench.cli.bisect import show_suspects
+
+        show_suspects(trends, script)
+    elif html is not None:
+        _write_page(html, trends)
+    else:
+        from pytest_speedbench.cli.history_output import show_csv, show_json, show_table
+
+        {Format.TABLE: show_table, Format.CSV: show_csv, Format.JSON: show_json}[output](trends)
 
 
-def _points(runs: Sequence[SavedRun], pattern: str, metric: str) -> dict[str, dict[str, Point]]:
-    """Title → file → point. What belongs to a run stands once, not once for every slice of it."""
-    cases: dict[str, dict[str, Point]] = {}
-    for run in runs:
-        for key, record in run.records.items():
-            if matches(key, pattern):
-                points = cases.setdefault(_title(key, metric), {})
-                points.setdefault(str(run.path), Point(run, record, record.metric(metric)))
-    return cases
+def _trends(pattern: str, metric: str, since: str, until: str, storage: str) -> list[Trend]:
+    """The trends that the options select.
 
-
-def _title(key: CaseKey, metric: str) -> str:
-    from pytest_speedbench.measure.metrics import METRICS
-
-    of_run = metric not in METRICS or METRICS[metric].scope == "run"
-    return str(key).removesuffix(f":{key.slice}") if of_run else str(key)
-
-
-def matches(key: CaseKey, pattern: str) -> bool:
-    """Whether each word of ``pattern`` names a part of the case.
-
-    ``bs3`` and ``dl3`` are whole numbers, not beginnings of others; other words may be a piece of
-    a name, or have wildcards.
+    Raises:
+        CliError: there is none; the message says what there is.
     """
-    numbers = {f"bs{key.bs}", f"dl{key.dl}"}
-    names = [n.casefold() for n in (key.engine, key.model, key.method, key.split, key.slice)]
-    return all(
-        word in numbers
-        or any(fnmatch(name, word) if "*" in word else word in name for name in names)
-        for word in pattern.casefold().replace(" and ", " ").split()
-    )
+    from pytest_speedbench.analysis.trends import between, known_metrics, trends
 
-
-def _check_metric(metric: str, runs: Sequence[SavedRun]) -> None:
-    known = {
-        name
-        for run in runs
-        for record in run.records.values()
-        for name in record.metrics
-        if record.metric(name) is not None
-    }
+    runs = saved_runs(store_at(storage))
+    known = known_metrics(runs)
     if metric not in known:
+        raise CliError(f"--metric {metric}: not in any saved run; saved: {', '.join(known)}")
+    chosen = between(runs, _moment("--since", since), _moment("--until", until, end=True))
+    if not chosen:
         raise CliError(
-            f"--metric {metric}: not in any saved run; saved: {', '.join(sorted(known))}"
+            f"none of the {len(runs)} saved runs is of that time; the first is of "
+            f"{runs[0].time[:16]}, the last of {runs[-1].time[:16]}"
         )
+    found = trends(chosen, pattern, metric)
+    if not found:
+        raise CliError(f"no saved case matches {pattern!r}; saved: {_known(chosen)}")
+    return found
+
+
+def _moment(option: str, text: str, end: bool = False) -> datetime | None:
+    """The time that ``text`` names; with ``end`` a day means its end."""
+    return read(option, text, lambda words: parse_moment(words, end)) if text else None
+
+
+def parse_moment(text: str, end: bool = False, now: datetime | None = None) -> datetime:
+    """``2026-11-01``, ``2026-11-01T02:00`` (UTC) or an age before ``now`` such as ``14d``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    ago = _AGO.fullmatch(text)
+    try:
+        if ago:
+            return (now or datetime.now(UTC)) - timedelta(hours=int(ago[1]) * _HOURS[ago[2]])
+        found = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise ValueError("expected a date such as 2026-11-01, or an age such as 14d") from None
+    if end and len(text) == len("2026-11-01"):
+        found += timedelta(days=1)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _known(runs: Sequence[SavedRun]) -> str:
-    latest = list(runs[-1].records)
     words = dict.fromkeys(
         word
-        for key in latest
+        for key in runs[-1].records
         for word in (key.engine, key.method, f"dl{key.dl}", f"bs{key.bs}", key.split, key.slice)
     )
     return ", ".join(words)
 
 
-def _show(out: Lines, title: str, points: Sequence[Point], metric: str) -> None:
-    from pytest_speedbench.compare.gate import unit_of
+def _write_page(path: Path, trends: Sequence[Trend]) -> None:
+    from pytest_speedbench.report.history_page import render_history
 
-    known = [point.metric for point in points if point.metric is not None]
-    unit = unit_of(metric, known[0]) if known else ""
-    out.line(title, "bold")
-    out.line(f"  {metric}{f' ({unit})' if unit else ''}  {sparkline([m.value for m in known])}")
-    out.table(_COLUMNS, [_row(point) for point in points])
-    out.line()
-
-
-def _row(point: Point) -> tuple[str, ...]:
-    run, metric = point.run, point.metric
-    commit = run.commit[:9] if run.known_commit else NOTHING
-    return (
-        run.number,
-        run.time[:16].replace("T", " "),
-        f"{commit}{'+' if run.known_commit and run.dirty else ''}",
-        NOTHING if metric is None else _number(metric.value),
-        NOTHING
-        if metric is None or metric.low is None or metric.high is None
-        else f"{_number(metric.low)} … {_number(metric.high)}",
-        NOTHING if metric is None else str(metric.n),
-        _remark(point.record),
-    )
-
-
-def _remark(record: Record) -> str:
-    if record.speculation_off:
-        return "speculation off"
-    return "partial" if record.partial else ""
-
-
-def _number(value: float) -> str:
-    """Four figures, without an exponent."""
-    return (
-        f"{value:.1f}"
-        if abs(value) >= 100
-        else f"{value:.3f}"
-        if abs(value) >= 1
-        else f"{value:.4f}"
-    )
-
-
-def sparkline(values: Sequence[float]) -> str:
-    """The values as bars between their least and their greatest; nothing for fewer than two."""
-    values = [value for value in values if math.isfinite(value)]
-    if len(values) < 2:
-        return ""
-    low, high = min(values), max(values)
-    if low == high:
-        return _BARS[3] * len(values)
-    top = len(_BARS) - 1
-    return "".join(_BARS[round(top * (value - low) / (high - low))] for value in values)
+    text = render_history(trends)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"cannot write {path}: {error.strerror or error}") from error
+    typer.echo(f"written: {path}")

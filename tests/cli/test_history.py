@@ -1,16 +1,32 @@
-"""``speedbench history``: rows, pattern, metric, and what cannot be shown."""
+"""``speedbench history``: rows, filters, formats, the page, and the search for a commit."""
 
 from __future__ import annotations
 
+import copy
+import csv
+import io
 import json
+import os
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_speedbench.analysis.trends import matches
 from pytest_speedbench.baselines.schema import CaseKey
-from pytest_speedbench.cli.history import matches, sparkline
+from pytest_speedbench.cli.history import parse_moment
+from pytest_speedbench.cli.history_output import FIELDS, sparkline
 
 from .conftest import Speedbench
+
+FIRST_NIGHT = datetime(2026, 10, 1, 2, 10, tzinfo=UTC)
+Change = Callable[[int, dict[str, Any]], None]
 
 
 @pytest.fixture(autouse=True)
@@ -18,20 +34,83 @@ def _here(project: Path) -> None:
     """Every test runs in the project."""
 
 
+@pytest.fixture
+def nights(saved: Path) -> Callable[..., Path]:
+    """Makes a storage of many nights from the run ``base``; ``change`` edits each record.
+
+    The values of every night differ by 0.3 % (standard deviation), at fixed seeds.
+    """
+    base = json.loads((saved / "0001_base.json").read_text())
+
+    def make(count: int, change: Change | None = None) -> Path:
+        folder = saved.parent.parent / "nights"
+        folder.mkdir()
+        noise = random.Random(7)
+        for night in range(count):
+            data = copy.deepcopy(base)
+            data["datetime"] = (FIRST_NIGHT + timedelta(days=night)).isoformat()
+            data["commit_info"] |= {"id": f"{night + 1:040x}", "dirty": False}
+            for benchmark in data["benchmarks"]:
+                record = benchmark["extra_info"]["speedbench"]
+                record["requests"] = record["requests"][:1]
+                scale(record, 1 + noise.gauss(0, 0.003))
+                if change is not None:
+                    change(night, record)
+            (folder / f"{night + 1:04d}_night.json").write_text(json.dumps(data))
+        return folder
+
+    return make
+
+
+def scale(record: dict[str, Any], factor: float) -> None:
+    metric = record["metrics"]["acceptance_length"]
+    for name in ("value", "low", "high"):
+        metric[name] *= factor
+
+
+def verdict(record: dict[str, Any], outcome: str) -> None:
+    """A verdict of AL, and one of another metric before it."""
+    record["verdicts"] = [
+        {"metric": "speedup", "outcome": "not gated"},
+        {
+            "metric": "acceptance_length",
+            "outcome": outcome,
+            "ratio": 0.9,
+            "low": 0.89,
+            "high": 0.91,
+            "alpha": 0.01,
+            "margin": 0.02,
+            "baseline": "0001 of 2026-10-01 02:10",
+            "reason": "lost",
+        },
+    ]
+
+
+def loss_from(first: int) -> Change:
+    def change(night: int, record: dict[str, Any]) -> None:
+        if night >= first:
+            scale(record, 0.93)
+
+    return change
+
+
 def _runs(text: str) -> list[str]:
     return [line.split()[0] for line in text.splitlines() if line.strip().startswith("000")]
+
+
+# -- the table ------------------------------------------------------------------------------
 
 
 def test_one_row_a_run_oldest_first(speedbench: Speedbench) -> None:
     result = speedbench("history", "alpha dl3")
     assert (result.code, result.err) == (0, "")
-    assert "simulated sim eagle3 dl3 bs1 prompts.jsonl:alpha" in result.out
+    assert re.search(r"simulated sim eagle3 dl3 bs1 \S+:alpha", result.out)
     assert "acceptance_length (tokens/step)  ██▁" in result.out
     assert _runs(result.out) == ["0001", "0002", "0003"]
     row = next(line for line in result.out.splitlines() if "0001" in line).split()
-    assert len(row[3]) == 9  # the commit
+    assert len(row[3]) == 7  # the commit
     assert float(row[4]) > 1
-    assert row[-1] == "40"
+    assert "40" in row[8:]
 
 
 def test_every_case_without_a_pattern(speedbench: Speedbench) -> None:
@@ -56,11 +135,84 @@ def test_dirty_partial_and_switched_off_runs_are_marked(
     for benchmark, change in zip(
         data["benchmarks"], ({"partial": True}, {"speculation_off": "no drafts"}), strict=True
     ):
-        benchmark["extra_info"]["speedbench"].update(change)
+        benchmark["extra_info"]["speedbench"].update(change, verdicts=[])
     path.write_text(json.dumps(data))
-    rows = [line for line in speedbench("history").out.splitlines() if "0002" in line]
-    assert sorted(row.split()[-1] for row in rows) == ["off", "partial"]
+    result = speedbench("history")
+    rows = [line for line in result.out.splitlines() if "0002" in line]
     assert all("+ " in row for row in rows)
+    assert "partial" in result.out
+    assert "speculation off" in result.out
+
+
+def test_stored_verdicts_and_changes_of_level(
+    speedbench: Speedbench, nights: Callable[..., Path]
+) -> None:
+    def change(night: int, record: dict[str, Any]) -> None:
+        loss_from(20)(night, record)
+        verdict(record, "fail" if night >= 20 else "pass")
+
+    result = speedbench("history", "alpha", "--storage", nights(30, change))
+    rows = [line for line in result.out.splitlines() if line.strip().startswith("00")]
+    assert [row.split()[-1] for row in rows] == ["pass"] * 20 + ["fail"] * 10
+    after = result.out.splitlines()[result.out.splitlines().index(rows[20]) + 1]
+    assert re.fullmatch(r" *▼ -(6\.[5-9]|7\.[0-5]) % *", after)
+    assert "1 change of level (▲ ▼) in 1 case" in result.words
+    assert "a case without one shows one at most 1 % of the time" in result.words
+
+
+def test_rows_fit_into_80_columns(
+    speedbench: Speedbench, nights: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(night: int, record: dict[str, Any]) -> None:
+        loss_from(20)(night, record)
+        record["speculation_off"] = "no drafts"
+        record["sampling"] |= {"seed": night, "max_tokens": 48 + night // 25}
+
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = nights(30, change)
+    for metric in ("acceptance_length", "output_tps"):
+        result = speedbench("history", "--metric", metric, "--storage", folder)
+        rows = [line for line in result.out.splitlines() if line.strip().startswith("00")]
+        assert max(map(len, rows)) <= 80
+        assert all("speculation off" in row for row in rows)
+        assert result.out.count("other sampling") == result.out.count("0026")
+
+
+def test_another_split_is_no_change_of_level(
+    speedbench: Speedbench, nights: Callable[..., Path]
+) -> None:
+    def change(night: int, record: dict[str, Any]) -> None:
+        loss_from(20)(night, record)
+        record["model"]["weights"] = f"{night // 20:064x}"
+
+    result = speedbench("history", "alpha", "--storage", nights(30, change))
+    assert "0 changes of level" in result.out
+    assert result.out.count("other model") == 1
+
+
+# -- filters --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "runs"),
+    [
+        (("--since", "2026-10-28"), ["0028", "0029", "0030"]),
+        (("--since", "2026-10-28T12:00"), ["0029", "0030"]),
+        (("--until", "2026-10-02"), ["0001", "0002"]),
+        (("--since", "2026-10-03", "--until", "2026-10-04T02:00"), ["0003"]),
+    ],
+)
+def test_dates(
+    speedbench: Speedbench, nights: Callable[..., Path], options: tuple[str, ...], runs: list[str]
+) -> None:
+    result = speedbench("history", "--case", "alpha", "--storage", nights(30), *options)
+    assert _runs(result.out.replace(" 00", " 000")) == [f"0{run}" for run in runs]
+
+
+def test_an_age_is_counted_from_now() -> None:
+    assert parse_moment("36h", now=FIRST_NIGHT) == FIRST_NIGHT - timedelta(hours=36)
+    assert parse_moment("2w", now=FIRST_NIGHT) == FIRST_NIGHT - timedelta(days=14)
+    assert parse_moment("2026-10-01T04:10+02:00") == FIRST_NIGHT
 
 
 @pytest.mark.parametrize(
@@ -68,16 +220,30 @@ def test_dirty_partial_and_switched_off_runs_are_marked(
     [
         (("gamma",), "no saved case matches 'gamma'; saved: simulated, eagle3, dl5, bs1,"),
         (("--metric", "beauty"), "--metric beauty: not in any saved run; saved: acceptance_length"),
-        (
-            ("--storage", "nowhere"),
-            "no saved runs in nowhere: run pytest with --benchmark-autosave",
-        ),
+        (("--storage", "nowhere"), "no saved runs in nowhere"),
+        (("--since", "2999-01-01"), "none of the 4 saved runs is of that time; the first is of 20"),
+        (("--since", "yesterday"), "expected a date such as 2026-11-01, or an age such as 14d"),
+        (("--until", "9999999999w"), "--until: cannot read '9999999999w'"),
+        (("--script", "b.py"), "--script needs --bisect CASE"),
     ],
 )
 def test_nothing_to_show(speedbench: Speedbench, arguments: tuple[str, ...], message: str) -> None:
     result = speedbench("history", *arguments)
     assert (result.code, result.out) == (2, "")
     assert message in result.err
+
+
+@pytest.mark.parametrize("storage", ["missing", "empty"])
+def test_empty_storage_names_the_option_that_saves(
+    speedbench: Speedbench, tmp_path: Path, storage: str
+) -> None:
+    folder = tmp_path / storage
+    if storage == "empty":
+        folder.mkdir()
+    result = speedbench("history", "--storage", folder)
+    assert result.code == 2
+    assert f"no saved runs in {folder}" in result.err
+    assert "--benchmark-autosave" in result.err
 
 
 def test_unreadable_files_are_named_and_left_out(speedbench: Speedbench, saved: Path) -> None:
@@ -88,6 +254,232 @@ def test_unreadable_files_are_named_and_left_out(speedbench: Speedbench, saved: 
     assert "0003_worse.json is not JSON" in result.err
     assert _runs(result.out) == ["0001", "0002"]
 
+
+# -- formats --------------------------------------------------------------------------------
+
+
+def test_csv(speedbench: Speedbench, nights: Callable[..., Path]) -> None:
+    def change(night: int, record: dict[str, Any]) -> None:
+        loss_from(20)(night, record)
+        verdict(record, "fail" if night == 29 else "pass")
+
+    result = speedbench("history", "alpha", "--format", "csv", "--storage", nights(30, change))
+    rows = list(csv.DictReader(io.StringIO(result.out)))
+    assert tuple(rows[0]) == FIELDS
+    assert [row["run"] for row in rows] == [f"{night:04d}" for night in range(1, 31)]
+    assert rows[29]["outcome"] == "fail"
+    assert float(rows[29]["ratio"]) == 0.9
+    assert [bool(row["change"]) for row in rows].index(True) == 20
+    assert rows[0]["commit"] == f"{1:040x}"
+    assert (rows[0]["slice"], rows[0]["dl"], rows[0]["unit"]) == ("alpha", "3", "tokens/step")
+
+
+def test_json(speedbench: Speedbench, nights: Callable[..., Path]) -> None:
+    result = speedbench("history", "--format", "json", "--storage", nights(30, loss_from(20)))
+    data = json.loads(result.out)
+    assert data["false_alarms"] == 0.01
+    assert {case["key"]["slice"] for case in data["cases"]} == {"alpha", "beta", "all"}
+    for case in data["cases"]:
+        assert len(case["points"]) == 30
+        (change,) = case["changes"]
+        assert (change["run"], change["loss"]) == ("0021", True)
+        assert change["after"] / change["before"] == pytest.approx(0.93, abs=0.005)
+
+
+def test_the_page_stands_alone(speedbench: Speedbench, nights: Callable[..., Path]) -> None:
+    pytest.importorskip("matplotlib")
+
+    def change(night: int, record: dict[str, Any]) -> None:
+        loss_from(20)(night, record)
+        record["case"]["model"] = "<script>alert(1)</script>$x$"
+        verdict(record, "fail" if night >= 20 else "pass")
+
+    page = Path("page.html")
+    folder = nights(30, change)
+    assert speedbench("history", "--html", page, "--storage", folder).out == "written: page.html\n"
+    text = page.read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert not re.findall(r'(?:src|href)="(?!#)', text)
+    assert "url(http" not in text
+    assert text.count("<svg ") == 3
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert not re.findall(r"#0[1-8]0[1-8]0[1-8]", text)  # every colour is the page's own
+    assert "Fell by 7." in text or "Fell by 6." in text
+    assert "−7." in text or "−6." in text
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_a_page_of_one_run_without_intervals(
+    speedbench: Speedbench, nights: Callable[..., Path]
+) -> None:
+    pytest.importorskip("matplotlib")
+
+    def change(night: int, record: dict[str, Any]) -> None:
+        record["metrics"]["acceptance_length"] |= {"low": None, "high": None}
+
+    result = speedbench("history", "--html", "page.html", "--storage", nights(1, change))
+    assert result.code == 0
+    assert "1 run, latest first" in Path("page.html").read_text()
+
+
+def test_a_page_that_cannot_be_written(speedbench: Speedbench) -> None:
+    pytest.importorskip("matplotlib")
+    result = speedbench("history", "--html", "nowhere/page.html")
+    assert (result.code, "cannot write nowhere/page.html: " in result.err) == (2, True)
+
+
+# -- bisect ---------------------------------------------------------------------------------
+
+
+def test_bisect_by_verdict(speedbench: Speedbench, nights: Callable[..., Path]) -> None:
+    outcomes = ["pass"] * 5 + ["undecided", "fail", "undecided", "fail"]
+
+    def change(night: int, record: dict[str, Any]) -> None:
+        verdict(record, outcomes[night])
+
+    result = speedbench("history", "--bisect", "alpha", "--storage", nights(9, change))
+    assert result.code == 0
+    assert "evidence   the verdict of run 0007: fail" in result.out
+    assert f"git bisect start {7:040x} {5:040x}\n" in result.out
+    assert "git bisect run python SCRIPT" in result.out
+
+
+def test_bisect_by_change_of_level(speedbench: Speedbench, nights: Callable[..., Path]) -> None:
+    folder = nights(30, loss_from(20))
+    result = speedbench("history", "--bisect", "alpha", "--storage", folder)
+    assert "evidence   a change of level at run 0021" in result.out
+    assert f"git bisect start {21:040x} {20:040x}\n" in result.out
+    assert "this repository lacks one of the two commits" in result.words
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (None, "nothing to bisect: no verdict is saved, and no loss of acceptance_length"),
+        (
+            lambda night, record: verdict(record, "pass"),
+            "nothing to bisect: its latest verdict is pass",
+        ),
+    ],
+)
+def test_nothing_to_bisect(
+    speedbench: Speedbench, nights: Callable[..., Path], change: Change | None, message: str
+) -> None:
+    result = speedbench("history", "--bisect", "alpha", "--storage", nights(12, change))
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+
+
+def test_bisect_wants_one_case(speedbench: Speedbench, nights: Callable[..., Path]) -> None:
+    result = speedbench("history", "--bisect", "bs1", "--storage", nights(3))
+    assert result.code == 2
+    assert "--bisect: 3 cases match, expected one: " in result.err
+
+
+def test_bisect_of_one_commit(speedbench: Speedbench, nights: Callable[..., Path]) -> None:
+    folder = nights(30, loss_from(20))
+    for path in folder.glob("*.json"):
+        data = json.loads(path.read_text())
+        data["commit_info"]["id"] = "a" * 40
+        path.write_text(json.dumps(data))
+    result = speedbench("history", "--bisect", "alpha", "--storage", folder)
+    assert result.code == 2
+    assert "are both of commit aaaaaaaaaaaa, so the cause is not in this repository" in result.err
+
+
+def test_bisect_without_clean_commits(speedbench: Speedbench, nights: Callable[..., Path]) -> None:
+    folder = nights(30, loss_from(20))
+    for path in folder.glob("*.json"):
+        data = json.loads(path.read_text())
+        data["commit_info"]["dirty"] = True
+        path.write_text(json.dumps(data))
+    result = speedbench("history", "--bisect", "alpha", "--storage", folder)
+    assert result.code == 2
+    assert "no clean commit is known on both sides" in result.err
+
+
+TEST = """
+import pytest
+
+@pytest.mark.speed(category=["alpha", "all"], samples="all")
+def test_gate(speed):
+    pass
+"""
+INI = """
+[pytest]
+speed_engine = simulated
+speed_model = sim
+speed_method = eagle3
+speed_split = prompts.jsonl
+speed_max_tokens = 48
+speed_engine_arg = acceptance={acceptance}
+"""
+
+
+def _git(*arguments: str) -> str:
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    done = subprocess.run(
+        ["git", *who, *arguments], check=True, capture_output=True, text=True, env=_environment()
+    )
+    return done.stdout.strip()
+
+
+def _environment() -> dict[str, str]:
+    scripts = str(Path(sys.executable).parent)
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([scripts, os.environ["PATH"]]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def test_git_bisect_finds_the_commit(
+    speedbench: Speedbench, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight commits, of which the first and the last were measured; the fourth loses."""
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    (repository / "prompts.jsonl").write_bytes((project / "prompts.jsonl").read_bytes())
+    (repository / "test_speed.py").write_text(TEST)
+    (repository / ".gitignore").write_text(".benchmarks\n__pycache__\n.pytest_cache\n")
+    monkeypatch.chdir(repository)
+    _git("init", "-q", "-b", "main")
+    commits = []
+    for number in range(8):
+        Path("pytest.ini").write_text(INI.format(acceptance=0.75 if number < 3 else 0.6))
+        Path("change.txt").write_text(str(number))
+        _git("add", "-A")
+        _git("commit", "-q", "-m", f"change {number}")
+        commits.append(_git("rev-parse", "HEAD"))
+        if number in (0, 7):
+            options = ("--speed-rounds=0", f"--benchmark-save=night{number}")
+            if number:
+                options += ("--speed-compare=night0",)
+            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+            subprocess.run(command, env=_environment(), capture_output=True)
+    for path, outcome in zip(
+        sorted(Path(".benchmarks").rglob("*.json")), ("pass", "fail"), strict=True
+    ):
+        data = json.loads(path.read_text())
+        for benchmark in data["benchmarks"]:
+            verdict(benchmark["extra_info"]["speedbench"], outcome)
+        path.write_text(json.dumps(data))
+    result = speedbench("history", "--bisect", "alpha", "--script", "search.py")
+    assert result.code == 0
+    assert "the engine's arguments differ between the two runs" in result.words
+    assert 'split="prompts.jsonl",' in Path("search.py").read_text()
+    commands = [line.split() for line in result.out.splitlines() if line.startswith("git ")]
+    assert commands[0] == ["git", "bisect", "start", commits[7], commits[0]]
+    for command in commands[:2]:
+        found = _git(*command[1:])
+    assert f"{commits[3]} is the first bad commit" in found
+    result = speedbench("history", "--bisect", "alpha", "--script", "search.py")
+    assert "--script search.py: already there" in result.err
+
+
+# -- patterns and bars ----------------------------------------------------------------------
 
 KEY = CaseKey(
     engine="vllm",
@@ -112,6 +504,8 @@ KEY = CaseKey(
         ("meta/*", True),
         ("llama*", False),
         ("math qa", False),
+        ("qualitative:math", True),
+        (str(KEY), True),
     ],
 )
 def test_patterns(pattern: str, found: bool) -> None:

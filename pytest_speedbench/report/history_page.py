@@ -1,0 +1,129 @@
+"""``speedbench history --html``: trends on one page that needs no network and no script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pytest_speedbench._version import __version__
+from pytest_speedbench.analysis.trends import ALPHA
+from pytest_speedbench.report.history_charts import MARKERS, marker_of, trend_svg
+from pytest_speedbench.report.html import TONES, template
+from pytest_speedbench.report.view import NOTHING
+
+if TYPE_CHECKING:
+    from pytest_speedbench.analysis.trends import Point, Trend
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One run of a trend, as text."""
+
+    run: str
+    time: str
+    commit: str
+    value: str
+    interval: str
+    n: str
+    outcome: str
+    tone: str
+    remark: str
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One trend: its drawing, and what it shows in words. ``tone`` is that of the latest verdict,
+    or of a change to the worse."""
+
+    anchor: str
+    title: str
+    svg: str
+    latest: str
+    tone: str
+    summary: str
+    rows: tuple[Row, ...]
+
+
+def render_history(trends: Sequence[Trend], *, now: datetime | None = None) -> str:
+    """The whole page; ``now`` is the time printed at its foot.
+
+    Raises:
+        ReportError: jinja2 or matplotlib is not installed.
+    """
+    page = template("history.html")
+    sections = [_section(trend, number) for number, trend in enumerate(trends)]
+    return page.render(
+        metric=trends[0].metric,
+        sections=sections,
+        changes=sum(len(trend.changes) for trend in trends),
+        losses=sum(trend.is_loss(c) for trend in trends for c in trend.changes),
+        legend=[(mark, colour, str(outcome)) for outcome, (_, colour, mark) in MARKERS.items()],
+        alpha=f"{ALPHA:.0%}".replace("%", " %"),
+        version=__version__,
+        written=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M %Z").strip(),
+        nothing=NOTHING,
+    )
+
+
+def _section(trend: Trend, number: int) -> Section:
+    latest = trend.points[-1]
+    outcome = str(latest.verdict.outcome) if latest.verdict else ""
+    return Section(
+        f"trend-{number}",
+        trend.title,
+        trend_svg(trend, number),
+        outcome,
+        TONES[latest.verdict.outcome] if latest.verdict else "plain",
+        _summary(trend),
+        tuple(_row(trend, position) for position in reversed(range(len(trend.points)))),
+    )
+
+
+def _summary(trend: Trend) -> str:
+    """The latest value and every change of level, in one sentence each."""
+    latest = next((p for p in reversed(trend.points) if p.metric is not None), None)
+    sentences = []
+    if latest is not None and latest.metric is not None:
+        value = f"{_number(latest.metric.value)} {trend.unit}".strip()
+        sentences.append(f"Latest: {value}, run {latest.run.number}.")
+    for change in trend.changes:
+        point = trend.points[change.start]
+        sentences.append(
+            f"{'Fell' if change.after < change.before else 'Rose'} by "
+            f"{abs(change.ratio - 1):.1%} to {_number(change.after)} with run {point.run.number}"
+            f"{f' (commit {point.run.commit[:9]})' if point.run.known_commit else ''}."
+        )
+    return " ".join(sentences).replace("%", " %")
+
+
+def _row(trend: Trend, position: int) -> Row:
+    point = trend.points[position]
+    run, metric = point.run, point.metric
+    low, high = (metric.low, metric.high) if metric else (None, None)
+    outcome = point.verdict.outcome if point.verdict else None
+    change = next((c for c in trend.changes if c.start == position), None)
+    return Row(
+        run.number,
+        run.time[:16].replace("T", " "),
+        _commit(point),
+        _number(metric.value) if metric else NOTHING,
+        NOTHING if low is None or high is None else f"{_number(low)} – {_number(high)}",
+        str(metric.n) if metric else NOTHING,
+        f"{marker_of(point)[2]} {outcome}" if outcome else "",
+        TONES[outcome] if outcome else "",
+        point.remark,
+        "" if change is None else f"{change.ratio - 1:+.1%}".replace("-", "−").replace("%", " %"),
+    )
+
+
+def _commit(point: Point) -> str:
+    if not point.run.known_commit:
+        return NOTHING
+    return point.run.commit[:9] + (" with changes" if point.run.dirty else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:.{1 if abs(value) >= 100 else 3 if abs(value) >= 1 else 4}f}"
