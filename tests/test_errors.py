@@ -58,11 +58,7 @@ def test_importing_the_errors_imports_nothing_else() -> None:
         "print(sorted(m for m in sys.modules if m.startswith('pytest_speedbench')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [
-        "['pytest_speedbench',",
-        "'pytest_speedbench._version',",
-        "'pytest_speedbench.errors']",
-    ]
+    assert done.stdout.strip() == "['pytest_speedbench', 'pytest_speedbench.errors']"
 
 
 def test_no_data_keeps_its_reason() -> None:
