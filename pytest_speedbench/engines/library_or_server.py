@@ -1,4 +1,4 @@
-"""One engine in two forms: a library in a child process, or a server."""
+"""Engines that run in two forms: as a library in a child process, or as a server."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pytest_speedbench.engines.protocol import Engine, EngineConfig
 from pytest_speedbench.errors import EngineError
 
 Open = Callable[[EngineConfig, float], Engine]
-# Arguments of ours, which no engine knows.
+# Arguments that are read here and not passed to the engine.
 OURS = ("serve", "port", "api_key", "reference_url", "served_model_name")
 
 
 def serves(config: EngineConfig) -> bool:
-    """Whether the server is asked for: one to join, or ``serve=true`` to start one.
+    """Whether to use a server: one to join, or ``serve=true`` to start one.
 
     Raises:
         EngineError: ``serve`` is neither true nor false.
     """
     asked = config.option("serve", False)
     if not isinstance(asked, bool):
-        raise EngineError(f"--speed-engine-arg serve={asked}: true or false")
+        raise EngineError(f"--speed-engine-arg serve={asked}: expected true or false")
     return bool(config.url) or asked
 
 
@@ -34,5 +34,5 @@ def open_either(library: Open, server: Open) -> Open:
 
 
 def environment(config: EngineConfig) -> dict[str, str]:
-    """Variables of a library's child process."""
+    """Environment variables of a library's child process."""
     return {"TOKENIZERS_PARALLELISM": "false"}

@@ -1,7 +1,7 @@
 """Any OpenAI-compatible streaming server at ``--speed-url``.
 
-Chat messages in, text out: the server applies its own template. Acceptance is taken from what the
-server is recognized by, in this order: its responses, its metrics page. Otherwise timing only.
+Chat messages in, text out: the server applies its own template. Acceptance comes from its
+responses, otherwise from its metrics page; if neither has it, only times are measured.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from pytest_speedbench.engines.serving.models import find_model
 from pytest_speedbench.engines.serving.readers import read_any
 from pytest_speedbench.errors import EngineError
 
-# A text that repeats itself: lookup methods draft in it, so that the server shows what it tells.
+# Repetitive, so that lookup methods draft too, and the response shows what the server reports.
 _PROBE = "Repeat this sentence five times: the red boat sails past the green island."
 _PROBE_TOKENS = 48
-# Metrics prefix → engine, its names, and what to ask of it beyond OpenAI's own fields.
+# Metrics prefix, engine, its metric names, request fields beyond those of OpenAI.
 _FAMILIES: tuple[tuple[str, str, MetricNames, Mapping[str, object]], ...] = (
     ("vllm:", "vLLM", VLLM, {"return_token_ids": True}),
     ("sglang:", "SGLang", SGLANG, {"return_spec_tokens_details": True}),
@@ -48,15 +48,15 @@ _FAMILIES: tuple[tuple[str, str, MetricNames, Mapping[str, object]], ...] = (
     ("llamacpp:", "llama.cpp", LLAMA_CPP, {}),
 )
 _PAGES = ("/metrics", "/prometheus/metrics")
-# Engine arguments that are for us, and not for the body of a request.
+# Engine arguments that are not fields of a request.
 _OURS = ("api_key", "reference_url", "served_model_name")
 
 
 class OpenAiDialect(Dialect):
-    """Chat completions; whatever else the server is recognized to tell."""
+    """Chat completions, with the extensions of the server that was recognized."""
 
     path = "/v1/chat/completions"
-    health = ""  # not part of the API: the first question shows whether the server is there
+    health = ""  # not part of the API: the first request shows whether the server is up
     metrics_path = ""
 
     def __init__(self, config: EngineConfig) -> None:
@@ -70,7 +70,7 @@ class OpenAiDialect(Dialect):
             card = find_model(http, self.config)
             self.model = str(card["id"])
         probe = self._probe(http)
-        per_request = probe.told is not None
+        per_request = probe.report is not None
         counted = bool(self.metrics_path) and self._has_counters(http)
         details: dict[str, object] = {
             "joined": True,
@@ -87,7 +87,7 @@ class OpenAiDialect(Dialect):
         )
 
     def _recognize(self, http: Http) -> str:
-        """The engine behind the address, by its metrics page; empty where it shows none."""
+        """The engine behind the address, by its metrics page; empty if it has none."""
         for path in _PAGES:
             page = _page(http, path)
             for prefix, name, names, extra in _FAMILIES:
@@ -101,7 +101,7 @@ class OpenAiDialect(Dialect):
         return page is not None and self.counters(page.read(self.metrics)) is not None
 
     def _probe(self, http: Http) -> Answer:
-        """One short answer: does the server take our requests, and what does it tell?"""
+        """One short request: does the server accept it, and what does it report?"""
         messages = (("user", _PROBE),)
         request = Request("probe", (), Sampling(_PROBE_TOKENS), messages=messages)
         answer = Answer(request, time.perf_counter())
@@ -112,13 +112,13 @@ class OpenAiDialect(Dialect):
     def body(self, request: Request) -> dict[str, Any]:
         if not request.messages:
             raise RequestRefused(
-                f"request {request.id} is token ids without messages; a chat server takes messages "
-                "alone: choose a split of texts, or an engine that takes token ids"
+                f"request {request.id} has token ids but no messages, and a chat server takes only "
+                "messages: choose a split with text, or an engine that takes token ids"
             )
         body = super().body(request)
         del body["prompt"]
         body["messages"] = [{"role": role, "content": text} for role, text in request.messages]
-        # Extensions, refused by strict servers: only where they were asked for.
+        # Extensions, which strict servers refuse: only if they were asked for.
         if request.sampling.ignore_eos:
             body["ignore_eos"] = True
         if request.sampling.min_tokens:
@@ -132,7 +132,7 @@ class OpenAiDialect(Dialect):
 
     def read(self, event: Mapping[str, Any]) -> Piece:
         piece = super().read(event)
-        piece.told = read_any(event)
+        piece.report = read_any(event)
         return piece
 
     def read_choice(self, choice: Mapping[str, Any]) -> Piece:
@@ -146,16 +146,16 @@ class OpenAiDialect(Dialect):
         )
 
     def trace(self, answer: Answer) -> Trace:
-        """By steps where the server tells of each, with totals otherwise: a chunk is no step."""
-        self.check_report(answer.told)
-        told, every = answer.told, traits(self.config.speculation.method).every_step
-        if told is None or told.drafted is None or not answer.token_ids:
+        """By steps if the server reports each of them; otherwise with totals."""
+        self.check_report(answer.report)
+        report, every = answer.report, traits(self.config.speculation.method).every_step
+        if report is None or report.drafted is None or not answer.token_ids:
             return answer.totals_trace(every_step_drafts=every)
         return answer.step_trace(self.draft_length, every_step_drafts=every)
 
 
 def _page(http: Http, path: str) -> Page | None:
-    """The metrics page, or None where there is none (TensorRT-LLM's is JSON)."""
+    """The metrics page; None if there is none (TensorRT-LLM's is JSON)."""
     if http.status(path) != 200:
         return None
     try:
@@ -166,10 +166,10 @@ def _page(http: Http, path: str) -> Page | None:
 
 def _source(per_request: bool, counted: bool) -> str:
     if per_request:
-        return "told with each response"
+        return "reported with each response"
     if counted:
         return "counters of the metrics page"
-    return "unknown: the server tells nothing of its speculation; timing only"
+    return "unknown: the server reports nothing about its speculation; timing only"
 
 
 def _refuse(config: EngineConfig) -> None:

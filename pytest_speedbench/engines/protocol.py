@@ -1,8 +1,8 @@
-"""What every engine understands and gives back: requests in, traces out.
+"""The protocol of engines: requests in, traces out.
 
-An engine knows nothing of pytest, splits or statistics. It is opened with an
-``EngineConfig``, is handed ``Request`` objects, holds a fixed number of them in flight,
-and returns one ``Trace`` for each.
+An engine knows nothing of pytest, splits or statistics. It is opened with an ``EngineConfig``,
+gets ``Request`` objects, keeps a fixed number of them in flight, and returns one ``Trace`` for
+each.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NO_SPECULATION = Speculation()
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """What one started engine is: everything that cannot change without a restart.
+    """The configuration of one started engine: everything that takes a restart to change.
 
     Attributes:
         engine: name of the engine.
@@ -141,7 +141,7 @@ class RequestTotals:
 
 @dataclass(slots=True)
 class Trace:
-    """What one request did.
+    """The record of one request: its tokens, when they arrived, and its drafts.
 
     Attributes:
         request_id: id of the request.
@@ -199,18 +199,18 @@ class Trace:
 
     @property
     def decoding_steps(self) -> int | None:
-        """Decoding steps D; None where nobody knows."""
+        """Decoding steps D; None if unknown."""
         return len(self.steps) if self.totals is None else self.totals.steps
 
 
 def spread_tokens(tokens: int, arrivals: int) -> list[int]:
-    """``tokens`` dealt over ``arrivals`` as evenly as they go, the first arrivals first.
+    """``tokens`` spread evenly over ``arrivals``; the remainder goes to the first ones.
 
     Raises:
-        ValueError: tokens that arrived at no time at all.
+        ValueError: there are tokens but no arrivals.
     """
     if tokens and not arrivals:
-        raise ValueError(f"{tokens} output tokens without a single arrival")
+        raise ValueError(f"{tokens} output tokens, but no arrival")
     share, rest = divmod(tokens, arrivals) if arrivals else (0, 0)
     return [share + (number < rest) for number in range(arrivals)]
 
@@ -279,7 +279,7 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """Log-probabilities of some tokens at one position of a given text, by the target alone.
+    """Natural log-probabilities of some tokens at one position of a text, by the target alone.
 
     Attributes:
         logprobs: token id → natural logarithm of its probability.
@@ -301,33 +301,33 @@ class Engine(Protocol):
     info: EngineInfo
 
     def submit(self, requests: Sequence[Request], *, first: bool = False) -> None:
-        """Queues requests; ``first`` puts them before those that still wait."""
+        """Queues requests; ``first`` puts them before those that are waiting."""
 
     def hold(self, batch_size: int) -> None:
-        """Sets how many requests are kept in flight."""
+        """Sets the number of requests that are kept in flight."""
 
     def collect(self, timeout: float) -> list[Trace]:
         """Waits up to ``timeout`` seconds for finished requests; an empty list if none finished."""
 
     def cancel(self, request_ids: Sequence[str]) -> None:
-        """Ends requests early; their traces come back with the reason ``abort``."""
+        """Ends requests early; their traces have the finish reason ``abort``."""
 
     def counters(self) -> Counters | None:
-        """Lifetime totals, or None where the engine keeps none."""
+        """Lifetime totals, or None if the engine keeps none."""
 
     def score(
         self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
     ) -> TokenScore:
-        """Teacher forcing: what the target thinks of ``candidates`` at ``position``, given the
-        tokens before it."""
+        """Teacher forcing: the target's log-probabilities of ``candidates`` at ``position``, given
+        the tokens before it."""
 
     def close(self) -> None:
-        """Ends the engine and gives its memory back. Closing twice is allowed."""
+        """Ends the engine and frees its memory. Closing twice is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineType:
-    """What an adapter can do, as data, and how to open it.
+    """The capabilities of an adapter, as data, and how to open it.
 
     Attributes:
         name: what users ask for.

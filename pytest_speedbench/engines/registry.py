@@ -1,4 +1,4 @@
-"""Engine names → adapters: ours, and those of the entry-point group of third parties."""
+"""Engine names → adapters: the built-in ones, and third-party ones from the entry-point group."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _third_parties() -> dict[str, EntryPoint]:
 
 
 def engine_names() -> tuple[str, ...]:
-    """Every engine name that can be asked for, ours first."""
+    """All engine names, the built-in ones first."""
     return (*_BUILTIN, *(name for name in sorted(_third_parties()) if name not in _BUILTIN))
 
 
@@ -54,7 +54,7 @@ def engine_type(name: str) -> EngineType:
         loaded = point.load()
         if not isinstance(loaded, EngineType):
             raise EngineError(
-                f"the entry point {point.value!r} of group {GROUP!r} is no EngineType"
+                f"the entry point {point.value!r} of group {GROUP!r} is not an EngineType"
             )
         return loaded
     raise EngineError(f"unknown engine {name!r}; known: {', '.join(engine_names())}")
@@ -66,7 +66,7 @@ def installed(adapter: EngineType) -> bool:
 
 
 def check(config: EngineConfig) -> EngineType:
-    """The adapter for ``config``, refused before anything is loaded if it cannot work.
+    """The adapter for ``config``, after checking that the configuration can work.
 
     Raises:
         EngineUnavailable: the engine's package is missing.
@@ -140,12 +140,12 @@ def lists(adapter: EngineType, method: str) -> bool:
 
 
 def _needed(adapter: EngineType, config: EngineConfig) -> tuple[str, str]:
-    """The package that ``config`` needs here, and its extra: to join a server, a client will do."""
+    """The package that ``config`` needs, and its extra; joining a server takes only the client."""
     if config.url and adapter.server:
         return "aiohttp", "server"
     return adapter.requires, adapter.extra
 
 
 def open_engine(config: EngineConfig, timeout: float) -> Engine:
-    """Starts the engine of ``config``; ``timeout`` in seconds bounds its start and its silences."""
+    """Starts the engine of ``config``; ``timeout`` in seconds limits its start, and its pauses."""
     return check(config).open(config, timeout)

@@ -1,16 +1,16 @@
 """A simulated engine: a declared acceptance process, for tests of gates and for planning.
 
-It answers like a real engine (child process, traces, counters, teacher-forced scores), in virtual
+It behaves like a real engine (child process, traces, counters, teacher-forced scores), in virtual
 time and without a model. Its next token is a fixed function of the text so far, so greedy output
-with and without speculation is the same unless ``divergence`` or ``defect_at`` says otherwise; at a
-temperature it is drawn from ``TARGET``, the distribution that :meth:`SimulatedBackend.score` tells.
+is the same with and without speculation, unless ``divergence`` or ``defect_at`` is set. At a
+temperature above 0 it is drawn from ``TARGET``, the distribution of :meth:`SimulatedBackend.score`.
 
 Engine arguments (``--speed-engine-arg KEY=VALUE``):
 
 ===================  ==========================================================================
 ``acceptance``       conditional acceptance at every position, 0 to 1 (default 0.6), or one number
                      per position, ``0.8:0.6:0.5``
-``acceptance.X``     the same for category X alone
+``acceptance.X``     the same for category X
 ``spread``           standard deviation over requests of the acceptance's logit (default 0.5)
 ``rise``             added to that logit for every 1,000 tokens of output (default 0): long answers
                      repeat themselves
@@ -23,17 +23,17 @@ Engine arguments (``--speed-engine-arg KEY=VALUE``):
 ``batch_ties``       the same with and without speculation, while other requests are in flight
 ``build``            any number: another draw of the divergences, "another build"
 ``defect_at``        output position at which speculation emits a token that the target would not
-``bias``             share of the tokens at a temperature for which speculation takes the likeliest
-                     one and draws none: a drafter believed too readily
-``fade``             share by which acceptance falls with every request served (default 0)
+``bias``             share of the sampled tokens for which speculation takes the most likely one
+                     instead of drawing: drafts that are accepted too often
+``fade``             share by which acceptance falls with every request (default 0)
 ``die_at``           request number (from 1) at which the process ends
-``hang_at``          request number at which it falls silent
-``speculation_off``  1: drafts nothing, without a word (vLLM did so once)
-``miscount``         tokens added to its accepted counter at every reading, a lie to be found out
-``tells``            what it tells of acceptance: ``steps`` (default), ``totals`` of each request,
-                     ``counters`` alone, or ``nothing``; with all but the first, output arrives in
-                     pieces that are no steps
-``foreign``          tokens that somebody else takes from it between two readings of its counters
+``hang_at``          request number at which it hangs
+``speculation_off``  1: drafts nothing, without an error (as vLLM once did)
+``miscount``         tokens added to the accepted counter at every reading, as a wrong counter
+``tells``            what it reports about acceptance: ``steps`` (default), ``totals`` of each
+                     request, ``counters`` only, or ``nothing``; except for ``steps``, output
+                     arrives in chunks that are not steps
+``foreign``          tokens that other clients generate between two readings of the counters
 ===================  ==========================================================================
 """
 
@@ -67,7 +67,7 @@ CONTEXT_WINDOW = 1 << 20
 # Ordinary tokens start here; smaller ids are reserved for end-of-sequence and the like.
 _FIRST_TOKEN = 16
 # Probability of the chosen token and of those that follow it in the vocabulary: the first two are a
-# numerical tie everywhere, all the rest of the vocabulary is out of the question.
+# numerical tie everywhere, the rest of the vocabulary has no probability.
 TARGET = (0.350001, 0.349999, 0.15, 0.1, 0.05)
 _TIED, _WRONG = 1, 9
 _UNLIKELY = -25.0
@@ -94,7 +94,7 @@ _NUMBERS = (
 )
 ARGUMENTS = ("acceptance", "acceptance.*", "build", "tells", *_NUMBERS)
 """Every engine argument; ``acceptance.*`` stands for the acceptance of one category."""
-# Steps whose output arrives together where arrivals are no steps.
+# Steps whose output arrives in one chunk, unless chunks are steps.
 _MERGED = 2
 
 
@@ -119,10 +119,10 @@ class SimulatedBackend:
         self.running: dict[str, _Running] = {}
         self.clock = time.perf_counter()
         self.totals = Counters(0, 0, 0, 0)
-        self.lie = int(self._number("miscount", 0))
-        self.lies = 0
+        self.miscount = int(self._number("miscount", 0))
+        self.miscounted = 0
         self.started = 0
-        self.tells = str(config.option("tells", "steps"))
+        self.reports = str(config.option("tells", "steps"))
         if config.model == "missing":
             raise EngineError("the simulated engine has no model called 'missing'")
         off = self._number("speculation_off", 0)
@@ -133,14 +133,14 @@ class SimulatedBackend:
             "context_window": CONTEXT_WINDOW,
             "clock": "virtual",
         }
-        counts = False if self.tells == "counters" else None
+        counts = False if self.reports == "counters" else None
         self.info = EngineInfo("simulated", "1", "cpu", "float32", details, counts)
 
     def _number(self, name: str, default: float) -> float:
         return float(str(self.config.option(name, default)))
 
     def now(self) -> float:
-        """The virtual clock; an idle engine's goes on with the real one."""
+        """The virtual clock; while the engine is idle it follows the real one."""
         if not self.running:
             self.clock = max(self.clock, time.perf_counter())
         return self.clock
@@ -210,24 +210,24 @@ class SimulatedBackend:
         finished = stopped or not self._left(running)
         if finished and not stopped and running.length < running.request.sampling.max_tokens:
             chunk[-1], stopped = running.request.stop_ids[0], True
-        if self.tells != "steps":
+        if self.reports != "steps":
             chunk = self._arrived(running, chunk, finished)
         if not finished:
             return StepOutput(running.request.id, chunk, time=self.clock)
         del self.running[running.request.id]
-        told = self.config.speculation.active and self.tells == "steps"
+        by_step = self.config.speculation.active and self.reports == "steps"
         return StepOutput(
             running.request.id,
             chunk,
             "stop" if stopped else "length",
             self.clock,
-            running.drafted if told else None,
-            running.accepted if told else None,
+            running.drafted if by_step else None,
+            running.accepted if by_step else None,
             self._totals(running),
         )
 
     def _arrived(self, running: _Running, chunk: list[int], finished: bool) -> list[int]:
-        """What reaches the client now: some steps at once, as a busy server sends them."""
+        """What reaches the client now: some steps at once, as from a busy server."""
         running.held += chunk
         if running.steps % _MERGED and not finished:
             return []
@@ -235,9 +235,9 @@ class SimulatedBackend:
         return chunk
 
     def _totals(self, running: _Running) -> RequestTotals | None:
-        if self.tells == "steps":
+        if self.reports == "steps":
             return None
-        if self.tells != "totals":
+        if self.reports != "totals":
             return RequestTotals()
         if not self.config.speculation.active:
             return RequestTotals(running.steps)
@@ -274,7 +274,7 @@ class SimulatedBackend:
         return running.length - len(running.emitted)
 
     def _token(self, running: _Running) -> int:
-        """The next token: a fixed function of the text so far, but for ties, faults and draws."""
+        """The next token: a fixed function of the text, apart from ties, faults and draws."""
         request = running.request
         context = _context(request.prompt_ids, running.emitted)
         if request.sampling.greedy:
@@ -311,12 +311,12 @@ class SimulatedBackend:
         self.running.pop(request_id, None)
 
     def counters(self) -> Counters | None:
-        if not self.config.speculation.active or self.tells == "nothing":
+        if not self.config.speculation.active or self.reports == "nothing":
             return None
         foreign = int(self._number("foreign", 0))
         self.totals += Counters(0, 0, 0, foreign)
-        self.lies += self.lie  # a constant lie would cancel in every difference
-        return self.totals + Counters(0, 0, self.lies, 0)
+        self.miscounted += self.miscount  # a constant would cancel in every difference
+        return self.totals + Counters(0, 0, self.miscounted, 0)
 
     def score(
         self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
@@ -324,8 +324,8 @@ class SimulatedBackend:
         """The log-probabilities of ``TARGET``; a divergence is a tie there, a defect is not."""
         best = _choice(_context(token_ids[:position], ()))
         known = {_neighbour(best, i): math.log(p) for i, p in enumerate(TARGET)}
-        told = {token: known.get(token, _UNLIKELY) for token in candidates}
-        return TokenScore(told, best, known[best], _LOGIT_MAGNITUDE)
+        logprobs = {token: known.get(token, _UNLIKELY) for token in candidates}
+        return TokenScore(logprobs, best, known[best], _LOGIT_MAGNITUDE)
 
     def close(self) -> None:
         self.running.clear()
@@ -341,7 +341,7 @@ def _share(prompt: Sequence[int], *salt: object) -> float:
 
 
 def _context(prompt: Sequence[int], emitted: Sequence[int]) -> Sequence[int]:
-    """The end of the text so far; the next token depends on nothing else."""
+    """The end of the text so far, which alone determines the next token."""
     missing = _CONTEXT - len(emitted)
     return [*prompt[-missing:], *emitted] if missing > 0 else emitted[-_CONTEXT:]
 
@@ -363,7 +363,7 @@ def _shifted(chance: float, shift: float) -> float:
 def _refuse(config: EngineConfig) -> None:
     tells = config.option("tells", TELLS[0])
     if tells not in TELLS:
-        raise EngineError(f"tells={tells}: give one of {', '.join(TELLS)}")
+        raise EngineError(f"tells={tells}: expected one of {', '.join(TELLS)}")
     for name, value in config.args:
         if name.startswith("acceptance"):
             _check_acceptance(name, str(value))
@@ -384,7 +384,7 @@ def _check_acceptance(name: str, text: str) -> None:
     except ValueError:
         valid = False
     if not valid:
-        raise EngineError(f"{name}={text}: give numbers from 0 to 1, such as 0.6 or 0.8:0.6")
+        raise EngineError(f"{name}={text}: expected numbers from 0 to 1, such as 0.6 or 0.8:0.6")
 
 
 ENGINE = EngineType(

@@ -1,8 +1,8 @@
 """Hugging Face transformers: assisted generation, one request at a time.
 
 Methods: prompt lookup (``ngram``), ``draft_model``, ``early_exit``. Speculation is chosen per
-request, so one loaded model serves every configuration. Steps are read from a streamer (one ``put``
-per target forward) and from the candidate generator (tokens drafted and accepted).
+request, so one loaded model serves all configurations. Steps come from a streamer (one ``put`` per
+forward pass of the target) and from the candidate generator (tokens drafted and accepted).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PROMPT_LOOKUP_NGRAM = 2
 
 
 class StepRecorder:
-    """A streamer: one ``put`` per target forward, the prompt first."""
+    """A streamer: one ``put`` per forward pass of the target, the prompt first."""
 
     def __init__(self) -> None:
         self.chunks: list[list[int]] = []
@@ -53,13 +53,13 @@ class StepRecorder:
 class DraftRecorder:
     """Counts drafted and accepted tokens of each step that had a draft.
 
-    ``most`` is the draft length: a draft that was made with another tokenizer may be longer in the
-    target's tokens, and is cut there.
+    Drafts are cut at ``draft_length``: one that was made with another tokenizer may be longer in
+    the target's tokens.
     """
 
-    def __init__(self, generator: Any, most: int) -> None:
+    def __init__(self, generator: Any, draft_length: int) -> None:
         self.generator = generator
-        self.most = most
+        self.draft_length = draft_length
         self.drafted: list[int] = []
         self.accepted: list[int] = []
 
@@ -68,9 +68,9 @@ class DraftRecorder:
 
     def get_candidates(self, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
         candidates, logits = self.generator.get_candidates(input_ids, *args, **kwargs)
-        candidates = candidates[:, : input_ids.shape[1] + self.most]
+        candidates = candidates[:, : input_ids.shape[1] + self.draft_length]
         if logits is not None:
-            logits = logits[:, : self.most]
+            logits = logits[:, : self.draft_length]
         self.pending = candidates.shape[1] - input_ids.shape[1]
         return candidates, logits
 
@@ -137,22 +137,23 @@ class TransformersBackend:
         return time.perf_counter()
 
     def prefill_tokens(self, request: Request) -> int:
-        # The first forward already verifies a draft, so it is a step like the others.
+        # The first forward pass already verifies a draft, so it is a decoding step.
         return 0 if request.speculation.active else 1
 
     def add(self, request: Request) -> None:
         window, length = self.context_window, len(request.prompt_ids)
         if not length or (window and length + request.sampling.max_tokens > window):
             raise EngineError(
-                f"request {request.id}: {length} prompt tokens and {request.sampling.max_tokens} "
-                f"to come; want a prompt, and at most {window} tokens in all"
+                f"request {request.id}: {length} prompt tokens and max_tokens="
+                f"{request.sampling.max_tokens}; expected a prompt, and at most {window} tokens in "
+                "all"
             )
         if request.speculation.method == "draft_model":
             self._assistant(request)
         self.request = request
 
     def step(self) -> list[StepOutput]:
-        """Generates the whole output of the request; the steps carry their own times."""
+        """Generates the whole output of the request; steps have their own times."""
         request = self.request
         if request is None:
             return []
@@ -173,7 +174,7 @@ class TransformersBackend:
             "eos_token_id": stop or None,
             "pad_token_id": (request.stop_ids or (0,))[0],
             "do_sample": not sampling.greedy,
-            **({} if sampling.greedy else _pure(sampling.temperature)),
+            **({} if sampling.greedy else _unfiltered(sampling.temperature)),
             **self._assistance(request),
         }
         with self._no_default_eos(bool(stop)):
@@ -186,7 +187,7 @@ class TransformersBackend:
 
     @contextmanager
     def _no_default_eos(self, stops: bool) -> Iterator[None]:
-        """Without stop tokens, the models' own must end neither the output nor a draft."""
+        """Without stop tokens, the models' own end tokens must not end the output or a draft."""
         settings = [m.generation_config for m in (self.model, *self.drafters.values())]
         kept = [setting.eos_token_id for setting in settings]
         if not stops:
@@ -212,13 +213,13 @@ class TransformersBackend:
             case "draft_model":
                 return self._assistant(request)
             case "early_exit":
-                # The model is its own assistant, so the draft length is read from its own settings.
+                # The model is its own assistant, so the draft length comes from its own settings.
                 self._fix_length(self.model, length)
                 return {"assistant_early_exit": _exit_layer(speculation)}
         raise EngineError(f"transformers has no method {speculation.method!r}")
 
     def _fix_length(self, assistant: Any, length: int) -> Any:
-        """Every step drafts exactly ``length`` tokens: no confidence stop, no schedule."""
+        """Sets a fixed draft length, without confidence stop and schedule."""
         settings = assistant.generation_config
         settings.num_assistant_tokens = length
         settings.num_assistant_tokens_schedule = "constant"
@@ -226,8 +227,8 @@ class TransformersBackend:
         return assistant
 
     def _assistant(self, request: Request) -> dict[str, Any]:
-        """The draft model; with both tokenizers where the vocabularies differ, since then the
-        library drafts in text."""
+        """The draft model; with both tokenizers if the vocabularies differ, since transformers then
+        drafts in text."""
         path, length = request.speculation.drafter, request.speculation.draft_length
         assert path is not None
         drafter = self._drafter(path)
@@ -235,8 +236,8 @@ class TransformersBackend:
             return {"assistant_model": self._fix_length(drafter, length)}
         if not request.sampling.greedy:
             raise EngineError(
-                f"the drafter {path!r} has another vocabulary than the target: that is drafted at "
-                "temperature 0 only; choose a drafter with the target's vocabulary"
+                f"the drafter {path!r} has another vocabulary than the target, which works at "
+                "temperature 0 only: choose a drafter with the target's vocabulary"
             )
         return {
             "assistant_model": self._fix_length(drafter, length),
@@ -261,7 +262,7 @@ class TransformersBackend:
             except (OSError, ValueError) as error:
                 raise EngineError(
                     f"target and drafter have different vocabularies, so both tokenizers are "
-                    f"needed, and {path!r} has none: save it there, or choose a drafter with the "
+                    f"needed, but {path!r} has none: save it there, or choose a drafter with the "
                     f"target's vocabulary ({str(error).strip().splitlines()[0]})"
                 ) from error
         return self.tokenizers[path]
@@ -332,13 +333,13 @@ class TransformersBackend:
         self.drafters.clear()
 
 
-def _pure(temperature: float) -> dict[str, Any]:
-    """The target's own distribution: what a checkpoint's settings would cut off stays in."""
+def _unfiltered(temperature: float) -> dict[str, Any]:
+    """The full distribution at ``temperature``, whatever the checkpoint's settings say."""
     return {"temperature": temperature, "top_k": 0, "top_p": 1.0}
 
 
 def _exit_layer(speculation: Speculation) -> int:
-    """``early_exit`` names its layer as the drafter: ``--speed-drafter 10``."""
+    """The layer of ``early_exit``, given as the drafter: ``--speed-drafter 10``."""
     return int(speculation.drafter or 0)
 
 
@@ -352,12 +353,12 @@ def _refuse(config: EngineConfig) -> None:
         raise EngineError("method draft_model needs a drafter: --speed-drafter MODEL")
     if speculation.method == "draft_model" and _is_layer(speculation.drafter):
         raise EngineError(
-            f"method draft_model needs a model as its drafter; {speculation.drafter} is none, and "
-            "as the number of a layer it belongs to method early_exit"
+            f"method draft_model needs a model as its drafter; {speculation.drafter} is the number "
+            "of a layer, which belongs to method early_exit"
         )
     if speculation.method == "early_exit" and not (speculation.drafter or "").isdigit():
         raise EngineError(
-            "method early_exit needs the layer to leave at as its drafter, such as "
+            "method early_exit needs the layer to exit at as its drafter, such as "
             f"--speed-drafter 10 (got {speculation.drafter!r})"
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_speedbench.engines import EngineConfig, EngineError, Speculation
-from pytest_speedbench.engines.drafters import checkpoint, refuse_misfit
+from pytest_speedbench.engines.drafters import checkpoint, refuse_mismatch
 from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.engines.vllm.arguments import refuse
 
@@ -41,7 +41,7 @@ def eagle3(folder: Path, width: int = 24, draft_vocab: int = 64, **more: object)
 
 def refused(target: str, method: str, drafter: str | Path, length: int = 3, **more: bool) -> str:
     with pytest.raises(EngineError) as error:
-        refuse_misfit(target, Speculation(method, length, str(drafter)), **more)
+        refuse_mismatch(target, Speculation(method, length, str(drafter)), **more)
     return str(error.value)
 
 
@@ -53,11 +53,11 @@ def test_drafters_that_fit_are_let_through(target: str, tmp_path: Path) -> None:
         ("draft_model", target),
         ("eagle3", "no/such/hub/name"),
     ):
-        refuse_misfit(target, Speculation(method, 3, str(drafter)))
+        refuse_mismatch(target, Speculation(method, 3, str(drafter)))
 
 
 def test_the_head_of_this_project_fits_the_demo_model() -> None:
-    refuse_misfit("demo", Speculation("eagle3", 3, str(HEAD)))
+    refuse_mismatch("demo", Speculation("eagle3", 3, str(HEAD)))
     found = checkpoint(str(HEAD))
     assert found is not None
     assert found.shapes["fc.weight"] == (576, 3 * 576)
@@ -67,24 +67,24 @@ def test_another_vocabulary_is_refused_unless_the_engine_maps_it(
     target: str, tmp_path: Path
 ) -> None:
     other = write_head(tmp_path / "other", {**SHAPE, "vocab_size": 60}, {}, weights=False)
-    told = refused(target, "draft_model", other)
-    assert "vocabulary of 60 tokens, the target" in told
-    assert "a drafter that was made for this target" in told
-    refuse_misfit(target, Speculation("draft_model", 3, str(other)), any_vocabulary=True)
+    message = refused(target, "draft_model", other)
+    assert "vocabulary of 60 tokens, the target" in message
+    assert "a drafter that was trained for this target" in message
+    refuse_mismatch(target, Speculation("draft_model", 3, str(other)), any_vocabulary=True)
 
 
 @pytest.mark.parametrize("method", ["eagle", "medusa"])
 def test_another_hidden_size_is_refused(target: str, tmp_path: Path, method: str) -> None:
     write = {"eagle": eagle, "medusa": medusa}[method]
-    told = refused(target, method, write(tmp_path / "head", {**SHAPE, "hidden_size": 16}))
-    assert "a hidden size of 16" in told
-    assert "a hidden size of 8" in told
+    message = refused(target, method, write(tmp_path / "head", {**SHAPE, "hidden_size": 16}))
+    assert "a hidden size of 16" in message
+    assert "a hidden size of 8" in message
 
 
 def test_a_head_for_other_hidden_states_is_refused(target: str, tmp_path: Path) -> None:
-    told = refused(target, "eagle3", eagle3(tmp_path, width=48))
-    assert "takes 48 numbers a token (fc.weight)" in told
-    assert "3 x 8 = 24" in told
+    message = refused(target, "eagle3", eagle3(tmp_path, width=48))
+    assert "takes 48 values per token (fc.weight)" in message
+    assert "3 x 8 = 24" in message
 
 
 @pytest.mark.parametrize("ids", [[2, 3, 3], [2, 5, 40]])
@@ -107,27 +107,27 @@ def test_a_cut_vocabulary_without_its_map_is_refused(target: str, tmp_path: Path
 
 def test_a_draft_longer_than_the_medusa_heads_is_refused(target: str, tmp_path: Path) -> None:
     head = medusa(tmp_path / "medusa", SHAPE, heads=2)
-    assert "has 2 Medusa heads, dl=3 needs 3: --speed-dl 2" in refused(target, "medusa", head)
+    assert "has 2 Medusa heads, dl=3 needs 3: use --speed-dl 2" in refused(target, "medusa", head)
 
 
 @pytest.mark.parametrize(
-    ("speculation", "args", "told"),
+    ("speculation", "args", "message"),
     [
         (Speculation("eagle3", 3), (), "needs a drafter: --speed-drafter"),
-        (Speculation("draft_model", 200, "x"), (), "at most 128 tokens a step, dl=200"),
+        (Speculation("draft_model", 200, "x"), (), "at most 128 tokens per step, got dl=200"),
         (Speculation("ngram", 3), (("speculative.method", "medusa"),), "medusa needs a drafter"),
     ],
 )
 def test_vllm_refuses_before_loading(
-    speculation: Speculation, args: tuple[tuple[str, object], ...], told: str
+    speculation: Speculation, args: tuple[tuple[str, object], ...], message: str
 ) -> None:
-    with pytest.raises(EngineError, match=told):
+    with pytest.raises(EngineError, match=message):
         refuse(EngineConfig("vllm", "demo", speculation, 1, args=args))
 
 
 def test_the_number_of_a_layer_is_no_draft_model() -> None:
     layer = EngineConfig("transformers", "demo", Speculation("draft_model", 3, "24"))
-    with pytest.raises(EngineError, match="24 is none, and as the number of a layer"):
+    with pytest.raises(EngineError, match="24 is the number of a layer"):
         engine_type("transformers").refuse(layer)
     engine_type("transformers").refuse(
         EngineConfig("transformers", "demo", Speculation("early_exit", 3, "24"))

@@ -18,7 +18,7 @@ def test_tokens_are_dealt_evenly_and_none_is_lost(tokens: int, arrivals: int) ->
 
 def test_tokens_without_an_arrival_are_refused() -> None:
     assert spread_tokens(0, 0) == []
-    with pytest.raises(ValueError, match="3 output tokens without a single arrival"):
+    with pytest.raises(ValueError, match="3 output tokens, but no arrival"):
         spread_tokens(3, 0)
 
 

@@ -18,7 +18,7 @@ from pytest_speedbench.engines import (
 )
 from pytest_speedbench.engines.methods import own_names
 from pytest_speedbench.engines.registry import check
-from pytest_speedbench.engines.sglang.answer import described, finish_reason, score_question, totals
+from pytest_speedbench.engines.sglang.answer import describe, finish_reason, score_request, totals
 from pytest_speedbench.engines.sglang.arguments import (
     counts_drafts,
     server_arguments,
@@ -99,19 +99,19 @@ def test_a_method_outside_the_table_is_passed_on_and_claims_nothing() -> None:
         "speculative_draft_model_path": "org/drafter",
     }
     assert not counts_drafts(asked, {})
-    assert "draft_tree" not in described({"speculative_algorithm": "DSPARK"}, asked)
+    assert "draft_tree" not in describe({"speculative_algorithm": "DSPARK"}, asked)
 
 
 REFUSED = {
     "method eagle3 needs a drafter": (Speculation("eagle3", 3), ()),
-    "say it with --speed-method": (EAGLE3, (("speculative.algorithm", "NGRAM"),)),
-    "say it with --speed-dl": (EAGLE3, (("speculative_num_steps", 5),)),
-    "say it with --speed-drafter": (EAGLE3, (("speculative.draft_model_path", "x"),)),
-    "changes the draft length while": (EAGLE3, (("speculative.adaptive", True),)),
+    "use --speed-method instead": (EAGLE3, (("speculative.algorithm", "NGRAM"),)),
+    "use --speed-dl instead": (EAGLE3, (("speculative_num_steps", 5),)),
+    "use --speed-drafter instead": (EAGLE3, (("speculative.draft_model_path", "x"),)),
+    "changes the draft length during": (EAGLE3, (("speculative.adaptive", True),)),
     "=8 contradicts dl=3, whose window is 4": (EAGLE3, (("speculative.num_draft_tokens", 8),)),
-    "drafts a tree: say how many": (EAGLE3, (("speculative.eagle_topk", 4),)),
+    "drafts a tree: set the number": (EAGLE3, (("speculative.eagle_topk", 4),)),
     "trie is 18 tokens deep, too little for dl=20": (Speculation("ngram", 20), ()),
-    "serve=maybe: true or false": (EAGLE3, (("serve", "maybe"),)),
+    "serve=maybe: expected true or false": (EAGLE3, (("serve", "maybe"),)),
 }
 
 
@@ -150,7 +150,7 @@ def test_the_real_requests_take_what_is_asked() -> None:
     asked = Request("r", (1, 2, 3), Sampling(8), (7,))
     body = SglangDialect(config()).body(asked)
     assert schema.GenerateRequest.from_json_value(body).input_ids == [1, 2, 3]
-    question = schema.GenerateRequest.from_json_value(score_question([1, 2], [3, 4]))
+    question = schema.GenerateRequest.from_json_value(score_request([1, 2], [3, 4]))
     assert question.token_ids_logprob == [3, 4]
     made = SamplingParams(**body["sampling_params"])
     made.normalize(None)
@@ -206,21 +206,21 @@ def test_the_prefill_after_a_preemption_is_a_step() -> None:
 def test_an_abort_with_a_message_is_an_error() -> None:
     assert finish_reason({"finish_reason": {"type": "abort"}}) == "abort"
     gave_up = {"type": "abort", "message": "out of memory", "status_code": 500}
-    with pytest.raises(EngineError, match="gave up request r1: out of memory"):
+    with pytest.raises(EngineError, match="aborted request r1: out of memory"):
         finish_reason({"id": "r1", "finish_reason": gave_up})
 
 
 def test_an_engine_that_drafts_otherwise_than_asked_is_found_out() -> None:
     with pytest.raises(EngineError, match="num_draft_tokens=8, where dl=3 needs 4"):
-        described({"speculative_num_draft_tokens": 8}, EAGLE3)
+        describe({"speculative_num_draft_tokens": 8}, EAGLE3)
     tree = {"speculative_num_draft_tokens": 8, "speculative_eagle_topk": 4}
-    assert described({**tree, "speculative_num_steps": 3}, EAGLE3)["draft_tree"] is True
+    assert describe({**tree, "speculative_num_steps": 3}, EAGLE3)["draft_tree"] is True
     with pytest.raises(EngineError, match="num_steps=5, where dl=3 needs 3"):
-        described({**tree, "speculative_num_steps": 5}, EAGLE3)
+        describe({**tree, "speculative_num_steps": 5}, EAGLE3)
 
 
 def test_an_engine_that_speculates_not_at_all_says_so() -> None:
-    told = described({"speculative_algorithm": None}, EAGLE3)
+    told = describe({"speculative_algorithm": None}, EAGLE3)
     assert told["speculative_method"] == "none"
 
 

@@ -135,7 +135,7 @@ def test_time_is_virtual_and_follows_the_declared_costs() -> None:
 
 @pytest.mark.parametrize("value", ["1.2", "-0.1", "much", "0.5:2", ""])
 def test_acceptance_must_be_a_share(value: str) -> None:
-    with pytest.raises(EngineError, match="give numbers from 0 to 1"):
+    with pytest.raises(EngineError, match="expected numbers from 0 to 1"):
         check(EngineConfig("simulated", "m", SD, 1, args=(("acceptance", value),)))
 
 

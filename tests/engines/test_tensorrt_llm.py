@@ -25,8 +25,8 @@ from pytest_speedbench.engines.tensorrt_llm.arguments import (
     speculative_config,
 )
 from pytest_speedbench.engines.tensorrt_llm.backend import (
-    built,
-    described,
+    build,
+    describe,
     iteration_sums,
     sampling_parameters,
     totals,
@@ -127,13 +127,13 @@ def test_a_method_outside_the_table_is_passed_on(monkeypatch: pytest.MonkeyPatch
 
 REFUSED = {
     "method eagle3 needs a drafter": (Speculation("eagle3", 3), ()),
-    "max_draft_len: say it with --speed-dl": (EAGLE3, (("speculative.max_draft_len", 5),)),
-    "say it with --speed-drafter": (EAGLE3, (("speculative.speculative_model_dir", "x"),)),
-    "say it with --speed-method, and its keys": (EAGLE3, (("speculative_config", {}),)),
+    "max_draft_len: use --speed-dl instead": (EAGLE3, (("speculative.max_draft_len", 5),)),
+    "use --speed-drafter instead": (EAGLE3, (("speculative.speculative_model_dir", "x"),)),
+    "use --speed-method and speculative.KEY=VALUE instead": (EAGLE3, (("speculative_config", {}),)),
     "switches speculation off at larger": (EAGLE3, (("speculative.max_concurrency", 4),)),
     "switches speculation off for good": (EAGLE3, (("speculative.acceptance_window", 4),)),
-    "wants ngram without its overlap scheduler": (drafting("ngram"), ()),
-    "serve=1: true or false": (EAGLE3, (("serve", 1),)),
+    "requires ngram to run without its overlap scheduler": (drafting("ngram"), ()),
+    "serve=1: expected true or false": (EAGLE3, (("serve", 1),)),
 }
 
 
@@ -156,17 +156,17 @@ def test_the_real_classes_take_them(method: str) -> None:
         "tensorrt_llm.llmapi", reason="needs pip install 'pytest-speedbench[tensorrt-llm]'"
     )
     asked = config(drafting(method) if method != "none" else Speculation())
-    made = built(llmapi, llm_arguments(asked), asked)
+    made = build(llmapi, llm_arguments(asked), asked)
     assert made["kv_cache_config"].enable_block_reuse is False
     if method != "none":
         assert made["speculative_config"].max_draft_len == 3
 
 
-def test_a_release_without_the_class_of_a_method_is_told() -> None:
+def test_a_release_without_the_class_of_a_method_is_reported() -> None:
     asked = config(drafting("dflash"))
     llmapi = SimpleNamespace(KvCacheConfig=dict, CudaGraphConfig=dict)
     with pytest.raises(EngineError, match="this TensorRT-LLM has no DFlashDecodingConfig"):
-        built(llmapi, llm_arguments(asked), asked)
+        build(llmapi, llm_arguments(asked), asked)
 
 
 def test_the_end_is_found_by_our_token_ids_and_kept() -> None:
@@ -191,7 +191,7 @@ def test_the_end_is_found_by_our_token_ids_and_kept() -> None:
 
 
 def finished(iterations: int, drafted: int | None = None, accepted: int = 0) -> Any:
-    """A finished ``RequestOutput``; without numbers of drafts no metrics were asked for."""
+    """A finished ``RequestOutput``; without numbers of drafts it has no metrics."""
     spec = SimpleNamespace(
         acceptance_rate=0.5, total_draft_tokens=drafted, total_accepted_draft_tokens=accepted
     )
@@ -232,9 +232,9 @@ def test_iteration_statistics_are_summed_where_they_tell_of_drafts() -> None:
 
 def test_an_engine_that_drafts_otherwise_than_asked_is_found_out() -> None:
     args = SimpleNamespace(speculative_config=SimpleNamespace(max_draft_len=1))
-    with pytest.raises(EngineError, match="drafts 1 tokens a step where dl=3"):
-        described(args, config())
-    assert described(SimpleNamespace(), config())["speculative_method"] == "none"
+    with pytest.raises(EngineError, match="drafts 1 tokens per step, expected dl=3"):
+        describe(args, config())
+    assert describe(SimpleNamespace(), config())["speculative_method"] == "none"
 
 
 # -- the backend in its child process, on a stand-in for the package --------------------------
@@ -316,7 +316,7 @@ def test_an_overlong_prompt_and_a_missing_model_are_clear_errors(start: Start) -
         with pytest.raises(EngineError, match=r"refuses request long \(2000 prompt tokens"):
             engine.collect(5)
         engine.submit([Request("empty", (), Sampling(4))])
-        with pytest.raises(EngineError, match="request empty: an empty prompt"):
+        with pytest.raises(EngineError, match="request empty: the prompt is empty"):
             engine.collect(5)
         assert run(engine, *numbered(2))[1].tokens == 20  # the engine goes on
     with (

@@ -158,7 +158,7 @@ def test_a_model_that_does_not_exist_is_one_clear_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("speculation", "mend"),
+    ("speculation", "message"),
     [
         (Speculation("draft_model", 3), "--speed-drafter"),
         (Speculation("early_exit", 3, "ten"), "--speed-drafter 10"),
@@ -166,7 +166,7 @@ def test_a_model_that_does_not_exist_is_one_clear_error() -> None:
     ],
 )
 def test_impossible_configurations_are_refused_before_loading(
-    speculation: Speculation, mend: str
+    speculation: Speculation, message: str
 ) -> None:
-    with pytest.raises(EngineError, match=mend):
+    with pytest.raises(EngineError, match=message):
         open_engine(EngineConfig("transformers", DEMO_MODEL, speculation), TIMEOUT)

@@ -141,7 +141,7 @@ def test_any_openai_client_reads_the_same_steps(
     chat = started(config, tokenizer)
     driver = next(chat)
     assert driver.engine.info.details["server"] == "vLLM"
-    assert driver.engine.info.details["acceptance"] == "told with each response"
+    assert driver.engine.info.details["acceptance"] == "reported with each response"
     traces = driver.run(EAGLE3, batch_size=4)
     chat.close()
     theirs = server.run(EAGLE3, batch_size=4)

@@ -90,7 +90,7 @@ def test_a_bad_engine_argument_is_one_clear_error(project: Project) -> None:
     project.gate()
     result = project.run("--speed-engine-arg=acceptance=7")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["acceptance=7: give numbers from 0 to 1*"])
+    result.stdout.fnmatch_lines(["acceptance=7: expected numbers from 0 to 1*"])
     assert "pytest_speedbench/" not in result.stdout.str()
 
 

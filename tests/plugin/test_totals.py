@@ -240,7 +240,7 @@ def test_lossless_works_without_steps(project: Project) -> None:
 def test_an_unknown_way_of_telling_is_refused(project: Project) -> None:
     project.gate()
     result = project.run(tells("lies"))
-    result.stdout.fnmatch_lines(["*tells=lies: give one of steps, totals, counters, nothing*"])
+    result.stdout.fnmatch_lines(["*tells=lies: expected one of steps, totals, counters, nothing*"])
 
 
 @pytest.fixture

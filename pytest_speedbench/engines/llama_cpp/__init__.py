@@ -1,4 +1,4 @@
-"""llama.cpp: its server, started here or joined, read token by token."""
+"""llama.cpp: its server, started here or joined; its stream has one event per token."""
 
 from __future__ import annotations
 

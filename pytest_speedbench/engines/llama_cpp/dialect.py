@@ -1,4 +1,4 @@
-"""How llama.cpp's server is spoken to: ``/completion`` with token ids, sums with every token."""
+"""The protocol of llama.cpp's server: ``/completion`` with token ids, totals with every token."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_speedbench.engines.llama_cpp import next_token as likely
+from pytest_speedbench.engines.llama_cpp import next_token
 from pytest_speedbench.engines.llama_cpp.files import tokenizer_source
 from pytest_speedbench.engines.llama_cpp.server import drafts_fully, find_server, spec_type
 from pytest_speedbench.engines.llama_cpp.steps import Mark, read_steps
@@ -33,25 +33,25 @@ _SOME, _ALL = 200, 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What an event told beside its token: the sums so far, and its text."""
+    """The totals and the text of an event, kept with its chunk."""
 
     mark: Mark
     text: str
 
 
 class LlamaCppDialect(Dialect):
-    """``llama-server`` and what else carries its server."""
+    """``llama-server``, and packages that contain the same server."""
 
-    path = likely.PATH
+    path = next_token.PATH
     metrics = LLAMA_CPP
     cuts = True
-    # It promises to keep a connection, and closes it after every stream.
+    # It announces keep-alive, but closes the connection after every stream.
     reuses_connections = False
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
         self.plain = 0
-        """A token that is an ordinary word."""
+        """A token that is an ordinary word; set by :meth:`connect`."""
 
     # -- at the start -------------------------------------------------------------------------
 
@@ -87,16 +87,15 @@ class LlamaCppDialect(Dialect):
                 f"{self.config.max_batch}, or lower --speed-bs"
             )
         found = http.find_json("/slots")
-        if not found:  # switched off by the one who runs the server
+        if not found:  # switched off in the server
             return
         speculates = bool(found[0].get("speculative"))
         if speculates != self.config.speculation.active:
             does = "speculates" if speculates else "does not speculate"
             raise EngineError(
-                f"the server at {http.address.url} {does}, the case asks for "
-                f"{self.config.speculation}: its speculation is chosen when it starts "
-                f"(--spec-type {spec_type(self.config)}); the arm without SD has an address of its "
-                "own, --speed-engine-arg reference_url=URL"
+                f"the server at {http.address.url} {does}, but the case needs "
+                f"{self.config.speculation}: start it with --spec-type {spec_type(self.config)}; "
+                "the arm without SD needs a second server, --speed-engine-arg reference_url=URL"
             )
 
     # -- one request --------------------------------------------------------------------------
@@ -106,14 +105,14 @@ class LlamaCppDialect(Dialect):
         endless = sampling.ignore_eos or sampling.min_tokens >= sampling.max_tokens
         if sampling.min_tokens and not endless:
             raise RequestRefused(
-                "llama.cpp's server has no min_tokens below max_tokens: leave it out, or ask for "
-                "ignore_eos"
+                "llama.cpp's server supports min_tokens only if it equals max_tokens: leave it "
+                "out, or use ignore_eos"
             )
         return {
             "prompt": list(request.prompt_ids),
             "n_predict": sampling.max_tokens,
             "temperature": sampling.temperature,
-            # No top-k, top-p or min-p, which the server would apply unasked.
+            # No top-k, top-p or min-p, which the server applies by default.
             "samplers": ["temperature"],
             "seed": sampling.seed,
             "ignore_eos": endless,
@@ -158,23 +157,23 @@ class LlamaCppDialect(Dialect):
     def score(
         self, http: Http, token_ids: Sequence[int], position: int, candidates: Sequence[int]
     ) -> tuple[TokenScore, int]:
-        """The prefill's own token is never a draft, so its probabilities are the target's."""
-        wanted, found = list(candidates), self._likely(http, token_ids[:position], _SOME)
+        """From the prefill's token, which is never a draft: its probabilities are the target's."""
+        wanted, found = list(candidates), self._top(http, token_ids[:position], _SOME)
         asked = 1
         if any(candidate not in found for candidate in wanted):
-            asked, found = 2, self._likely(http, token_ids[:position], _ALL)
+            asked, found = 2, self._top(http, token_ids[:position], _ALL)
         if missing := [candidate for candidate in wanted if candidate not in found]:
             raise EngineError(f"the server's vocabulary has no tokens {missing}")
         top = next(iter(found))
         return TokenScore({token: found[token] for token in wanted}, top, found[top]), asked
 
-    def _likely(self, http: Http, prompt: Sequence[int], count: int) -> dict[int, float]:
-        """Log-probabilities of the ``count`` likeliest next tokens, the likeliest first."""
-        reply = http.post_json(likely.PATH, likely.question(prompt, count, self.plain))
-        return {entry["id"]: entry["logprob"] for entry in likely.entries(reply)}
+    def _top(self, http: Http, prompt: Sequence[int], count: int) -> dict[int, float]:
+        """Log-probabilities of the ``count`` most likely next tokens, in descending order."""
+        reply = http.post_json(next_token.PATH, next_token.body(prompt, count, self.plain))
+        return {entry["id"]: entry["logprob"] for entry in next_token.entries(reply)}
 
 
 def _context(properties: Mapping[str, Any]) -> int | None:
-    """Tokens that one request may hold, prompt and output together."""
+    """Context length of one request: prompt and output together."""
     found = (properties.get("default_generation_settings") or {}).get("n_ctx")
     return found if isinstance(found, int) else None

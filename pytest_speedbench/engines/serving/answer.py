@@ -1,4 +1,4 @@
-"""One answer on its way: what its stream brought, and the trace that it makes."""
+"""The answer to one request: what its stream delivered, and the trace built from it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from pytest_speedbench.errors import EngineDied, EngineError
 
 UNKNOWN = RequestTotals()
 UNKNOWN_ID = -1
-"""Stands for a token id that the server has not told, until the dialect has found it."""
-# An average of 32 bits gives back its whole number of passes much closer than this.
-_BROKEN = 0.05
+"""Stands for a token id that the server withholds, until the dialect has found it."""
+# The average is a 32-bit float; the number of passes computed from it is much closer than this.
+_ROUNDING = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a server tells of one request's speculation, converted to our definitions.
+class SpeculationReport:
+    """What a server reports about the speculation of one request, in our definitions.
 
-    ``drafted`` and ``accepted``: one entry for each step *that had a draft*, before the output was
-    cut (see :class:`~.protocol.Trace`). Where a server tells sums only: ``totals``, with
-    ``drafting_steps``, the number of steps that had a draft, or ``tokens_per_pass``, output tokens
-    divided by all passes, the prefill's included. ``draft_length`` is the server's own setting.
+    ``drafted`` and ``accepted`` have one entry for each step *that had a draft*, counted before the
+    output was cut (see :class:`~.protocol.Trace`). A server that reports sums gives ``totals``
+    with ``drafting_steps``, the number of steps that had a draft, or ``tokens_per_pass``, output
+    tokens divided by all passes, the prefill included. ``draft_length`` is the server's
+    setting.
     """
 
     drafted: Sequence[int] | None = None
@@ -44,12 +45,12 @@ class Told:
 
 @dataclass(slots=True)
 class Piece:
-    """What one event of a stream carries; anything it does not carry stays as it is here.
+    """The content of one event of a stream; defaults stand for what it does not contain.
 
     ``token_ids`` and ``text`` are those of this event alone. ``usage`` and ``prompt_tokens`` are
     the server's own counts for the request so far; ``count`` is its count of output tokens, this
-    event included, for servers that withhold tokens from the stream. ``note`` is kept with the
-    chunk, for the dialect.
+    event included, for servers that withhold tokens from the stream. ``note`` is data of the
+    dialect, kept with the chunk.
     """
 
     token_ids: Sequence[int] = ()
@@ -57,7 +58,7 @@ class Piece:
     finish_reason: FinishReason | None = None
     usage: int | None = None
     prompt_tokens: int | None = None
-    told: Told | None = None
+    report: SpeculationReport | None = None
     count: int | None = None
     note: Any = None
 
@@ -66,7 +67,8 @@ class Piece:
 class Answer:
     """All pieces of one request. Times are :func:`time.perf_counter` seconds.
 
-    ``chunks`` and ``times`` tell the arrivals: their tokens where ids come with them, otherwise 0.
+    ``chunks`` holds the number of tokens of each arrival, 0 if no ids came with it; ``times`` holds
+    when it arrived.
     """
 
     request: Request
@@ -78,13 +80,13 @@ class Answer:
     finish_reason: FinishReason | None = None
     usage: int | None = None
     prompt_tokens: int | None = None
-    told: Told | None = None
+    report: SpeculationReport | None = None
     ended: float = 0.0
     notes: list[Any] = field(default_factory=list)
     """The dialect's note of each chunk."""
 
     def add(self, piece: Piece, now: float) -> None:
-        """Empty pieces (a role, a finish, the usage) are no chunks."""
+        """Adds a piece. Empty ones (a role, a finish, the usage) are not chunks."""
         ids = piece.token_ids
         if piece.count is not None:
             ids = [*[UNKNOWN_ID] * (piece.count - len(self.token_ids) - len(ids)), *ids]
@@ -101,11 +103,11 @@ class Answer:
             self.usage = piece.usage
         if piece.prompt_tokens is not None:
             self.prompt_tokens = piece.prompt_tokens
-        self.told = piece.told or self.told
+        self.report = piece.report or self.report
 
     @property
     def tokens(self) -> int:
-        """Output tokens so far, as far as they are known."""
+        """Known output tokens so far."""
         return len(self.token_ids) or self.usage or 0
 
     @property
@@ -116,32 +118,32 @@ class Answer:
         return self.token_ids[-1] in self.request.stop_ids
 
     def check(self) -> None:
-        """Whether the stream came to its end, with all the tokens that the server counts.
+        """Checks that the stream is complete, with all tokens that the server counts.
 
         Raises:
-            EngineError: it did not.
+            EngineError: it is not.
         """
         if self.finish_reason is None:
             raise EngineDied(
-                f"request {self.request.id}: the server ended the stream half way, after "
+                f"request {self.request.id}: the server ended the stream early, after "
                 f"{len(self.chunks)} chunks and without a finish reason; see its own log, then run "
                 "again"
             )
         if self.usage is None and not self.token_ids:
             raise EngineError(
                 f"request {self.request.id}: the server neither sends token ids nor counts tokens "
-                "(no usage in its stream, though stream_options.include_usage asked for it): "
-                "nothing can be measured; take a server, or a version, that does"
+                "(its stream has no usage, although stream_options.include_usage was set), so "
+                "nothing can be measured: use a server or a version that does"
             )
         if self.token_ids and self.usage is not None and self.usage != len(self.token_ids):
             raise EngineError(
-                f"request {self.request.id}: the server counts {self.usage} output tokens, its "
-                f"stream brought {len(self.token_ids)}; a proxy or a filter between us may drop "
-                "events: ask the engine itself"
+                f"request {self.request.id}: the server counts {self.usage} output tokens, but its "
+                f"stream contained {len(self.token_ids)}; a proxy or a filter may drop events: "
+                "connect to the engine directly"
             )
 
     def trace(self, finish_reason: FinishReason | None = None) -> Trace:
-        """The trace as it came, chunk by chunk; ``finish_reason`` overrides the server's."""
+        """The trace as it arrived, chunk by chunk; ``finish_reason`` overrides the server's."""
         trace = Trace(
             self.request.id,
             self.prompt_tokens or len(self.request.prompt_ids),
@@ -152,7 +154,7 @@ class Answer:
             finish_reason=finish_reason or self.finish_reason or "abort",
         )
         if not self.token_ids:
-            # Tokens without a text (an answer that ends at once) arrive with the stream's end.
+            # Tokens without text (an answer that ends at once) arrive with the end of the stream.
             if self.tokens and not self.times:
                 self.times.append(self.ended)
             trace.text = "".join(self.texts)
@@ -161,55 +163,56 @@ class Answer:
         return trace
 
     def totals_trace(self, *, every_step_drafts: bool) -> Trace:
-        """The trace with what the server tells of the whole request, its steps unknown."""
-        trace, told = self.trace(), self.told or Told()
-        steps = told.totals.steps
-        if steps is None and told.tokens_per_pass:
-            steps = _whole_steps(self.tokens / told.tokens_per_pass)
+        """The trace with the server's totals of the request; its steps are unknown."""
+        trace, report = self.trace(), self.report or SpeculationReport()
+        steps = report.totals.steps
+        if steps is None and report.tokens_per_pass:
+            steps = _whole_steps(self.tokens / report.tokens_per_pass)
         if steps is None and every_step_drafts:
-            steps = told.drafting_steps
-        trace.totals = replace(told.totals, steps=steps)
+            steps = report.drafting_steps
+        trace.totals = replace(report.totals, steps=steps)
         return trace
 
     def step_trace(self, draft_length: int, *, every_step_drafts: bool) -> Trace:
-        """The trace by decoding steps, for servers that tell (or need not tell) of each step.
+        """The trace by decoding steps, for servers that report each step.
 
-        A server's chunks may merge steps. Where what it tells of the steps leaves one way to take
-        the chunks apart, they are taken apart, merged steps at one time; otherwise the trace has
-        totals only. The first token is the prefill's.
+        A chunk may hold several steps. If the reported steps fit the chunks in only one way, the
+        chunks are split into steps, which then share the time of their chunk; otherwise the trace
+        has totals only. The first token is the prefill's.
 
         Args:
-            draft_length: 0 without speculation; then each token is a step of its own.
-            every_step_drafts: no step goes without a draft (all methods but lookups).
+            draft_length: 0 without speculation; then every token is one step.
+            every_step_drafts: whether every step has a draft (not so for lookup methods).
         """
-        trace, told = self.trace(), self.told
+        trace, report = self.trace(), self.report
         if draft_length == 0:
-            return _taken_apart(trace, [1] * trace.tokens)
-        if told is None:
+            return _split_into_steps(trace, [1] * trace.tokens)
+        if report is None:
             return trace
-        if told.drafted is None or told.accepted is None:
+        if report.drafted is None or report.accepted is None:
             return self.totals_trace(every_step_drafts=every_step_drafts)
-        found = arrange(self.chunks, told.accepted, every_step_drafts=every_step_drafts)
+        found = arrange(self.chunks, report.accepted, every_step_drafts=every_step_drafts)
         if found is None:
             raise EngineError(
-                f"request {self.request.id}: the server says its steps accepted "
-                f"{list(told.accepted)} draft tokens, but its stream brought chunks of "
-                f"{self.chunks} tokens; these cannot belong together"
+                f"request {self.request.id}: the server reports {list(report.accepted)} accepted "
+                f"draft tokens per step, which does not fit the chunks of its stream, "
+                f"{self.chunks} tokens"
             )
-        return self.arranged(found, told.drafted, told.accepted)
+        return self.arranged(found, report.drafted, report.accepted)
 
     def reconciled_trace(self, draft_length: int) -> Trace:
-        """The trace of a server that tells the number of steps with the end, and streams one chunk
-        a step unless its reader lags: by steps where the two agree, otherwise with totals.
+        """The trace of a server that streams one chunk per step, unless the client reads too
+        slowly, and reports the number of steps at the end: by steps if the two agree, otherwise
+        with totals.
 
         Args:
-            draft_length: 0 without speculation; then each token is a step of its own.
+            draft_length: 0 without speculation; then every token is one step.
         """
         trace = self.trace()
         if not draft_length:
-            return _taken_apart(trace, [1] * trace.tokens)
-        told = self.totals_trace(every_step_drafts=False).totals or UNKNOWN
-        found = reconcile(trace.chunks, told, draft_length)
+            return _split_into_steps(trace, [1] * trace.tokens)
+        totals = self.totals_trace(every_step_drafts=False).totals or UNKNOWN
+        found = reconcile(trace.chunks, totals, draft_length)
         trace.drafted, trace.accepted = found.drafted, found.accepted
         trace.totals = found.totals
         return trace
@@ -217,27 +220,27 @@ class Answer:
     def arranged(
         self, found: Arrangement, drafted: Sequence[int], accepted: Sequence[int]
     ) -> Trace:
-        """The trace with its chunks cut or joined to steps, or with totals where that is open.
+        """The trace by the steps of ``found``, or with totals if it has no sizes.
 
-        ``drafted`` and ``accepted`` as in :class:`Told`; where ``found`` has no sizes, their sums
-        are all that counts.
+        ``drafted`` and ``accepted`` as in :class:`SpeculationReport`; without sizes only their sums
+        are used.
         """
         trace = self.trace()
         if found.sizes is None:
             trace.totals = RequestTotals(found.steps, sum(drafted), sum(accepted))
             return trace
-        trace = _taken_apart(trace, found.sizes)
+        trace = _split_into_steps(trace, found.sizes)
         trace.drafted, trace.accepted = list(drafted), list(accepted)
         return trace
 
 
 def _whole_steps(passes: float) -> int | None:
-    """Decoding steps of so many passes, the prefill's left out; a broken number tells nothing."""
+    """Decoding steps of ``passes``, without the prefill; None if it is not close to an integer."""
     whole = round(passes)
-    return max(0, whole - 1) if abs(passes - whole) < _BROKEN else None
+    return max(0, whole - 1) if abs(passes - whole) < _ROUNDING else None
 
 
-def _taken_apart(trace: Trace, sizes: Sequence[int]) -> Trace:
+def _split_into_steps(trace: Trace, sizes: Sequence[int]) -> Trace:
     """``trace`` with events of ``sizes`` tokens; each at the time of the chunk that holds it."""
     times: list[float] = []
     ends: list[int] = []

@@ -1,4 +1,4 @@
-"""A server as an engine: joined where it runs, or started, held busy, read and ended."""
+"""A server as an engine: joined or started, loaded, read and closed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pytest_speedbench.engines.serving.metrics import Page, Reading, check_growt
 from pytest_speedbench.engines.serving.process import Launch, ServerProcess
 from pytest_speedbench.errors import EngineDied, EngineError
 
-# Servers write their counters a moment after the last token left.
+# Servers update their counters a moment after they sent the last token.
 _SETTLE_SECONDS = 2.0
 _SETTLE_PAUSE = 0.02
 
@@ -33,10 +33,10 @@ Launcher = Callable[[EngineConfig, int], Launch]
 
 
 class ServerEngine:
-    """A server, spoken to in a :class:`Dialect`; implements :class:`~.protocol.Engine`.
+    """A server that is driven through a :class:`Dialect`; implements :class:`~.protocol.Engine`.
 
     Args:
-        process: the server, if it is ours: it ends with this engine.
+        process: the server, if it was started here; it ends with this engine.
     """
 
     info: EngineInfo
@@ -70,7 +70,7 @@ class ServerEngine:
         self.http.call(self._load.cancel, list(request_ids))
 
     def collect(self, timeout: float) -> list[Trace]:
-        """Finished traces; a failure is raised once those before it have been handed out."""
+        """Finished traces; a failure is raised after the traces before it were returned."""
         self._check()
         traces: list[Trace] = []
         deadline = time.monotonic() + timeout
@@ -104,7 +104,7 @@ class ServerEngine:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        """A question outside the load; a server that dies of it, or before it, is dead for good."""
+        """Around a request outside the load: if the server has died, every later call fails."""
         try:
             yield
         except EngineDied as error:
@@ -112,7 +112,7 @@ class ServerEngine:
             raise self.failure from error
 
     def _explained(self, error: EngineError) -> EngineError:
-        """A death of our own server with its last words."""
+        """Adds the last output of a server that was started here and died."""
         if self.process is None or not isinstance(error, EngineDied):
             return error
         return self.process.death(str(error))
@@ -126,14 +126,14 @@ class ServerEngine:
         )
 
     def counters(self) -> Counters | None:
-        """Lifetime totals, for everybody; None where the server keeps none, and after an answer
-        that we ended, since nobody knows how far the server carried it on.
+        """Lifetime totals over all clients; None if the server keeps none, and after an answer that
+        the client ended, since the server may have continued it for some tokens.
 
-        One that counts its output tokens alone has no totals to compare, but shows strangers:
-        they are noted in ``info.details``.
+        A server that counts only output tokens has no totals to compare, but shows foreign traffic,
+        which is noted in ``info.details``.
 
         Raises:
-            EngineError: a counter went back: the server was restarted.
+            EngineError: a counter fell, so the server was restarted.
         """
         self._check()
         if not self._counts:
@@ -144,7 +144,7 @@ class ServerEngine:
         check_growth(self._base, reading, self.http.address.url + self.dialect.metrics_path)
         counters = self.dialect.counters(reading)
         if counters is None:
-            self._note_strangers(expected, reading)
+            self._note_foreign_traffic(expected, reading)
         self._base = reading
         cut, self._load.cut = self._load.cut, False
         if counters is None or cut:
@@ -157,7 +157,7 @@ class ServerEngine:
         return self.page().read(self.dialect.metrics)
 
     def page(self) -> Page:
-        """The server's metrics page, now."""
+        """The current metrics page of the server."""
         path = self.dialect.metrics_path
         return parse_page(self.http.get_text(path), self.http.address.url + path)
 
@@ -168,7 +168,7 @@ class ServerEngine:
         return grown
 
     def _settled(self, expected: int) -> Reading:
-        """The page once it counts what we have received, or as it is after a moment."""
+        """The page once it counts all received tokens, or as it is after a moment."""
         deadline = time.monotonic() + _SETTLE_SECONDS
         while True:
             reading = self._read()
@@ -180,18 +180,18 @@ class ServerEngine:
                 return reading
             time.sleep(_SETTLE_PAUSE)
 
-    def _note_strangers(self, expected: int, reading: Reading) -> None:
+    def _note_foreign_traffic(self, expected: int, reading: Reading) -> None:
         cancelled = self._load.cancelled - self._cancelled
         self._cancelled += cancelled
         if reading.generated is None or self._base.generated is None:
             return
         grown = reading.generated - self._base.generated
-        # After a cancel the server goes on for a moment: nobody knows how far.
+        # After a cancel the server may generate some more tokens.
         if grown == expected or cancelled:
             return
         why = (
-            f"not usable: {self.http.address.url} counts {grown} output tokens where we received "
-            f"{expected}; somebody else uses the server, or several servers share the address"
+            f"not usable: {self.http.address.url} counts {grown} output tokens, received were "
+            f"{expected}; other clients use the server, or several servers share the address"
         )
         self.info = replace(self.info, details={**self.info.details, "counters": why})
 
@@ -207,14 +207,14 @@ class ServerEngine:
         return score
 
     def close(self) -> None:
-        """Ends the connections, and the server if it is ours."""
+        """Closes the connections, and ends the server if it was started here."""
         self.http.close()
         if self.process is not None:
             self.process.close()
 
     @property
     def pid(self) -> int | None:
-        """The process of our own server."""
+        """The process id of a server that was started here."""
         return None if self.process is None else self.process.pid
 
 
@@ -223,8 +223,8 @@ def open_server(
 ) -> Callable[[EngineConfig, float], ServerEngine]:
     """The ``open`` of an :class:`~.protocol.EngineType` for servers.
 
-    With ``--speed-url`` the server there is joined, and never ended; otherwise ``launch`` says how
-    to start one of our own.
+    With ``--speed-url`` the server there is joined, and never ended; otherwise ``launch`` gives the
+    command that starts one.
     """
 
     def start(config: EngineConfig, timeout: float) -> ServerEngine:
@@ -240,8 +240,8 @@ def open_server(
 
 
 def server_url(config: EngineConfig) -> str:
-    """Where the server of ``config`` is: a running server speculates or does not, so the arm
-    without SD has an address of its own, the engine argument ``reference_url``."""
+    """The address of the server of ``config``. A running server cannot switch speculation, so the
+    arm without SD has its own address, the engine argument ``reference_url``."""
     reference = config.option("reference_url")
     return str(reference) if reference and not config.speculation.active else config.url
 
@@ -253,7 +253,7 @@ def _join(dialect: Dialect, config: EngineConfig, timeout: float) -> ServerEngin
         status = http.status(dialect.health) if dialect.health else 200
         if status is None:
             raise EngineDied(
-                f"no server answers at {http.address.url}: start it, or mend --speed-url"
+                f"no server answers at {http.address.url}: start it, or correct --speed-url"
             )
         if status != 200:
             raise http.refusal(dialect.health, status, "")

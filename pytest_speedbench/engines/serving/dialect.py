@@ -1,7 +1,7 @@
-"""How one family of servers is spoken to: what an adapter adds to the shared client.
+"""The protocol of one family of servers: what an adapter adds to the shared client.
 
-An adapter for a server is a subclass of :class:`Dialect` (what to send, how to read what comes
-back), and for servers of our own making a command for :class:`~.process.ServerProcess`.
+An adapter for a server is a subclass of :class:`Dialect` (what to send, how to read the responses),
+and for servers that can be started here a command for :class:`~.process.ServerProcess`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pytest_speedbench.engines.protocol import (
     TokenScore,
     Trace,
 )
-from pytest_speedbench.engines.serving.answer import Answer, Piece, Told
+from pytest_speedbench.engines.serving.answer import Answer, Piece, SpeculationReport
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import MetricNames, Reading
 from pytest_speedbench.errors import EngineError
 
-# The reasons of OpenAI's API and of the engines that add to it.
+# The finish reasons of OpenAI's API, and those that engines add.
 _REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",
     "eos": "stop",
@@ -37,12 +37,12 @@ _REASONS: Mapping[str, FinishReason] = {
 class Dialect(ABC):
     """OpenAI's completions with a list of token ids as prompt; a subclass overrides what differs.
 
-    ``path`` takes the requests, ``health`` answers 200 when the server is ready (empty: it has no
-    such page), ``metrics_path`` is its Prometheus page (empty: none) and ``metrics`` its names
-    there. ``model`` is the name that goes into every request; :meth:`connect` may set it to what
-    the server calls its model. ``cuts`` says that the server knows no stop tokens but its model's
-    own: the client ends the output at the others. ``reuses_connections`` says that it keeps a
-    connection open after a stream, if it promises to.
+    ``path`` takes the requests, ``health`` returns 200 when the server is ready (empty: it has no
+    such endpoint), ``metrics_path`` is its Prometheus page (empty: none) and ``metrics`` the names
+    there. ``model`` is the model name in every request; :meth:`connect` may set it to
+    the server's name of the model. ``cuts``: the server knows only the stop tokens of its model, so
+    the client ends the output at others. ``reuses_connections``: the server keeps a connection open
+    after a stream.
     """
 
     path: str = "/v1/completions"
@@ -64,10 +64,10 @@ class Dialect(ABC):
 
     @abstractmethod
     def connect(self, http: Http) -> EngineInfo:
-        """Asks the healthy server what it is (version, model, settings).
+        """Reads version, model and settings of the server, which is ready.
 
         Raises:
-            EngineError: it is not what the case asks for, say another model, or one without SD.
+            EngineError: the server does not fit the case, such as another model, or no SD.
         """
 
     # -- one request --------------------------------------------------------------------------
@@ -88,7 +88,7 @@ class Dialect(ABC):
         return body
 
     def read(self, event: Mapping[str, Any]) -> Piece:
-        """What one event of the stream carries. Called for every event: keep it cheap."""
+        """The content of one event of the stream. Called for every event: keep it cheap."""
         choices = event.get("choices")
         piece = self.read_choice(choices[0]) if choices else Piece()
         usage = event.get("usage")
@@ -98,7 +98,7 @@ class Dialect(ABC):
         return piece
 
     def read_choice(self, choice: Mapping[str, Any]) -> Piece:
-        """What ``choices[0]`` of an event carries."""
+        """The content of ``choices[0]`` of an event."""
         return Piece(
             choice.get("token_ids") or (),
             choice.get("text") or "",
@@ -106,7 +106,7 @@ class Dialect(ABC):
         )
 
     async def complete(self, http: Http, answer: Answer) -> int:
-        """Asks for what the stream of an answer has withheld; how many output tokens that cost."""
+        """Requests what the stream withheld; returns the output tokens that this generated."""
         return 0
 
     @abstractmethod
@@ -114,31 +114,31 @@ class Dialect(ABC):
         """The trace of a complete answer: by steps, or with totals.
 
         Raises:
-            EngineError: what the server tells of it contradicts itself.
+            EngineError: what the server reports contradicts itself.
         """
 
-    def check_report(self, told: Told | None) -> None:
-        """A server that runs already drafts as it was started, whatever the case says.
+    def check_report(self, report: SpeculationReport | None) -> None:
+        """Checks that a joined server speculates as the case says.
 
         Raises:
-            EngineError: another draft length, or drafts where there should be none.
+            EngineError: another draft length, or drafts in a case without SD.
         """
-        if told is None:
+        if report is None:
             return
-        mine, theirs = self.draft_length, told.draft_length
-        if not mine and (theirs or told.totals.draft_tokens):
+        mine, theirs = self.draft_length, report.draft_length
+        if not mine and (theirs or report.totals.draft_tokens):
             raise EngineError(
-                "the server speculates, but this case is without SD: name its method and draft "
-                "length, --speed-method METHOD --speed-dl N, or give a server without SD"
+                "the server speculates, but this case is without SD: set its method and draft "
+                "length, --speed-method METHOD --speed-dl N, or use a server without SD"
             )
         if mine and theirs and theirs != mine:
             raise EngineError(
-                f"the server drafts {theirs} tokens a step, this case says dl={mine}: "
-                f"--speed-dl {theirs}, or start the server with {mine}"
+                f"the server drafts {theirs} tokens per step, this case has dl={mine}: "
+                f"use --speed-dl {theirs}, or start the server with {mine}"
             )
 
     def counters(self, reading: Reading) -> Counters | None:
-        """Lifetime totals of a look at the metrics page; None where it lacks one of the three."""
+        """Lifetime totals from the metrics page; None if draft or accepted tokens are missing."""
         return reading.counters
 
     # -- teacher forcing ----------------------------------------------------------------------
@@ -146,11 +146,11 @@ class Dialect(ABC):
     def score(
         self, http: Http, token_ids: Sequence[int], position: int, candidates: Sequence[int]
     ) -> tuple[TokenScore, int]:
-        """See :meth:`~.protocol.Engine.score`, and how many output tokens that has cost; only
-        where the adapter says ``scores=True``."""
+        """See :meth:`~.protocol.Engine.score`, and the number of output tokens it generated;
+        called only if the adapter declares ``scores=True``."""
         raise EngineError(f"engine {self.config.engine} cannot score tokens")
 
 
-def finish_reason(word: object) -> FinishReason | None:
-    """Our word for a server's ``finish_reason``; None while it goes on."""
-    return None if word is None else _REASONS.get(str(word), "stop")
+def finish_reason(found: object) -> FinishReason | None:
+    """A server's ``finish_reason`` as one of ours; None while the answer goes on."""
+    return None if found is None else _REASONS.get(str(found), "stop")

@@ -1,7 +1,7 @@
-"""What responses tell of one request's speculation, engine by engine, in our definitions.
+"""What responses report about the speculation of one request, by engine, in our definitions.
 
-Each reader takes an event of a stream (or a whole response) and returns None where it says nothing
-of the kind. Field names are the engines' own.
+Each reader takes an event of a stream (or a whole response) and returns None if it has no such
+fields. Field names are the engines' own.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_speedbench.engines.protocol import RequestTotals
-from pytest_speedbench.engines.serving.answer import Told
+from pytest_speedbench.engines.serving.answer import SpeculationReport
 
 Json = Mapping[str, Any]
 
 
-def read_vllm(event: Json) -> Told | None:
+def read_vllm(event: Json) -> SpeculationReport | None:
     """``metrics.speculative_decoding``: by step at vLLM's level *detailed*, otherwise sums.
 
-    Only steps that had a draft are told of, counted before the output was cut.
+    Only steps that had a draft are listed, counted before the output was cut.
     """
     found = _inside(event, "metrics", "speculative_decoding")
     if not found:
         return None
-    return Told(
+    return SpeculationReport(
         found.get("per_step_drafted"),
         found.get("per_step_accepted"),
         RequestTotals(None, found.get("num_draft_tokens"), found.get("num_accepted_draft_tokens")),
@@ -32,11 +32,11 @@ def read_vllm(event: Json) -> Told | None:
     )
 
 
-def read_sglang(event: Json) -> Told | None:
+def read_sglang(event: Json) -> SpeculationReport | None:
     """``sglext.spec_tokens_details``, ``choices[0].meta_info`` or the native ``meta_info``.
 
-    Every decoding step verifies, so that ``spec_verify_ct`` is D. Drafted tokens are nominal, the
-    nodes of a tree included. Before 0.5.23 two fields had other names.
+    Every decoding step verifies, so ``spec_verify_ct`` is D. Drafted tokens are nominal and include
+    the nodes of a tree. Before 0.5.23 two fields had other names.
     """
     details = _inside(event, "sglext", "spec_tokens_details")
     if isinstance(details, list):  # one entry for each sequence
@@ -47,10 +47,10 @@ def read_sglang(event: Json) -> Told | None:
     drafted = found.get("spec_num_proposed_drafts", found.get("spec_draft_token_num"))
     accepted = found.get("spec_num_correct_drafts", found.get("spec_accept_token_num"))
     steps = found["spec_verify_ct"]
-    return Told(totals=RequestTotals(steps, drafted, accepted), drafting_steps=steps)
+    return SpeculationReport(totals=RequestTotals(steps, drafted, accepted), drafting_steps=steps)
 
 
-def read_tensorrt_llm(event: Json) -> Told | None:
+def read_tensorrt_llm(event: Json) -> SpeculationReport | None:
     """``choices[0].speculative_decoding`` and ``avg_decoded_tokens_per_iter``.
 
     The average counts the context pass and its token: D = tokens / average - 1.
@@ -60,7 +60,7 @@ def read_tensorrt_llm(event: Json) -> Told | None:
     found = choice.get("speculative_decoding") or {}
     if average is None and not found:
         return None
-    return Told(
+    return SpeculationReport(
         totals=RequestTotals(
             None, found.get("total_draft_tokens"), found.get("total_accepted_draft_tokens")
         ),
@@ -70,10 +70,10 @@ def read_tensorrt_llm(event: Json) -> Told | None:
     )
 
 
-def read_llama_cpp(event: Json) -> Told | None:
-    """``timings``: drafted and accepted tokens are left out where nothing was drafted.
+def read_llama_cpp(event: Json) -> SpeculationReport | None:
+    """``timings``; the counts of drafted and accepted tokens are absent if nothing was drafted.
 
-    Each step emits what it accepted and one token more, and the prompt's pass one of its own: D =
+    Each step emits its accepted tokens and one more, and the prefill emits one token: D =
     predicted - accepted - 1. A cut last step can make this too small by up to its accepted drafts.
     """
     found = event.get("timings")
@@ -81,15 +81,15 @@ def read_llama_cpp(event: Json) -> Told | None:
         return None
     accepted = found.get("draft_n_accepted", 0)
     steps = max(0, found["predicted_n"] - accepted - 1)
-    return Told(totals=RequestTotals(steps, found.get("draft_n", 0), accepted))
+    return SpeculationReport(totals=RequestTotals(steps, found.get("draft_n", 0), accepted))
 
 
 READERS = (read_vllm, read_sglang, read_tensorrt_llm, read_llama_cpp)
 
 
-def read_any(event: Json) -> Told | None:
-    """The first that says something, in the order of ``READERS``."""
-    return next((told for reader in READERS if (told := reader(event)) is not None), None)
+def read_any(event: Json) -> SpeculationReport | None:
+    """The report of the first reader that finds one, in the order of ``READERS``."""
+    return next((found for reader in READERS if (found := reader(event)) is not None), None)
 
 
 def _choice(event: Json) -> Json:

@@ -1,9 +1,9 @@
-"""Chunks of a stream → decoding steps, with the engine's own account of its drafting steps.
+"""Chunks of a stream → decoding steps, from the engine's report of its drafting steps.
 
-A chunk may hold several steps. Known are the tokens of each chunk and, in order, the accepted
-drafts a of each step that had a draft: such a step emitted a + 1 tokens, but for the very last step
-of the answer, which ``max_tokens`` or a stop token may have cut. A step without a draft emitted one
-token. The prefill's own token comes first and is no step.
+A chunk may hold several steps. Known are the number of tokens of each chunk and, in order, the
+accepted drafts a of each step that had a draft. Such a step emitted a + 1 tokens, except the last
+step of the answer, which ``max_tokens`` or a stop token may have cut. A step without a draft
+emitted one token. The prefill's token comes first and is not a step.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """``sizes`` of all events, the prefill's first; None where several orders fit.
+    """``sizes`` of all events, the prefill's first; None if several orders fit.
 
-    ``steps`` is D, the number of decoding steps; None where even that is open.
+    ``steps`` is D, the number of decoding steps; None if several numbers fit.
     """
 
     sizes: list[int] | None
@@ -26,9 +26,9 @@ class Arrangement:
 def arrange(
     chunks: Sequence[int], accepted: Sequence[int], *, every_step_drafts: bool
 ) -> Arrangement | None:
-    """How the steps lie in the chunks, or None where they cannot.
+    """How the steps are distributed over the chunks; None if they do not fit.
 
-    Chunks that are steps as they are, which is the rule, are taken as such.
+    Chunks that can be steps as they are, the usual case, are taken as such.
     """
     if not chunks:
         return None if accepted else Arrangement([], 0)
@@ -76,20 +76,20 @@ def _are_steps(chunks: Sequence[int], accepted: Sequence[int], every_step_drafts
 def _ways(
     chunks: Sequence[int], emitted: Sequence[int], *, last_is_cut: bool
 ) -> set[tuple[int, ...]]:
-    """Up to two different sequences of event sizes that fit; with two, nobody can tell.
+    """Up to two different sequences of event sizes that fit; two mean that the order is unknown.
 
-    Goes chunk by chunk; a state is how many drafting steps are used up.
+    Goes chunk by chunk; the state is the number of drafting steps used so far.
     """
     states: dict[int, set[tuple[int, ...]]] = {0: {(1,)}}
     for number, chunk in enumerate(chunks):
-        room = chunk - 1 if number == 0 else chunk
+        capacity = chunk - 1 if number == 0 else chunk
         last = number == len(chunks) - 1
         following: dict[int, set[tuple[int, ...]]] = {}
         for used, ways in states.items():
-            for count, piece in _fillings(emitted, used, room):
+            for count, piece in _fillings(emitted, used, capacity):
                 if last and (used + count != len(emitted) or (last_is_cut and not count)):
                     continue
-                orders = _orders(piece, room - sum(piece), last and last_is_cut)
+                orders = _orders(piece, capacity - sum(piece), last and last_is_cut)
                 grown = {way + order for way in ways for order in orders}
                 known = following.setdefault(used + count, set())
                 known |= grown
@@ -99,12 +99,14 @@ def _ways(
     return states.get(len(emitted), set())
 
 
-def _fillings(emitted: Sequence[int], used: int, room: int) -> list[tuple[int, tuple[int, ...]]]:
-    """Every run of drafting steps from ``used`` on that fits into ``room`` tokens."""
+def _fillings(
+    emitted: Sequence[int], used: int, capacity: int
+) -> list[tuple[int, tuple[int, ...]]]:
+    """Every run of drafting steps, starting at ``used``, that fits into ``capacity`` tokens."""
     found = []
     for count in range(len(emitted) - used + 1):
         piece = tuple(emitted[used : used + count])
-        if sum(piece) > room:
+        if sum(piece) > capacity:
             break
         found.append((count, piece))
     return found
@@ -113,6 +115,6 @@ def _fillings(emitted: Sequence[int], used: int, room: int) -> list[tuple[int, t
 def _orders(piece: tuple[int, ...], alone: int, last_is_cut: bool) -> set[tuple[int, ...]]:
     """One or two orders of drafting steps and ``alone`` one-token steps within a chunk."""
     before = (1,) * alone + piece
-    if last_is_cut:  # the cut step ends the answer; the single ones may lie anywhere before it
+    if last_is_cut:  # the cut step ends the answer; single tokens may be anywhere before it
         return {before, (*piece[:-1], *(1,) * alone, *piece[-1:])}
     return {before, piece + (1,) * alone}

@@ -1,7 +1,7 @@
-"""SGLang: its engine in a child process, or its server, started here or joined at ``--speed-url``.
+"""SGLang: its engine in a child process, or its server, started here or joined.
 
-Which of them: ``--speed-url`` joins a server, ``--speed-engine-arg serve=true`` starts one,
-otherwise the engine runs as a library.
+``--speed-url`` joins a server, ``--speed-engine-arg serve=true`` starts one; otherwise the engine
+runs as a library.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENGINE = EngineType(
     ),
     requires="sglang",
     extra="sglang",
-    # Proven for each request; totals where its chunks were merged.
+    # Reconciled for each request; totals if its chunks were merged.
     step_traces=False,
     scores=True,
     server=True,

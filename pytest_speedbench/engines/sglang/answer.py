@@ -1,4 +1,4 @@
-"""SGLang's answers, the same from its engine and from its server's ``/generate``.
+"""Requests to SGLang and its answers, the same for its engine and for ``/generate``.
 
 ``meta_info`` is read as 0.5.23 writes it (``sglang/srt/managers/tokenizer_manager.py``), and the
 draft counts also under the names of older releases.
@@ -39,9 +39,9 @@ def sampling_parameters(request: Request) -> dict[str, Any]:
 
 
 def new_tokens(chunk: Mapping[str, Any], seen: int) -> Sequence[int]:
-    """The tokens of a chunk that holds the whole output so far, of which ``seen`` are known.
+    """The new tokens of a chunk that holds the whole output so far, after the first ``seen``.
 
-    In the engine's own process the list is still growing: the chunk's own count says where it ends.
+    In the engine's process the list keeps growing, so the count in the chunk gives its end.
     """
     tokens: Sequence[int] = chunk["output_ids"][seen : chunk["meta_info"]["completion_tokens"]]
     return tokens
@@ -51,25 +51,25 @@ def finish_reason(meta: Mapping[str, Any]) -> FinishReason | None:
     """Why the request ended; None while it goes on.
 
     Raises:
-        EngineError: the engine gave it up.
+        EngineError: the engine aborted it.
     """
     found = meta.get("finish_reason")
     if found is None:
         return None
     reason = _REASONS.get(found["type"], "stop")
     if reason == "abort" and found.get("message"):
-        raise EngineError(f"SGLang gave up request {meta.get('id')}: {found['message']}")
+        raise EngineError(f"SGLang aborted request {meta.get('id')}: {found['message']}")
     return reason
 
 
 def totals(meta: Mapping[str, Any], *, counts_drafts: bool) -> RequestTotals:
     """D, draft and accepted tokens of a finished request.
 
-    D are the passes that verified drafts, and the prefills of a request that was preempted, which
-    emit a token each. The fields are missing where no pass verified anything: then all are 0.
+    D are the passes that verified drafts, and the further prefills of a preempted request, which
+    emit a token each. The fields are missing if no pass verified anything: then all are 0.
 
     Args:
-        counts_drafts: whether the number of proposed drafts is one (see
+        counts_drafts: whether the number of proposed drafts can be used (see
             :func:`~.sglang.arguments.counts_drafts`).
     """
     if meta.get("completion_tokens", 0) > 1 and "spec_verify_ct" not in meta:
@@ -86,8 +86,8 @@ def _first(meta: Mapping[str, Any], *names: str) -> int:
     return next((int(meta[name]) for name in names if name in meta), 0)
 
 
-def score_question(prefix: Sequence[int], candidates: Sequence[int]) -> dict[str, Any]:
-    """The request whose one token is chosen after ``prefix``, with what the target thinks of it."""
+def score_request(prefix: Sequence[int], candidates: Sequence[int]) -> dict[str, Any]:
+    """A request for one token after ``prefix``, with log-probabilities."""
     return {
         "input_ids": list(prefix),
         "sampling_params": {"max_new_tokens": 1, "temperature": 0.0, "ignore_eos": True},
@@ -99,27 +99,27 @@ def score_question(prefix: Sequence[int], candidates: Sequence[int]) -> dict[str
 
 
 def read_score(answer: Mapping[str, Any]) -> TokenScore:
-    """The answer to :func:`score_question`: entries are (log-probability, token id, text)."""
+    """Reads the answer to :func:`score_request`, with entries (log-probability, token id, text)."""
     meta = answer["meta_info"]
     top_logprob, top, *_ = meta["output_top_logprobs"][0][0]
     found = {token: logprob for logprob, token, *_ in meta["output_token_ids_logprobs"][0]}
     return TokenScore(found, top, top_logprob)
 
 
-def described(info: Mapping[str, Any], speculation: Speculation) -> dict[str, object]:
-    """What a record keeps of SGLang's own account of itself (``/server_info``).
+def describe(info: Mapping[str, Any], speculation: Speculation) -> dict[str, object]:
+    """The part of SGLang's ``/server_info`` that goes into a record.
 
     Raises:
-        EngineError: it drafts another number of tokens than it was asked for.
+        EngineError: it drafts another number of tokens than configured.
     """
     details: dict[str, object] = {name: info[name] for name in _KEPT if name in info}
     details["prefix_caching"] = not info.get("disable_radix_cache", False)
     details["speculative_method"] = str(info.get("speculative_algorithm") or "none").lower()
     if speculation.active:
         _check_draft_length(info, speculation)
-        if traits(speculation.method).in_table:  # of others nobody knows
+        if traits(speculation.method).in_table:  # unknown for others
             details["draft_tree"] = not drafts_a_chain(info)
-        # The trie remembers what earlier requests said, so the order of the samples matters.
+        # The trie keeps the outputs of earlier requests, so the order of samples matters.
         details["shared_draft_pool"] = speculation.method == "ngram"
     return details
 
@@ -131,8 +131,8 @@ def _check_draft_length(info: Mapping[str, Any], speculation: Speculation) -> No
     if info.get(name) not in (None, wanted):
         raise EngineError(
             f"SGLang runs with {name}={info[name]}, where dl={speculation.draft_length} needs "
-            f"{wanted}: a --speed-engine-arg, or the server at --speed-url, drafts otherwise; "
-            "mend that, or --speed-dl"
+            f"{wanted}: correct --speed-dl, the --speed-engine-arg that changes it, or the server "
+            "at --speed-url"
         )
 
 

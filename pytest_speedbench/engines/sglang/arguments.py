@@ -1,4 +1,4 @@
-"""A configuration of ours → SGLang's ``ServerArgs``, and what must be refused before it starts.
+"""An ``EngineConfig`` → SGLang's ``ServerArgs``; configurations that are refused.
 
 Written against SGLang 0.5.23 (``sglang/srt/arg_groups``). The draft length is exact: DL draft
 tokens below the root, so that SGLang's verification window is DL + 1 tokens.
@@ -19,8 +19,8 @@ from pytest_speedbench.errors import EngineError
 _TRIE_DEPTH = 18  # SGLang's own speculative_ngram_max_trie_depth
 
 _PREFIX = "speculative."
-# What our own options say; twice would be once too often.
-_SAID = {
+# Arguments that have an option of ours.
+_OPTION_FOR = {
     "model_path": "--speed-model",
     "speculative_algorithm": "--speed-method",
     "speculative_num_steps": "--speed-dl",
@@ -31,15 +31,15 @@ _SAID = {
 
 
 def server_arguments(config: EngineConfig) -> dict[str, Any]:
-    """Keyword arguments of ``sglang.Engine`` and of its server, what the user gave last."""
+    """Keyword arguments of ``sglang.Engine`` and its server; those of the user take precedence."""
     given = given_arguments(config)
     if not config.speculation.active:
         given = {k: v for k, v in given.items() if not k.startswith("speculative_")}
     return {
         "model_path": resolve_model(config.model),
-        # Unset, SGLang allows 48 with speculation and another number without.
+        # The default is 48 with speculation and another number without.
         "max_running_requests": config.max_batch,
-        # A prefix cache would let later rounds skip the prefill that the first one paid.
+        # With a prefix cache later rounds would skip the prefill of the first round.
         "disable_radix_cache": True,
         "random_seed": 0,
         **speculative_arguments(config.speculation),
@@ -48,7 +48,7 @@ def server_arguments(config: EngineConfig) -> dict[str, Any]:
 
 
 def given_arguments(config: EngineConfig) -> dict[str, Any]:
-    """What the user gave for SGLang; ``speculative.KEY`` is its ``speculative_KEY``."""
+    """The user's arguments for SGLang; ``speculative.KEY`` becomes ``speculative_KEY``."""
     return {
         "speculative_" + name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else name: value
         for name, value in config.args
@@ -71,7 +71,7 @@ def speculative_arguments(speculation: Speculation) -> dict[str, Any]:
     if not speculation.active:
         return {}
     method, dl = speculation.method, speculation.draft_length
-    # The window holds the last verified token, too.
+    # The window includes the last verified token.
     found: dict[str, Any] = {
         "speculative_algorithm": algorithm(method),
         "speculative_num_draft_tokens": dl + 1,
@@ -79,7 +79,7 @@ def speculative_arguments(speculation: Speculation) -> dict[str, Any]:
     if traits(method).branches:
         found |= {"speculative_num_steps": dl, "speculative_eagle_topk": 1}
     if method == "ngram":
-        # One candidate a position: as near to a chain as SGLang's trie comes.
+        # One candidate per position, the closest to a chain.
         found |= {"speculative_ngram_min_bfs_breadth": 1, "speculative_ngram_max_bfs_breadth": 1}
     if speculation.drafter and traits(method).takes_drafter:
         found["speculative_draft_model_path"] = resolve_model(speculation.drafter)
@@ -87,32 +87,32 @@ def speculative_arguments(speculation: Speculation) -> dict[str, Any]:
 
 
 def drafts_a_chain(arguments: Mapping[str, Any]) -> bool:
-    """Whether each draft token follows the one before it, so that all of them can be accepted."""
+    """Whether drafts are chains, so that all draft tokens of a step can be accepted."""
     breadth = "speculative_ngram_max_bfs_breadth"
     return int(arguments.get("speculative_eagle_topk") or arguments.get(breadth) or 1) == 1
 
 
 def counts_drafts(speculation: Speculation, arguments: Mapping[str, Any]) -> bool:
-    """Whether SGLang's number of proposed drafts is one: it counts the whole window, and so the
-    padding of n-gram drafts and every branch of a tree. Of a method that is not in the table of
-    methods it is not known."""
+    """Whether SGLang's number of proposed drafts is the number of draft tokens: it counts the whole
+    window, with the padding of n-gram drafts and all branches of a tree. Unknown, so False, for a
+    method that is not in the table of methods."""
     return traits(speculation.method).every_step and drafts_a_chain(arguments)
 
 
 def refuse(config: EngineConfig) -> None:
-    """What SGLang would only notice after loading, or never.
+    """Refuses what SGLang would notice only after loading, or never.
 
     Raises:
-        EngineError: with the mend.
+        EngineError: the message names the fix.
     """
     serves(config)
     given, speculation = given_arguments(config), config.speculation
-    for name, option in _SAID.items():
+    for name, option in _OPTION_FOR.items():
         if name in given:
-            raise EngineError(f"--speed-engine-arg {name}: say it with {option}")
+            raise EngineError(f"--speed-engine-arg {name}: use {option} instead")
     if given.get("speculative_adaptive"):
         raise EngineError(
-            "speculative_adaptive changes the draft length while it is measured: leave it out"
+            "speculative_adaptive changes the draft length during the run: leave it out"
         )
     if not speculation.active:
         return
@@ -123,19 +123,19 @@ def refuse(config: EngineConfig) -> None:
     if speculation.method == "ngram" and speculation.draft_length >= depth:
         raise EngineError(
             f"SGLang's n-gram trie is {depth} tokens deep, too little for "
-            f"dl={speculation.draft_length}: --speed-engine-arg "
+            f"dl={speculation.draft_length}: use --speed-engine-arg "
             f"speculative.ngram_max_trie_depth={speculation.draft_length + depth}"
         )
 
 
 def _refuse_window(given: Mapping[str, Any], speculation: Speculation) -> None:
-    """A window of its own makes sense for a tree alone; a chain's is DL + 1."""
+    """The window can be chosen for a tree only; a chain's is DL + 1."""
     window = given.get("speculative_num_draft_tokens")
     if not drafts_a_chain(given):
         if traits(speculation.method).branches and window is None:
             raise EngineError(
-                "speculative.eagle_topk above 1 drafts a tree: say how many of its tokens are "
-                "verified, --speed-engine-arg speculative.num_draft_tokens=NUMBER"
+                "speculative.eagle_topk above 1 drafts a tree: set the number of its tokens that "
+                "are verified, --speed-engine-arg speculative.num_draft_tokens=NUMBER"
             )
         return
     if window is not None and int(window) != speculation.draft_length + 1:

@@ -1,7 +1,7 @@
-"""SGLang in process: ``sglang.Engine``, which streams on an event loop of its own.
+"""SGLang as a library: ``sglang.Engine``, which streams on an event loop of its own.
 
-Its ``shutdown`` kills all children of its process, and a failure kills the process itself: it lives
-in a child process of its own (:mod:`~.host`).
+Its ``shutdown`` kills all children of its process, and a failure kills the process itself, so it
+needs a child process of its own.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pytest_speedbench.engines.process.streaming import Chunk, StreamingBackend
 from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo, Request, TokenScore
 from pytest_speedbench.engines.serving.machine import device_name
 from pytest_speedbench.engines.sglang.answer import (
-    described,
+    describe,
     finish_reason,
     new_tokens,
     read_score,
     sampling_parameters,
-    score_question,
+    score_request,
     totals,
 )
 from pytest_speedbench.engines.sglang.arguments import counts_drafts, server_arguments
@@ -26,7 +26,7 @@ from pytest_speedbench.errors import EngineError
 
 
 class SglangBackend(StreamingBackend):
-    """One SGLang engine. Token ids go in and come out, so it needs no tokenizer."""
+    """One SGLang engine. Token ids in and out, so it needs no tokenizer."""
 
     def __init__(self, config: EngineConfig) -> None:
         import sglang
@@ -36,18 +36,18 @@ class SglangBackend(StreamingBackend):
         self.shared_pool = config.speculation.method == "ngram"
         self.engine = _start(sglang, self.arguments, config)
         super().__init__(self.engine.loop, config.speculation.draft_length)
-        told = self.engine.get_server_info()
+        info = self.engine.get_server_info()
         self.info = EngineInfo(
             "sglang",
-            str(told.get("version", sglang.__version__)),
-            device_name(cpu=told.get("device") == "cpu"),
-            str(told.get("dtype", "auto")),
-            described(told, config.speculation),
+            str(info.get("version", sglang.__version__)),
+            device_name(cpu=info.get("device") == "cpu"),
+            str(info.get("dtype", "auto")),
+            describe(info, config.speculation),
         )
 
     def add(self, request: Request) -> None:
         if self.shared_pool and self.idle:
-            # The n-gram trie outlives its requests: a load would find the answers of the last one.
+            # The n-gram trie outlives requests: a load would find the outputs of the previous one.
             self.engine.flush_cache()
         super().add(request)
 
@@ -71,12 +71,12 @@ class SglangBackend(StreamingBackend):
                 yield Chunk(tokens, reason, totals(meta, counts_drafts=self.counts_drafts))
 
     def _check(self, request: Request) -> None:
-        """Without a tokenizer SGLang cannot hold the end back, and would die of the attempt."""
+        """Without a tokenizer SGLang crashes on a minimum number of tokens."""
         needed = sampling_parameters(request)["min_new_tokens"]
         if needed and self.arguments["skip_tokenizer_init"]:
             raise EngineError(
-                "SGLang needs its tokenizer for a least number of tokens: --speed-engine-arg "
-                "skip_tokenizer_init=false, or ignore_eos for outputs of one length"
+                "SGLang needs its tokenizer for min_tokens: use --speed-engine-arg "
+                "skip_tokenizer_init=false, or ignore_eos for outputs of equal length"
             )
 
     def end(self, request_id: str) -> None:
@@ -85,8 +85,8 @@ class SglangBackend(StreamingBackend):
     def score(
         self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
     ) -> TokenScore:
-        question = score_question(token_ids[:position], candidates)
-        return read_score(self.wait(self.engine.async_generate(**question)))
+        asked = score_request(token_ids[:position], candidates)
+        return read_score(self.wait(self.engine.async_generate(**asked)))
 
     def close(self) -> None:
         self.engine.shutdown()

@@ -1,7 +1,7 @@
 """SGLang's server: started as ``python -m sglang.launch_server``, or joined at ``--speed-url``.
 
-Spoken to at ``/generate``, which takes token ids and tells of each request what the engine tells in
-process. SGLang 0.5.23, read in source.
+Requests go to ``/generate``, which takes token ids and reports the same as the library. Written
+from the source of SGLang 0.5.23.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
 from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo, Request, TokenScore, Trace
-from pytest_speedbench.engines.serving.answer import Answer, Piece, Told
+from pytest_speedbench.engines.serving.answer import Answer, Piece, SpeculationReport
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.machine import device_name
 from pytest_speedbench.engines.serving.metrics import SGLANG
 from pytest_speedbench.engines.serving.process import HOST, Launch
 from pytest_speedbench.engines.sglang.answer import (
-    described,
+    describe,
     finish_reason,
     new_tokens,
     read_score,
     sampling_parameters,
-    score_question,
+    score_request,
     totals,
 )
 from pytest_speedbench.engines.sglang.arguments import (
@@ -35,12 +35,12 @@ from pytest_speedbench.engines.sglang.arguments import (
 )
 from pytest_speedbench.errors import EngineError
 
-# SGLang resolves NEXTN to the algorithm that really runs.
+# SGLang resolves NEXTN to the algorithm that runs.
 _RESOLVED = {"mtp": ("NEXTN", "EAGLE", "FROZEN_KV_MTP")}
 
 
 class SglangDialect(Dialect):
-    """Token ids in and out; chunks are steps where their number agrees with ``spec_verify_ct``."""
+    """Token ids in and out; chunks are steps if their number agrees with ``spec_verify_ct``."""
 
     path = "/generate"
     metrics = SGLANG
@@ -65,7 +65,7 @@ class SglangDialect(Dialect):
         details = {
             "joined": joined,
             "served_model": self.model,
-            **described(info, self.config.speculation),
+            **describe(info, self.config.speculation),
         }
         return EngineInfo(
             "sglang",
@@ -82,20 +82,20 @@ class SglangDialect(Dialect):
         if not any(name in names for name in served):
             raise EngineError(
                 f"the SGLang server at {url} serves {' / '.join(map(repr, served))}, not "
-                f"{names[0]!r}: name the same model with --speed-model, or, where only its name "
-                "differs, say --speed-engine-arg served_model_name=NAME"
+                f"{names[0]!r}: name that model with --speed-model, or, if only the name differs, "
+                "add --speed-engine-arg served_model_name=NAME"
             )
         self.model = str(served[0])
 
     def _check_algorithm(self, url: str, info: Mapping[str, Any]) -> None:
-        """A server cannot be switched: what it does must be what the case says."""
+        """A server cannot switch speculation, so it must do what the case says."""
         speculation = self.config.speculation
         found = info.get("speculative_algorithm")
         if not speculation.active and found:
             raise EngineError(
                 f"the SGLang server at {url} speculates ({found}), but this is the arm without SD: "
-                "give it a server of its own, --speed-engine-arg reference_url=URL, or leave it "
-                "out, --speed-rounds 0"
+                "use a second server for it, --speed-engine-arg reference_url=URL, or leave the "
+                "arm out, --speed-rounds 0"
             )
         if not speculation.active:
             return
@@ -104,7 +104,7 @@ class SglangDialect(Dialect):
             raise EngineError(
                 f"the SGLang server at {url} has the speculative algorithm {found or 'none'}, "
                 f"method {speculation.method} is {known[0]}: start it with "
-                f"--speculative-algorithm {known[0]}, or mend --speed-method"
+                f"--speculative-algorithm {known[0]}, or correct --speed-method"
             )
 
     def body(self, request: Request) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class SglangDialect(Dialect):
         )
         if reason is not None:
             piece.usage, piece.prompt_tokens = meta["completion_tokens"], meta["prompt_tokens"]
-            piece.told = Told(totals=totals(meta, counts_drafts=self.counts_drafts))
+            piece.report = SpeculationReport(totals=totals(meta, counts_drafts=self.counts_drafts))
         return piece
 
     def _tokens(self, event: Mapping[str, Any], name: str, *, last: bool) -> Sequence[int]:
@@ -141,12 +141,12 @@ class SglangDialect(Dialect):
     def score(
         self, http: Http, token_ids: Sequence[int], position: int, candidates: Sequence[int]
     ) -> tuple[TokenScore, int]:
-        question = score_question(token_ids[:position], candidates)
-        return read_score(http.post_json(self.path, question)), 1
+        asked = score_request(token_ids[:position], candidates)
+        return read_score(http.post_json(self.path, asked)), 1
 
 
 def launch(config: EngineConfig, port: int) -> Launch:
-    """The server with the arguments of the engine, and what the user gave."""
+    """The server with the same arguments as the library."""
     arguments = {
         "enable_metrics": True,
         # Otherwise every chunk repeats the whole output so far.
@@ -160,7 +160,7 @@ def launch(config: EngineConfig, port: int) -> Launch:
 
 
 def _flags(name: str, value: object) -> Iterator[str]:
-    """One field of ``ServerArgs`` as its flags; a switch that is off has none."""
+    """One field of ``ServerArgs`` as command-line flags; a switch that is off has none."""
     flag = f"--{name.replace('_', '-')}"
     if isinstance(value, bool):
         yield from [flag] if value else []

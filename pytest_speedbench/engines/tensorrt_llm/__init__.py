@@ -1,7 +1,7 @@
 """TensorRT-LLM: its ``LLM`` in a child process, or ``trtllm-serve``, started here or joined.
 
-Which of them: ``--speed-url`` joins a server, ``--speed-engine-arg serve=true`` starts one,
-otherwise the engine runs as a library.
+``--speed-url`` joins a server, ``--speed-engine-arg serve=true`` starts one; otherwise the engine
+runs as a library.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENGINE = EngineType(
     ),
     requires="tensorrt_llm",
     extra="tensorrt-llm",
-    # Proven for each request; totals where its responses were merged.
+    # Reconciled for each request; totals if its responses were merged.
     step_traces=False,
     scores=True,
     server=True,

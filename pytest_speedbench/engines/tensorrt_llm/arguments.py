@@ -1,8 +1,8 @@
-"""A configuration of ours → arguments of TensorRT-LLM's ``LLM``, and what must be refused.
+"""An ``EngineConfig`` → arguments of TensorRT-LLM's ``LLM``; configurations that are refused.
 
 Plain dictionaries, which ``trtllm-serve`` takes as its options file and
-:mod:`~.tensorrt_llm.backend` turns into TensorRT-LLM's own classes. Names move between
-releases: where two are in use, the installed package's source says which it has
+:mod:`~.tensorrt_llm.backend` turns into TensorRT-LLM's own classes. Names change between releases:
+where two are in use, the source of the installed package decides
 (``tensorrt_llm/llmapi/llm_args.py``).
 """
 
@@ -20,38 +20,38 @@ from pytest_speedbench.engines.protocol import EngineConfig
 from pytest_speedbench.errors import EngineError
 
 _TYPES = re.compile(r"decoding_type\s*:\s*Literal\[\s*[\"'](\w+)[\"']")
-# Drafted outside the target's graph in many releases: the documents want no overlap scheduler.
+# Many releases draft these outside the target's graph and require the overlap scheduler to be off.
 _WITHOUT_OVERLAP = ("ngram", "draft_model")
 
 _PREFIX = "speculative."
-_SAID = {
+_OPTION_FOR = {
     "model": "--speed-model",
-    "speculative_config": "--speed-method, and its keys as speculative.KEY=VALUE",
+    "speculative_config": "--speed-method and speculative.KEY=VALUE",
     "speculative.decoding_type": "--speed-method",
     "speculative.max_draft_len": "--speed-dl",
     "speculative.num_nextn_predict_layers": "--speed-dl",
     "speculative.speculative_model": "--speed-drafter",
     "speculative.speculative_model_dir": "--speed-drafter",
 }
-_CHANGES_ITSELF = {
+_CHANGES_DURING_RUN = {
     "max_concurrency": "switches speculation off at larger batches",
     "draft_len_schedule": "changes the draft length with the batch",
-    "acceptance_window": "switches speculation off for good where acceptance is low",
-    "acceptance_length_threshold": "switches speculation off for good where acceptance is low",
-    "acceptance_rate_window_size": "switches speculation off for good where acceptance is low",
-    "acceptance_rate_threshold": "switches speculation off for good where acceptance is low",
+    "acceptance_window": "switches speculation off for good if acceptance is low",
+    "acceptance_length_threshold": "switches speculation off for good if acceptance is low",
+    "acceptance_rate_window_size": "switches speculation off for good if acceptance is low",
+    "acceptance_rate_threshold": "switches speculation off for good if acceptance is low",
 }
 _TREES = ("use_dynamic_tree", "dynamic_tree_max_topK", "eagle_choices")
 
 
 def llm_arguments(config: EngineConfig) -> dict[str, Any]:
-    """Keyword arguments of ``LLM`` as plain data; what the user gave wins, dictionaries by key."""
+    """Keyword arguments of ``LLM`` as plain data; those of the user win, in dictionaries by key."""
     found: dict[str, Any] = {
         "model": resolve_model(config.model),
         "max_batch_size": config.max_batch,
-        # Reused blocks would let later rounds skip the prefill that the first one paid.
+        # With block reuse later rounds would skip the prefill of the first round.
         "kv_cache_config": {"enable_block_reuse": False},
-        # Graphs for every batch up to the largest; its own default ends earlier.
+        # CUDA graphs for every batch size up to the largest; the default stops earlier.
         "cuda_graph_config": {"max_batch_size": config.max_batch, "enable_padding": True},
     }
     if config.speculation.active:
@@ -68,7 +68,7 @@ def llm_arguments(config: EngineConfig) -> dict[str, Any]:
 
 
 def given_speculative(config: EngineConfig) -> dict[str, Any]:
-    """Keys that the user gave for the speculative configuration."""
+    """The keys of the speculative configuration that the user gave."""
     size = len(_PREFIX)
     return {k[size:]: v for k, v in config.args if k.startswith(_PREFIX)}
 
@@ -83,13 +83,13 @@ def speculative_config(config: EngineConfig) -> dict[str, Any]:
     if speculation.drafter and traits(speculation.method).takes_drafter:
         found[_drafter_key()] = resolve_model(speculation.drafter)
     if speculation.method == "ngram":
-        # A pool shared by all requests would find the answers of earlier ones.
+        # A pool shared by all requests would find the outputs of earlier ones.
         found["is_public_pool"] = False
     return {**found, **given_speculative(config)}
 
 
 def decoding_type(method: str) -> str:
-    """TensorRT-LLM's name for ``method``, of one that is not in the table its own spelling."""
+    """TensorRT-LLM's name for ``method``, in its own spelling if the table does not have it."""
     if method == "eagle3" and not knows(r"^class Eagle3DecodingConfig\b"):
         return "Eagle"
     own = {name.lower(): name for name in own_methods()}
@@ -111,15 +111,15 @@ def _drafter_key() -> str:
 
 
 def _length_key(method: str) -> str:
-    """MTP's draft length had a name of its own, and ``max_draft_len`` no effect on it."""
+    """In older releases MTP's draft length had its own name, and ``max_draft_len`` no effect."""
     old = method == "mtp" and not knows(r"'num_nextn_predict_layers' is deprecated")
     return "num_nextn_predict_layers" if old else "max_draft_len"
 
 
 def knows(pattern: str) -> bool:
-    """Whether the installed TensorRT-LLM's arguments have ``pattern``; without one, the newest do.
+    """Whether ``pattern`` is in the source of the installed TensorRT-LLM's arguments.
 
-    Its source is read, since importing it takes long and wants a GPU.
+    True if it is not installed: then the names of the newest release are used.
     """
     source = _source()
     return not source or re.search(pattern, source, re.MULTILINE) is not None
@@ -130,32 +130,32 @@ def _source() -> str:
 
 
 def drafts_a_chain(given: Mapping[str, Any]) -> bool:
-    """Whether each draft token follows the one before it, so that all of them can be accepted."""
+    """Whether drafts are chains, so that all draft tokens of a step can be accepted."""
     return not any(given.get(name) for name in _TREES)
 
 
 def refuse(config: EngineConfig) -> None:
-    """What TensorRT-LLM would only notice after loading, or never.
+    """Refuses what TensorRT-LLM would notice only after loading, or never.
 
     Raises:
-        EngineError: with the mend.
+        EngineError: the message names the fix.
     """
     serves(config)
     names = [name for name, _ in config.args]
-    for name, option in _SAID.items():
+    for name, option in _OPTION_FOR.items():
         if name in names:
-            raise EngineError(f"--speed-engine-arg {name}: say it with {option}")
+            raise EngineError(f"--speed-engine-arg {name}: use {option} instead")
     for name in given_speculative(config):
-        if name in _CHANGES_ITSELF:
+        if name in _CHANGES_DURING_RUN:
             raise EngineError(
-                f"speculative.{name} {_CHANGES_ITSELF[name]}, while it is measured: leave it out"
+                f"speculative.{name} {_CHANGES_DURING_RUN[name]}, during the run: leave it out"
             )
     method = config.speculation.method
     if traits(method).needs_drafter and not config.speculation.drafter:
         raise EngineError(f"method {method} needs a drafter: --speed-drafter PATH")
     if method in _WITHOUT_OVERLAP and not config.url and "disable_overlap_scheduler" not in names:
         raise EngineError(
-            f"TensorRT-LLM wants {method} without its overlap scheduler, and then the arm without "
-            "SD must have none either: --speed-engine-arg disable_overlap_scheduler=true (or "
-            "=false, where your release says otherwise)"
+            f"TensorRT-LLM requires {method} to run without its overlap scheduler, and then the "
+            "arm without SD must run without it too: set --speed-engine-arg "
+            "disable_overlap_scheduler=true (or =false, if your release supports both)"
         )

@@ -1,4 +1,4 @@
-"""TensorRT-LLM in process: ``LLM.generate_async``, which streams one response an iteration."""
+"""TensorRT-LLM as a library: ``LLM.generate_async`` streams one response per iteration."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from pytest_speedbench.engines.tensorrt_llm.arguments import (
 from pytest_speedbench.errors import EngineError
 
 _REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
-# Iteration statistics are waited for this long, in seconds.
+# Seconds to wait for iteration statistics.
 _STATS_SECONDS = 0.2
 
 
 class TensorrtLlmBackend(StreamingBackend):
-    """One TensorRT-LLM engine. Token ids go in and come out, so it needs no tokenizer."""
+    """One TensorRT-LLM engine. Token ids in and out, so it needs no tokenizer."""
 
     def __init__(self, config: EngineConfig) -> None:
         import tensorrt_llm
@@ -43,9 +43,9 @@ class TensorrtLlmBackend(StreamingBackend):
         self.counts_drafts = drafts_a_chain(given_speculative(config))
         self.counting = bool(arguments.get("enable_iter_perf_stats"))
         self.lifetime = Counters()
-        self.promises: dict[str, Any] = {}
+        self.handles: dict[str, Any] = {}
         self.llm = _start(tensorrt_llm, arguments, config)
-        details = described(self.llm.args, config)
+        details = describe(self.llm.args, config)
         self.info = EngineInfo(
             "tensorrt-llm",
             str(tensorrt_llm.__version__),
@@ -58,28 +58,28 @@ class TensorrtLlmBackend(StreamingBackend):
         from tensorrt_llm import SamplingParams
 
         parameters = SamplingParams(**sampling_parameters(request), return_perf_metrics=True)
-        # Called on the loop, so that its responses are delivered there.
-        promise = self.llm.generate_async(list(request.prompt_ids), parameters, streaming=True)
-        self.promises[request.id] = promise
+        # Called on the event loop, so that responses are delivered there.
+        handle = self.llm.generate_async(list(request.prompt_ids), parameters, streaming=True)
+        self.handles[request.id] = handle
         try:
-            async for response in promise:
+            async for response in handle:
                 completion = response.outputs[0]
                 tokens = tuple(completion.token_ids_diff)
                 if response.finished:
                     reason = _REASONS.get(completion.finish_reason, "abort")
-                    told = totals(response, counts_drafts=self.counts_drafts)
-                    yield Chunk(tokens, reason, told)
+                    sums = totals(response, counts_drafts=self.counts_drafts)
+                    yield Chunk(tokens, reason, sums)
                 else:
                     yield Chunk(tokens)
         finally:
-            self.promises.pop(request.id, None)
+            self.handles.pop(request.id, None)
 
     def end(self, request_id: str) -> None:
-        if promise := self.promises.pop(request_id, None):
-            promise.abort()
+        if handle := self.handles.pop(request_id, None):
+            handle.abort()
 
     def counters(self) -> Counters | None:
-        """Sums of the iteration statistics, where they were asked for."""
+        """Sums of the iteration statistics, if they are enabled."""
         if not self.counting:
             return None
         self.lifetime += iteration_sums(self.llm.get_stats(_STATS_SECONDS))
@@ -91,7 +91,7 @@ class TensorrtLlmBackend(StreamingBackend):
         return self.wait(self._score(list(token_ids[:position]), candidates))
 
     async def _score(self, prefix: list[int], candidates: Sequence[int]) -> TokenScore:
-        """The logits from which the one token after ``prefix`` was chosen."""
+        """Log-probabilities from the logits of one token after ``prefix``."""
         import torch
         from tensorrt_llm import SamplingParams
 
@@ -118,16 +118,16 @@ class TensorrtLlmBackend(StreamingBackend):
 
 
 def sampling_parameters(request: Request) -> dict[str, Any]:
-    """TensorRT-LLM's ``SamplingParams``. The end is found by token ids of ours, and is kept.
+    """TensorRT-LLM's ``SamplingParams``; outputs end at the request's stop ids, which are kept.
 
     Raises:
-        EngineError: a least number of tokens, which it can only ask of its own single end token.
+        EngineError: ``min_tokens`` is set, which TensorRT-LLM applies to one end token only.
     """
     sampling = request.sampling
     if sampling.min_tokens and not sampling.ignore_eos:
         raise EngineError(
-            "TensorRT-LLM holds back one end token at most, so min_tokens may not hold: use "
-            "ignore_eos for outputs of one length"
+            "TensorRT-LLM suppresses at most one end token, so min_tokens may not hold: use "
+            "ignore_eos for outputs of equal length"
         )
     parameters: dict[str, Any] = {
         "max_tokens": sampling.max_tokens,
@@ -145,7 +145,7 @@ def sampling_parameters(request: Request) -> dict[str, Any]:
 
 
 def totals(response: Any, *, counts_drafts: bool) -> RequestTotals:
-    """D, draft and accepted tokens of a finished request; the context's iteration is no step."""
+    """D, draft and accepted tokens of a finished request; the context iteration is not a step."""
     iterations = int(getattr(response, "decoding_iter", 0) or 0)
     metrics = getattr(response.outputs[0], "request_perf_metrics", None)
     found = getattr(metrics, "speculative_decoding", None)
@@ -157,7 +157,7 @@ def totals(response: Any, *, counts_drafts: bool) -> RequestTotals:
 
 
 def iteration_sums(stats: Sequence[Mapping[str, Any]]) -> Counters:
-    """What a series of iteration statistics (``get_stats``, ``GET /metrics``) counts together."""
+    """Sums over a series of iteration statistics (``get_stats``, ``GET /metrics``)."""
     found = [entry["specDecodingStats"] for entry in stats if entry.get("specDecodingStats")]
     return Counters(
         sum(int(entry.get("numRequestsWithDraftTokens", 0)) for entry in found),
@@ -166,11 +166,11 @@ def iteration_sums(stats: Sequence[Mapping[str, Any]]) -> Counters:
     )
 
 
-def described(args: Any, config: EngineConfig) -> dict[str, object]:
-    """What a record keeps of the arguments that the engine has settled on.
+def describe(args: Any, config: EngineConfig) -> dict[str, object]:
+    """The part of the engine's final arguments that goes into a record.
 
     Raises:
-        EngineError: it drafts another number of tokens than it was asked for, or none.
+        EngineError: it drafts another number of tokens than configured.
     """
     details: dict[str, object] = {
         name: value for name in _KEPT if (value := getattr(args, name, None)) is not None
@@ -182,9 +182,9 @@ def described(args: Any, config: EngineConfig) -> dict[str, object]:
     length = getattr(found, "max_draft_len", None)
     if found is not None and length not in (None, config.speculation.draft_length):
         raise EngineError(
-            f"TensorRT-LLM drafts {length} tokens a step where dl={config.speculation.draft_length}"
-            ": this release understands its speculative configuration otherwise; mend --speed-dl, "
-            "or take a newer release"
+            f"TensorRT-LLM drafts {length} tokens per step, expected "
+            f"dl={config.speculation.draft_length}: this release reads the speculative "
+            "configuration differently; change --speed-dl, or use a newer release"
         )
     return details
 
@@ -199,12 +199,12 @@ _KEPT = (
     "max_num_tokens",
     "max_seq_len",
 )
-# Arguments that are classes of TensorRT-LLM's own, where they were given as plain data.
+# Arguments that TensorRT-LLM takes as objects of these classes.
 _CLASSES = {"kv_cache_config": "KvCacheConfig", "cuda_graph_config": "CudaGraphConfig"}
 
 
-def built(llmapi: Any, arguments: Mapping[str, Any], config: EngineConfig) -> dict[str, Any]:
-    """``arguments`` with the parts that have classes of their own.
+def build(llmapi: Any, arguments: Mapping[str, Any], config: EngineConfig) -> dict[str, Any]:
+    """``arguments`` with plain dictionaries turned into TensorRT-LLM's classes.
 
     Raises:
         EngineError: this release has no class for the method.
@@ -227,7 +227,7 @@ def built(llmapi: Any, arguments: Mapping[str, Any], config: EngineConfig) -> di
 
 def _start(tensorrt_llm: Any, arguments: Mapping[str, Any], config: EngineConfig) -> Any:
     try:
-        return tensorrt_llm.LLM(**built(tensorrt_llm.llmapi, arguments, config))
+        return tensorrt_llm.LLM(**build(tensorrt_llm.llmapi, arguments, config))
     except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
         raise EngineError(
             f"TensorRT-LLM does not start with model {config.model!r}, {config.speculation}, "

@@ -1,8 +1,7 @@
 """``trtllm-serve``: started here, or joined at ``--speed-url``.
 
-Completions with token ids in and out (``detokenize: false``). It refuses fields that it does not
-know, so nothing else is sent. Its ``/metrics`` and ``/perf_metrics`` are emptied by whoever reads
-them, and are left to others.
+Completions with token ids in and out (``detokenize: false``). It refuses unknown fields, so no
+others are sent. Reading its ``/metrics`` and ``/perf_metrics`` empties them, so they are not used.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _PER_REQUEST = "per_request_spec_decode_stats"
 
 
 class TensorrtLlmDialect(Dialect):
-    """Chunks are steps where their number agrees with ``avg_decoded_tokens_per_iter``."""
+    """Chunks are steps if their number agrees with ``avg_decoded_tokens_per_iter``."""
 
     metrics_path = ""
 
@@ -64,11 +63,11 @@ class TensorrtLlmDialect(Dialect):
         details["speculative_method"] = self._speculation(http.address.url, infos)
         device = "unknown" if joined else device_name(cpu=False)
         dtype = infos.get("trtllm_model_config_info", {}).get("dtype", "auto")
-        # Log-probabilities come with texts of tokens and no ids.
+        # Its log-probabilities come with token texts, not ids.
         return EngineInfo("tensorrt-llm", version, device, dtype, details, scores=False)
 
     def _infos(self, http: Http) -> Mapping[str, Mapping[str, str]]:
-        """The configuration on its Prometheus page, which only some servers have."""
+        """The configuration on the Prometheus page; empty if the server has no such page."""
         if http.status(_PAGE) != 200:
             return {}
         return parse_page(http.get_text(_PAGE), http.address.url + _PAGE).infos
@@ -81,14 +80,13 @@ class TensorrtLlmDialect(Dialect):
         if found is None:
             raise EngineError(
                 f"the server at {http.address.url} does not serve {names[0]!r}; it serves: "
-                f"{', '.join(map(repr, served)) or 'none'}. Name the same model with "
-                "--speed-model, or, where only its name differs, say --speed-engine-arg "
-                "served_model_name=NAME"
+                f"{', '.join(map(repr, served)) or 'none'}. Name that model with --speed-model, "
+                "or, if only the name differs, add --speed-engine-arg served_model_name=NAME"
             )
         self.model = str(found)
 
     def _speculation(self, url: str, infos: Mapping[str, Mapping[str, str]]) -> str:
-        """What the server says of its speculation, if it says so; it cannot be switched."""
+        """The server's speculative method, if it reports it; a server cannot switch it."""
         if not infos:
             return "unknown"
         found = infos.get(_SPECULATION, {})
@@ -96,15 +94,15 @@ class TensorrtLlmDialect(Dialect):
         speculation = self.config.speculation
         if speculation.active != (method != "none"):
             raise EngineError(
-                f"the TensorRT-LLM server at {url} has the speculative method {method}, this arm "
-                f"wants {speculation}: give each arm a server of its own, --speed-url and "
+                f"the TensorRT-LLM server at {url} has the speculative method {method}, but this "
+                f"arm needs {speculation}: use one server per arm, --speed-url and "
                 "--speed-engine-arg reference_url=URL"
             )
         length = found.get("spec_num_tokens", "")
         if speculation.active and length.isdigit() and int(length) != speculation.draft_length:
             raise EngineError(
-                f"the TensorRT-LLM server at {url} drafts {length} tokens a step: "
-                f"--speed-dl {length}, or start it with {speculation.draft_length}"
+                f"the TensorRT-LLM server at {url} drafts {length} tokens per step: "
+                f"use --speed-dl {length}, or start it with {speculation.draft_length}"
             )
         return method
 
@@ -119,24 +117,24 @@ class TensorrtLlmDialect(Dialect):
 
     def read(self, event: Mapping[str, Any]) -> Piece:
         piece = super().read(event)
-        piece.told = read_tensorrt_llm(event)
-        if piece.told is not None and not self.counts_drafts:
-            nodes = piece.told.totals  # of a tree: most of them can never be accepted
-            piece.told = replace(piece.told, totals=replace(nodes, draft_tokens=None))
+        piece.report = read_tensorrt_llm(event)
+        if piece.report is not None and not self.counts_drafts:
+            nodes = piece.report.totals  # nodes of a tree: most of them can never be accepted
+            piece.report = replace(piece.report, totals=replace(nodes, draft_tokens=None))
         return piece
 
     def trace(self, answer: Answer) -> Trace:
-        self.check_report(answer.told)
+        self.check_report(answer.report)
         self._check_plain(answer)
         return answer.reconciled_trace(self.draft_length)
 
     def _check_plain(self, answer: Answer) -> None:
-        """Without drafts an iteration gives one token: with more it is no arm without SD."""
-        average = answer.told.tokens_per_pass if answer.told else None
+        """Checks that an arm without SD emits one token per iteration."""
+        average = answer.report.tokens_per_pass if answer.report else None
         if not self.draft_length and average is not None and average > 1.0 + 1e-6:
             raise EngineError(
-                f"the server decodes {average:.2f} tokens an iteration, but this is the arm "
-                "without SD: give it a server of its own, --speed-engine-arg reference_url=URL"
+                f"the server decodes {average:.2f} tokens per iteration, but this is the arm "
+                "without SD: use a second server for it, --speed-engine-arg reference_url=URL"
             )
 
 
@@ -145,7 +143,7 @@ def _enabled(found: Mapping[str, str]) -> bool:
 
 
 def launch(config: EngineConfig, port: int) -> Launch:
-    """``trtllm-serve`` with the arguments of the engine in an options file."""
+    """``trtllm-serve`` with the arguments of the library in an options file."""
     arguments = llm_arguments(config)
     model = str(arguments.pop("model"))
     options = {"return_perf_metrics": True, **arguments}
@@ -161,7 +159,7 @@ def _program() -> str:
 
 
 def _options_file(options: Mapping[str, Any]) -> str:
-    """YAML, of which JSON is a part; gone with this process."""
+    """A YAML file (JSON is valid YAML) that is removed when this process ends."""
     descriptor, path = tempfile.mkstemp(prefix="trtllm-", suffix=".yaml")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(options, file, indent=1)

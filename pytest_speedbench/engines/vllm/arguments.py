@@ -1,6 +1,6 @@
-"""A configuration of ours → arguments and environment of vLLM, and what must be refused.
+"""An ``EngineConfig`` → arguments and environment of vLLM; configurations that are refused.
 
-The library and ``vllm serve`` take the same. Nothing here imports vLLM.
+The library and ``vllm serve`` take the same arguments. Nothing here imports vLLM.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
-from pytest_speedbench.engines.drafters import refuse_misfit
+from pytest_speedbench.engines.drafters import refuse_mismatch
 from pytest_speedbench.engines.installed import class_fields, literal_values, source_of
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import EngineConfig
 from pytest_speedbench.errors import EngineError
 
-# vLLM's own ceiling (vllm/v1/sample/rejection_sampler.py, MAX_SPEC_LEN).
+# vLLM's limit (vllm/v1/sample/rejection_sampler.py, MAX_SPEC_LEN).
 _MAX_DRAFT_LENGTH = 128
 # ``speculative.KEY=VALUE`` goes into vLLM's speculative configuration.
 _PREFIX = "speculative."
-# The argument that makes vLLM report acceptance with each request; older versions lack it.
+# The argument for acceptance with each request; older versions do not have it.
 PER_REQUEST_METRICS = "per_request_spec_decode_metrics"
 
 
 def engine_arguments(config: EngineConfig, *, on_cpu: bool) -> dict[str, Any]:
-    """vLLM's own keyword arguments for ``config``, what the user gave last."""
+    """Keyword arguments of ``vllm.LLM``; those that the user gave take precedence."""
     given = {k: v for k, v in config.args if not k.startswith(_PREFIX)}
     arguments: dict[str, Any] = {
         "model": resolve_model(config.model),
         "max_num_seqs": config.max_batch,
-        # A prefix cache would let later rounds skip the prefill that the first one paid.
+        # With a prefix cache later rounds would skip the prefill of the first round.
         "enable_prefix_caching": False,
         "disable_log_stats": False,
         "skip_tokenizer_init": True,
@@ -47,7 +47,7 @@ def engine_arguments(config: EngineConfig, *, on_cpu: bool) -> dict[str, Any]:
 
 
 def speculative_config(config: EngineConfig) -> dict[str, Any] | None:
-    """vLLM's ``speculative_config``; keys given as ``speculative.KEY=VALUE`` are passed through."""
+    """vLLM's ``speculative_config``, with the keys given as ``speculative.KEY=VALUE``."""
     speculation = config.speculation
     if not speculation.active:
         return None
@@ -76,13 +76,13 @@ def has_argument(name: str) -> bool:
 
 
 def environment(config: EngineConfig) -> dict[str, str]:
-    """Variables of the child process; what the user has set stays as it is."""
+    """Environment variables of the child process; those that the user has set are kept."""
     wanted = {"VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
     if cpu_build():
         wanted |= {
             # One process: no queue between the client and the engine core.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            # It would overrule the argument.
+            # It would override the argument.
             **({} if config.option("kv_cache_memory_bytes") else {"VLLM_CPU_KVCACHE_SPACE": "2"}),
         }
         if library := _openmp():
@@ -91,7 +91,7 @@ def environment(config: EngineConfig) -> dict[str, str]:
 
 
 def cpu_build() -> bool:
-    """Whether the installed vLLM is the one for CPUs; imports nothing of it."""
+    """Whether the CPU build of vLLM is installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -101,7 +101,7 @@ def cpu_build() -> bool:
 
 
 def _openmp() -> str | None:
-    """Intel's OpenMP runtime, if the environment has it: vLLM is twice as fast with it."""
+    """Intel's OpenMP runtime, if it is installed: vLLM on a CPU is twice as fast with it."""
     beside = Path(sys.prefix) / "lib" / "libiomp5.so"
     return str(beside) if beside.exists() else ctypes.util.find_library("iomp5")
 
@@ -112,13 +112,14 @@ def own_methods() -> Collection[str]:
 
 
 def refuse(config: EngineConfig) -> None:
-    """What vLLM would only notice after loading, or never."""
+    """Refuses what vLLM would notice only after loading, or never."""
     speculation = config.speculation
     if not speculation.active:
         return
     if speculation.draft_length > _MAX_DRAFT_LENGTH:
         raise EngineError(
-            f"vLLM drafts at most {_MAX_DRAFT_LENGTH} tokens a step, dl={speculation.draft_length}"
+            f"vLLM drafts at most {_MAX_DRAFT_LENGTH} tokens per step, got "
+            f"dl={speculation.draft_length}"
         )
     method = str(config.option(f"{_PREFIX}method", speculation.method))
     if traits(method).needs_drafter and not speculation.drafter:
@@ -126,6 +127,6 @@ def refuse(config: EngineConfig) -> None:
     if method == "suffix" and not importlib.util.find_spec("arctic_inference"):
         raise EngineError("method suffix needs: pip install arctic-inference==0.1.1")
     if method == "ngram_gpu" and cpu_build():
-        raise EngineError("vLLM's CPU build has no ngram_gpu: leave speculative.method out")
+        raise EngineError("vLLM's CPU build has no ngram_gpu: use --speed-method ngram")
     mapped = config.option(f"{_PREFIX}use_heterogeneous_vocab") is True
-    refuse_misfit(config.model, speculation, any_vocabulary=mapped)
+    refuse_mismatch(config.model, speculation, any_vocabulary=mapped)

@@ -1,7 +1,7 @@
-"""vLLM in process: the ``LLMEngine.step()`` loop, which gives exact step traces.
+"""vLLM as a library: the ``LLMEngine.step()`` loop, which gives exact step traces.
 
-Each call of ``step()`` returns what one engine-core step emitted, so nothing merges;
-``LLM.generate`` and ``AsyncLLM`` may merge steps under load.
+Each call of ``step()`` returns the output of one engine-core step; ``LLM.generate`` and
+``AsyncLLM`` may merge steps under load.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pytest_speedbench.engines.vllm.arguments import (
 )
 from pytest_speedbench.errors import EngineError
 
-# What vLLM raises for a configuration that it cannot start.
+# Exceptions of vLLM for configurations that it cannot start.
 _NO_START = (
     OSError,
     ValueError,
@@ -44,7 +44,7 @@ _REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "abort"
 
 
 class VllmBackend:
-    """One vLLM engine, stepped by hand."""
+    """One vLLM engine, driven step by step."""
 
     def __init__(self, config: EngineConfig) -> None:
         import vllm
@@ -105,12 +105,12 @@ class VllmBackend:
     def _reserve(self, request: Request) -> None:
         size = self.engine.vllm_config.cache_config.block_size
         self.live[request.id] = -(-len(request.prompt_ids) // size) * size
-        if not self._room():
+        if not self._fits():
             del self.live[request.id]
-            raise EngineError(_too_small(self.capacity, f"request {request.id} has to wait"))
+            raise EngineError(_too_small(self.capacity, f"request {request.id} would be queued"))
 
-    def _room(self) -> bool:
-        """Whether no running prompt has to wait inside vLLM, which would not hold BS."""
+    def _fits(self) -> bool:
+        """Whether the KV cache has space for the prompts of all running requests."""
         running = islice(self.live.values(), self.slots)
         return not self.capacity or sum(running) <= self.capacity
 
@@ -122,11 +122,11 @@ class VllmBackend:
         if not output.finished:
             return StepOutput(output.request_id, completion.token_ids)
         self.live.pop(output.request_id, None)
-        if not self._room():
-            what = f"the request after {output.request_id} has to wait"
+        if not self._fits():
+            what = f"the request after {output.request_id} would be queued"
             raise EngineError(_too_small(self.capacity, what))
         if getattr(output.metrics, "num_preemptions", 0):
-            what = f"request {output.request_id} was put back half way"
+            what = f"request {output.request_id} was preempted"
             raise EngineError(_too_small(self.capacity, what))
         metrics = getattr(completion, "spec_decode_metrics", None)
         return StepOutput(
@@ -138,7 +138,7 @@ class VllmBackend:
         )
 
     def _no_drafts(self) -> list[int] | None:
-        """A request that never drafted has no metrics: that is none, not unknown."""
+        """A request that never drafted has no metrics: no drafts, rather than unknown."""
         return [] if self.detailed else None
 
     def abort(self, request_id: str) -> None:
@@ -186,19 +186,19 @@ def _start(vllm: Any, arguments: dict[str, Any], config: EngineConfig) -> Any:
     try:
         return vllm.LLM(**arguments)
     except _NO_START as error:
-        if "initialization failed" in str(error):  # the cause stands in another process's log
+        if "initialization failed" in str(error):  # the cause is in the log of another process
             raise
         what = f"model {config.model!r}"
         if config.speculation.active:
             what += (
                 f", method {config.speculation.method!r}, drafter {config.speculation.drafter!r}"
             )
-        words = _first_lines(error) or type(error).__name__
-        raise EngineError(f"vLLM does not start with {what}: {words}") from error
+        why = _first_lines(error) or type(error).__name__
+        raise EngineError(f"vLLM does not start with {what}: {why}") from error
 
 
 def _capacity(settings: Any) -> int | None:
-    """Tokens that the KV cache holds; None where not every layer keeps every token."""
+    """Tokens that fit into the KV cache; None if not every layer keeps every token."""
     model, cache = settings.model_config, settings.cache_config
     if getattr(model, "is_hybrid", False) or model.get_sliding_window() is not None:
         return None
@@ -206,7 +206,7 @@ def _capacity(settings: Any) -> int | None:
 
 
 def _slots(settings: Any) -> int | None:
-    """What the scheduler runs at once; None where several schedulers share the requests."""
+    """Requests that the scheduler runs at once; None if several schedulers share the requests."""
     if settings.parallel_config.data_parallel_size > 1:
         return None
     return int(settings.scheduler_config.max_num_seqs)
@@ -215,15 +215,15 @@ def _slots(settings: Any) -> int | None:
 def _too_small(tokens: int | None, what: str) -> str:
     size = f"of {tokens} tokens " if tokens else ""
     return (
-        f"the KV cache {size}is too small for this batch size: {what}, so fewer requests are in "
-        "flight than asked for. Lower --speed-bs or --speed-max-tokens, or give "
-        "more: --speed-engine-arg gpu_memory_utilization=0.95 or kv_cache_memory_bytes=N (on a CPU "
-        "VLLM_CPU_KVCACHE_SPACE=GIB)"
+        f"the KV cache {size}is too small for this batch size: {what}, so fewer requests would be "
+        "in flight than the batch size. Lower --speed-bs or --speed-max-tokens, or enlarge the "
+        "cache with --speed-engine-arg gpu_memory_utilization=0.95 or kv_cache_memory_bytes=N (on "
+        "a CPU set VLLM_CPU_KVCACHE_SPACE=GIB)"
     )
 
 
 def _compilation(settings: Any) -> dict[str, str]:
-    """What is compiled and captured; the names differ between versions."""
+    """Compilation and CUDA graph settings; their names differ between versions."""
     names = ("mode", "level", "cudagraph_mode")
     found = {name: getattr(settings, name, None) for name in names}
     return {
@@ -239,7 +239,7 @@ def _first_lines(error: BaseException) -> str:
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    """What vLLM raises for a request that it does not take; older versions know ValueError only."""
+    """Exceptions of vLLM for a request that it refuses; older versions raise ValueError only."""
     import vllm.exceptions
 
     return ValueError, getattr(vllm.exceptions, "VLLMError", ValueError)
@@ -256,7 +256,7 @@ def _sampling(request: Request) -> Any:
         max_tokens=sampling.max_tokens,
         min_tokens=sampling.min_tokens,
         ignore_eos=sampling.ignore_eos,
-        # By token id: a stop string is found late, and its request loses its metrics.
+        # By token id: a request that ends at a stop string has no metrics.
         stop_token_ids=[] if sampling.ignore_eos else list(request.stop_ids),
         output_kind=RequestOutputKind.DELTA,
         detokenize=False,

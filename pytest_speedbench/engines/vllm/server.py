@@ -37,14 +37,14 @@ from pytest_speedbench.engines.vllm.arguments import (
 )
 from pytest_speedbench.errors import EngineError, EngineUnavailable
 
-# Ours, or arguments that make no sense for a server.
+# Arguments that the server does not have.
 _NOT_FOR_SERVE = ("port", "api_key", "reference_url", "skip_tokenizer_init")
-# Plain switches of vLLM's parser, which knows no --no-… of them.
+# Switches of vLLM's parser that have no --no-… form.
 _ONLY_ON = ("disable_log_stats", "aggregate_engine_logging", "headless")
 
 
 class VllmDialect(Dialect):
-    """Completions with token ids in and out, and vLLM's own account of every step."""
+    """Completions with token ids in and out, and vLLM's report of every step."""
 
     metrics = VLLM
 
@@ -60,7 +60,7 @@ class VllmDialect(Dialect):
             "joined": bool(self.config.url),
             "served_model": self.model,
             "max_model_len": card.get("max_model_len"),
-            # A label of the metrics page, so text; None where it does not tell.
+            # A label of the metrics page, so text; None if it is missing.
             "prefix_caching": {"True": True, "False": False}.get(
                 str(cache.get("enable_prefix_caching"))
             ),
@@ -73,18 +73,18 @@ class VllmDialect(Dialect):
         return EngineInfo("vllm-server", version, device, dtype, details)
 
     def _check_speculation(self, url: str, speculates: bool) -> None:
-        """A server cannot be switched: what it does must be what the case says."""
+        """A server cannot switch speculation, so it must do what the case says."""
         speculation = self.config.speculation
         if speculation.active and not speculates:
             raise EngineError(
                 f"the vLLM server at {url} does not speculate: its metrics page has no "
                 f"{self.metrics.drafts}; start it with --speculative-config and without "
-                "--disable-log-stats, or say --speed-method none"
+                "--disable-log-stats, or use --speed-method none"
             )
         if speculates and not speculation.active:
             raise EngineError(
-                f"the vLLM server at {url} speculates, but this is the arm without SD: give it a "
-                "server of its own, --speed-engine-arg reference_url=URL, or leave it out, "
+                f"the vLLM server at {url} speculates, but this is the arm without SD: use a "
+                "second server for it, --speed-engine-arg reference_url=URL, or leave the arm out, "
                 "--speed-rounds 0"
             )
 
@@ -96,17 +96,17 @@ class VllmDialect(Dialect):
             "add_special_tokens": False,
             "min_tokens": sampling.min_tokens,
             "ignore_eos": sampling.ignore_eos,
-            # By token id: a stop string is found late, and its request loses its metrics.
+            # By token id: a request that ends at a stop string has no metrics.
             "stop_token_ids": [] if sampling.ignore_eos else list(request.stop_ids),
         }
 
     def read(self, event: Mapping[str, Any]) -> Piece:
         piece = super().read(event)
-        piece.told = read_vllm(event)
+        piece.report = read_vllm(event)
         return piece
 
     def trace(self, answer: Answer) -> Trace:
-        self.check_report(answer.told)
+        self.check_report(answer.report)
         return answer.step_trace(
             self.draft_length,
             every_step_drafts=traits(self.config.speculation.method).every_step,
@@ -141,7 +141,7 @@ class VllmDialect(Dialect):
 
 
 def launch(config: EngineConfig, port: int) -> Launch:
-    """``vllm serve`` with the arguments of the engine ``vllm``, and what the user gave."""
+    """``vllm serve`` with the same arguments as the engine ``vllm``."""
     arguments = engine_arguments(config, on_cpu=cpu_build())
     if config.speculation.active and has_argument(PER_REQUEST_METRICS):
         arguments.setdefault(PER_REQUEST_METRICS, "detailed")
@@ -150,13 +150,15 @@ def launch(config: EngineConfig, port: int) -> Launch:
         if name not in _NOT_FOR_SERVE:
             command += _flags(name, value)
     variables = environment(config)
-    variables.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)  # a server has its engine beside it
+    variables.pop(
+        "VLLM_ENABLE_V1_MULTIPROCESSING", None
+    )  # the server needs a process of its own for the engine
     return Launch(command, variables)
 
 
 def _serve(model: str) -> list[str]:
-    """The command line asks for the version of a distribution called vllm, and dies where it has
-    another name, as the build for CPUs has; there its server is started beside it."""
+    """The command line looks up the version of a distribution called vllm and fails with the CPU
+    build, which has another name; its server module is started instead."""
     if cpu_build():
         return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
     return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model]

@@ -229,7 +229,7 @@ def test_a_candidate_outside_the_vocabulary_is_an_error() -> None:
 
 def test_a_server_that_does_not_speculate_is_refused() -> None:
     with (
-        pytest.raises(EngineError, match=r"does not speculate, the case asks for ngram dl4"),
+        pytest.raises(EngineError, match=r"does not speculate, but the case needs ngram dl4"),
         engine_on(LlamaCpp(speculative=False)),
     ):
         pass
@@ -237,7 +237,9 @@ def test_a_server_that_does_not_speculate_is_refused() -> None:
 
 def test_a_server_that_speculates_is_no_arm_without() -> None:
     with (
-        pytest.raises(EngineError, match=r"speculates, the case asks for no SD.*reference_url=URL"),
+        pytest.raises(
+            EngineError, match=r"speculates, but the case needs no SD.*reference_url=URL"
+        ),
         engine_on(LlamaCpp(), NO_SPECULATION),
     ):
         pass
@@ -255,7 +257,7 @@ def test_another_vocabulary_is_refused(tokenizer: WordTokenizer) -> None:
     server = LlamaCpp()
     server.script.posts["/detokenize"] = lambda body: {"content": "zebra"}
     with (
-        pytest.raises(EngineError, match=r"different vocabularies \('zebra' where we read"),
+        pytest.raises(EngineError, match=r"different vocabularies \('zebra' instead of"),
         engine_on(server),
     ):
         pass
@@ -273,11 +275,11 @@ def test_a_smaller_vocabulary_is_refused(tokenizer: WordTokenizer) -> None:
 def test_min_tokens_is_refused_unless_it_is_the_whole_output() -> None:
     with engine_on(LlamaCpp()) as engine:
         ask(engine, Request("a", (1,), Sampling(6, min_tokens=6), (STOP,), NGRAM))
-        with pytest.raises(EngineError, match=r"no min_tokens below max_tokens"):
+        with pytest.raises(EngineError, match=r"min_tokens only if it equals max_tokens"):
             ask(engine, Request("b", (1,), Sampling(6, min_tokens=3), (STOP,), NGRAM))
 
 
-def test_a_prompt_that_is_too_long_is_told_in_the_servers_words() -> None:
+def test_a_prompt_that_is_too_long_is_reported_with_the_servers_message() -> None:
     server = LlamaCpp()
     server.script.status = 400
     server.script.refusal = (

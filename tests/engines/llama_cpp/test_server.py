@@ -28,14 +28,14 @@ NGRAM = Speculation("ngram", 4)
 
 @pytest.fixture
 def binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program that answers as llama-server does, and nothing else of llama.cpp."""
+    """A program that out as llama-server does, and nothing else of llama.cpp."""
     path = tmp_path / "bin" / "llama-server"
     path.parent.mkdir()
     path.write_text(
         f"#!{sys.executable}\nimport sys\n"
-        f"told = {{'--help': {HELP!r}, '--version': 'version: 0.1.0 (build 11434, commit abc)\\n',"
+        f"out = {{'--help': {HELP!r}, '--version': 'version: 0.1.0 (build 11434, commit abc)\\n',"
         " '--list-devices': 'Available devices:\\n  CUDA0: NVIDIA H100 (81079 MiB, 80579 MiB "
-        "free)\\n'}\nprint(told[sys.argv[1]])\n"
+        "free)\\n'}\nprint(out[sys.argv[1]])\n"
     )
     path.chmod(0o755)
     monkeypatch.setenv("PATH", str(path.parent))
@@ -148,11 +148,11 @@ def test_the_named_server_comes_first(binary: Path, model: str, tmp_path: Path) 
 
 
 def test_a_named_server_that_is_none_is_an_error(binary: Path, model: str) -> None:
-    with pytest.raises(EngineError, match=r"server=/nowhere is no program that can be run"):
+    with pytest.raises(EngineError, match=r"server=/nowhere is not an executable"):
         check(config(model, server="/nowhere"))
 
 
-def test_without_any_server_it_is_unavailable_with_the_mend(
+def test_without_any_server_it_is_unavailable_with_the_fix(
     binary: Path, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
@@ -166,8 +166,12 @@ def test_without_any_server_it_is_unavailable_with_the_mend(
     [
         (Speculation("mtp", 3), {}, r"mtp needs a model with MTP layers, and .* has none"),
         (Speculation("eagle3", 3), {}, r"eagle3 needs a drafter: --speed-drafter FILE.gguf"),
-        (NGRAM, {"spec_type": "ngram-cache"}, r"always drafts up to 8 tokens: --speed-dl 8"),
-        (Speculation("draft_model", 3, "org/hub-name"), {}, r"'org/hub-name' is none: give a file"),
+        (NGRAM, {"spec_type": "ngram-cache"}, r"always drafts up to 8 tokens: use --speed-dl 8"),
+        (
+            Speculation("draft_model", 3, "org/hub-name"),
+            {},
+            r"'org/hub-name' is not one: name a file",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_start(
@@ -191,8 +195,12 @@ def test_a_method_that_the_build_lacks_is_refused(binary: Path, model: str, tmp_
 @pytest.mark.parametrize(
     ("method", "kind", "message"),
     [
-        ("eagle3", "llama", r"of the kind 'llama'; method eagle3 needs 'eagle3'"),
-        ("draft_model", "eagle3", r"of the kind 'eagle3'; method draft_model needs a language"),
+        ("eagle3", "llama", r"has the architecture 'llama'; method eagle3 needs 'eagle3'"),
+        (
+            "draft_model",
+            "eagle3",
+            r"has the architecture 'eagle3'; method draft_model needs a language",
+        ),
     ],
 )
 def test_a_drafter_of_another_kind_is_refused(
@@ -228,5 +236,5 @@ def test_the_tokenizer_lies_beside_the_model_or_is_named(model: str, tmp_path: P
     assert tokenizer_source(config(model, tokenizer="org/name")) == "org/name"
     alone = tmp_path / "alone.gguf"
     alone.touch()
-    with pytest.raises(EngineError, match=r"no Hugging Face tokenizer lies beside .*tokenizer="):
+    with pytest.raises(EngineError, match=r"has no Hugging Face tokenizer: .*tokenizer="):
         tokenizer_source(config(str(alone)))

@@ -1,4 +1,4 @@
-"""Servers that refuse, stall, lie, fall over or come back: one error each, with its mend."""
+"""Servers that refuse, stall, contradict themselves, fail or restart: one clear error each."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def replaced(vllm: Vllm, *events: Event, keep: int = 2) -> None:
     vllm.script.events = lambda body: [*vllm.events(body)[:keep], *events]
 
 
-def test_a_stream_that_ends_half_way(engine: Engine, vllm: Vllm) -> None:
+def test_a_stream_that_ends_early(engine: Engine, vllm: Vllm) -> None:
     replaced(vllm)
-    with pytest.raises(EngineDied, match=r"request r0: .* ended the stream half way, after 2 chun"):
+    with pytest.raises(EngineDied, match=r"request r0: .* ended the stream early, after 2 chun"):
         send(engine)
 
 
@@ -168,13 +168,15 @@ def test_fewer_tokens_than_the_server_counts(engine: Engine, vllm: Vllm) -> None
         vllm.chunk([2], "length"),
         vllm.usage(3, 4),
     ]
-    with pytest.raises(EngineError, match=r"counts 4 output tokens, its stream brought 2"):
+    with pytest.raises(EngineError, match=r"counts 4 output tokens, but its stream contained 2"):
         send(engine)
 
 
 def test_steps_that_the_chunks_contradict(engine: Engine, vllm: Vllm) -> None:
     vllm.chunks, vllm.accepted = [1, 2, 2], [3, 3]
-    with pytest.raises(EngineError, match=r"accepted \[3, 3\] .* chunks of \[1, 2, 2\] tokens"):
+    with pytest.raises(
+        EngineError, match=r"reports \[3, 3\] accepted .* its stream, \[1, 2, 2\] tokens"
+    ):
         send(engine)
 
 
@@ -188,7 +190,7 @@ def test_traces_finished_before_the_failure_are_not_lost(engine: Engine, vllm: V
     vllm.script.events = events
     engine.submit(requests(6))
     traces: list[Trace] = []
-    with pytest.raises(EngineDied, match="half way"):
+    with pytest.raises(EngineDied, match="ended the stream early"):
         _collect_into(traces, engine)
     assert [trace.request_id for trace in traces] == ["r0", "r1", "r2"]
     assert len(answered) == 4  # those that waited were not sent any more
@@ -206,13 +208,15 @@ def test_a_page_without_speculation(vllm: Vllm) -> None:
 
 
 def test_a_server_that_speculates_is_no_arm_without(vllm: Vllm) -> None:
-    with pytest.raises(EngineError, match=r"reference_url=URL, or leave it out, --speed-rounds 0"):
+    with pytest.raises(
+        EngineError, match=r"reference_url=URL, or leave the arm out, --speed-rounds 0"
+    ):
         open_engine(config(vllm.url, Speculation()), TIMEOUT)
 
 
 def test_a_server_of_another_draft_length(vllm: Vllm) -> None:
     engine = open_engine(config(vllm.url, Speculation("eagle3", 5)), TIMEOUT)
-    with pytest.raises(EngineError, match=r"drafts 3 tokens a step, .* dl=5: --speed-dl 3"):
+    with pytest.raises(EngineError, match=r"drafts 3 tokens per step, .* dl=5: use --speed-dl 3"):
         send(engine)
     engine.close()
 

@@ -203,7 +203,7 @@ def test_acceptance_is_read_from_the_response(
     with joined(Script(events)) as engine:
         trace = one(engine)
         assert engine.info.request_counts is True
-        assert engine.info.details["acceptance"] == "told with each response"
+        assert engine.info.details["acceptance"] == "reported with each response"
     assert trace.totals == totals
     assert trace.tokens == 7
 
@@ -318,7 +318,7 @@ def test_a_server_that_counts_no_tokens_cannot_be_measured() -> None:
 def test_token_ids_without_messages_cannot_be_sent() -> None:
     with joined(Script(stream())) as engine:
         engine.submit([Request("r0", (1, 2))])
-        with pytest.raises(EngineError, match=r"token ids without messages; .*choose a split"):
+        with pytest.raises(EngineError, match=r"token ids but no messages, .*choose a split"):
             drain(engine, 1)
         assert one(engine).text == "The red boat"  # what can be sent still is
 

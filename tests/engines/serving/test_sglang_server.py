@@ -136,7 +136,7 @@ def test_somebody_elses_traffic_is_noticed_where_there_is_a_metrics_page() -> No
         assert "counters" not in engine.info.details
         fake.generated += 5
         engine.counters()
-        assert "somebody else uses the server" in str(engine.info.details["counters"])
+        assert "other clients use the server" in str(engine.info.details["counters"])
 
 
 def test_a_server_without_a_metrics_page_is_measured_all_the_same() -> None:
@@ -196,7 +196,7 @@ def test_a_request_that_the_server_gives_up_is_an_error() -> None:
     fake.reason = {"type": "abort", "message": "KV cache pool is full", "status_code": 500}
     with joined(fake) as engine:
         engine.submit([Request("r", (1,), Sampling(4))])
-        with pytest.raises(EngineError, match=r"gave up request .*: KV cache pool is full"):
+        with pytest.raises(EngineError, match=r"aborted request .*: KV cache pool is full"):
             engine.collect(5)
 
 

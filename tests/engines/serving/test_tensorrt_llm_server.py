@@ -97,7 +97,7 @@ def test_without_speculation_every_token_is_a_step() -> None:
 def test_a_server_that_speculates_in_the_arm_without_sd_is_found_out_by_its_average() -> None:
     with joined(TensorrtLlm(page=False), Speculation()) as engine:
         engine.submit([Request("r", (1,), SHORT)])
-        with pytest.raises(EngineError, match=r"decodes 1\.67 tokens an iteration, but this is"):
+        with pytest.raises(EngineError, match=r"decodes 1\.67 tokens per iteration, but this is"):
             engine.collect(5)
 
 
@@ -135,12 +135,12 @@ def test_what_the_record_keeps_of_the_server() -> None:
 
 
 REFUSED = {
-    "has the speculative method none, this arm wants eagle3 dl3": (
+    "has the speculative method none, but this arm needs eagle3 dl3": (
         {"method": None},
         EAGLE3,
     ),
-    "has the speculative method eagle3, this arm wants no SD": ({}, Speculation()),
-    "drafts 5 tokens a step: --speed-dl 5": ({"draft_length": 5}, EAGLE3),
+    "has the speculative method eagle3, but this arm needs no SD": ({}, Speculation()),
+    "drafts 5 tokens per step: use --speed-dl 5": ({"draft_length": 5}, EAGLE3),
 }
 
 
@@ -154,7 +154,7 @@ def test_a_server_that_does_something_else_is_refused(message: str) -> None:
 def test_another_draft_length_is_found_out_by_the_answer_where_there_is_no_page() -> None:
     with joined(TensorrtLlm(draft_length=5, page=False, per_request=True)) as engine:
         engine.submit([Request("r", (1,), SHORT)])
-        with pytest.raises(EngineError, match="the server drafts 5 tokens a step"):
+        with pytest.raises(EngineError, match="the server drafts 5 tokens per step"):
             engine.collect(5)
 
 

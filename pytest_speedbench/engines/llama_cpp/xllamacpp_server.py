@@ -1,8 +1,9 @@
-"""llama.cpp's server from the package ``xllamacpp``, behind the flags of ``llama-server``.
+"""llama.cpp's server from the package ``xllamacpp``, with the flags of ``llama-server``.
 
-The wheel carries the server as a library. Run as ``python -m
-pytest_speedbench.engines.llama_cpp.xserver --model FILE --port N …`` it serves until it is ended.
-A flag that is not in the table below sets the parameter of its name; dots reach nested ones
+The package contains the server as a library. Run as ``python -m
+pytest_speedbench.engines.llama_cpp.xllamacpp_server --model FILE --port N …`` it serves until it
+is ended.
+A flag that is not in the tables below sets the parameter of its name; dots reach nested ones
 (``--cpuparams.poll 0``).
 """
 
@@ -64,18 +65,18 @@ def parameter(flag: str) -> str:
 
 
 def apply(parameters: Any, arguments: Sequence[str]) -> None:
-    """Sets the parameters that the words of a command line name.
+    """Sets parameters from command-line arguments.
 
     Raises:
         UsageError: a flag or its value is unknown.
     """
-    words = list(arguments)
-    while words:
-        word = words.pop(0)
-        if not word.startswith("--"):
-            raise UsageError(f"unexpected {word!r}")
-        flag = word.removeprefix("--")
-        value = words.pop(0) if words and not words[0].startswith("--") else None
+    left = list(arguments)
+    while left:
+        argument = left.pop(0)
+        if not argument.startswith("--"):
+            raise UsageError(f"unexpected argument {argument!r}")
+        flag = argument.removeprefix("--")
+        value = left.pop(0) if left and not left[0].startswith("--") else None
         _set(parameters, flag, value)
 
 
@@ -101,7 +102,7 @@ def _set(parameters: Any, flag: str, value: str | None) -> None:
 
 
 def _converted(value: str, now: object) -> object:
-    """``value`` as what ``now`` is."""
+    """``value`` as the type of ``now``."""
     if isinstance(now, list):
         like = now[0] if now else ""
         return [_converted(item, like) for item in value.split(",")]
@@ -120,25 +121,25 @@ def _member(kind: Any, value: str) -> object:
     for name, member in kind.__members__.items():
         if name.endswith(f"TYPE{wanted}") or name == wanted[1:]:
             return member
-    known = ", ".join(_word(name) for name in kind.__members__)
+    known = ", ".join(_value(name) for name in kind.__members__)
     raise ValueError(f"not one of: {known}")
 
 
-def _word(member: str) -> str:
+def _value(member: str) -> str:
     return member.rpartition("TYPE_")[2].lower().replace("_", "-")
 
 
-def answer(question: str) -> str:
-    """What ``llama-server`` tells when asked ``--help``, ``--version`` or ``--list-devices``."""
+def information(flag: str) -> str:
+    """The output of ``llama-server --help``, ``--version`` or ``--list-devices``."""
     import xllamacpp
 
-    if question == "--version":
+    if flag == "--version":
         return f"version: xllamacpp {version('xllamacpp')}"
-    if question == "--list-devices":
+    if flag == "--list-devices":
         found = [d for d in xllamacpp.get_device_info() if "GPU" in d["type"].name]
         lines = [f"  {device['name']}: {device['description']}" for device in found]
         return "\n".join(["Available devices:", *lines])
-    kinds = [_word(name) for name in xllamacpp.common_speculative_type.__members__]
+    kinds = [_value(name) for name in xllamacpp.common_speculative_type.__members__]
     return "\n".join(
         [
             *(f"--{flag} VALUE" for flag in _PARAMETERS if flag != "spec-type"),
@@ -150,7 +151,7 @@ def answer(question: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     if len(arguments) == 1:
-        sys.stdout.write(answer(arguments[0]) + "\n")
+        sys.stdout.write(information(arguments[0]) + "\n")
         return 0
     import xllamacpp
 

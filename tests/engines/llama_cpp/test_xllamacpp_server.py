@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_speedbench.engines.llama_cpp import xserver
+from pytest_speedbench.engines.llama_cpp import xllamacpp_server
 from pytest_speedbench.errors import UsageError
 
 
@@ -22,7 +22,7 @@ def test_flags_set_parameters(parameters: Any) -> None:
         "--spec-ngram-mod-n-match 7 --spec-draft-model /d.gguf --cpuparams.poll 0 --no-warmup "
         "--flash-attn disabled"
     )
-    xserver.apply(parameters, words.split())
+    xllamacpp_server.apply(parameters, words.split())
     assert parameters.model.path == "/m.gguf"
     assert (parameters.port, parameters.n_ctx, parameters.n_parallel) == (80, 64, 4)
     assert parameters.endpoint_metrics is True
@@ -45,17 +45,17 @@ def test_flags_set_parameters(parameters: Any) -> None:
         (["--parallel"], r"--parallel needs a value"),
         (["--parallel", "many"], r"--parallel many"),
         (["--spec-type", "psychic"], r"not one of: .*ngram-simple"),
-        (["model"], r"unexpected 'model'"),
+        (["model"], r"unexpected argument 'model'"),
     ],
 )
 def test_what_cannot_be_understood_is_said(parameters: Any, words: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        xserver.apply(parameters, words)
+        xllamacpp_server.apply(parameters, words)
 
 
 def test_it_answers_as_llama_server_does(parameters: Any, capsys: pytest.CaptureFixture) -> None:
     for question in ("--help", "--version", "--list-devices"):
-        assert xserver.main([question]) == 0
+        assert xllamacpp_server.main([question]) == 0
     told = capsys.readouterr().out
     assert "--spec-type none,draft-simple" in told
     assert "version: xllamacpp" in told
@@ -65,5 +65,5 @@ def test_it_answers_as_llama_server_does(parameters: Any, capsys: pytest.Capture
 def test_a_wrong_flag_ends_it_with_a_message(
     parameters: Any, capsys: pytest.CaptureFixture
 ) -> None:
-    assert xserver.main(["--bogus", "1"]) == 2
+    assert xllamacpp_server.main(["--bogus", "1"]) == 2
     assert "error: xllamacpp has no parameter for --bogus" in capsys.readouterr().err
