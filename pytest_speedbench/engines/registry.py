@@ -96,7 +96,8 @@ def check_arguments(adapter: EngineType, config: EngineConfig) -> None:
         prefix = name.partition(".")[0]
         if name in known or f"{prefix}.*" in known:
             continue
-        close = [repr(one) for one in get_close_matches(name, known, n=3)]
+        named = [one for one in known if not one.endswith(".*")]
+        close = [repr(one) for one in get_close_matches(name, named, n=3)]
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         listed = f"; known: {', '.join(sorted(known))}" if len(known) <= _LISTED else ""
         raise EngineError(
