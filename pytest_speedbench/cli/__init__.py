@@ -1,4 +1,4 @@
-"""``speedbench …``: saved runs compared, listed, planned and shown outside pytest.
+"""``speedbench …``: compare, list and report saved runs and plan sample sizes, outside pytest.
 
 One module a command. What is heavy (numpy, pydantic, engines) is imported inside the commands.
 """
@@ -17,7 +17,7 @@ from pytest_speedbench.cli.errors import OneLineErrors
 app = typer.Typer(
     name="speedbench",
     cls=OneLineErrors,
-    help="Measure and gate speculative decoding: what is saved, compared, planned and shown.",
+    help="Compare, list and report saved runs; plan sample sizes; inspect splits and engines.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -56,6 +56,6 @@ app.command("init")(init.init)
 
 def main() -> None:
     """The console command."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # an ASCII terminal shows ? for what it cannot
+    if isinstance(sys.stdout, io.TextIOWrapper):  # an ASCII terminal shows ? for other characters
         sys.stdout.reconfigure(errors="replace")
     app(prog_name="speedbench")

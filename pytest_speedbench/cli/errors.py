@@ -27,7 +27,7 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
-            raise  # where the reader of a pipe has gone, typer ends quietly
+            raise  # the reader of a pipe has gone: typer ends quietly
         except Exception as error:
             if hasattr(error, "exit_code"):  # wrong usage; typer shows it
                 raise

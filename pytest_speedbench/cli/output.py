@@ -1,4 +1,4 @@
-"""Tables and colours of the commands; text of models and files is printed without its escapes."""
+"""Tables and colours of the commands; escape sequences in text of models and files are removed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORD_STYLES = {
 
 
 def console() -> Console:
-    """Standard output, at most 110 columns wide; 80 where it is no terminal."""
+    """Standard output, at most 110 columns wide; 80 if it is not a terminal."""
     from rich.console import Console
 
     found = Console(highlight=False, markup=False, emoji=False)
@@ -45,7 +45,7 @@ class Lines:
         self._console.print(printable(text), style=style or None, soft_wrap=False)
 
     def item(self, head: str, text: str, style: str = "") -> None:
-        """A paragraph whose further lines stand under its text, not under ``head``."""
+        """A paragraph with a hanging indent: further lines start below ``text``."""
         from textwrap import fill
 
         indent = " " * len(head)
@@ -72,7 +72,7 @@ class Lines:
         *,
         wrap: frozenset[str] = frozenset(),
     ) -> None:
-        """A table; only the columns in ``wrap`` break their text over lines."""
+        """A table; only the columns in ``wrap`` wrap their text."""
         from rich.box import SIMPLE_HEAD
         from rich.padding import Padding
         from rich.table import Table
@@ -100,7 +100,7 @@ def change(ratio: float | None) -> str:
 
 
 def change_interval(low: float | None, high: float | None) -> str:
-    """Both ends of a ratio's interval as changes in per cent; nothing where they print alike."""
+    """Both ends of a ratio's interval as changes in per cent; a dash if both print the same."""
     if low is None or high is None:
         return NOTHING
     ends = [percent(end - 1).removesuffix(" %") for end in (low, high)]

@@ -1,4 +1,4 @@
-"""``speedbench plan``: how many samples and tokens a margin needs, and what the split can show."""
+"""``speedbench plan``: the samples and tokens that a margin needs, and what a split can detect."""
 
 from __future__ import annotations
 
@@ -40,40 +40,40 @@ _COLUMNS: tuple[tuple[str, Justify], ...] = (
 
 
 def plan(
-    margin: Annotated[str, typer.Option(metavar="SHARE", help="Loss that is accepted.")] = "2%",
+    margin: Annotated[str, typer.Option(metavar="SHARE", help="Accepted loss.")] = "2%",
     baseline: Annotated[
-        str, typer.Option(metavar="REF", help="Saved run; the latest one otherwise.")
+        str, typer.Option(metavar="REF", help="Saved run; by default the latest.")
     ] = "",
-    power: Annotated[float, typer.Option(help="Chance of the verdict asked for.")] = 0.9,
+    power: Annotated[float, typer.Option(help="Probability of the wanted verdict.")] = 0.9,
     alpha: Annotated[str, typer.Option(metavar="SHARE", help="Error rate of the gate.")] = "1%",
     cases: Annotated[
         int, typer.Option(min=0, help="Comparisons to divide α over; 0: those of the baseline.")
     ] = 0,
     loss: Annotated[
-        str, typer.Option(metavar="SHARE", help="Loss to be found; twice the margin otherwise.")
+        str, typer.Option(metavar="SHARE", help="Loss to detect; by default twice the margin.")
     ] = "",
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Measure false alarms and power on simulated runs.")
     ] = False,
     sessions: Annotated[int, typer.Option(min=1, help="Simulated sessions of each kind.")] = 200,
     samples: Annotated[
-        int, typer.Option(min=0, help="Simulated samples a category; 0: those of the baseline.")
+        int, typer.Option(min=0, help="Simulated samples per category; 0: as in the baseline.")
     ] = 0,
-    parting: Annotated[
-        str, typer.Option(metavar="SHARE", help="Outputs that part between healthy builds.")
+    diverging: Annotated[
+        str, typer.Option(metavar="SHARE", help="Outputs that diverge between healthy builds.")
     ] = "46%",
     reach: Reach = DEFAULT_REACH,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Tell how many samples a margin needs, from the spread of a saved run."""
+    """Estimate how many samples a margin needs, from the spread of a saved run."""
     from pytest_speedbench.stats import Rule, divide_alpha
 
     allowed, level = share("--margin", margin), share("--alpha", alpha)
     wanted = share("--loss", loss) if loss else None
     if not 0.5 <= power < 1:
-        raise CliError(f"--power {power:g}: want a chance from 0.5 to 1, such as 0.9")
+        raise CliError(f"--power {power:g}: expected a probability from 0.5 to 1, such as 0.9")
     if wanted is not None and wanted <= allowed:
-        raise CliError(f"--loss {loss}: only a loss above the margin of {margin} can be found")
+        raise CliError(f"--loss {loss}: expected a loss above the margin of {margin}")
     rare = reach_share(reach)
     if simulate:
         asked = Simulation(
@@ -82,7 +82,7 @@ def plan(
             wanted or 2 * allowed,
             sessions,
             samples,
-            share("--parting", parting),
+            share("--diverging", diverging),
             rare,
         )
         runs = saved_or_none(store_at(storage), baseline)
@@ -118,10 +118,12 @@ def _show(
         out.line()
     out.line(
         "n: samples measured. to pass: samples until an unchanged engine passes; to fail: until a "
-        f"loss of {_short(asked)} fails. finds: the smallest loss that these n samples fail; "
-        "passes at: the smallest margin at which they let an unchanged engine pass."
+        f"loss of {_short(asked)} fails. finds: the smallest loss that n samples fail; passes at: the "
+        "smallest margin at which an unchanged engine passes with n samples."
     )
-    out.line("A category verdict needs at least 8 samples; take more with --speed-samples N.")
+    out.line(
+        "A category verdict needs at least 8 samples; set their number with --speed-samples N."
+    )
 
 
 def _groups(run: SavedRun) -> dict[str, list[Record]]:
@@ -130,7 +132,7 @@ def _groups(run: SavedRun) -> dict[str, list[Record]]:
         if record.spec.method != "none":
             groups.setdefault(_title(key), []).append(record)
     if not groups:
-        raise CliError(f"{run.path} holds runs without SD only: there is no AL to plan for")
+        raise CliError(f"{run.path} holds only runs without SD, which have no AL to plan for")
     return groups
 
 
@@ -147,7 +149,7 @@ def _rows(
     loss: float | None,
     reasons: dict[str, list[str]],
 ) -> Iterator[tuple[str, ...]]:
-    """A row for each slice; why one has no numbers goes into ``reasons``."""
+    """One row per slice; the reason why one has no numbers is added to ``reasons``."""
     from pytest_speedbench.baselines.records import traces_of
     from pytest_speedbench.stats import NoData
     from pytest_speedbench.stats import plan as plan_samples

@@ -1,4 +1,4 @@
-"""``speedbench report RUN``: a saved run shown again, as the terminal, Markdown or HTML."""
+"""``speedbench report RUN``: show a saved run again, in the terminal, as Markdown or as HTML."""
 
 from __future__ import annotations
 

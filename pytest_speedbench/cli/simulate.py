@@ -1,7 +1,7 @@
 """``speedbench plan --simulate``: false alarms and power of a gate, on simulated sessions.
 
-The acceptance process is the simulated engine's, fitted to a saved run where there is one; the fit
-is shown beside what was observed.
+The acceptance process is that of the simulated engine, fitted to a saved run if there is one; the
+fit is shown beside the observed values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_speedbench.stats.data import Floats, Ints
     from pytest_speedbench.stats.simulation import Category, Session, Tally, Walk
 
-# Where nothing is saved: the simulated engine's own defaults, over the bundled split.
+# Without a saved run: the defaults of the simulated engine, over the bundled split.
 DEFAULT_CHANCE, DEFAULT_SPREAD, DEFAULT_DL, DEFAULT_LENGTH, DEFAULT_SAMPLES = 0.6, 0.5, 3, 127, 8
 _FIT_DRAWS = 20
 
@@ -39,20 +39,20 @@ _FIT_COLUMNS: tuple[tuple[str, Justify], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What to simulate. ``samples`` a category: 0 for as many as the saved run has."""
+    """What to simulate. ``samples`` per category; 0: as many as the saved run has."""
 
     margin: float
     alpha: float
     loss: float
     sessions: int
     samples: int
-    parting: float
+    diverging: float
     reach: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """A category: what was observed of each sample, all its turns together, and the process."""
+    """A category: the observations of each sample, over all its turns, and the fitted process."""
 
     category: Category
     steps: Ints
@@ -60,7 +60,7 @@ class _Fitted:
 
 
 def saved_or_none(store: Store, reference: str) -> SavedRun | None:
-    """The run that is named, or the latest; None where nothing is saved and nothing is named."""
+    """The run that ``reference`` names, by default the latest; None if nothing is saved."""
     if reference:
         return find_run(store, reference)
     runs = store.runs()
@@ -84,7 +84,7 @@ def simulate_plan(
     from pytest_speedbench.stats import Rule, divide_alpha
 
     if asked.loss >= 1:
-        raise CliError(f"--margin {_short(asked.margin)}: name the --loss that is to be found")
+        raise CliError(f"--margin {_short(asked.margin)}: give the loss to detect with --loss")
     names = list(split_slices("qualitative"))
     count = cases or (len(run.records) if run else len(names))
     part = divide_alpha(asked.alpha, [1.0] * count)[0]
@@ -102,8 +102,8 @@ def simulate_plan(
         out.line(title, "bold")
         fitted = _fit(records)
         out.line(
-            "The fit: observed AL, its spread over samples and the steps of 1, 2, … tokens, each "
-            "beside the process that sessions are drawn from."
+            "The fit: observed AL, its spread over samples, and the share of steps with 1, 2, … "
+            "tokens, each beside the value of the fitted process."
         )
         wrapped = frozenset(name for name, _ in _FIT_COLUMNS[-2:])
         rows = [_fit_row(name, fit) for name, fit in fitted.items()]
@@ -133,7 +133,7 @@ def _show_declared(out: Lines, names: Sequence[str], rule: Rule, asked: Simulati
 
 
 def _fit(records: Sequence[Record]) -> dict[str, _Fitted]:
-    """The process of every category of a run, from whichever of its records holds it."""
+    """The fitted process of each category of a run, from any record that holds it."""
     from pytest_speedbench.baselines.records import traces_of
     from pytest_speedbench.stats import NoData
     from pytest_speedbench.stats.data import step_traces
@@ -218,7 +218,7 @@ def _show_sessions(
     if unknown:
         raise CliError(f"no decoding step of {', '.join(unknown)} in the saved run")
     samples = {name: asked.samples or len(c.lengths) for name, c in categories.items()}
-    session = Session(categories, samples, slices, rule, asked.parting)
+    session = Session(categories, samples, slices, rule, asked.diverging)
     losses = (0.0, asked.margin, asked.loss)
     tallies = [_tally(session, loss, asked.sessions) for loss in losses]
     out.table(_SESSION_COLUMNS, list(_rows(session, tallies)))
@@ -279,8 +279,8 @@ def _summary(tallies: Sequence[Tally], asked: Simulation) -> Iterator[str]:
     yield (
         f"healthy: nothing changed. edge: AL fell by {_short(asked.margin)} everywhere, where pass "
         f"and fail are both wrong. loss: AL fell by {_short(asked.loss)} everywhere, unevenly over "
-        f"the samples. Random: the prompts, the drafts, and where outputs part "
-        f"({_short(asked.parting)} do: --parting)."
+        f"the samples. Random: the prompts, the drafts, and where outputs diverge "
+        f"({_short(asked.diverging)} do: --diverging)."
     )
 
 

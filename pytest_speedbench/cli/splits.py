@@ -1,4 +1,4 @@
-"""``speedbench splits …``: what prompts there are, what is in them, and how they are made."""
+"""``speedbench splits …``: list, show, check, curate and build the prompts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_speedbench.splits.throughput import BuildReport
 
 app = typer.Typer(
-    help="The prompts: list, show, check, curate and build them.",
+    help="List, show, check, curate and build the prompts.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -42,9 +42,9 @@ def list_() -> None:
 @app.command()
 def show(
     split: Annotated[str, typer.Argument(metavar="SPLIT", help="Name or file, [:category].")],
-    samples: Annotated[int, typer.Option(min=0, help="How many samples to print.")] = 3,
+    samples: Annotated[int, typer.Option(min=0, help="Number of samples to print.")] = 3,
     model: Annotated[
-        str, typer.Option(help="Model whose tokenizer builds a throughput split.")
+        str, typer.Option(help="Model whose tokenizer a throughput split is built for.")
     ] = "",
     columns: Columns = "",
     keep_good: KeepGood = False,
@@ -94,7 +94,7 @@ def curate(
     per_category: Annotated[int, typer.Option(min=1, help="Samples of each category.")] = 80,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where to write. [default: POOL/../qualitative]"),
+        typer.Option(metavar="DIR", help="Output folder. [default: POOL/../qualitative]"),
     ] = None,
     version: Annotated[
         str, typer.Option(help="Version of the split. [default: that of the split in DIR]")
@@ -102,8 +102,8 @@ def curate(
     against: Annotated[
         str, typer.Option(metavar="SPLIT", help="Leave out prompts close to this split's.")
     ] = "",
-    seed: Annotated[int, typer.Option(help="Draws the first choice.")] = 0,
-    starts: Annotated[int, typer.Option(min=1, help="First choices to try.")] = 16,
+    seed: Annotated[int, typer.Option(help="Seed of the first choice.")] = 0,
+    starts: Annotated[int, typer.Option(min=1, help="Number of first choices to try.")] = 16,
     embeddings: EmbeddingModel = EMBEDDINGS,
 ) -> None:
     """Select the most diverse samples of a pool; write them as a split."""
@@ -135,7 +135,7 @@ def _present_version(folder: Path) -> str:
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["version"])
     except (ValueError, KeyError, TypeError) as error:
-        raise CliError(f"{path} tells no version ({error!r}); give one with --version") from error
+        raise CliError(f"{path} has no version ({error!r}); give one with --version") from error
 
 
 def _show_curation(out: Lines, report: CurationReport, folder: Path) -> None:
@@ -168,18 +168,21 @@ def _show_curation(out: Lines, report: CurationReport, folder: Path) -> None:
 def build(
     bucket: Annotated[str, typer.Argument(metavar="BUCKET", help="1k, 2k, 8k, 16k or 32k.")],
     model: Annotated[
-        str, typer.Option(help="Model whose tokenizer counts: a hub name, a folder, or 'demo'.")
+        str,
+        typer.Option(
+            help="Model whose tokenizer counts the tokens: a hub name, a folder, or 'demo'."
+        ),
     ] = "",
     encoding: Annotated[
-        str, typer.Option(metavar="NAME", help="In place of a model: o200k_base, as SPEED-Bench.")
+        str, typer.Option(metavar="NAME", help="Instead of a model: o200k_base, as in SPEED-Bench.")
     ] = "",
     per_tier: Annotated[int, typer.Option(min=1, max=512, help="Prompts of each tier.")] = 512,
     cache: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where to keep it. [default: the user's cache]"),
+        typer.Option(metavar="DIR", help="Cache folder. [default: the user's cache]"),
     ] = None,
 ) -> None:
-    """Build a throughput split ahead, in a model's tokens or o200k_base."""
+    """Build a throughput split in advance, in tokens of a model or of o200k_base."""
     from pytest_speedbench.splits.throughput import build_report
 
     report = build_report(
@@ -195,14 +198,14 @@ def build(
 def _show_build(out: Lines, report: BuildReport) -> None:
     out.line(f"{report.name}, digest {report.digest[:12]}", "bold")
     out.line(
-        f"{report.length:,} tokens each, counted by {report.tokenizer}, {report.preamble} of them "
-        f"the chat template's; any two share at most the first {report.shared_prefix}; built in "
+        f"{report.length:,} tokens each, counted by {report.tokenizer}, of which the chat template has "
+        f"{report.preamble}; any two share at most the first {report.shared_prefix}; built in "
         f"{report.seconds:g} s"
     )
     columns: tuple[tuple[str, Justify], ...] = (
         ("tier", "left"),
         ("samples", "right"),
-        ("text met before", "right"),
+        ("reused text", "right"),
         ("kinds", "left"),
     )
     rows = [
@@ -215,4 +218,4 @@ def _show_build(out: Lines, report: BuildReport) -> None:
         for tier in report.tiers
     ]
     out.table(columns, rows, wrap=frozenset({"kinds"}))
-    out.exact(f"kept in: {report.folder}")
+    out.exact(f"cached in: {report.folder}")

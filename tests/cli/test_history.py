@@ -250,7 +250,7 @@ def test_unreadable_files_are_named_and_left_out(speedbench: Speedbench, saved: 
     (saved / "0003_worse.json").write_text("{")
     result = speedbench("history", "alpha dl3")
     assert result.code == 0
-    assert "left out: " in result.err
+    assert "skipped: " in result.err
     assert "0003_worse.json is not JSON" in result.err
     assert _runs(result.out) == ["0001", "0002"]
 

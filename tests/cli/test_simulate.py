@@ -76,7 +76,7 @@ def test_without_a_saved_run_the_engines_own_defaults(
     ("arguments", "message"),
     [
         (("--sessions", "0"), "--sessions"),
-        (("--parting", "2"), "--parting: cannot read '2'"),
+        (("--diverging", "2"), "--diverging: cannot read '2'"),
         (("--margin", "60%"), "--margin 60 %: name the --loss that is to be found"),
         (("--loss", "1%"), "--loss 1%: only a loss above the margin of 2% can be found"),
         (("--baseline", "nope"), "speedbench: nope: no file, no run number or name"),

@@ -66,13 +66,13 @@ def test_show_random_counts_token_ids(
     [
         (("show", "qualitativ"), "unknown split 'qualitativ'; did you mean 'qualitative'?"),
         (("show", "no/such.jsonl"), "split file 'no/such.jsonl' does not exist"),
-        (("show", "throughput_1k"), "is made for a tokenizer: name the model with --model"),
+        (("show", "throughput_1k"), "is built for a tokenizer: give the model with --model"),
         (("check", "nope", "--no-embeddings"), "unknown split 'nope'"),
         (("curate", "/nope"), "pool '/nope' holds no <category>.jsonl"),
         (("build", "1k"), "--model MODEL or --encoding o200k_base"),
         (("build", "1k", "--model", "m", "--encoding", "o200k_base"), "o200k_base, not both"),
-        (("show", "x.jsonl", "--columns", "prompt"), "cannot read 'prompt': want FIELD=COLUMN"),
-        (("check", "x", "--no-embeddings", "--heatmap", "x.png"), "leave --no-embeddings out"),
+        (("show", "x.jsonl", "--columns", "prompt"), "cannot read 'prompt': expected FIELD=COLUMN"),
+        (("check", "x", "--no-embeddings", "--heatmap", "x.png"), "remove --no-embeddings"),
     ],
 )
 def test_wrong_usage(speedbench: Speedbench, arguments: tuple[str, ...], message: str) -> None:
@@ -87,7 +87,7 @@ def test_check_finds_duplicates(speedbench: Speedbench, prompts: Path) -> None:
     assert "the same text: 1\n  p0 = p2" in result.out
     assert "languages: en 3" in result.out
     assert "scripts: LATIN 3" in result.out
-    assert "not looked for (--no-embeddings)" in result.out
+    assert "not checked (--no-embeddings)" in result.out
 
 
 def test_check_of_the_bundled_split_is_clean(speedbench: Speedbench) -> None:
@@ -209,7 +209,7 @@ def test_build(speedbench: Speedbench, tmp_path: Path, monkeypatch: pytest.Monke
     assert "8,192 tokens each, counted by bytes" in result.words
     for tier in ("low_entropy", "mixed", "high_entropy"):
         assert tier in result.out
-    kept = result.out.splitlines()[-1].removeprefix("kept in: ")
+    kept = result.out.splitlines()[-1].removeprefix("cached in: ")
     shown = speedbench("splits", "show", kept, "--samples", "1")
     assert shown.out.startswith("throughput_8k 1/py")
     assert "mixed" in shown.out

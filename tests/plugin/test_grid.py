@@ -124,6 +124,12 @@ def test_methods_without_a_drafter_replace_a_drafter_of_the_ini_file(project: Pr
     assert ids == ["test_gate[ngram-math-bs1-dl3]", "test_gate[none-math-bs1]"]
 
 
+def test_no_speculation_may_stand_beside_a_drafter(project: Project) -> None:
+    project.gate()
+    ids = project.ids("--speed-method=none", "--speed-drafter=org/head", "--speed-dl=1")
+    assert ids == ["test_gate[math-bs1]"]
+
+
 def test_k_selects_a_category(project: Project) -> None:
     project.gate("bs=[1, 32]")
     assert project.ids("-k", "math", speed_category=None) == [

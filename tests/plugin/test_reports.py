@@ -81,7 +81,7 @@ def test_escape_sequences_of_a_users_split_stay_out_of_terminal_and_files(
         "-v",
         speed_category=None,
     )
-    result.assert_outcomes(passed=2)
+    result.assert_outcomes(passed=3)
     for text in (
         result.stdout.str(),
         (project.path / "out.md").read_text(),
