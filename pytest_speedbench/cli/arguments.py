@@ -39,9 +39,7 @@ def store_at(storage: str) -> Store:
 
     folder = storage.removeprefix("file://")
     if "://" in folder:
-        raise CliError(
-            f"--storage {storage}: expected a folder; other kinds of storage are not supported"
-        )
+        raise CliError(f"--storage {storage}: expected a folder; no other storage is supported")
     return Store(Path(folder).expanduser(), option="")
 
 
@@ -52,7 +50,7 @@ def find_run(store: Store, reference: str) -> SavedRun:
         BaselineError: nothing has this name, or its file cannot be read.
     """
     run = store.find(reference, Path.cwd())
-    tell_left_out(store)
+    report_skipped(store)
     return run
 
 
@@ -63,7 +61,7 @@ def saved_runs(store: Store) -> list[SavedRun]:
         CliError: there is none.
     """
     runs = store.runs()
-    tell_left_out(store)
+    report_skipped(store)
     if not runs:
         raise CliError(
             f"no saved runs in {store.folder}: run pytest with --benchmark-autosave, or give the "
@@ -72,7 +70,7 @@ def saved_runs(store: Store) -> list[SavedRun]:
     return runs
 
 
-def tell_left_out(store: Store) -> None:
+def report_skipped(store: Store) -> None:
     """Lists the files that could not be read, on stderr."""
     from pytest_speedbench.report.text import printable
 

@@ -19,9 +19,7 @@ _SIMULATED = "simulated"
 def doctor(
     quick: Annotated[
         bool,
-        typer.Option(
-            "--quick", help="Do not import the engines, only check that they are installed."
-        ),
+        typer.Option("--quick", help="Do not import the engines, only look for them."),
     ] = False,
 ) -> None:
     """Report which engines, extras, models and splits work here, and how to fix the others.

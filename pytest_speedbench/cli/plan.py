@@ -118,12 +118,10 @@ def _show(
         out.line()
     out.line(
         "n: samples measured. to pass: samples until an unchanged engine passes; to fail: until a "
-        f"loss of {_short(asked)} fails. finds: the smallest loss that n samples fail; passes at: the "
-        "smallest margin at which an unchanged engine passes with n samples."
+        f"loss of {_short(asked)} fails. finds: the smallest loss that n samples fail; "
+        "passes at: the smallest margin at which an unchanged engine passes with n samples."
     )
-    out.line(
-        "A category verdict needs at least 8 samples; set their number with --speed-samples N."
-    )
+    out.line("A category verdict needs at least 8 samples; set it with --speed-samples N.")
 
 
 def _groups(run: SavedRun) -> dict[str, list[Record]]:

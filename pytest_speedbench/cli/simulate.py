@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_speedbench.cli.arguments import find_run, tell_left_out
+from pytest_speedbench.cli.arguments import find_run, report_skipped
 from pytest_speedbench.cli.output import NOTHING, Justify, Lines
 from pytest_speedbench.errors import CliError
 
@@ -64,7 +64,7 @@ def saved_or_none(store: Store, reference: str) -> SavedRun | None:
     if reference:
         return find_run(store, reference)
     runs = store.runs()
-    tell_left_out(store)
+    report_skipped(store)
     return runs[-1] if runs else None
 
 

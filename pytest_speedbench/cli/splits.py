@@ -169,9 +169,7 @@ def build(
     bucket: Annotated[str, typer.Argument(metavar="BUCKET", help="1k, 2k, 8k, 16k or 32k.")],
     model: Annotated[
         str,
-        typer.Option(
-            help="Model whose tokenizer counts the tokens: a hub name, a folder, or 'demo'."
-        ),
+        typer.Option(help="Model whose tokenizer counts: a hub name, a folder, or 'demo'."),
     ] = "",
     encoding: Annotated[
         str, typer.Option(metavar="NAME", help="Instead of a model: o200k_base, as in SPEED-Bench.")
@@ -198,9 +196,9 @@ def build(
 def _show_build(out: Lines, report: BuildReport) -> None:
     out.line(f"{report.name}, digest {report.digest[:12]}", "bold")
     out.line(
-        f"{report.length:,} tokens each, counted by {report.tokenizer}, of which the chat template has "
-        f"{report.preamble}; any two share at most the first {report.shared_prefix}; built in "
-        f"{report.seconds:g} s"
+        f"{report.length:,} tokens each, counted by {report.tokenizer}, "
+        f"{report.preamble} of them in the chat template; any two share at most the first "
+        f"{report.shared_prefix}; built in {report.seconds:g} s"
     )
     columns: tuple[tuple[str, Justify], ...] = (
         ("tier", "left"),

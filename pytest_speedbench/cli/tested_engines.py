@@ -48,8 +48,8 @@ EVIDENCE = (
     Evidence(
         "tensorrt-llm",
         "",
-        "TensorRT-LLM 1.2 to 1.4 release candidates, read in source: arguments and responses in its "
-        "format; its own classes were not available; no model was run",
+        "TensorRT-LLM 1.2 to 1.4 release candidates, read in source: arguments and responses in "
+        "its format; its own classes were not available; no model was run",
     ),
     Evidence(
         "llama-cpp",

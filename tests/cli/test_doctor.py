@@ -78,7 +78,7 @@ def test_exit_code_says_whether_a_real_engine_works(
         monkeypatch.setattr(checkup, "engines", lambda quick, checks=checks: checks)
         result = speedbench("doctor", "--quick")
         assert result.code == code
-        assert ("no engine works here" in result.out) is not works
+        assert ("no engine that runs a model works here" in result.out) is not works
         assert ("        mend it\n" in result.out) is not works
 
 
@@ -106,7 +106,7 @@ def test_import_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         raise subprocess.TimeoutExpired("python", 180)
 
     monkeypatch.setattr(subprocess, "run", slow)
-    assert checkup.import_problem("json") == "no answer within 180 s"
+    assert checkup.import_problem("json") == "no result within 180 s"
 
 
 def test_import_that_works() -> None:
@@ -141,7 +141,7 @@ def test_third_party_adapter_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPat
     registry.engine_type.cache_clear()
     check = next(c for c in checkup.engines(quick=True) if c.name == "theirs")
     assert not check.works
-    assert "its adapter cannot be loaded: ModuleNotFoundError" in check.about
+    assert "its adapter fails to load: ModuleNotFoundError" in check.about
     assert check.fix.startswith("pip install --force-reinstall ")
 
 
@@ -177,7 +177,7 @@ def test_models_of_the_hub_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert checkup.cached_models() == []
     (snapshot / "config.json").touch()
     assert checkup.cached_models() == ["meta/llama"]
-    assert Check("meta/llama", True, "in the hub's cache") in list(checkup.models())
+    assert Check("meta/llama", True, "in the local hub cache") in list(checkup.models())
 
 
 def test_demo_model_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

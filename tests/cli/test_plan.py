@@ -67,8 +67,8 @@ def test_rarer_losses_need_more_samples(speedbench: Speedbench) -> None:
     ("arguments", "message"),
     [
         (("--margin", "0"), "--margin: cannot read '0'"),
-        (("--power", "0.2"), "--power 0.2: want a chance from 0.5 to 1, such as 0.9"),
-        (("--loss", "1%"), "--loss 1%: only a loss above the margin of 2% can be found"),
+        (("--power", "0.2"), "--power 0.2: expected a probability from 0.5 to 1, such as 0.9"),
+        (("--loss", "1%"), "--loss 1%: expected a loss above the margin of 2%"),
         (("--baseline", "nope"), "speedbench: nope: no file, no run number or name"),
         (("--storage", "nowhere"), "no saved runs in nowhere"),
         (("--cases", "-1"), "--cases"),
@@ -86,7 +86,7 @@ def test_runs_without_sd_have_nothing_to_plan(
     edited("0009_none", lambda record: record["spec"].update(method="none"))  # type: ignore[operator]  # a record is JSON
     result = speedbench("plan", "--baseline", "9")
     assert result.code == 2
-    assert "holds runs without SD only: there is no AL to plan for" in result.err
+    assert "holds only runs without SD, which have no AL to plan for" in result.err
 
 
 def test_fits_eighty_columns(speedbench: Speedbench, monkeypatch: pytest.MonkeyPatch) -> None:

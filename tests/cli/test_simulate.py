@@ -77,8 +77,8 @@ def test_without_a_saved_run_the_engines_own_defaults(
     [
         (("--sessions", "0"), "--sessions"),
         (("--diverging", "2"), "--diverging: cannot read '2'"),
-        (("--margin", "60%"), "--margin 60 %: name the --loss that is to be found"),
-        (("--loss", "1%"), "--loss 1%: only a loss above the margin of 2% can be found"),
+        (("--margin", "60%"), "--margin 60 %: give the loss to detect with --loss"),
+        (("--loss", "1%"), "--loss 1%: expected a loss above the margin of 2%"),
         (("--baseline", "nope"), "speedbench: nope: no file, no run number or name"),
     ],
 )

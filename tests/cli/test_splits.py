@@ -84,7 +84,7 @@ def test_wrong_usage(speedbench: Speedbench, arguments: tuple[str, ...], message
 def test_check_finds_duplicates(speedbench: Speedbench, prompts: Path) -> None:
     result = speedbench("splits", "check", prompts, "--no-embeddings")
     assert result.code == 1
-    assert "the same text: 1\n  p0 = p2" in result.out
+    assert "identical text: 1\n  p0 = p2" in result.out
     assert "languages: en 3" in result.out
     assert "scripts: LATIN 3" in result.out
     assert "not checked (--no-embeddings)" in result.out
@@ -93,7 +93,7 @@ def test_check_finds_duplicates(speedbench: Speedbench, prompts: Path) -> None:
 def test_check_of_the_bundled_split_is_clean(speedbench: Speedbench) -> None:
     result = speedbench("splits", "check", "qualitative", "--no-embeddings")
     assert result.code == 0
-    assert "the same text: none" in result.out
+    assert "identical text: none" in result.out
 
 
 @pytest.mark.usefixtures("bag_of_words")
@@ -104,7 +104,7 @@ def test_check_against_another_split_with_a_heatmap(
     picture = tmp_path / "map.png"
     result = speedbench(*("splits", "check", prompts, "--against", prompts, "--heatmap", picture))
     assert result.code == 1
-    assert "nearly the same (cosine above 0.85): 1\n  p0 ~ p2 1.000" in result.out
+    assert "near duplicates (cosine above 0.85): 1\n  p0 ~ p2 1.000" in result.out
     assert f"close to {prompts} (cosine above 0.9): 3" in result.words
     assert f"written: {picture}" in result.out
     assert picture.read_bytes().startswith(b"\x89PNG")

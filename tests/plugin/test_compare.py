@@ -165,9 +165,7 @@ def test_how_rare_a_loss_is_reckoned_with_can_be_set(saved: Project) -> None:
     assert "gate: 1 undecided" in saved.run(COMPARE, margin).stdout.str()
     assert "gate: 1 pass" in saved.run(COMPARE, margin, "--speed-reach=90%").stdout.str()
     refused = saved.run(COMPARE, "--speed-reach=2")
-    refused.stderr.fnmatch_lines(
-        ["*--speed-reach: cannot read '2': expected a share between 0 and*"]
-    )
+    refused.stderr.fnmatch_lines(["*--speed-reach: cannot read '2': expected a share*"])
 
 
 def test_a_failing_assert_is_told_before_the_gate(saved: Project) -> None:
