@@ -20,10 +20,11 @@ from .rows import FILE_TYPES, read_samples
 
 SPEED_BENCH = "nvidia/SPEED-Bench"
 THROUGHPUT = tuple(f"throughput_{bucket}" for bucket in BUCKETS)
+AGENTIC = ("agentic_8k", "agentic_16k", "agentic")
 RANDOM = "random"
 RANDOM_LENGTHS = {RANDOM: 1024, **{f"{RANDOM}_{name}": size for name, size in BUCKETS.items()}}
 """Input length in tokens by name."""
-NAMES = (*BUNDLED, *THROUGHPUT, *RANDOM_LENGTHS)
+NAMES = (*BUNDLED, *AGENTIC, *THROUGHPUT, *RANDOM_LENGTHS)
 _GIVEN_NAME: Final = re.compile(r"([A-Za-z0-9][\w.-]*)=(.+)", re.DOTALL)
 
 
@@ -51,7 +52,8 @@ def load_split(
     Cached per process; a changed file is read again.
 
     Args:
-        name_or_path: ``qualitative`` (bundled); ``throughput_1k`` … ``throughput_32k`` (built for
+        name_or_path: ``qualitative``, ``agentic``, ``agentic_8k`` and ``agentic_16k`` (bundled);
+            ``throughput_1k`` … ``throughput_32k`` (built for
             ``tokenizer`` and cached); ``random`` and ``random_1k`` … ``random_32k``;
             ``nvidia/SPEED-Bench:CONFIG``; the folder of a built throughput split; or a JSONL, JSON,
             CSV or parquet file. ``NAME=PATH`` names a file or folder.
@@ -80,6 +82,10 @@ def _load(
         return replace(_load(base, tokenizer, per_tier, columns, keep_good), name=given)
     if base in BUNDLED:
         return load_bundled(base)
+    if base in AGENTIC:
+        from .agentic import load_agentic
+
+        return load_agentic(base)
     if base in THROUGHPUT:
         return _throughput(base, tokenizer, per_tier)
     if base in RANDOM_LENGTHS:
@@ -172,6 +178,10 @@ def split_slices(
 def _slices(base: str, columns: Mapping[str, str] | None, keep_good: bool) -> tuple[str, ...]:
     if base in BUNDLED:
         return bundled_slices(base)
+    if base in AGENTIC:
+        from .agentic import CATEGORIES
+
+        return tuple(CATEGORIES)
     if base in THROUGHPUT or _is_built(given_name(base)[1]):
         return TIERS
     if base in RANDOM_LENGTHS:
@@ -291,8 +301,26 @@ def list_splits() -> tuple[SplitListing, ...]:
         about = f"version {card['version']}, {len(card['categories'])} categories"
         size = sum(card["categories"].values())
         listed.append(SplitListing(name, size, card["digest"], card["licence"], about))
+    listed += _agentic_listings()
     for name in THROUGHPUT:
         about = "built for the target's tokenizer, 512 samples in each of 3 entropy tiers"
         listed.append(SplitListing(name, None, "", "mixed, see docs/splits.md", about))
     about = "uniform token ids, for comparison only: overstates throughput"
     return (*listed, SplitListing(RANDOM, None, "", "Apache-2.0", about))
+
+
+def _agentic_listings() -> list[SplitListing]:
+    from .agentic import LENGTHS, agentic_card
+
+    card = agentic_card()
+    size = sum(card["categories"].values())
+    return [
+        SplitListing(
+            name,
+            size,
+            card["digests"][name],
+            card["licence"],
+            f"version {card['version']}, sessions of an agent with tools, up to {length:,} tokens",
+        )
+        for name, length in LENGTHS.items()
+    ]
