@@ -1,0 +1,167 @@
+"""What the documentation tells users to run works from nothing, and its pipelines are valid."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .pipelines import ACTIONLINT, Runner, check_schema, check_syntax, without_expressions
+
+DOCS = Path(__file__).parents[2] / "docs"
+# Less of everything, and a storage of the test.
+SHORTER = {
+    "--speed-samples all": "--speed-samples 1",
+    "--speed-rounds 6": "--speed-rounds 2",
+}
+TEST = """
+import pytest
+
+@pytest.mark.speed(bs=1, dl=3)
+def test_gate(speed):
+    speed.assert_no_regression()
+"""
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", text, re.M | re.S)
+    return [textwrap.dedent(block) for _, block in found]
+
+
+PAGES = [path.stem for path in sorted(DOCS.glob("*.md")) if blocks(path.stem, "yaml")]
+
+
+def workflows(page: str) -> list[str]:
+    return [block for block in blocks(page, "yaml") if "jobs" in yaml.safe_load(block)]
+
+
+def steps(block: str) -> list[str]:
+    jobs = yaml.safe_load(block)["jobs"].values()
+    return [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_workflows_are_valid(page: str, tmp_path: Path) -> None:
+    for number, block in enumerate(workflows(page)):
+        path = tmp_path / f"{number}.yml"
+        path.write_text(block)
+        check_schema(path, schema="vendor.github-workflows")
+        for script in steps(block):
+            check_syntax(without_expressions(script))
+
+
+@pytest.mark.skipif(ACTIONLINT is None, reason="actionlint is not installed")
+@pytest.mark.parametrize("page", PAGES)
+def test_actionlint_accepts_the_workflows(page: str, tmp_path: Path) -> None:
+    assert ACTIONLINT is not None
+    # Labels of one's own runners are named in a file beside the workflows.
+    for number, block in enumerate(workflows(page)):
+        path = tmp_path / f"{number}.yml"
+        path.write_text(re.sub(r"\[self-hosted.*\]", "[self-hosted]", block))
+        done = subprocess.run([ACTIONLINT, str(path)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", ["nightly", "gate-a-pull-request"])
+def test_workflows_ask_for_the_least(page: str) -> None:
+    for block in workflows(page):
+        data = yaml.safe_load(block)
+        assert data["permissions"] == {"contents": "read"}
+        for job in data["jobs"].values():
+            for step in job["steps"]:
+                if str(step.get("uses", "")).startswith("actions/checkout"):
+                    assert step["with"]["persist-credentials"] is False
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    pytest.importorskip("setuptools", minversion="70.1")
+    pytest.importorskip("matplotlib")
+    return Runner(tmp_path_factory.mktemp("runner"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with a package, speed tests in ``tests/speed`` and two commits."""
+    folder = tmp_path / "project"
+    (folder / "tests/speed").mkdir(parents=True)
+    (folder / "tests/speed/test_speed.py").write_text(TEST)
+    (folder / "mine").mkdir()
+    (folder / "mine/__init__.py").touch()
+    (folder / "pyproject.toml").write_text(
+        "[project]\nname = 'mine'\nversion = '1'\n[tool.setuptools]\npackages = ['mine']\n"
+    )
+    (folder / ".gitignore").write_text(".benchmarks/\nbuild/\n*.egg-info/\n.venv/\n__pycache__/\n")
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    for command in (
+        ("init", "-q", "-b", "main"),
+        ("add", "-A"),
+        ("commit", "-q", "-m", "base"),
+        ("commit", "-q", "--allow-empty", "-m", "head"),
+        ("update-ref", "refs/remotes/origin/main", "HEAD"),
+    ):
+        subprocess.run(["git", *who, *command], cwd=folder, check=True)
+    return folder
+
+
+def commit_of(folder: Path) -> str:
+    command = ["git", "rev-parse", "HEAD"]
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def shortened(script: str) -> str:
+    for long, short in SHORTER.items():
+        script = script.replace(long, short)
+    return script
+
+
+@pytest.mark.parametrize("page", ["nightly", "gate-a-pull-request"])
+def test_the_workflow_runs_as_written(page: str, project: Path, runner: Runner) -> None:
+    """Every step of the page's workflow; a night twice, of which the second one compares."""
+    (block,) = workflows(page)
+    environment = {
+        "STORAGE": str(project.parent / "storage"),
+        "GITHUB_PATH": str(project.parent / "path"),
+        "GITHUB_SHA": commit_of(project),
+    }
+    output = ""
+    for _ in range(2 if page == "nightly" else 1):
+        for script in steps(block):
+            output = runner.run(shortened(script), project, **environment) + output
+    assert "compared" in output or "pass" in output or "undecided" in output
+    for name in ("summary.md", "report.html", "junit.xml"):
+        assert (project / name).stat().st_size > 0
+
+
+def commands(page: str) -> list[str]:
+    """Every command of the page's shell blocks, in order; none that needs a server elsewhere."""
+    text = "".join(blocks(page, "bash")).replace("\\\n", " ")
+    return [line for line in text.splitlines() if line and "http://" not in line]
+
+
+def test_the_commands_of_the_nightly_page_run(project: Path, runner: Runner) -> None:
+    first = "pytest tests/speed --speed-rounds 2 --speed-compare --benchmark-save=nightly"
+    output = runner.run(first, project)
+    assert "no baseline" in output
+    assert "saved: " in output
+    for command in commands("nightly"):
+        if "--bisect" not in command:  # there is no bad run
+            runner.run(shortened(command), project)
+    assert (project / "speedup.csv").read_text().startswith("case,engine,")
+
+
+def test_the_commands_of_the_gate_page_run(project: Path, runner: Runner) -> None:
+    for command in commands("gate-a-pull-request"):
+        script = command
+        if command.startswith("speedbench init"):
+            name = f"new-{len(list(project.glob('new-*')))}"
+            script = command.replace("speedbench init", f"speedbench init {name}")
+        runner.run(script, project)
+    for path in ("new-0/.github/workflows", "new-1/.gitlab", "new-2/.buildkite"):
+        assert (project / path / "speedbench.yml").is_file()
