@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,11 +56,15 @@ def render_history(trends: Sequence[Trend], *, now: datetime | None = None) -> s
     """
     page = template("history.html")
     sections = [_section(trend, number) for number, trend in enumerate(trends)]
+    losses = sum(trend.is_loss(change) for trend in trends for change in trend.changes)
+    outcomes = Counter(section.latest for section in sections if section.latest)
     return page.render(
         metric=trends[0].metric,
         sections=sections,
         changes=sum(len(trend.changes) for trend in trends),
-        losses=sum(trend.is_loss(c) for trend in trends for c in trend.changes),
+        losses=losses,
+        latest=", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()),
+        tone="bad" if losses or any(section.tone == "bad" for section in sections) else "plain",
         legend=[(mark, colour, str(outcome)) for outcome, (_, colour, mark) in MARKERS.items()],
         alpha=f"{ALPHA:.0%}".replace("%", " %"),
         version=__version__,
