@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from pytest_speedbench.session.saving import Saving, saving_of
 from pytest_speedbench.session.speed_session import SpeedSession, none_compared
 
 PLUGIN = "speedbench-summary"
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+"""GitHub Actions shows the Markdown that a step appends to this file."""
 
 
 @dataclass
@@ -105,7 +108,11 @@ class Summary:
         settings = settings_of(self.config)
         if not self.results:
             return
-        for path, write in ((settings.report, _write_html), (settings.summary, _write_markdown)):
+        for path, write in (
+            (settings.report, _write_html),
+            (settings.summary, _write_markdown),
+            (os.environ.get(STEP_SUMMARY, ""), _append_markdown),
+        ):
             if not path:
                 continue
             try:
@@ -166,3 +173,10 @@ def _write_markdown(path: Path, summary: Summary) -> None:
     from pytest_speedbench.report.markdown import render_markdown
 
     path.write_text(render_markdown(summary), encoding="utf-8")
+
+
+def _append_markdown(path: Path, summary: Summary) -> None:
+    from pytest_speedbench.report.markdown import render_markdown
+
+    with path.open("a", encoding="utf-8") as out:
+        out.write(render_markdown(summary) + "\n")

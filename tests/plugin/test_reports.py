@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 
+import pytest
+
 from .conftest import Project
 
 ESCAPE = "\x1b[31mRED\x1b]0;title\x07"
@@ -16,6 +18,19 @@ def test_markdown_summary(project: Project) -> None:
     assert "### simulated · org/model · eagle3 · DL 3 · BS 1" in text
     assert "| math | 8 | " in text
     assert "| no baseline |" in text
+
+
+def test_the_summary_of_a_step_of_github_actions_is_appended_to(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.gate()
+    project.file("step.md", "before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path / "step.md"))
+    project.run()
+    project.run()
+    text = (project.path / "step.md").read_text()
+    assert text.startswith("before\n## Speculative decoding\n")
+    assert text.count("## Speculative decoding\n") == 2
 
 
 def test_html_report(project: Project) -> None:
