@@ -1,4 +1,4 @@
-"""The engine under test, and the configurations that each test is tried with."""
+"""The engine under test, and the configurations that each test runs with."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def _refusal(settings: Settings, speculation: Speculation) -> EngineError | None
 
 @lru_cache(maxsize=1)
 def _speculations(config: pytest.Config) -> list[Speculation]:
-    """What ``--speed-method``, ``-drafter`` and ``-dl`` ask for; without ``--speed-method`` every
-    declared method that can start with the given arguments. No speculation comes first: it is what
-    the others are compared with."""
+    """The configurations of ``--speed-method``, ``-drafter`` and ``-dl``; without
+    ``--speed-method`` every declared method that can start with the given arguments. No speculation
+    comes first, since the others are compared with it."""
     settings = _settings(config)
     adapter = engine_type(settings.engine[0])
     asked = _given(config, "method")
@@ -58,8 +58,8 @@ def _speculations(config: pytest.Config) -> list[Speculation]:
     grid = build_grid({"category": "all", "method": list(methods)}, settings)[0]
     found = list(dict.fromkeys(case.run.speculation for case in grid))
     able = [one for one in found if _refusal(settings, one) is None]
-    # A drafter is given for one method; with the others it may be none. A method is dropped only
-    # where nobody asked for it.
+    # A drafter belongs to one method, and may not work with others. A method is left out only if it
+    # was not asked for.
     kept = [
         one
         for one in found
@@ -109,7 +109,7 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Names the declared methods that were not tried, and why."""
+    """Lists the declared methods that were not tried, with the reason."""
     try:
         settings = _settings(config)
         tried = {one.method for one in _speculations(config)}

@@ -1,4 +1,4 @@
-"""The processes and the memory that an engine holds, as the system tells them (Linux)."""
+"""The processes and the memory of an engine, from the operating system (Linux)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _PAGE = 4096
-# Python's own helper, which lives as long as the process that first needed it.
+# A helper process of Python, which runs as long as the process that first needed it.
 _OURS = b"resource_tracker"
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process; ``started`` (clock ticks since boot) tells a reused number from it."""
+    """One process; ``started`` (clock ticks since boot) distinguishes it from a reused id."""
 
     pid: int
     started: str
@@ -31,7 +31,7 @@ class Process:
 
     @property
     def resident(self) -> int:
-        """Bytes of memory that it holds; 0 when it is gone."""
+        """Resident memory in bytes; 0 if the process has ended."""
         try:
             return int((_PROC / str(self.pid) / "statm").read_text().split()[1]) * _PAGE
         except OSError:
@@ -40,7 +40,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What this process and its GPUs hold at one moment: child processes, and bytes."""
+    """Child processes and memory in bytes of this process and its GPUs at one moment."""
 
     processes: frozenset[Process] = frozenset()
     resident: int = 0
@@ -52,12 +52,12 @@ class Held:
         return cls(frozenset(descendants()), me.resident, gpu_memory_used())
 
 
-def can_look() -> bool:
+def has_proc() -> bool:
     return _PROC.is_dir() and _fields(os.getpid()) is not None
 
 
 def descendants() -> set[Process]:
-    """Every process that this one has started, directly or not, and that still runs."""
+    """All running processes that this one has started, directly or not."""
     children: dict[int, list[int]] = {}
     for pid in _pids():
         if (fields := _fields(pid)) is not None and fields[0] != "Z":
@@ -72,7 +72,7 @@ def descendants() -> set[Process]:
 
 
 def gpu_memory_used() -> int | None:
-    """Bytes in use on all GPUs that nvidia-smi shows; None without one."""
+    """Bytes in use on all GPUs of nvidia-smi; None without it."""
     if shutil.which("nvidia-smi") is None:
         return None
     query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
@@ -82,7 +82,7 @@ def gpu_memory_used() -> int | None:
 
 
 def wait_until(what: Callable[[], bool], seconds: float) -> bool:
-    """Whether ``what`` comes true within ``seconds``."""
+    """Whether ``what`` becomes true within ``seconds``."""
     end = time.monotonic() + seconds
     while not what():
         if time.monotonic() > end:
@@ -96,7 +96,7 @@ def _pids() -> Iterator[int]:
 
 
 def _fields(pid: int) -> list[str] | None:
-    """The fields of ``/proc/PID/stat`` behind the name: state, parent, …"""
+    """The fields of ``/proc/PID/stat`` after the name: state, parent, …"""
     try:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:

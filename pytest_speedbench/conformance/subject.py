@@ -1,4 +1,4 @@
-"""The engine under test: started when a test needs it, one at a time, closed at the end."""
+"""The engine under test: started on demand, one at a time, closed at the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TOKENS = 32
 """Output tokens of a request, unless a test is about their number."""
 UNKNOWN_WINDOW = 1 << 30
 _PATIENCE_SECONDS = 0.5
-# Some repeat themselves, so that n-gram lookup finds drafts; one is answered in a few words.
+# Some are repetitive, so that n-gram lookup finds drafts; one has a short answer.
 PROMPTS = (
     "Count from one to twenty in words, separated by commas.",
     "Repeat three times: the red boat sails past the green island.",
@@ -46,10 +46,10 @@ PROMPTS = (
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What was sent and what came back, in the order of ``requests``.
+    """Requests and their traces, in the order of ``requests``.
 
-    ``began`` and ``ended`` are of ``time.perf_counter``; ``grown`` is the growth of the engine's
-    counters, None where it keeps none.
+    ``began`` and ``ended`` are times of ``time.perf_counter``; ``grown`` is the growth of the
+    engine's counters, None if it keeps none.
     """
 
     speculation: Speculation
@@ -65,17 +65,17 @@ class Load:
 class Subject:
     """One adapter with the arguments of the command line.
 
-    ``batch`` is the largest BS tried. ``asked`` tells that the methods were named: one that was not
-    may be refused at the start for what only the engine can know of its model.
+    ``batch`` is the largest BS tried. ``asked``: the methods were named on the command line;
+    otherwise a method may be refused at the start for what only the engine can know.
     """
 
     settings: Settings
     batch: int
     asked: bool = True
     fixed_length: bool = True
-    """Whether the engine takes ignore_eos; found out at the first load."""
+    """Whether the engine accepts ignore_eos; known after the first load."""
     before: Held = field(default_factory=Held)
-    """What was held before the engine was started."""
+    """Processes and memory before the engine was started."""
     _open: tuple[EngineConfig, Engine] | None = None
     _failed: dict[EngineConfig, EngineError] = field(default_factory=dict)
     _loads: dict[tuple[Speculation, int], Load] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Subject:
 
     @property
     def joined(self) -> bool:
-        """Whether the engine is somebody else's server, with the one configuration that it has."""
+        """Whether the engine is a joined server, which has one configuration."""
         return bool(self.settings.url)
 
     @cached_property
@@ -119,7 +119,7 @@ class Subject:
         )
 
     def batch_of(self, speculation: Speculation) -> int:
-        """The largest BS that ``speculation`` is tried at."""
+        """The largest BS for ``speculation``."""
         adapter = self.adapter
         bounds = [adapter.max_batch]
         if speculation.active:
@@ -127,7 +127,7 @@ class Subject:
         return min([self.batch, *(bound for bound in bounds if bound is not None)])
 
     def engine(self, speculation: Speculation) -> Engine:
-        """The started engine of ``speculation``; a start that failed is not tried again."""
+        """The started engine of ``speculation``; a failed start is not repeated."""
         config = self.config(speculation)
         if self._open is not None and self._open[0] == config:
             return self._open[1]
@@ -151,20 +151,20 @@ class Subject:
         broken("methods", f"{self.name} starts with {speculation}", str(error))
 
     def close(self) -> None:
-        """Closes the engine that is up, if one is."""
+        """Closes the running engine, if there is one."""
         if self._open is not None:
             _, engine = self._open
             self._open = None
             engine.close()
 
     def context_window(self, engine: Engine) -> int | None:
-        """Tokens of prompt and output together; None where nobody tells."""
-        told = engine.info.details
+        """Context length, prompt and output together; None if unknown."""
+        details = engine.info.details
         known = (
             self.tokenizer.context_window,
             dict(self.settings.engine_arg).get("max_model_len"),
-            told.get("context_window"),
-            told.get("max_model_len"),
+            details.get("context_window"),
+            details.get("max_model_len"),
         )
         window = min(n for n in known if isinstance(n, int) and n > 0)
         return window if window < UNKNOWN_WINDOW else None
@@ -178,7 +178,7 @@ class Subject:
         sampling: Sampling | None = None,
         stop_ids: tuple[int, ...] | None = None,
     ) -> Request:
-        """Prompt ``number`` under a name of its own."""
+        """A new request with prompt ``number``."""
         self._sent += 1
         messages = (("user", prompt(number)),)
         rendered = self.tokenizer.render([{"role": r, "content": c} for r, c in messages])
@@ -197,7 +197,7 @@ class Subject:
     def send(
         self, speculation: Speculation, requests: Sequence[Request], batch: int = 1
     ) -> list[Trace]:
-        """The traces of ``requests``, in their order; an engine that fails fails the test."""
+        """The traces of ``requests``, in their order; an engine error fails the test."""
         engine = self.engine(speculation)
         try:
             return self.attempt(engine, requests, batch)
@@ -220,13 +220,13 @@ class Subject:
     def collect(
         self, engine: Engine, wanted: Sequence[str], awaited: Sequence[str]
     ) -> dict[str, Trace]:
-        """Traces of ``wanted`` as they come, until all of ``awaited`` are there.
+        """Traces of ``wanted`` as they arrive, until all of ``awaited`` are there.
 
         Raises:
             EngineError: as the engine raises it.
         """
         found: dict[str, Trace] = {}
-        heard = time.monotonic()
+        last_trace = time.monotonic()
         while not found.keys() >= set(awaited):
             for trace in engine.collect(_PATIENCE_SECONDS):
                 if trace.request_id in found or trace.request_id not in wanted:
@@ -236,27 +236,27 @@ class Subject:
                         f"another one of {trace.request_id!r}",
                     )
                 found[trace.request_id] = trace
-                heard = time.monotonic()
-            if time.monotonic() - heard > self.settings.timeout:
+                last_trace = time.monotonic()
+            if time.monotonic() - last_trace > self.settings.timeout:
                 self.close()
                 missing = ", ".join(sorted(set(awaited) - set(found)))
                 broken(
                     "every-request-comes-back",
                     f"a trace, or an error, within {self.settings.timeout:g} s",
-                    f"nothing of {missing}",
+                    f"no trace of {missing}",
                 )
         return found
 
     def load(self, speculation: Speculation, batch: int) -> Load:
-        """All prompts at BS ``batch``, sent once a session."""
+        """All prompts at BS ``batch``; sent once per session."""
         key = speculation, batch
         if key not in self._loads:
             self._loads[key] = self._measure(speculation, batch)
         return self._loads[key]
 
     def reference(self, speculation: Speculation) -> Load:
-        """The same prompts at BS 1 without SD; with the server's own method where that cannot be
-        switched off."""
+        """The same prompts at BS 1 without SD, or with the method of a joined server, which cannot
+        switch it off."""
         switchable = self.adapter.switches or not self.joined
         return self.load(NO_SPECULATION if switchable else speculation, 1)
 
@@ -269,7 +269,7 @@ class Subject:
                 traces = self.attempt(engine, requests, batch)
             except EngineDied:
                 raise
-            except EngineError:  # a strict server takes no ignore_eos
+            except EngineError:  # a strict server refuses ignore_eos
                 if not self.fixed_length:
                     raise
                 requests = [replace(r, sampling=Sampling(TOKENS)) for r in requests]

@@ -1,4 +1,4 @@
-"""What an adapter says of itself is true."""
+"""What an adapter declares is true."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pytest_speedbench.engines.registry import lists, open_engine
 from pytest_speedbench.errors import EngineError
 
 
-def test_it_says_what_it_is(subject: Subject, speculation: Speculation) -> None:
-    rule = "what-it-says-of-itself"
+def test_engine_info_is_complete(subject: Subject, speculation: Speculation) -> None:
+    rule = "self-description"
     info = subject.engine(speculation).info
     if info.engine != subject.adapter.name or subject.adapter.name != subject.name:
         names = f"{info.engine!r} (info), {subject.adapter.name!r} (EngineType)"
@@ -34,14 +34,14 @@ def test_it_says_what_it_is(subject: Subject, speculation: Speculation) -> None:
 
 
 def test_prefix_caching_is_off_unless_asked_for(subject: Subject, speculation: Speculation) -> None:
-    told = subject.engine(speculation).info.details.get("prefix_caching")
+    caching = subject.engine(speculation).info.details.get("prefix_caching")
     asked = dict(subject.settings.engine_arg)
     if subject.joined or any(
-        word in name for name in asked for word in ("prefix", "radix", "cache")
+        part in name for name in asked for part in ("prefix", "radix", "cache")
     ):
-        pytest.skip("the prefix cache is as the user, or the server at --speed-url, has set it")
-    if told is not False:
-        broken("what-it-says-of-itself", "info.details['prefix_caching'] False", repr(told))
+        pytest.skip("prefix caching was set by the user, or by the server at --speed-url")
+    if caching is not False:
+        broken("self-description", "info.details['prefix_caching'] False", repr(caching))
 
 
 def test_the_method_runs_and_drafts(subject: Subject, speculation: Speculation) -> None:
@@ -49,45 +49,45 @@ def test_the_method_runs_and_drafts(subject: Subject, speculation: Speculation) 
     if not speculation.active:
         longest = max(max(trace.steps, default=1) for trace in load.traces)
         if subject.adapter.step_traces and longest > 1:
-            broken("methods", "one token a step without SD", f"a step of {longest}")
+            broken("methods", "one token per step without SD", f"a step of {longest}")
         return
-    told = subject.engine(speculation).info.details.get("speculative_method")
-    if told == "none":
+    method = subject.engine(speculation).info.details.get("speculative_method")
+    if method == "none":
         broken("methods", f"{speculation.method} is on", "info.details: speculative_method none")
     drafted = _drafted(load)
     if drafted is None:
-        pytest.skip(f"engine {subject.name} tells nothing of drafts")
+        pytest.skip(f"engine {subject.name} reports nothing about drafts")
     if not drafted and not traits(speculation.method).every_step:
         pytest.skip(f"{speculation.method} found nothing to draft in these outputs")
     if not drafted:
-        broken("methods", f"{speculation.method} drafts", "not one draft token in all outputs")
+        broken("methods", f"{speculation.method} drafts", "no draft token in any output")
 
 
 def _drafted(load: Load) -> int | None:
-    """Draft tokens of a load, by whatever tells of them; None where nothing does."""
+    """Draft tokens of a load; None if the engine does not report them."""
     if load.grown is not None:
         return load.grown.draft_tokens
-    told = [trace.totals.draft_tokens for trace in load.traces if trace.totals]
-    told += [sum(trace.drafted) for trace in load.traces if trace.drafted is not None]
-    known = [number for number in told if number is not None]
+    found = [trace.totals.draft_tokens for trace in load.traces if trace.totals]
+    found += [sum(trace.drafted) for trace in load.traces if trace.drafted is not None]
+    known = [number for number in found if number is not None]
     return sum(known) if known else None
 
 
-def test_events_that_are_no_steps_come_with_totals(
+def test_events_that_are_not_steps_come_with_totals(
     subject: Subject, speculation: Speculation
 ) -> None:
     traces = subject.load(speculation, 1).traces
-    without = [trace.request_id for trace in traces if not _told(trace)]
+    without = [trace.request_id for trace in traces if not _reported(trace)]
     if speculation.active and not subject.adapter.step_traces and without:
         broken(
-            "what-it-says-of-itself",
+            "self-description",
             "step_traces=False: in every trace totals, or what each step drafted and accepted, "
             "lest its events be taken for steps",
             f"neither in {', '.join(without)}",
         )
 
 
-def _told(trace: Trace) -> bool:
+def _reported(trace: Trace) -> bool:
     return trace.totals is not None or (trace.drafted is not None and trace.accepted is not None)
 
 
@@ -102,7 +102,7 @@ def test_an_undeclared_method_is_refused_before_the_start(subject: Subject) -> N
 
 def test_a_method_without_its_drafter_is_refused_before_the_start(subject: Subject) -> None:
     if subject.joined or subject.adapter.tokenizer == "words":
-        pytest.skip("the server at --speed-url, or an engine without a model, needs no drafter")
+        pytest.skip("a joined server, or an engine without a model, needs no drafter")
     declared = [m for m in subject.adapter.methods if traits(m).needs_drafter]
     if not declared:
         pytest.skip(f"engine {subject.name} has no method with a drafter")
@@ -110,24 +110,24 @@ def test_a_method_without_its_drafter_is_refused_before_the_start(subject: Subje
 
 
 def _refused(subject: Subject, cases: Sequence[tuple[Speculation, str]]) -> None:
-    """Each is refused with a message that has the word beside it, and nothing was started."""
+    """Each is refused with a message that contains the given text, and nothing is started."""
     before = descendants()
-    for speculation, word in cases:
+    for speculation, text in cases:
         what = f"{speculation.method} with drafter {speculation.drafter!r} is refused"
-        # Not as config() has it: an engine that switches per request opens without speculation.
+        # Unlike config(): an engine that switches per request opens without speculation.
         config = replace(subject.config(speculation), speculation=speculation)
         try:
             open_engine(config, subject.settings.timeout).close()
         except EngineError as error:
-            if word not in str(error):
-                broken("methods", f"{what} with a message that names {word!r}", str(error))
+            if text not in str(error):
+                broken("methods", f"{what} with a message that contains {text!r}", str(error))
         else:
             broken("methods", what, "it starts")
     if descendants() - before:
         broken("methods", "these are refused before a process is started", "one was started")
 
 
-def test_scores_are_the_targets_own(subject: Subject, speculation: Speculation) -> None:
+def test_scores_are_those_of_the_target(subject: Subject, speculation: Speculation) -> None:
     if not subject.adapter.scores:
         pytest.skip(f"engine {subject.name} declares scores=False")
     reference = subject.reference(speculation)
@@ -145,10 +145,10 @@ def test_scores_are_the_targets_own(subject: Subject, speculation: Speculation) 
             broken("scores", "natural logarithms of probabilities", f"{logprobs}")
         if max(logprobs[:2]) > score.top_logprob + 1e-6:
             broken("scores", "top_logprob is the largest", f"{logprobs}")
-        # A near tie may be decided otherwise; a token that greedy decoding chose is never far off.
+        # A near tie may be decided otherwise, but the token of greedy decoding is never far off.
         if score.top_logprob - score.logprobs[chosen] > 1.0:
             broken(
                 "scores",
-                f"token {chosen}, which greedy decoding chose, is the likeliest",
+                f"token {chosen}, which greedy decoding chose, is the most likely",
                 f"{score.top_token}, {score.top_logprob - score.logprobs[chosen]:.3g} nats above",
             )

@@ -1,4 +1,4 @@
-"""Times that can be compared: within a trace, and with the client's own clock."""
+"""Times are comparable: within a trace, and with the clock of the client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Concurrency is what was asked for: reached, and never exceeded."""
+"""The batch size is reached, and never exceeded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_never_more_than_asked(subject: Subject, speculation: Speculation) -> No
 
 
 def test_as_many_as_asked(subject: Subject, speculation: Speculation) -> None:
-    """From first to last token: a request that waits inside the engine is not served."""
+    """From first to last token: a request in the engine's queue does not count."""
     batch = subject.batch_of(speculation)
     if batch == 1:
         pytest.skip(f"engine {subject.name} declares one request at a time with {speculation}")

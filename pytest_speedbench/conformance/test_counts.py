@@ -1,4 +1,4 @@
-"""Tokens, steps and counters, each by two ways that must agree."""
+"""Tokens, steps and counters, each from two sources that must agree."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def test_tokens_add_up(subject: Subject, speculation: Speculation) -> None:
                     f"{trace.request_id}: a time for each of {len(trace.chunks)} events",
                     f"{len(trace.times)} times",
                 )
-            sent, told = len(request.prompt_ids), trace.prompt_tokens
-            if subject.adapter.prompt_form == "token_ids" and told != sent:
-                broken("tokens-add-up", f"{sent} prompt tokens, as sent", f"{told}")
+            sent, counted = len(request.prompt_ids), trace.prompt_tokens
+            if subject.adapter.prompt_form == "token_ids" and counted != sent:
+                broken("tokens-add-up", f"{sent} prompt tokens, as sent", f"{counted}")
 
 
 def test_every_step_emits_one_to_dl_and_one_tokens(
@@ -65,7 +65,7 @@ def test_every_step_emits_one_to_dl_and_one_tokens(
 
 
 def _bound_totals(trace: Trace, most: int) -> None:
-    """Where only D is told: 1 to DL + 1 tokens a step on the average."""
+    """With D alone: 1 to DL + 1 tokens per step on average."""
     assert trace.totals is not None
     steps, emitted = trace.totals.steps, trace.tokens - trace.prefill_tokens
     if steps is not None and not steps <= emitted <= steps * most:
@@ -77,21 +77,19 @@ def _bound_totals(trace: Trace, most: int) -> None:
         )
 
 
-def test_what_requests_tell_of_drafts_fits_their_output(
-    subject: Subject, speculation: Speculation
-) -> None:
+def test_reported_drafts_fit_the_output(subject: Subject, speculation: Speculation) -> None:
     traces = _traces(subject, speculation)
     if not speculation.active:
         pytest.skip("without SD there are no drafts")
     if all(trace.drafted is None and trace.totals is None for trace in traces):
-        pytest.skip(f"engine {subject.name} tells nothing of drafts")
+        pytest.skip(f"engine {subject.name} reports nothing about drafts")
     try:
         check_traces(traces, speculation)
     except MeasurementMismatch as error:
         broken("steps", "accepted + 1 tokens for each step that had a draft", str(error))
 
 
-def test_counters_grow_by_what_the_traces_tell(subject: Subject, speculation: Speculation) -> None:
+def test_counters_agree_with_the_traces(subject: Subject, speculation: Speculation) -> None:
     if not speculation.active:
         pytest.skip("without SD there is nothing to count")
     for load in _loads(subject, speculation):
@@ -100,4 +98,4 @@ def test_counters_grow_by_what_the_traces_tell(subject: Subject, speculation: Sp
         try:
             check_counters(load.traces, speculation, load.grown)
         except MeasurementMismatch as error:
-            broken("counters", f"the traces' own sums over {len(load.traces)} requests", str(error))
+            broken("counters", f"the sums of the traces of {len(load.traces)} requests", str(error))

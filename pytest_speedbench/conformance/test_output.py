@@ -1,10 +1,10 @@
-"""Speculation and batching change the time, not the text."""
+"""Speculation and batching do not change the output."""
 
 from __future__ import annotations
 
 import pytest
 
-from pytest_speedbench.conformance.judging import same_output
+from pytest_speedbench.conformance.same_output import same_output
 from pytest_speedbench.conformance.subject import Subject
 from pytest_speedbench.engines.protocol import Speculation
 
@@ -13,7 +13,7 @@ def test_greedy_output_is_that_without_speculation(
     subject: Subject, speculation: Speculation
 ) -> None:
     if not speculation.active:
-        pytest.skip("this is the output that the others are compared with")
+        pytest.skip("the others are compared with this output")
     reference = subject.reference(speculation)
     if reference.speculation == speculation:
         pytest.skip("the server at --speed-url cannot switch its speculation off")

@@ -1,16 +1,16 @@
-"""What a request asks for is done: its length, its stop tokens, its end."""
+"""The options of a request are obeyed: length, stop tokens, cancelling."""
 
 from __future__ import annotations
 
 import pytest
 
 from pytest_speedbench.conformance.contract import broken
-from pytest_speedbench.conformance.judging import same_output
+from pytest_speedbench.conformance.same_output import same_output
 from pytest_speedbench.conformance.subject import TOKENS, Subject
 from pytest_speedbench.engines.protocol import Request, Sampling, Speculation, Trace
 from pytest_speedbench.errors import EngineDied, EngineError
 
-# Long enough to be still running when it is cancelled, on an engine that takes no time at all.
+# Long enough to be still running when it is cancelled, even on a virtual clock.
 _LONGEST = 200_000
 _SHORT = 4
 
@@ -40,7 +40,7 @@ def test_output_ends_at_its_own_end_or_at_max_tokens(
 def test_max_tokens_is_exact(subject: Subject, speculation: Speculation, more: int | str) -> None:
     """One token, which needs no decoding step; two; and one more than a whole draft."""
     count = speculation.draft_length + 3 if more == "draft" else 1 + int(more)
-    subject.reference(speculation)  # tells whether the engine takes ignore_eos
+    subject.reference(speculation)  # sets fixed_length
     request = subject.request(0, speculation, Sampling(count, ignore_eos=subject.fixed_length))
     (trace,) = subject.send(speculation, [request])
     ended = not subject.fixed_length and trace.finish_reason == "stop" and trace.tokens <= count
@@ -83,7 +83,7 @@ def test_ignore_eos_runs_through_stop_tokens(subject: Subject, speculation: Spec
         )
 
 
-def test_min_tokens_puts_the_end_off(subject: Subject, speculation: Speculation) -> None:
+def test_min_tokens_delays_the_end(subject: Subject, speculation: Speculation) -> None:
     stop, at, _ = _stop(subject, speculation)
     least = at + 3
     trace = _asked(subject, speculation, Sampling(TOKENS, min_tokens=least), (stop,))
@@ -106,12 +106,12 @@ def _asked(
 
 
 def _stop(subject: Subject, speculation: Speculation) -> tuple[int, int, Trace]:
-    """A token of the first prompt's output, where it first comes, and the output up to it."""
+    """A token of the first prompt's output, its first position, and the output up to it."""
     if subject.adapter.prompt_form == "chat":
-        pytest.skip("a server that takes chat stops at its own tokens only")
+        pytest.skip("a chat server stops at its own tokens only")
     ids = subject.reference(speculation).traces[0].token_ids
     if not ids:
-        pytest.skip(f"engine {subject.name} tells no token ids")
+        pytest.skip(f"engine {subject.name} reports no token ids")
     for at in range(2, len(ids) // 2):
         if ids[at] not in ids[:at]:
             return ids[at], at, Trace("expected", 0, 0.0, ids[: at + 1], [at + 1], [0.0])
@@ -122,7 +122,7 @@ def _stop(subject: Subject, speculation: Speculation) -> tuple[int, int, Trace]:
 
 
 def test_an_empty_prompt_is_answered_or_refused(subject: Subject, speculation: Speculation) -> None:
-    """An engine that begins every text with a token of its own may answer."""
+    """An engine that adds a begin-of-sequence token may answer."""
     request = Request("empty", (), Sampling(_SHORT), subject.tokenizer.stop_ids, speculation)
     try:
         (trace,) = subject.attempt(subject.engine(speculation), [request])
@@ -139,7 +139,7 @@ def test_a_prompt_beyond_the_context_window_is_refused(
 ) -> None:
     window = subject.context_window(subject.engine(speculation))
     if window is None:
-        pytest.skip(f"engine {subject.name} does not tell its context window")
+        pytest.skip(f"engine {subject.name} does not report its context length")
     ids = subject.reference(speculation).requests[0].prompt_ids
     long = (ids * (window // len(ids) + 2))[: window + 1]
     text = "word " * (window + 1)
@@ -171,11 +171,15 @@ def _refused_clearly(subject: Subject, error: EngineError, what: str) -> None:
             "a-request-that-cannot-run", f"{what}: an EngineError, the engine goes on", str(error)
         )
     if not str(error).strip() or "Traceback" in str(error):
-        broken("a-request-that-cannot-run", f"{what}: a message of a few words", repr(str(error)))
+        broken(
+            "a-request-that-cannot-run",
+            f"{what}: a short message without a traceback",
+            repr(str(error)),
+        )
 
 
 def _goes_on(subject: Subject, speculation: Speculation) -> None:
-    """The engine still answers, and rightly."""
+    """The engine still answers correctly."""
     expected = subject.reference(speculation).traces[0]
     request = subject.request(0, speculation)
     try:
@@ -190,9 +194,11 @@ def _goes_on(subject: Subject, speculation: Speculation) -> None:
 # -- cancelling -------------------------------------------------------------------------------
 
 
-def test_cancelling_one_leaves_the_others_right(subject: Subject, speculation: Speculation) -> None:
-    """The first is cancelled when a short one beside it is through, so while it is in flight; with
-    one request at a time, while it waits."""
+def test_cancelling_one_leaves_the_others_unchanged(
+    subject: Subject, speculation: Speculation
+) -> None:
+    """The first is cancelled when a short one beside it has finished, so while it is in flight;
+    with one request at a time, while it waits."""
     batch = subject.batch_of(speculation)
     reference = subject.reference(speculation)
     engine = subject.engine(speculation)
@@ -221,7 +227,7 @@ def test_cancelling_one_leaves_the_others_right(subject: Subject, speculation: S
         )
     traces = [found[request.id] for request in others]
     if any(trace.finish_reason == "abort" for trace in traces):
-        broken("cancelling", "the others run to their end", "'abort' for one of them as well")
+        broken("cancelling", "the others finish", "'abort' for one of them")
     expected = [reference.traces[number] for number in (2, 3)]
     what = "beside a cancelled request"
     same_output(subject, speculation, others, traces, expected, what, "cancelling")

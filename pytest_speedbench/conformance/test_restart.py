@@ -1,9 +1,9 @@
-"""Started, closed, started again."""
+"""An engine can be closed and started again."""
 
 from __future__ import annotations
 
 from pytest_speedbench.conformance.contract import broken
-from pytest_speedbench.conformance.judging import same_output
+from pytest_speedbench.conformance.same_output import same_output
 from pytest_speedbench.conformance.subject import Subject
 from pytest_speedbench.engines.protocol import Engine, Speculation
 from pytest_speedbench.errors import EngineError

@@ -133,7 +133,7 @@ class Engine:
         if self.fault == "loses a token":
             for trace in traces:
                 del trace.token_ids[-1:]
-        if self.fault == "tells no drafts":
+        if self.fault == "reports no drafts":
             for trace in traces:
                 trace.drafted = trace.accepted = None
         if self.fault == "time runs backwards":

@@ -151,7 +151,7 @@ UNNAMED = ("--speed-engine=faulty", "--speed-model=any", "--speed-timeout=20")
 FAULTY = (*UNNAMED, "--speed-method=eagle3")
 SAME = {"test_greedy_output_is_that_without_speculation"}
 BATCHED = {"test_output_does_not_depend_on_the_batch_size"}
-CANCELLED = {"test_cancelling_one_leaves_the_others_right"}
+CANCELLED = {"test_cancelling_one_leaves_the_others_unchanged"}
 MAX = {"test_max_tokens_is_exact"}
 EMPTY = {"test_an_empty_prompt_is_answered_or_refused"}
 LONG = {"test_a_prompt_beyond_the_context_window_is_refused"}
@@ -166,15 +166,15 @@ FAULTS = {
     "cuts long prompts": LONG,
     "ignores stop tokens": {"test_a_stop_token_ends_the_output_and_is_part_of_it"},
     "ignores ignore_eos": IGNORE,
-    "ignores min_tokens": {"test_min_tokens_puts_the_end_off"},
+    "ignores min_tokens": {"test_min_tokens_delays_the_end"},
     "one token too many": {"test_output_ends_at_its_own_end_or_at_max_tokens"} | MAX | IGNORE,
     "a step too long": {
         "test_every_step_emits_one_to_dl_and_one_tokens",
-        "test_what_requests_tell_of_drafts_fits_their_output",
+        "test_reported_drafts_fit_the_output",
     },
     "batches badly": BATCHED | CANCELLED,
-    "scores in bits": {"test_scores_are_the_targets_own"},
-    "leaks a process": {"test_close_gives_everything_back"},
+    "scores in bits": {"test_scores_are_those_of_the_target"},
+    "leaks a process": {"test_close_frees_everything"},
     "answers after close": AGAIN,
     "too many at once": {"test_never_more_than_asked"},
     "one at a time": {"test_as_many_as_asked"} | CANCELLED,
@@ -205,7 +205,7 @@ def test_each_fault_is_caught_by_its_test(
 @pytest.mark.parametrize(
     ("argument", "caught_by"),
     [
-        ("miscount=3", {"test_counters_grow_by_what_the_traces_tell"}),
+        ("miscount=3", {"test_counters_agree_with_the_traces"}),
         ("speculation_off=1", {"test_the_method_runs_and_drafts"}),
         ("defect_at=5", SAME | CANCELLED | EMPTY | LONG),
     ],
@@ -222,13 +222,13 @@ def test_events_of_an_engine_without_step_traces_are_steps_only_where_that_is_pr
     faulty: RunFaulty,
 ) -> None:
     assert failures(faulty(step_traces=False)) == set()
-    silent = failures(faulty("--speed-engine-arg=fault=tells no drafts", step_traces=False))
-    assert silent == {"test_events_that_are_no_steps_come_with_totals"}
+    silent = failures(faulty("--speed-engine-arg=fault=reports no drafts", step_traces=False))
+    assert silent == {"test_events_that_are_not_steps_come_with_totals"}
 
 
 @pytest.mark.parametrize("fault", ["loses a token", "answers twice", "does not start"])
-def test_a_fault_of_everything_is_told_by_its_rule(faulty: RunFaulty, fault: str) -> None:
-    """Nothing can be compared any more; the first test that fails already names the cause."""
+def test_a_fault_of_everything_is_reported_by_its_rule(faulty: RunFaulty, fault: str) -> None:
+    """Nothing can be compared any more; the first failing test already names the cause."""
     result = faulty(f"--speed-engine-arg=fault={fault}")
     wanted = {
         "loses a token": f"broken: {RULES['tokens-add-up']}",
@@ -249,9 +249,9 @@ def test_a_method_that_nobody_named_may_be_refused_at_the_start(faulty: RunFault
 def test_what_is_declared_impossible_is_a_skip_with_the_reason(faulty: RunFaulty) -> None:
     result = faulty(scores=False, max_batch=1)
     assert failures(result) == set()
-    told = skips(result)
-    assert "engine faulty declares scores=False" in told
-    assert "engine faulty declares one request at a time" in told
+    reasons = skips(result)
+    assert "engine faulty declares scores=False" in reasons
+    assert "engine faulty declares one request at a time" in reasons
 
 
 def test_an_engine_that_is_not_installed_is_a_skip_with_the_command(faulty: RunFaulty) -> None:

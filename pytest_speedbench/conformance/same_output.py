@@ -1,4 +1,4 @@
-"""Are two outputs the same, up to what two nearly equal tokens excuse?"""
+"""Comparison of outputs, in which numerical ties may be decided differently."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def same_output(
     what: str,
     rule: str = "the-same-output",
 ) -> None:
-    """Fails where an output differs by more than a numerical tie; ``what`` is compared.
+    """Fails if an output differs by more than a numerical tie; ``what`` describes the comparison.
 
-    Without log-probabilities nobody can tell a tie from a defect: that is a skip.
+    Without log-probabilities a tie cannot be distinguished from a defect: then the test is skipped.
     """
     __tracebackhide__ = True
     if any(trace.text is not None for trace in (*traces, *expected)):
@@ -39,8 +39,8 @@ def same_output(
         return
     if not subject.adapter.scores:
         pytest.skip(
-            f"{len(partings)} of {len(pairs)} outputs differ ({what}), and {subject.name} tells no "
-            "log-probabilities: ties or defects, nobody knows"
+            f"{len(partings)} of {len(pairs)} outputs differ ({what}), and {subject.name} has no "
+            "log-probabilities to distinguish ties from defects"
         )
     engine = subject.engine(speculation)
     allowed = default_tolerance(engine.info.dtype)
@@ -61,12 +61,12 @@ def same_output(
 
 
 def _same_text(traces: Sequence[Trace], expected: Sequence[Trace], what: str) -> None:
-    """Where there are no token ids: equal texts are equal, others are anybody's guess."""
+    """Without token ids: equal texts pass, others are a skip."""
     differ = sum(ours.text != theirs.text for ours, theirs in zip(traces, expected, strict=True))
     if differ:
         pytest.skip(
-            f"{differ} of {len(traces)} outputs differ ({what}), and the engine tells no token "
-            "ids: ties or defects, nobody knows"
+            f"{differ} of {len(traces)} outputs differ ({what}), and the engine has no token "
+            "ids to distinguish ties from defects"
         )
 
 
