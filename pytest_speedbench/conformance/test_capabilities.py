@@ -82,7 +82,7 @@ def test_events_that_are_not_steps_come_with_totals(
         broken(
             "self-description",
             "step_traces=False: in every trace totals, or what each step drafted and accepted, "
-            "lest its events be taken for steps",
+            "so that its events are not taken for steps",
             f"neither in {', '.join(without)}",
         )
 

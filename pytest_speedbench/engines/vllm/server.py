@@ -150,9 +150,8 @@ def launch(config: EngineConfig, port: int) -> Launch:
         if name not in _NOT_FOR_SERVE:
             command += _flags(name, value)
     variables = environment(config)
-    variables.pop(
-        "VLLM_ENABLE_V1_MULTIPROCESSING", None
-    )  # the server needs a process of its own for the engine
+    # The server runs its engine in a second process.
+    variables.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
     return Launch(command, variables)
 
 
