@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pytest_speedbench.report.text import printable
+from pytest_speedbench.report.text import label, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,7 +85,7 @@ class Lines:
         chosen = list(styles)
         for number, row in enumerate(rows):
             style = chosen[number] if number < len(chosen) else ""
-            grid.add_row(*(printable(cell) for cell in row), style=style or None)
+            grid.add_row(*(label(cell) for cell in row), style=style or None)
         self._console.print(Padding(grid, (0, 0, 0, 2)))
 
 

@@ -11,6 +11,7 @@ from pytest_speedbench.cli.output import Justify, Lines
 from pytest_speedbench.cli.splits_check import EMBEDDINGS, EmbeddingModel, check
 from pytest_speedbench.cli.splits_load import Columns, KeepGood, Progress, load, tokenizer_of
 from pytest_speedbench.errors import CliError
+from pytest_speedbench.report.text import label
 
 if TYPE_CHECKING:
     from pytest_speedbench.splits import Sample
@@ -73,7 +74,7 @@ def _show_sample(out: Lines, sample: Sample) -> None:
     about = ", ".join(
         word for word in (sample.category, sample.sub_category, sample.language) if word
     )
-    out.line(f"{sample.id} ({about})", "bold")
+    out.line(label(f"{sample.id} ({about})"), "bold")
     if sample.system is not None:
         out.exact(f"system: {_beginning(sample.system)}")
     for turn in sample.turns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from pytest_speedbench.cli.output import NOTHING, Justify, Lines
 from pytest_speedbench.cli.splits_load import Columns, KeepGood, Progress, load
 from pytest_speedbench.errors import CliError
+from pytest_speedbench.report.text import label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +60,7 @@ def check(
     report = check_split(found, other, embedder=embedder)
     _show_check(Lines(), report, against)
     picture = b""
-    if embedder is not None and (heatmap or html):
+    if embedder is not None and (heatmap or (html and _can_plot())):
         from pytest_speedbench.splits.heatmap import heatmap_png
 
         picture = heatmap_png(found, other, embedder=embedder)
@@ -70,6 +72,18 @@ def check(
         typer.echo(f"written: {html}")
     if report.duplicates or report.near or report.close_to_other:
         raise typer.Exit(FOUND)
+
+
+def _can_plot() -> bool:
+    """Whether matplotlib is installed; where it is not, a page goes without its picture."""
+    if importlib.util.find_spec("matplotlib") is not None:
+        return True
+    typer.echo(
+        "speedbench: warning: the page has no heatmap, since matplotlib is not installed: "
+        "pip install 'pytest-speedbench[curation]'",
+        err=True,
+    )
+    return False
 
 
 def _page(report: CheckReport, against: str, picture: bytes) -> str:
@@ -105,8 +119,8 @@ def _show_check(out: Lines, report: CheckReport, against: str) -> None:
         rows.append(cells)
     out.table(columns, rows)
     languages = ", ".join(f"{name} {count}" for name, count in report.languages)
-    detected = f" ({report.told} detected from the text)" if report.told else ""
-    out.line(f"languages: {languages}{detected}")
+    detected = f" ({report.detected} detected from the text)" if report.detected else ""
+    out.line(label(f"languages: {languages}{detected}"))
     out.line("scripts: " + ", ".join(f"{name} {count}" for name, count in report.scripts))
     groups = [" = ".join(ids) for ids in report.duplicates]
     _found(out, "identical text", groups)
@@ -135,6 +149,6 @@ def _found(out: Lines, what: str, entries: Sequence[str] | None) -> None:
         return
     out.line(f"{what}: {len(entries)}", "red")
     for entry in entries[:_MOST_PAIRS]:
-        out.line(f"  {entry}")
+        out.line(f"  {label(entry)}")
     if len(entries) > _MOST_PAIRS:
         out.line(f"  … and {len(entries) - _MOST_PAIRS} more")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pytest_speedbench.compare.verdict import Outcome
-from pytest_speedbench.report.text import printable
+from pytest_speedbench.report.text import label, printable
 from pytest_speedbench.report.view import Row, RunTable, run_tables
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _grid(table: RunTable, width: int) -> str:
     for title, justify, _ in columns:
         grid.add_column(title, justify=justify, no_wrap=True)
     for row in table.rows:
-        grid.add_row(*(printable(cell(row)) for _, _, cell in columns))
+        grid.add_row(*(label(cell(row)) for _, _, cell in columns))
     out = io.StringIO()
     Console(file=out, width=width - 2, color_system=None, markup=False, highlight=False).print(grid)
     return out.getvalue()

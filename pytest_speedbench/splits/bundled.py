@@ -1,4 +1,4 @@
-"""The bundled splits: where their files lie, and how they are read and written."""
+"""The bundled splits: where their files are, and how they are read and written."""
 
 from __future__ import annotations
 

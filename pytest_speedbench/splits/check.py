@@ -13,7 +13,7 @@ from pytest_speedbench.errors import SplitError
 from .curate import PAIR_LIMIT, REFERENCE_LIMIT
 from .curation import mean_similarity
 from .embedding import Embedder
-from .languages import identifier, language_mix, undeclared
+from .languages import language_detector, language_mix, undeclared
 from .model import ALL, Sample, Split
 from .scripts import main_script
 
@@ -69,8 +69,8 @@ class Similarity:
 class CheckReport:
     """All that ``check`` finds. Lists are empty where nothing was found.
 
-    ``told`` is how many samples declare no language, so that it was told from their text (0 where
-    nothing can tell it). ``near`` are pairs above 0.85 within the split, ``close_to_other`` pairs
+    ``detected`` is how many samples declare no language, so that it was detected from their text
+    (0 without a detector). ``near`` are pairs above 0.85 within the split, ``close_to_other`` pairs
     of a sample and one of the split compared with above 0.9, ``nearest_other`` the highest such
     similarity. The four embedding figures are None where no embeddings were asked for.
     """
@@ -81,7 +81,7 @@ class CheckReport:
     duplicates: tuple[tuple[str, ...], ...]
     languages: tuple[tuple[str, int], ...]
     scripts: tuple[tuple[str, int], ...]
-    told: int = 0
+    detected: int = 0
     near: tuple[NearPair, ...] | None = None
     similarity: tuple[Similarity, ...] | None = None
     close_to_other: tuple[NearPair, ...] | None = None
@@ -100,15 +100,15 @@ def check_split(
     ``embedder`` is given.
     """
     _need_text(split)
-    tell = identifier()
+    detect = language_detector()
     plain = CheckReport(
         split.name,
         split.digest,
         length_stats(split),
         duplicates(split.samples),
-        language_mix(split.samples, tell),
+        language_mix(split.samples, detect),
         script_mix(split.samples),
-        undeclared(split.samples) if tell else 0,
+        undeclared(split.samples) if detect else 0,
     )
     return plain if embedder is None else _with_embeddings(plain, split, other, embedder)
 

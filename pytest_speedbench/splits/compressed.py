@@ -23,7 +23,7 @@ _PIECE: Final = 4096
 
 
 def content_suffix(path: Path) -> str:
-    """Return the ending that tells the format: ``.jsonl`` of ``a.jsonl`` and ``a.jsonl.gz``."""
+    """Return the ending of the format: ``.jsonl`` of ``a.jsonl`` and ``a.jsonl.gz``."""
     return _uncompressed(path).suffix.lower()
 
 

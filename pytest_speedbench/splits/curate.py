@@ -39,17 +39,17 @@ class Minimum:
 
 
 def is_long(sample: Sample) -> bool:
-    """Tell whether the first turn has more than 900 words."""
+    """Return whether the first turn has more than 900 words."""
     return len(sample.turns[0].split()) > LONG_WORDS
 
 
 def is_not_latin(sample: Sample) -> bool:
-    """Tell whether the user writes mainly in a script other than Latin."""
+    """Return whether the user writes mainly in a script other than Latin."""
     return main_script("\n".join(sample.turns)) not in ("LATIN", "(none)")
 
 
 def is_chinese(sample: Sample) -> bool:
-    """Tell whether the user writes mainly in Chinese (not in another language about it)."""
+    """Return whether the user writes mainly in Chinese (not in another language about it)."""
     return sample.language == "zh" and main_script("\n".join(sample.turns)) == "CJK"
 
 
@@ -139,8 +139,8 @@ def _one(
     kept = distinct(rows, references)
     if len(kept) < k:
         raise SplitError(
-            f"category {category!r}: {len(kept)} distinct candidates of {len(samples)}, {k} are "
-            f"asked; write more, or lower --per-category to {len(kept)}"
+            f"category {category!r}: {len(kept)} distinct candidates of {len(samples)}, "
+            f"expected at least {k}; write more, or lower --per-category to {len(kept)}"
         )
     good, candidates = rows[kept], [samples[i] for i in kept]
     quotas = minimum_quotas(category, candidates, k)
@@ -178,13 +178,13 @@ def minimum_quotas(
 
     Each is lowered to what the pool has and to what those before it leave of ``k``.
     """
-    quotas, room = [], k
+    quotas, left = [], k
     for minimum in minima:
         if minimum.category in (None, category):
             members = tuple(minimum.test(sample) for sample in samples)
-            quota = Quota(members, min(math.ceil(minimum.share * k), sum(members), room))
+            quota = Quota(members, min(math.ceil(minimum.share * k), sum(members), left))
             quotas.append(quota)
-            room -= quota.at_least
+            left -= quota.at_least
     return quotas
 
 

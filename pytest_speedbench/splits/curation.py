@@ -67,7 +67,7 @@ def select(
     The first row is drawn under ``seed``, the rest is deterministic (ties go to the lower row).
     ``starts`` repeats from that many different first rows and keeps the best. Raises SplitError
     for a shape other than N by D, zero or non-finite rows, k outside 1 … N, starts below 1, a quota
-    that cannot be met, and quotas that ask for more than k in all.
+    that cannot be met, and quotas that require more than k in all.
     """
     import numpy as np
 
@@ -116,9 +116,9 @@ def _check(n: int, k: int, starts: int, quotas: Sequence[Quota]) -> None:
         raise SplitError(f"starts must be at least 1, got {starts}")
     for quota in quotas:
         _check_quota(n, k, quota)
-    asked = sum(quota.at_least for quota in quotas)
-    if asked > k:
-        raise SplitError(f"quotas: {asked} rows are asked in all, {k} are selected; lower them")
+    required = sum(quota.at_least for quota in quotas)
+    if required > k:
+        raise SplitError(f"quotas require {required} rows in all, but {k} are selected; lower them")
 
 
 def _check_quota(n: int, k: int, quota: Quota) -> None:
@@ -126,8 +126,8 @@ def _check_quota(n: int, k: int, quota: Quota) -> None:
         raise SplitError(f"quota: {len(quota.members)} flags for {n} candidates")
     if not 0 <= quota.at_least <= min(k, sum(quota.members)):
         raise SplitError(
-            f"quota: at least {quota.at_least} of {k} is asked, but {sum(quota.members)} of the "
-            f"{n} candidates qualify; add such candidates or lower the quota"
+            f"quota requires at least {quota.at_least} of {k} rows, but {sum(quota.members)} of "
+            f"the {n} candidates qualify; add such candidates or lower the quota"
         )
 
 

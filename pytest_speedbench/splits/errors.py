@@ -1,4 +1,4 @@
-"""Helpers that word the errors of the splits."""
+"""Error messages that several modules of the splits need."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Fitter:
         """Return the prompt and its rendered token ids, exactly ``length`` of them.
 
         The instruction is never touched: only the end of the body is cut. Raises SplitError where
-        the instruction leaves no room for a body, and where no cut gives the length.
+        the instruction leaves no space for a body, and where no cut gives the length.
         """
         pieces = self._gather(task)
         kept, instruction = task.finish(pieces)
@@ -42,7 +42,7 @@ class Fitter:
             if len(pieces) < 2:
                 raise SplitError(
                     f"tokenizer {self.tokenizer.name!r}: the instruction of a {task.kind} prompt "
-                    f"leaves no room for a body in {self.length} tokens; take a larger bucket"
+                    f"leaves no space for a body in {self.length} tokens; take a larger bucket"
                 )
             pieces.pop()
             kept, instruction = task.finish(pieces)
@@ -50,11 +50,11 @@ class Fitter:
 
     def _gather(self, task: Task) -> list[str]:
         """Take whole pieces up to the length less the reserve; at least one."""
-        room = self.length - min(_RESERVE, self.length // 4) - len(self._render("x"))
+        left = self.length - min(_RESERVE, self.length // 4) - len(self._render("x"))
         pieces: list[str] = []
         for piece in task.body:
-            room -= self._count(piece + task.glue)
-            if pieces and room < 0:
+            left -= self._count(piece + task.glue)
+            if pieces and left < 0:
                 return pieces
             pieces.append(piece)
         return pieces

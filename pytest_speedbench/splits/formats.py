@@ -42,7 +42,7 @@ PROMPT_NAMES: Final = ("prompt", "text", "question", "instruction", "query", "in
 
 
 class RowError(SplitError):
-    """What is wrong with one row, and the mend; the reader adds file and row number."""
+    """What is wrong with one row, and the fix; the reader adds file and row number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def _text(value: object, where: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise RowError(f"{where!r} holds half of a surrogate pair; mend the text") from None
+        raise RowError(f"{where!r} holds half of a surrogate pair; fix the text") from None
     return value
 
 

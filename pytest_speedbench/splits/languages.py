@@ -1,4 +1,4 @@
-"""What language a sample is in: as declared, else as py3langid tells it where that is installed."""
+"""What language a sample is in: as declared, else as py3langid (if installed) detects it."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ UNDECLARED: Final = "(not declared)"
 _READ_CHARS: Final = 2000
 _IDENTIFIER: Final = "py3langid"
 
-Tell = Callable[[str], str]
+Detect = Callable[[str], str]
 
 
-def identifier() -> Tell | None:
-    """Return what tells a text's language (ISO 639 code); None without py3langid."""
+def language_detector() -> Detect | None:
+    """Return a function from text to its language (ISO 639 code); None without py3langid."""
     if importlib.util.find_spec(_IDENTIFIER) is None:
         return None
     langid: Any = importlib.import_module(_IDENTIFIER)
 
-    def tell(text: str) -> str:
+    def detect(text: str) -> str:
         code: str = langid.classify(text[:_READ_CHARS])[0]
         return code
 
-    return tell
+    return detect
 
 
 def language_mix(
-    samples: Sequence[Sample], tell: Tell | None = None
+    samples: Sequence[Sample], detect: Detect | None = None
 ) -> tuple[tuple[str, int], ...]:
     """Return languages and their counts, the most frequent first.
 
-    A sample's declared language counts; without one, what ``tell`` says of its turns, else
+    A sample's declared language counts; without one, what ``detect`` returns for its turns, else
     ``(not declared)``.
     """
-    counts = Counter(sample.language or _told(sample, tell) for sample in samples)
+    counts = Counter(sample.language or _detected(sample, detect) for sample in samples)
     return tuple(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
@@ -46,5 +46,5 @@ def undeclared(samples: Sequence[Sample]) -> int:
     return sum(not sample.language for sample in samples)
 
 
-def _told(sample: Sample, tell: Tell | None) -> str:
-    return UNDECLARED if tell is None else tell("\n".join(sample.turns))
+def _detected(sample: Sample, detect: Detect | None) -> str:
+    return UNDECLARED if detect is None else detect("\n".join(sample.turns))

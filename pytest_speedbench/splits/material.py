@@ -7,9 +7,10 @@ the same Python and the same bundled split give the same prompts.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -45,8 +46,9 @@ class Material:
 @lru_cache(maxsize=1)
 def load_material() -> Material:
     """Return the pieces of this installation; SplitError where Python came without sources."""
-    code = _distinct(_code_pieces())
-    prose = _shuffled_together(_distinct(_own_passages()), _distinct(_documentation()))
+    sources = _source_files()
+    code = _distinct(_code_pieces(sources))
+    prose = _shuffled_together(_distinct(_own_passages()), _distinct(_documentation(sources)))
     if len(code) < 1000:
         raise SplitError(
             f"the standard library's sources are missing ({len(code)} pieces under {_stdlib()}); "
@@ -62,34 +64,40 @@ def _stdlib() -> Path:
     return Path(sysconfig.get_path("stdlib"))
 
 
-def _source_files() -> Iterator[tuple[str, str]]:
-    """Yield (name relative to the library, text) of the library's sources, tests left out."""
-    root = _stdlib()
-    for path in sorted(root.rglob("*.py")):
+def _source_files() -> list[tuple[str, str]]:
+    """Return (name relative to the library, text) of the library's sources, without its tests."""
+    root, found = _stdlib(), []
+    for path in sorted(_python_files(root)):
         name = path.relative_to(root).as_posix()
-        if _SKIPPED & set(path.relative_to(root).parts) or any(s in name for s in _SKIPPED_ENDS):
-            continue
-        if name.startswith("_sysconfigdata"):  # differs from build to build
-            continue
+        if any(s in name for s in _SKIPPED_ENDS) or name.startswith("_sysconfigdata"):
+            continue  # the latter differs from build to build
         try:
-            yield name, path.read_text(encoding="utf-8")
+            found.append((name, path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError):
             continue
+    return found
 
 
-def _code_pieces() -> Iterator[Piece]:
-    for name, text in _source_files():
+def _python_files(root: Path) -> Iterator[Path]:
+    """Yield the library's modules; installed packages below it are not even looked at."""
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = [name for name in subfolders if name not in _SKIPPED]
+        yield from (Path(folder, name) for name in files if name.endswith(".py"))
+
+
+def _code_pieces(sources: Sequence[tuple[str, str]]) -> Iterator[Piece]:
+    for name, text in sources:
         for block in _packed(re.split(r"\n{2,}(?=\S)", text), "\n\n"):
             yield Piece(block, f"Lib/{name}")
 
 
-def _documentation() -> Iterator[Piece]:
+def _documentation(sources: Sequence[tuple[str, str]]) -> Iterator[Piece]:
     """The language reference as ``pydoc`` carries it, and the library's longer docstrings."""
     topics = _topics()
     for name in sorted(topics):
         for block in _packed(topics[name].split("\n\n"), "\n\n"):
             yield Piece(block, f"Python reference, {name}")
-    for name, text in _source_files():
+    for name, text in sources:
         for found in _DOCSTRING.finditer(text):
             for block in _packed(found.group(1).strip().split("\n\n"), "\n\n"):
                 yield Piece(block, f"documentation of Lib/{name}")

@@ -183,7 +183,7 @@ def _take(taken: dict[str, int], category: str, n: int | None) -> bool:
 
 
 def order_slices(names: Iterable[str]) -> tuple[str, ...]:
-    """Return distinct names: categories, then tiers in canonical order, then the rest as met."""
+    """Return distinct names: categories and tiers in canonical order, then the rest as given."""
     present = dict.fromkeys(names)
     known = [name for name in (*CATEGORIES, *TIERS) if name in present]
     return (*known, *(name for name in present if name not in known))

@@ -34,7 +34,7 @@ def random_split(
 
     Ids come from the tokenizer's vocabulary without its special ids, or, with no tokenizer, from
     1,000 to 31,999. A longer draw of ``n`` begins with the shorter one. Raises SplitError for a
-    length or n below 1 and for a tokenizer that does not tell its vocabulary size.
+    length or n below 1 and for a tokenizer that does not report its vocabulary size.
     """
     if length < 1 or n < 1:
         raise SplitError(f"split 'random': length and n must be at least 1, got {length} and {n}")
@@ -61,7 +61,7 @@ def _allowed(tokenizer: TargetTokenizer | None) -> list[int]:
         return list(range(*_PLAIN_RANGE))
     if not tokenizer.vocab_size:
         raise SplitError(
-            f"split 'random': tokenizer {tokenizer.name!r} does not tell its vocabulary size; "
+            f"split 'random': tokenizer {tokenizer.name!r} does not report its vocabulary size; "
             "set TargetTokenizer.vocab_size"
         )
     return [i for i in range(tokenizer.vocab_size) if i not in tokenizer.special_ids]

@@ -135,7 +135,7 @@ def _exam(draw: random.Random, index: int, material: Material) -> Task:
 
 
 def _sentences(text: str) -> list[str]:
-    """Plain sentences of 8 to 30 words; listings, tables and markup are passed over."""
+    """Plain sentences of 8 to 30 words; listings, tables and markup are skipped."""
     flat = re.split(r"(?<=[.?!])\s+", " ".join(text.split()))
     plain = re.compile(r"[A-Z][\w ,;'()-]+[.?!]")
     return [s for s in flat if 8 <= len(s.split()) <= 30 and plain.fullmatch(s)]

@@ -1,4 +1,4 @@
-"""The script a text is mainly written in, told by the Unicode names of its letters."""
+"""The script a text is mainly written in; determined by the Unicode names of its letters."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def tiktoken_tokenizer(encoding: str = O200K) -> TargetTokenizer:
         raise SplitError(
             f"cannot load the tiktoken encoding {encoding!r}: {error}. tiktoken fetches its "
             "vocabulary once from the network. Without one, set TIKTOKEN_CACHE_DIR to a folder "
-            f"copied from a machine that has it (o200k_base lies there as {_O200K_CACHED_AS})"
+            f"copied from a machine that has it (o200k_base is stored there as {_O200K_CACHED_AS})"
         ) from error
 
     def encode(text: str) -> list[int]:

@@ -39,8 +39,8 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class TierReport:
-    """One tier as built; ``reused_share`` is the share of body characters that stand in an
-    earlier prompt of the bucket, in [0, 1]; ``kinds`` counts prompts per kind of task."""
+    """One tier as built; ``reused_share`` is the share of body characters that occur in
+    an earlier prompt of the bucket, in [0, 1]; ``kinds`` counts prompts per kind of task."""
 
     tier: str
     samples: int
@@ -52,7 +52,7 @@ class TierReport:
 class BuildReport:
     """A finished build: lengths in tokens of the rendered prompt, time in seconds.
 
-    ``folder`` is where it lies; it can be given as a split. ``shared_prefix`` is the longest
+    ``folder`` is where it is; it can be given as a split. ``shared_prefix`` is the longest
     beginning that any two prompts have in common (the chat template's own preamble, ``preamble``
     tokens, included); it is below 256 in every build.
     """
@@ -116,19 +116,21 @@ def build_report(
 
 
 def is_built(path: Path) -> bool:
-    """Tell whether a path is the folder of a finished build."""
+    """Return whether a path is the folder of a finished build."""
     return (path / _REPORT).is_file()
 
 
 def load_built(folder: Path, *, per_tier: int | None = None) -> Split:
     """Return a build by its folder, whatever Python and tokenizer made it.
 
-    ``per_tier`` None takes all there are. Raises SplitError where fewer were built than asked.
+    ``per_tier`` None takes all there are. Raises SplitError where fewer were built than requested.
     """
     built = min(tier["samples"] for tier in read_report(folder)["tiers"])
     wanted = built if per_tier is None else per_tier
     if not 1 <= wanted <= built:
-        raise SplitError(f"{folder}: holds {built} samples a tier, {wanted} are asked; build more")
+        raise SplitError(
+            f"{folder}: holds {built} samples a tier, {wanted} were requested; build more"
+        )
     return _read(folder, wanted)
 
 

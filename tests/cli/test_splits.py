@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -161,14 +163,48 @@ def test_columns_are_mapped_and_bad_rows_left_out(speedbench: Speedbench, tmp_pa
 @pytest.mark.usefixtures("bag_of_words")
 def test_check_writes_a_page(speedbench: Speedbench, prompts: Path, tmp_path: Path) -> None:
     pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
     page = tmp_path / "check.html"
     result = speedbench("splits", "check", prompts, "--against", prompts, "--html", page)
     assert f"written: {page}" in result.out
-    text = page.read_text(encoding="utf-8")
-    assert 'src="data:image/png;base64,iVBOR' in text
+    text, pictures = re.subn(
+        r'src="data:image/png;base64,iVBOR[\w+/=]+"', "", page.read_text(encoding="utf-8")
+    )
+    assert pictures == 1
     assert "p0 = p2" in text
     assert '<th scope="row">qa</th>' in text
-    assert "http" not in text.replace("http-equiv", "")  # nothing is fetched
+    assert not re.search(r'(src|href)="(?!#)|https?://|@import|url\(', text)  # nothing is fetched
+
+
+@pytest.mark.usefixtures("bag_of_words")
+def test_check_writes_a_page_without_matplotlib(
+    speedbench: Speedbench, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("jinja2")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name)
+    )
+    page = tmp_path / "check.html"
+    result = speedbench("splits", "check", prompts, "--html", page)
+    assert (result.code, f"written: {page}" in result.out) == (1, True)
+    assert "the page has no heatmap, since matplotlib is not installed" in result.err
+    assert "<img" not in page.read_text(encoding="utf-8")
+
+
+def test_names_with_control_characters_stay_in_one_line(
+    speedbench: Speedbench, tmp_path: Path
+) -> None:
+    path = tmp_path / "p.jsonl"
+    row = {"id": "i\x1b[31m\n4 pass", "category": "c\r\nall 9", "language": "e\x9bn"}
+    rows = [row | {"id": row["id"] + end, "prompt": "Hi"} for end in "ab"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = speedbench("splits", "show", path).out
+    assert "c\\r\\nall 9  " in shown
+    assert "i\\x1b[31m\\n4 passa (c\\r\\nall 9, e\\x9bn)" in shown
+    checked = speedbench("splits", "check", path, "--no-embeddings").out
+    assert "i\\x1b[31m\\n4 passa = i\\x1b[31m\\n4 passb" in checked
+    assert "languages: e\\x9bn 2" in checked
 
 
 def test_build_in_a_fixed_encoding(

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_speedbench.splits import Split, SplitError, data_dir, list_splits, load_split
@@ -162,7 +162,8 @@ def test_a_script_that_cannot_be_read_names_the_line(line: str, message: str) ->
         parse(f"## x\n@user\n{line}\n")
 
 
-@given(st.sampled_from(sorted(KINDS)), st.integers(0, 99), st.floats(10, 3000))
+@settings(max_examples=3 * len(KINDS))
+@given(st.sampled_from(sorted(KINDS)), st.integers(0, 99), st.floats(10, 1500))
 def test_generated_output_is_seeded_and_more_begins_with_less(
     kind: str, seed: int, tokens: float
 ) -> None:

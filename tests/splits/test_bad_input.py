@@ -54,7 +54,7 @@ RAW: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.parametrize(("line", "message"), RAW)
-def test_a_line_that_is_no_row(line: bytes, message: str, tmp_path: Path) -> None:
+def test_a_line_that_is_not_a_row(line: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(json.dumps(GOOD).encode() + b"\n" + line + b"\n")
     with pytest.raises(SplitError, match=message):
@@ -68,7 +68,7 @@ def test_utf16_is_named(tmp_path: Path) -> None:
         load_split(str(path))
 
 
-def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
     assert load_split(str(path)).samples[0].id == "g"
@@ -174,7 +174,7 @@ def test_an_id_in_two_files_of_a_folder_names_both(jsonl: Writer) -> None:
         load_split(str(folder))
 
 
-def test_json_that_is_no_list(tmp_path: Path) -> None:
+def test_json_that_is_not_a_list(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_text("3")
     with pytest.raises(SplitError, match="expected a JSON list of objects, got int"):
@@ -196,7 +196,7 @@ def test_json_that_is_no_list(tmp_path: Path) -> None:
         ("throughput_1k", "built to an exact length in the target's tokenizer"),
     ],
 )
-def test_names_that_are_no_split(name: str, message: str) -> None:
+def test_names_that_are_not_a_split(name: str, message: str) -> None:
     with pytest.raises(SplitError, match=message):
         load_split(name)
 
@@ -217,7 +217,7 @@ def test_parquet_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load_split(str(tmp_path / "rows.parquet"))
 
 
-def test_a_parquet_file_that_is_none(tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     (tmp_path / "rows.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(SplitError, match="not a readable parquet file"):

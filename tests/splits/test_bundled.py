@@ -69,7 +69,7 @@ def test_a_changed_file_is_noticed(copy: Path) -> None:
         load_split("qualitative")
 
 
-def test_missing_data_names_the_mend(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_data_names_the_fix(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (copy / "split.json").unlink()
     with pytest.raises(SplitError, match="bundled split 'qualitative': cannot read"):
         split_slices("qualitative")
@@ -149,7 +149,9 @@ def test_pools_that_cannot_be_used(jsonl: Writer, tmp_path: Path) -> None:
     with pytest.raises(SplitError, match=r"holds no <category>.jsonl"):
         read_pool(tmp_path / "nowhere")
     pool = _pool(jsonl)
-    with pytest.raises(SplitError, match=r"'coding': \d+ distinct candidates of 30, 40 are asked"):
+    with pytest.raises(
+        SplitError, match=r"'coding': \d+ distinct candidates of 30, expected at least 40"
+    ):
         curate(pool, tmp_path / "a", per_category=40, version="1")
     (pool / "math.jsonl").write_text((pool / "qa.jsonl").read_text())
     with pytest.raises(SplitError, match="holds rows of category 'qa'"):

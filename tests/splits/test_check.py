@@ -73,7 +73,7 @@ def test_the_heatmap_is_a_png() -> None:
     beside = heatmap_png(mine, make_split("theirs", [sample("x"), sample("y")]), dpi=40)
     assert alone[:8] == beside[:8] == b"\x89PNG\r\n\x1a\n"
     widths = [int.from_bytes(png[16:20], "big") for png in (alone, beside)]
-    assert widths[1] > 1.5 * widths[0]  # the other split's panels stand beside ours
+    assert widths[1] > 1.5 * widths[0]  # the other split's panels are beside ours
 
 
 @pytest.mark.usefixtures("bag_of_words")
@@ -101,7 +101,7 @@ def test_multilingual_stands_beside_translation() -> None:
     assert partner_of("stem", {"qa": 0}) == ""
 
 
-def test_languages_that_are_not_declared_are_told_from_the_text() -> None:
+def test_languages_that_are_not_declared_are_detected_from_the_text() -> None:
     pytest.importorskip("py3langid")
     rows = [
         Sample("1", "qa", ("Wie lange muss ein Ei kochen, damit es weich bleibt?",)),
@@ -110,14 +110,14 @@ def test_languages_that_are_not_declared_are_told_from_the_text() -> None:
     ]
     report = check_split(make_split("mine", rows))
     assert report.languages == (("de", 1), ("nl", 1), ("zh", 1))
-    assert report.told == 2
+    assert report.detected == 2
 
 
 def test_languages_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(languages, "_IDENTIFIER", "no_such_package")
     report = check_split(make_split("mine", SAMPLES))
     assert dict(report.languages)["(not declared)"] == 1
-    assert report.told == 0
+    assert report.detected == 0
 
 
 def test_the_heatmap_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,10 +141,10 @@ def test_embedding_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("bag_of_words")
-def test_progress_is_told_and_nothing_is_refused() -> None:
-    told: list[tuple[str, int, int]] = []
-    assert embed(["x"] * 40, progress=lambda *what: told.append(what)).shape == (40, 64)
-    assert told == [("embed", 32, 40), ("embed", 40, 40)]
+def test_progress_is_reported_and_nothing_is_refused() -> None:
+    reported: list[tuple[str, int, int]] = []
+    assert embed(["x"] * 40, progress=lambda *what: reported.append(what)).shape == (40, 64)
+    assert reported == [("embed", 32, 40), ("embed", 40, 40)]
     with pytest.raises(SplitError, match="nothing to embed"):
         embed([])
 

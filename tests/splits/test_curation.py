@@ -133,11 +133,11 @@ def test_a_quota_is_kept(seed: int, n: int) -> None:
 @given(SEEDS, st.integers(4, 25), st.data())
 def test_several_quotas_are_kept_and_may_overlap(seed: int, n: int, data: st.DataObject) -> None:
     rows, k = pool(seed, n), data.draw(st.integers(2, n))
-    quotas, room = [], k
+    quotas, left = [], k
     for _ in range(data.draw(st.integers(1, 3))):
         members = tuple(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
-        quotas.append(Quota(members, data.draw(st.integers(0, min(room, sum(members))))))
-        room -= quotas[-1].at_least
+        quotas.append(Quota(members, data.draw(st.integers(0, min(left, sum(members))))))
+        left -= quotas[-1].at_least
     found = select(rows, k, seed=seed, starts=2, quotas=quotas)
     assert len(set(found.indices)) == k
     for quota in quotas:
@@ -170,8 +170,8 @@ def test_minima_become_quotas_that_the_pool_and_the_size_allow() -> None:
 
 def test_minima_of_eighty() -> None:
     samples = [sample(str(i), "multilingual", "щ " * 901, "да") for i in range(90)]
-    asked = [quota.at_least for quota in minimum_quotas("multilingual", samples, 80)]
-    assert asked == [16, 5, 27, 0]
+    required = [quota.at_least for quota in minimum_quotas("multilingual", samples, 80)]
+    assert required == [16, 5, 27, 0]
     assert [m.category for m in MINIMA] == [None, None, "multilingual", "multilingual"]
     chinese = Sample("1", "multilingual", ("你好，请帮我写信",), language="zh")
     about = Sample("2", "multilingual", ("Why does 你好 mean hello?",), language="zh")
@@ -195,10 +195,10 @@ def test_more_starts_are_never_worse_and_beat_random() -> None:
 
 
 def test_progress_is_told() -> None:
-    told: list[tuple[str, int, int]] = []
-    found = select(pool(2, 40), 10, progress=lambda *what: told.append(what))
-    assert told[:9] == [("greedy", i, 10) for i in range(2, 11)]
-    assert told[9:] == [("swap", i, 0) for i in range(1, found.swaps + 1)]
+    reported: list[tuple[str, int, int]] = []
+    found = select(pool(2, 40), 10, progress=lambda *what: reported.append(what))
+    assert reported[:9] == [("greedy", i, 10) for i in range(2, 11)]
+    assert reported[9:] == [("swap", i, 0) for i in range(1, found.swaps + 1)]
 
 
 def test_mean_similarity_is_the_mean_over_pairs() -> None:
@@ -218,12 +218,17 @@ def test_mean_similarity_is_the_mean_over_pairs() -> None:
         (np.eye(3), 0, {}, "cannot select 0 of 3"),
         (np.eye(3), 1, {"starts": 0}, "starts must be at least 1, got 0"),
         (np.eye(3), 1, {"quotas": [Quota((True,), 1)]}, "1 flags for 3 candidates"),
-        (np.eye(3), 2, {"quotas": [Quota((True, False, False), 2)]}, "at least 2 of 2 is asked"),
+        (
+            np.eye(3),
+            2,
+            {"quotas": [Quota((True, False, False), 2)]},
+            "requires at least 2 of 2 rows",
+        ),
         (
             np.eye(3),
             2,
             {"quotas": [Quota((True, True, False), 1), Quota((True, False, True), 2)]},
-            "3 rows are asked in all, 2 are selected",
+            "quotas require 3 rows in all, but 2 are selected",
         ),
     ],
 )

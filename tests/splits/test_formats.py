@@ -67,7 +67,7 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "plain": {"prompt": "Tell me."},
 }
-# An empty id stands for a row without one: it is named by its content.
+# An empty id means a row without one: it is named by its content.
 EXPECTED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "own": ("a", "qa", ("Why?", "And then?")),
     "mt_bench": ("81", "writing", ("Write.", "Again.")),

@@ -16,7 +16,7 @@ PLACEHOLDER = "FULL BENCHMARK DATA SHOULD BE FETCHED FROM THE SOURCE USING SPECD
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """Rows that the hub would send; an empty list stands for no access."""
+    """Rows that the hub would send; an empty list means no access."""
     rows: list[dict[str, Any]] = []
 
     def load_dataset(name: str, configuration: str, *, split: str) -> list[dict[str, Any]]:

@@ -30,6 +30,6 @@ def test_bad_requests_and_the_warning() -> None:
     with pytest.raises(SplitError, match="length and n must be at least 1, got 0 and 80"):
         random_split(length=0)
     blind = dataclasses.replace(word_tokenizer(), vocab_size=None)
-    with pytest.raises(SplitError, match="'words' does not tell its vocabulary size"):
+    with pytest.raises(SplitError, match="'words' does not report its vocabulary size"):
         random_split(blind)
     assert "overstates throughput" in WARNING

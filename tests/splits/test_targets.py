@@ -44,10 +44,15 @@ def test_the_chat_template_and_its_arguments_are_applied(folder: str) -> None:
     assert target.render(USER) == target.encode("calm[hello world]")
 
 
-def test_a_tokenizer_that_cannot_be_loaded(tmp_path: Any) -> None:
-    pytest.importorskip("transformers")
-    with pytest.raises(SplitError, match=r"(?s)cannot load the tokenizer of .*tokenizer\.json"):
-        hf_tokenizer(str(tmp_path))
+def test_a_tokenizer_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def from_pretrained(model: str) -> None:
+        raise OSError(f"no config.json in {model}")
+
+    loader = SimpleNamespace(AutoTokenizer=SimpleNamespace(from_pretrained=from_pretrained))
+    monkeypatch.setitem(sys.modules, "transformers", loader)
+    message = r"cannot load the tokenizer of 'm': no config\.json in m\..*tokenizer\.json"
+    with pytest.raises(SplitError, match=message):
+        hf_tokenizer("m")
 
 
 def test_tiktoken_has_no_template(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,13 +27,19 @@ from pytest_speedbench.splits.throughput import build_report, build_throughput, 
 from .conftest import word_tokenizer
 
 
-def test_every_prompt_renders_to_the_exact_length(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of builds that the tests of this module share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def test_every_prompt_renders_to_the_exact_length(cache: Path) -> None:
     words = word_tokenizer()
-    split = build_throughput("1k", words, per_tier=12, cache=tmp_path)
+    split = build_throughput("1k", words, per_tier=16, cache=cache)
     assert {len(words.render(s.messages())) for s in split.samples} == {1024}
     assert split.slices == TIERS
     assert split.axis == "entropy"
-    assert len(split.samples) == 36
+    assert len(split.samples) == 48
     assert {s.sub_category for s in split.select("low_entropy")} == {
         "completion",
         "sorting",
@@ -52,7 +58,7 @@ def test_any_task_fits_any_length_with_its_instruction_whole(
     assert instruction.endswith((".", "»"))
 
 
-def test_the_needle_is_in_the_hay_once() -> None:
+def test_the_needle_occurs_once() -> None:
     for index in range(0, 20, 2):
         job = task("mixed", "2k", index, load_material())
         text, _ = Fitter(word_tokenizer(), 2048).fit(job)
@@ -60,38 +66,38 @@ def test_the_needle_is_in_the_hay_once() -> None:
         assert text.count("By the way: the combination of") == 1
 
 
-def test_beginnings_differ_and_reuse_is_told(tmp_path: Path) -> None:
+def test_beginnings_differ_and_reuse_is_reported(cache: Path) -> None:
     words = word_tokenizer()
-    report = build_report("1k", words, per_tier=40, cache=tmp_path)
-    split = build_throughput("1k", words, per_tier=40, cache=tmp_path)
+    report = build_report("1k", words, per_tier=16, cache=cache)
+    split = build_throughput("1k", words, per_tier=16, cache=cache)
     starts = {tuple(words.render(s.messages())[:256]) for s in split.samples}
-    assert len(starts) == 120
+    assert len(starts) == 48
     assert report.preamble == 3
     assert report.preamble <= report.shared_prefix < 256
     assert all(0 <= tier.reused_share < 1 for tier in report.tiers)
-    assert [tier.samples for tier in report.tiers] == [40, 40, 40]
+    assert [tier.samples for tier in report.tiers] == [16, 16, 16]
 
 
 def test_a_small_build_is_the_beginning_of_a_large_one(tmp_path: Path) -> None:
     words = word_tokenizer()
-    small = build_throughput("1k", words, per_tier=3, cache=tmp_path / "a")
-    large = build_throughput("1k", words, per_tier=6, cache=tmp_path / "a")
+    small = build_throughput("1k", words, per_tier=2, cache=tmp_path / "a")
+    large = build_throughput("1k", words, per_tier=4, cache=tmp_path / "a")
     for tier in TIERS:
-        assert small.select(tier) == large.select(tier, n=3)
+        assert small.select(tier) == large.select(tier, n=2)
     assert small.digest == large.digest
     assert small.version == large.version
-    again = build_throughput("1k", words, per_tier=6, cache=tmp_path / "b")
+    again = build_throughput("1k", words, per_tier=4, cache=tmp_path / "b")
     assert again == large
 
 
 def test_the_cache_serves_what_is_there(tmp_path: Path) -> None:
     words = word_tokenizer()
     build_throughput("1k", words, per_tier=4, cache=tmp_path)
-    told: list[str] = []
+    reported: list[str] = []
     build_throughput(
-        "1k", words, per_tier=2, cache=tmp_path, progress=lambda s, d, t: told.append(s)
+        "1k", words, per_tier=2, cache=tmp_path, progress=lambda s, d, t: reported.append(s)
     )
-    assert told == []
+    assert reported == []
     assert [p.name[-2:] for p in (tmp_path / "throughput_1k").iterdir()] == ["-4"]
 
 
@@ -124,11 +130,11 @@ def test_the_folder_of_a_build_is_a_split(tmp_path: Path) -> None:
     assert (again.name, again.digest, again.samples) == (built.name, built.digest, built.samples)
     assert split_slices(report.folder) == TIERS
     assert len(load_split(f"{report.folder}:mixed", per_tier=2).samples) == 2
-    with pytest.raises(SplitError, match="holds 3 samples a tier, 4 are asked; build more"):
+    with pytest.raises(SplitError, match="holds 3 samples a tier, 4 were requested; build more"):
         load_split(report.folder, per_tier=4)
 
 
-def test_a_broken_cache_names_the_mend(tmp_path: Path) -> None:
+def test_a_broken_cache_names_the_fix(tmp_path: Path) -> None:
     words = word_tokenizer()
     build_throughput("1k", words, per_tier=1, cache=tmp_path)
     (folder,) = (tmp_path / "throughput_1k").iterdir()
@@ -147,8 +153,8 @@ def test_bad_requests(tmp_path: Path) -> None:
             build_throughput("1k", words, per_tier=wrong, cache=tmp_path)
 
 
-def test_a_template_that_leaves_no_room_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SplitError, match="leaves no room for a body in 1024 tokens"):
+def test_a_template_that_leaves_no_space_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SplitError, match="leaves no space for a body in 1024 tokens"):
         build_throughput("1k", word_tokenizer(preamble=1000), per_tier=1, cache=tmp_path)
 
 

@@ -1,6 +1,6 @@
 """``agentic``, ``agentic_8k``, ``agentic_16k``: sessions of an agent with tools, written by us.
 
-Forty sessions of 7 to 9 turns behind one long system prompt. The scripts lie with the bundled
+Forty sessions of 7 to 9 turns behind one long system prompt. The scripts are with the bundled
 splits; long tool outputs (logs, sources, tickets, …) are generated, seeded by session and turn, so
 that a session at one length holds beginnings of the same outputs as at a greater length. Tool
 results are plain text in user turns: every chat template can render them.
