@@ -20,8 +20,7 @@ from pytest_speedbench.baselines.packing import (
     unpack_numbers,
 )
 from pytest_speedbench.baselines.schema import (
-    STEPS_SCHEMA,
-    TOTALS_SCHEMA,
+    SCHEMA,
     ArmRecord,
     CaseKey,
     CountedRecord,
@@ -79,9 +78,8 @@ def write_record(view: SliceView, key: CaseKey, machine: MachineRecord | None = 
     """The record of one slice of a run, measured on this machine where none is given."""
     run = view.run
     setting, plain = run.setting, _plain_outputs(run)
-    stepwise = all(turn.trace.totals is None for turn in view.turns)
     return Record(
-        schema=STEPS_SCHEMA if stepwise else TOTALS_SCHEMA,
+        schema=SCHEMA,
         case=key,
         engine=EngineRecord(
             name=setting.engine.engine,

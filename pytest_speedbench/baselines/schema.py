@@ -13,9 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_speedbench.errors import RecordError
 
-SCHEMA = 2
-# What needs no later form is written in the first one, for older readers.
-STEPS_SCHEMA, TOTALS_SCHEMA = 1, 2
+SCHEMA = 3
 EXTRA_KEY = "speedbench"
 
 
@@ -257,6 +255,32 @@ class MachineRecord(_Part):
     system: str = ""
 
 
+class VerdictRecord(_Part):
+    """How the case did in one metric; see :class:`~pytest_speedbench.compare.verdict.Verdict`."""
+
+    metric: str
+    outcome: str
+    reason: str = ""
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    margin: float | None = None
+    coverage: float | None = None
+    baseline: str = ""
+    alpha: float | None = None
+
+
+class GateRecord(_Part):
+    """The gate of the session that measured the case.
+
+    ``cases`` is the family over which ``alpha`` was divided: the selected cases of the session.
+    """
+
+    alpha: float
+    cases: int
+    reach: float
+
+
 class Record(_Part):
     """One case as it was measured, complete enough to be compared sample by sample.
 
@@ -310,6 +334,8 @@ class Record(_Part):
     partial: bool = False
     notes: list[str] = Field(default_factory=list)
     requests: list[RequestRecord] = Field(default_factory=list)
+    verdicts: list[VerdictRecord] = Field(default_factory=list)
+    gate: GateRecord | None = None
 
     def metric(self, name: str) -> MetricRecord | None:
         """The metric called ``name``; None where it has no value."""

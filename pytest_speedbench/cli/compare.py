@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pytest_speedbench.cli.arguments import (
-    DEFAULT_REACH,
     DEFAULT_STORAGE,
-    Reach,
     Storage,
     find_run,
     margins,
@@ -19,6 +17,7 @@ from pytest_speedbench.cli.arguments import (
     share,
     store_at,
 )
+from pytest_speedbench.cli.errors import UNUSABLE
 from pytest_speedbench.cli.output import (
     NOTHING,
     WORD_STYLES,
@@ -30,13 +29,14 @@ from pytest_speedbench.cli.output import (
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import CaseKey, Record
-    from pytest_speedbench.baselines.storage import SavedRun
-    from pytest_speedbench.compare.comparison import Comparison, Judged, Pair
+    from pytest_speedbench.compare.attribution import Factor
+    from pytest_speedbench.compare.comparison import Comparison
+    from pytest_speedbench.compare.judge import JudgedCase
     from pytest_speedbench.compare.verdict import Verdict
-    from pytest_speedbench.stats import Estimate
 
 REGRESSION = 1
-"""Exit code for a regression, or for runs that cannot be compared."""
+"""Exit code for a regression, or for records that are incomparable."""
+ACCEPTANCE = "acceptance_length"
 
 _COLUMNS: tuple[tuple[str, Justify], ...] = (
     ("slice", "left"),
@@ -66,7 +66,10 @@ def compare(
             "[default: acceptance_length:2%]",
         ),
     ] = None,
-    alpha: Annotated[str, typer.Option(metavar="SHARE", help="Error rate of the gate.")] = "1%",
+    alpha: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="Error rate of the gate. [default: that of NEW, or 1%]"),
+    ] = None,
     inconclusive: Annotated[
         Literal["pass", "warn", "fail"], typer.Option(help="What undecided does.")
     ] = "warn",
@@ -74,146 +77,149 @@ def compare(
         list[str] | None,
         typer.Option("--map", metavar="AXIS=OLD:NEW", help="Pair different cases: dl=3:5."),
     ] = None,
-    reach: Reach = DEFAULT_REACH,
+    reach: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Smallest share of samples that a loss is looked for in. [default: that of NEW, "
+            "or 12%]",
+        ),
+    ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Compare two saved runs, case by case.
 
-    Exit code 0: no regression; 1: fail, speculation off, incomparable or nothing in common (and
-    undecided under --inconclusive=fail); 2: unreadable input or wrong usage.
+    Exit code 0: no regression; 1: fail, speculation off or incomparable (and undecided under
+    --inconclusive=fail); 2: nothing was compared, unreadable input or wrong usage.
     """
-    from pytest_speedbench.compare.comparison import judge_runs, parse_map
+    from pytest_speedbench.compare.comparison import compare_runs, parse_map
 
     allowed = margins(fail or [])
-    level = share("--alpha", alpha)
     maps = [read("--map", text, parse_map) for text in axis_map or []]
     store = store_at(storage)
     before, after = find_run(store, old), find_run(store, new)
-    comparison = judge_runs(before, after, allowed, level, maps, reach_share(reach))
-    _show(Lines(), before, after, comparison)
-    if comparison.regressed(inconclusive):
+    comparison = compare_runs(
+        before,
+        after,
+        allowed,
+        share("--alpha", alpha) if alpha else None,
+        maps,
+        reach_share(reach) if reach else None,
+    )
+    _show(Lines(), comparison)
+    if comparison.fails(inconclusive):
         raise typer.Exit(REGRESSION)
+    if not comparison.compared:
+        raise typer.Exit(UNUSABLE)
 
 
-def _show(out: Lines, old: SavedRun, new: SavedRun, comparison: Comparison) -> None:
-    out.line(f"OLD  {old}")
-    out.line(f"NEW  {new}")
+def _show(out: Lines, comparison: Comparison) -> None:
+    out.line(f"OLD  {comparison.old}")
+    out.line(f"NEW  {comparison.new}")
     out.line()
     for group in comparison.runs():
         _show_run(out, group)
     _show_reasons(out, comparison)
     for side, run, keys in (
-        ("OLD", old, comparison.only_old),
-        ("NEW", new, comparison.only_new),
+        ("OLD", comparison.old, comparison.only_old),
+        ("NEW", comparison.new, comparison.only_new),
     ):
         if keys:
             out.line(f"only in {side} ({run.number}): {_named(keys)}", "yellow")
-    if not comparison.judged:
+    if not comparison.paired:
         out.line(
-            "nothing in common: no case of NEW has a record in OLD "
+            "nothing was compared: no case of NEW has a record in OLD "
             "(--map AXIS=OLD:NEW pairs different cases on purpose)",
             "red",
         )
         return
     out.line(_verdicts(comparison), "bold")
-    levels = comparison.levels
-    out.line(
-        f"α = {levels.alpha:g} for false fails of this comparison, {levels.fail_alpha:.2g} for "
-        f"each of {comparison.count}; {levels.alpha:g} for a false pass of any one case"
-    )
+    out.line(comparison.judge.family.describe())
 
 
-def _show_run(out: Lines, group: Sequence[Judged]) -> None:
-    pair = group[0].pair
-    out.line(_title(pair), "bold")
-    rows = [_row(judged) for judged in group]
+def _show_run(out: Lines, group: Sequence[JudgedCase]) -> None:
+    out.line(_title(group[0]), "bold")
+    rows = [_row(case) for case in group]
     styles = [WORD_STYLES.get(row[-1], "") for row in rows]
     out.table(_COLUMNS, rows, styles)
-    for text in (*_notes(pair), *_timing(group), *_attribution(group)):
+    for text in (*_notes(group[0]), *_other_verdicts(group), *_attribution(group)):
         out.line(f"  {text}")
     out.line()
 
 
-def _title(pair: Pair) -> str:
-    old, new = pair.old.case, pair.new.case
+def _sides(case: JudgedCase) -> tuple[Record, Record]:
+    """The baseline and the new record of a case that has both."""
+    assert case.old is not None
+    return case.old, case.new
 
-    def word(axis: str, head: str = "") -> str:
-        before, after = getattr(old, axis), getattr(new, axis)
+
+def _title(case: JudgedCase) -> str:
+    old, new = (record.case for record in _sides(case))
+
+    def axis(name: str, head: str = "") -> str:
+        before, after = getattr(old, name), getattr(new, name)
         return f"{head}{before}" if before == after else f"{head}{before} → {after}"
 
-    words = [word("engine"), word("model"), word("method")]
+    parts = [axis("engine"), axis("model"), axis("method")]
     if new.method != "none" or old.method != "none":
-        words.append(word("dl", "DL "))
-    return " · ".join([*words, word("bs", "BS "), word("split")])
+        parts.append(axis("dl", "DL "))
+    return " · ".join([*parts, axis("bs", "BS "), axis("split")])
 
 
-def _row(judged: Judged) -> tuple[str, ...]:
-    pair, verdict = judged.pair, judged.acceptance
-    old, new = (r.metric("acceptance_length") for r in (pair.old, pair.new))
-    slices = pair.old.case.slice, pair.new.case.slice
+def _row(case: JudgedCase) -> tuple[str, ...]:
+    old, new = _sides(case)
+    lengths = [record.metric(ACCEPTANCE) for record in (old, new)]
+    slices = old.case.slice, new.case.slice
+    verdict = case.acceptance
     return (
         slices[1] if slices[0] == slices[1] else " → ".join(slices),
-        NOTHING if old is None else f"{old.value:.2f}",
-        NOTHING if new is None else f"{new.value:.2f}",
+        *(NOTHING if length is None else f"{length.value:.2f}" for length in lengths),
         change(verdict.ratio if verdict else None),
         change_interval(verdict.low, verdict.high) if verdict else NOTHING,
         f"{verdict.coverage:.0%}" if verdict and verdict.coverage is not None else NOTHING,
-        verdict.outcome.value if verdict else "not gated",
+        verdict.outcome.value if verdict else "AL not gated",
     )
 
 
-def _notes(pair: Pair) -> Iterator[str]:
-    for side, record in (("OLD", pair.old), ("NEW", pair.new)):
+def _notes(case: JudgedCase) -> Iterator[str]:
+    old, new = _sides(case)
+    for side, record in (("OLD", old), ("NEW", new)):
         if record.partial:
             yield f"note: {side} was stopped early, as soon as its own gate was decided"
-    if pair.old.engine.version != pair.new.engine.version:
-        yield (
-            f"{pair.new.engine.name} {pair.old.engine.version} there, "
-            f"{pair.new.engine.version} here"
-        )
+    if old.engine.version != new.engine.version:
+        yield f"{new.engine.name} {old.engine.version} there, {new.engine.version} here"
 
 
-def _timing(group: Sequence[Judged]) -> Iterator[str]:
-    """Outcomes that belong to the whole run, each told once."""
-    told: dict[str, Verdict] = {}
-    for judged in group:
-        for verdict in judged.verdicts:
-            if verdict.metric != "acceptance_length":
-                told.setdefault(verdict.metric, verdict)
-    for verdict in told.values():
+def _other_verdicts(group: Sequence[JudgedCase]) -> Iterator[str]:
+    """Verdicts that belong to the whole run, each once."""
+    found: dict[str, Verdict] = {}
+    for case in group:
+        for verdict in case.verdicts:
+            if verdict.metric != ACCEPTANCE:
+                found.setdefault(verdict.metric, verdict)
+    for verdict in found.values():
         interval = change_interval(verdict.low, verdict.high)
         ends = "" if interval == NOTHING else f" [{interval}]"
         value = "" if verdict.ratio is None else f" {change(verdict.ratio)}{ends}"
         yield f"{verdict.metric}: {verdict.outcome}{value}; {verdict.reason}"
 
 
-def _attribution(group: Sequence[Judged]) -> Iterator[str]:
+def _attribution(group: Sequence[JudgedCase]) -> Iterator[str]:
     """How much of a changed speedup is AL, step time, and the engine without SD."""
-    from pytest_speedbench.compare.comparison import alternated, change_of_speed
-
-    pair = group[0].pair
-    if pair.match.incomparable or "none" in (pair.old.case.method, pair.new.case.method):
+    case = group[0]
+    old, new = _sides(case)
+    if case.match.incomparable or "none" in (old.case.method, new.case.method):
         return
-    try:
-        found = change_of_speed(pair)
-    except ValueError as error:  # NoData, or rounds that no engine can produce
-        told = any(o.outcome == "not gated" for judged in group for o in judged.verdicts)
-        if not told:
-            yield f"speedup not compared: {error}"
+    if case.attribution is None:
+        if not any(v.outcome == "not gated" for c in group for v in c.verdicts):
+            yield f"speedup not compared: {case.no_attribution}"
         return
-    certain = alternated(pair)
-    yield f"speedup {_speedups(pair.old, pair.new)}: {_factor(found.total, certain)}, of it"
-    parts = (
-        ("AL, the drafter's", found.drafter),
-        ("step time, drafting and verifying", found.step),
-        ("step time of the engine without SD", found.engine),
-        ("the rest: batching, queueing, prefill", found.scheduling),
-    )
-    for name, factor in parts:
-        if factor is not None:
-            yield f"  {name:38}{_factor(factor, certain)}"
-    if not certain:
-        yield "  no intervals: the arms did not take turns, or had fewer than 3 rounds"
+    found = case.attribution
+    yield f"speedup {_speedups(old, new)}: {_factor(found.total)}, of it"
+    for factor in found.factors:
+        yield f"  {factor.name:38}{_factor(factor)}"
+    if found.total.low is None:
+        yield "  no intervals: the arms did not alternate, or had fewer than 3 rounds"
 
 
 def _speedups(old: Record, new: Record) -> str:
@@ -221,42 +227,35 @@ def _speedups(old: Record, new: Record) -> str:
     return " → ".join(NOTHING if v is None else f"{v.value:.2f}x" for v in values)
 
 
-def _factor(factor: Estimate, certain: bool) -> str:
-    interval = change_interval(factor.low, factor.high) if certain else NOTHING
-    return f"{change(factor.value):>9}" + ("" if interval == NOTHING else f" [{interval}]")
+def _factor(factor: Factor) -> str:
+    interval = change_interval(factor.low, factor.high)
+    return f"{change(factor.factor):>9}" + ("" if interval == NOTHING else f" [{interval}]")
 
 
 def _show_reasons(out: Lines, comparison: Comparison) -> None:
     """Why, for whatever is not simply a pass; equal reasons once."""
     from pytest_speedbench.compare.verdict import Outcome
 
-    told: dict[tuple[Outcome, str], list[str]] = {}
-    for verdict, key in _acceptance_verdicts(comparison):
-        if verdict.outcome is not Outcome.PASS and verdict.reason:
-            told.setdefault((verdict.outcome, verdict.reason), []).append(
-                f"{key.slice} bs{key.bs} dl{key.dl}"
-            )
-    grave = [entry for entry in told.items() if entry[0][0] is not Outcome.UNDECIDED]
-    open_ = [entry for entry in told.items() if entry[0][0] is Outcome.UNDECIDED]
-    for (outcome, reason), cases in (*grave, *open_[:_MOST_OPEN]):
+    reasons: dict[tuple[Outcome, str], list[str]] = {}
+    for case in comparison.paired:
+        verdict, key = case.acceptance, case.new.case
+        if verdict is not None and verdict.outcome is not Outcome.PASS and verdict.reason:
+            entry = verdict.outcome, verdict.reason
+            reasons.setdefault(entry, []).append(f"{key.slice} bs{key.bs} dl{key.dl}")
+    decided = [entry for entry in reasons.items() if entry[0][0] is not Outcome.UNDECIDED]
+    open_ = [entry for entry in reasons.items() if entry[0][0] is Outcome.UNDECIDED]
+    for (outcome, reason), cases in (*decided, *open_[:_MOST_OPEN]):
         out.line(f"{outcome}: {_some(cases)}: {reason}", WORD_STYLES.get(outcome.value, ""))
     if len(open_) > _MOST_OPEN:
         out.line(f"… and {len(open_) - _MOST_OPEN} more undecided", WORD_STYLES["undecided"])
 
 
-def _acceptance_verdicts(comparison: Comparison) -> Iterator[tuple[Verdict, CaseKey]]:
-    for judged in comparison.judged:
-        if judged.acceptance is not None:
-            yield judged.acceptance, judged.pair.new.case
-
-
 def _verdicts(comparison: Comparison) -> str:
     from pytest_speedbench.compare.verdict import Outcome
 
-    counts = {
-        outcome: sum(o.outcome is outcome for o in comparison.verdicts) for outcome in Outcome
-    }
-    return "gate: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    found = [verdict.outcome for verdict in comparison.verdicts]
+    counts = ", ".join(f"{found.count(o)} {o}" for o in Outcome if o in found)
+    return f"gate: {counts}"
 
 
 def _named(keys: Sequence[CaseKey]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,31 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_speedbench.baselines.storage import SavedRun
-    from pytest_speedbench.compare.case_result import CaseResult
-    from pytest_speedbench.session.saving import Saving
-
-
-@dataclass
-class SavedSummary:
-    """What renderers read of :class:`~pytest_speedbench.session.summary.Summary`, from a file."""
-
-    results: list[CaseResult]
-    family: str = ""
-    comparing: bool = False
-    none_compared: str = ""
-    problems: list[str] = field(default_factory=list)
-    saving: Saving | None = None
-
-    @classmethod
-    def of(cls, run: SavedRun) -> SavedSummary:
-        from pytest_speedbench.compare.case_result import CaseResult
-
-        return cls(
-            [
-                CaseResult("", str(key), str(key), str(key).rpartition(":")[0], record)
-                for key, record in run.records.items()
-            ]
-        )
+    from pytest_speedbench.compare.results import SessionResults
 
 
 def report(
@@ -55,27 +30,29 @@ def report(
 ) -> None:
     """Show a saved run again; with --html or --markdown, write it to a file instead."""
     found = find_run(store_at(storage), run)
-    summary = SavedSummary.of(found)
+    from pytest_speedbench.compare.results import SessionResults
+
+    results = SessionResults.of_saved_run(found)
     if html is None and markdown is None:
-        _show(found, summary)
+        _show(found, results)
     for path, render in ((html, _html), (markdown, _markdown)):
         if path is not None:
-            _write(path, render, summary)
+            _write(path, render, results)
 
 
-def _show(run: SavedRun, summary: SavedSummary) -> None:
+def _show(run: SavedRun, results: SessionResults) -> None:
     from pytest_speedbench.report.terminal import summary_lines
 
     out = Lines()
     out.line(str(run))
     out.line()
-    for line in summary_lines(summary, console().width):  # type: ignore[arg-type]  # same attributes
+    for line in summary_lines(results, console().width):
         colour = next((name for name in ("red", "yellow", "green") if line.markup.get(name)), None)
         typer.secho(line.text, fg=colour, bold=line.markup.get("bold"))
 
 
-def _write(path: Path, render: Callable[[SavedSummary], str], summary: SavedSummary) -> None:
-    text = render(summary)
+def _write(path: Path, render: Callable[[SessionResults], str], results: SessionResults) -> None:
+    text = render(results)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -83,13 +60,13 @@ def _write(path: Path, render: Callable[[SavedSummary], str], summary: SavedSumm
     typer.echo(f"written: {path}")
 
 
-def _html(summary: SavedSummary) -> str:
+def _html(results: SessionResults) -> str:
     from pytest_speedbench.report.html import render_html
 
-    return render_html(summary)
+    return render_html(results)
 
 
-def _markdown(summary: SavedSummary) -> str:
+def _markdown(results: SessionResults) -> str:
     from pytest_speedbench.report.markdown import render_markdown
 
-    return render_markdown(summary)  # type: ignore[arg-type]  # same attributes
+    return render_markdown(results)

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 class Judgement:
     """How the comparisons of one case are decided.
 
-    ``alpha`` is the chance of a false verdict of one assert; ``undecided`` is told of every
-    undecided comparison and returns what it counts as.
+    Attributes:
+        alpha: what is asserted → bound on the probability of a false verdict of that assert.
+        undecided: called with every undecided comparison, returns what it counts as.
     """
 
-    alpha: float
+    alpha: Callable[[str], float]
     undecided: Callable[[str], bool]
 
 
@@ -121,7 +122,7 @@ class Measured:
     def _above(self, number: float, sign: str) -> bool:
         __tracebackhide__ = True
         _check_number(self.name, number)
-        low, high = self._bounds()
+        low, high = self._bounds(sign, number)
         if high is not None and high < number:
             return False
         return (low is not None and low >= number) or self._undecided(sign, number)
@@ -129,14 +130,17 @@ class Measured:
     def _below(self, number: float, sign: str) -> bool:
         __tracebackhide__ = True
         _check_number(self.name, number)
-        low, high = self._bounds()
+        low, high = self._bounds(sign, number)
         if low is not None and low > number:
             return False
         return (high is not None and high <= number) or self._undecided(sign, number)
 
-    def _bounds(self) -> tuple[float | None, float | None]:
+    def _alpha(self, sign: str, number: float) -> float:
+        return self._judgement.alpha(f"{self.name} {sign} {number!r}")
+
+    def _bounds(self, sign: str, number: float) -> tuple[float | None, float | None]:
         """One-sided bounds, each wrong with probability α at most."""
-        estimate = self._at_level(1 - 2 * self._judgement.alpha)
+        estimate = self._at_level(1 - 2 * self._alpha(sign, number))
         return estimate.low, estimate.high
 
     def _undecided(self, sign: str, number: float) -> bool:
@@ -145,21 +149,22 @@ class Measured:
 
     def explain(self, sign: str, number: float) -> list[str]:
         """Lines for the message of a failed assert."""
-        low, high = self._bounds()
+        low, high = self._bounds(sign, number)
         lines = [f"{self.name} = {self}", f"  asserted: {sign} {number:g}"]
         if low is not None and high is not None:
             lines.append(
-                f"  at the case's α = {self._judgement.alpha:g} it lies in [{low:.3f}, {high:.3f}]"
+                f"  at this assert's α = {self._alpha(sign, number):.2g} it lies in "
+                f"[{low:.3f}, {high:.3f}]"
             )
-        missing = self.samples_missing(number)
+        missing = self.samples_missing(sign, number)
         if missing is not None:
             lines.append(f"  about {missing} more samples would settle it")
         return lines + [f"  {line}" for line in self._explain().splitlines()]
 
-    def samples_missing(self, number: float) -> int | None:
+    def samples_missing(self, sign: str, number: float) -> int | None:
         """How many more units would move the bound past ``number``; None where it is decided or
         no number would do."""
-        low, high = self._bounds()
+        low, high = self._bounds(sign, number)
         gap = abs(self.value - number)
         if low is None or high is None or not low < number <= high or not gap:
             return None

@@ -6,14 +6,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pytest_speedbench.baselines.schema import Record, RoundRecord
-from pytest_speedbench.compare.gate import check_same_samples, tps
 from pytest_speedbench.compare.match import Match
+from pytest_speedbench.compare.timing import check_same_samples, same_rounds, tps
 from pytest_speedbench.stats import Estimate, NoData, SpeedRounds, attribute_change
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
-    """One factor of new / old speedup, with its 95 % interval; above 1 it made SD faster."""
+class Factor:
+    """One factor of new / old speedup, with its 95 % interval; above 1 it made SD faster.
+
+    ``low`` and ``high`` are None where the arms did not alternate or had too few rounds.
+    """
 
     name: str
     factor: float
@@ -22,57 +25,67 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
-class Attributed:
-    """The change of a run's speedup against ``baseline``, and the factors whose product it is."""
+class Attribution:
+    """The change of a run's speedup against ``baseline``, and the factors whose product it is.
 
-    total: Cause
-    causes: tuple[Cause, ...]
+    log speedup = log AL + log(step time without SD / step time with SD) + the rest.
+    """
+
+    total: Factor
+    factors: tuple[Factor, ...]
     rounds: int
     baseline: str
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain builtins, for an xdist worker."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Attributed:
-        causes = tuple(Cause(**cause) for cause in data["causes"])
-        return cls(Cause(**data["total"]), causes, data["rounds"], data["baseline"])
+    def from_dict(cls, data: dict[str, Any]) -> Attribution:
+        """The inverse of :meth:`as_dict`."""
+        factors = tuple(Factor(**factor) for factor in data["factors"])
+        return cls(Factor(**data["total"]), factors, data["rounds"], data["baseline"])
 
 
-def attribute_records(new: Record, match: Match) -> Attributed | None:
+def attribute_records(new: Record, match: Match) -> Attribution:
     """The attribution of a run against its baseline.
 
-    None where timings must not be compared, or one side has no speedup or no times of its steps.
+    Rounds that sent the same samples are paired.
+
+    Raises:
+        NoData: timings must not be compared, or one side has no speedup or no step times.
     """
     old = match.record
-    if old is None or match.incomparable or match.timing:
-        return None
-    try:
-        check_same_samples(old, new)
-        found = attribute_change(speed_rounds(old), speed_rounds(new))
-    except (NoData, ValueError):
-        return None
+    if old is None:
+        raise NoData("no baseline")
+    if reasons := (*match.incomparable, *match.timing):
+        raise NoData("; ".join(reasons))
+    check_same_samples(old, new)
+    found = attribute_change(speed_rounds(old), speed_rounds(new), paired=same_rounds(old, new))
+    certain = _alternated(old) and _alternated(new)
     assert found.engine is not None
-    causes = (
-        _cause("AL (drafter)", found.drafter),
-        _cause("step time with SD", found.step),
-        _cause("engine without SD", found.engine),
-        _cause("scheduling", found.scheduling),
+    factors = (
+        _factor("AL (drafter)", found.drafter, certain),
+        _factor("step time with SD", found.step, certain),
+        _factor("engine without SD", found.engine, certain),
+        _factor("scheduling", found.scheduling, certain),
     )
-    baseline = str(match.run) if match.run else ""
-    return Attributed(_cause("speedup", found.total), causes, found.total.n, baseline)
+    total = _factor("speedup", found.total, certain)
+    return Attribution(total, factors, found.total.n, str(match.run) if match.run else "")
 
 
 def speed_rounds(record: Record) -> SpeedRounds:
     """The rounds of both arms of a record.
 
     Raises:
-        NoData: an arm is missing, or the record is older than the times of its rounds' steps.
-        ValueError: a time that is not positive and finite.
+        NoData: an arm is missing or has another number of rounds, a round has no step time (saved
+            by an early version), or took no time.
     """
     sd, plain = record.rounds, record.reference_rounds
     if not plain:
-        raise NoData("no arm without SD, so no speedup")
+        raise NoData("no arm without SD on one side (--speed-rounds=0)")
+    if len(sd) != len(plain):
+        raise NoData("the arms with and without SD have unequal numbers of rounds")
     return SpeedRounds(
         tuple(_known(r.acceptance_length) for r in sd),
         tuple(_known(r.step_time) for r in sd),
@@ -82,15 +95,22 @@ def speed_rounds(record: Record) -> SpeedRounds:
     )
 
 
+def _alternated(record: Record) -> bool:
+    """Whether the arms were measured in alternation; where not, intervals mean nothing."""
+    speedup = record.metric("speedup")
+    return speedup is None or speedup.low is not None
+
+
 def _tps(rounds: list[RoundRecord]) -> tuple[float, ...]:
     return tuple(tps(timing) for timing in rounds)
 
 
 def _known(value: float | None) -> float:
     if value is None:
-        raise NoData("a round without times of its steps")
+        raise NoData("a round was saved without its step times; measure it again")
     return value
 
 
-def _cause(name: str, estimate: Estimate) -> Cause:
-    return Cause(name, estimate.value, estimate.low, estimate.high)
+def _factor(name: str, estimate: Estimate, certain: bool) -> Factor:
+    low, high = (estimate.low, estimate.high) if certain else (None, None)
+    return Factor(name, estimate.value, low, high)

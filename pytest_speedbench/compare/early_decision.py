@@ -31,16 +31,17 @@ class _Case:
 class EarlyGate:
     """A :class:`~pytest_speedbench.measure.early.Decider` that knows baselines and margins."""
 
-    def __init__(self, levels: Levels, greedy: bool) -> None:
-        self._levels = levels
+    def __init__(self, greedy: bool) -> None:
         self._greedy = greedy
         self._cases: dict[str, _Case] = {}
         self._closed: dict[str, str] = {}
         self._lengths: dict[str, int] = {}
 
-    def add(self, slice_name: str, baseline: Match, margin: float | None) -> None:
+    def add(
+        self, slice_name: str, baseline: Match, margin: float | None, levels: Levels | None
+    ) -> None:
         """One case of the run; one that cannot be decided keeps the whole run from stopping."""
-        if margin is None:
+        if margin is None or levels is None:
             self._closed[slice_name] = "AL is not gated"
         elif baseline.record is None:
             self._closed[slice_name] = "no baseline"
@@ -48,12 +49,13 @@ class EarlyGate:
             self._closed[slice_name] = "the baseline is incomparable"
         else:
             try:
-                self._open(slice_name, traces_of(baseline.record), margin)
+                self._open(slice_name, traces_of(baseline.record), margin, levels)
             except (NoData, RecordError) as error:
                 self._closed[slice_name] = str(error)
 
-    def _open(self, slice_name: str, traces: Sequence[RequestTrace], margin: float) -> None:
-        levels = self._levels
+    def _open(
+        self, slice_name: str, traces: Sequence[RequestTrace], margin: float, levels: Levels
+    ) -> None:
         rule = Rule(margin, levels.alpha, fail_alpha=levels.fail_alpha, reach=levels.reach)
         sequential = Sequential(traces, rule, greedy=self._greedy)
         self._cases[slice_name] = _Case(margin, sequential)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pytest_speedbench.baselines.schema import (
+    KEY_FIELDS,
     CaseKey,
     MachineRecord,
     ModelRecord,
@@ -52,9 +53,10 @@ def identity_of(record: Record) -> Identity:
 class Match:
     """The baseline of a case, or why there is none.
 
-    ``incomparable`` tells why the record with this key must not be compared at all; ``timing`` why
+    ``incomparable`` says why the record with this key must not be compared at all; ``timing`` why
     its timings must not. Both are empty for a full match. ``part`` says which rows are left out
     where only a part of the split is compared; ``record`` has the sample ids of the new split.
+    ``nearest`` says, where there is no record of the case, in what the most similar one differs.
     """
 
     record: Record | None = None
@@ -62,6 +64,7 @@ class Match:
     incomparable: tuple[str, ...] = ()
     timing: tuple[str, ...] = ()
     part: str = ""
+    nearest: str = ""
 
     @property
     def comparable(self) -> bool:
@@ -76,20 +79,46 @@ def find_baseline(new: Identity, runs: Sequence[SavedRun]) -> Match:
     """
     refused = Match()
     for run in reversed(runs):
-        match = match_in(run, new)
+        match = match_in(run, new, whole=True)
         if match.comparable:
             return match
         if refused.record is None:
             refused = match
-    return refused
+    return refused if refused.record is not None else Match(nearest=nearest(new, runs))
 
 
-def match_in(run: SavedRun, new: Identity) -> Match:
-    """The record of one saved run that suits ``new`` best; none that was stopped early."""
-    found = run.candidates(new.case) or records_under_another_key(run, new)
-    whole = [record for record in found if not record.partial]
-    matches = [compare_identity(record, run, new) for record in whole]
-    return min(matches, key=lambda match: _distance(match, new), default=Match())
+def match_in(run: SavedRun, new: Identity, *, whole: bool = False) -> Match:
+    """The record of one saved run that suits ``new`` best; with ``whole`` no partial one."""
+    records = run.candidates(new.case) or records_under_another_key(run, new)
+    matches = [
+        compare_identity(record, run, new) for record in records if not (whole and record.partial)
+    ]
+    best = min(matches, key=lambda match: _distance(match, new), default=None)
+    return Match(nearest=nearest(new, [run])) if best is None else best
+
+
+def nearest(new: Identity, runs: Sequence[SavedRun]) -> str:
+    """In what the most similar saved case differs, field by field; the latest of equals."""
+    found: tuple[SavedRun, list[str]] | None = None
+    for run in runs:
+        for record in (*run.records.values(), *run.twins):
+            differences = _key_differences(record.case, new.case)
+            if found is None or len(differences) <= len(found[1]):
+                found = run, differences
+    if found is None:
+        return "no record of this case: nothing is saved there"
+    run, differences = found
+    if not differences:
+        return f"no whole record of this case: run {run.number} was stopped early"
+    return f"no record of this case; the nearest, in run {run.number}, has {', '.join(differences)}"
+
+
+def _key_differences(old: CaseKey, new: CaseKey) -> list[str]:
+    return [
+        f"{name} {getattr(old, name)} (here {getattr(new, name)})"
+        for name in KEY_FIELDS
+        if getattr(old, name) != getattr(new, name)
+    ]
 
 
 def records_under_another_key(run: SavedRun, new: Identity) -> list[Record]:

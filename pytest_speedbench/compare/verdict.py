@@ -1,4 +1,4 @@
-"""The one outcome in which every comparison ends."""
+"""The outcome of a comparison in one metric, with the numbers behind it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Outcome(StrEnum):
-    """Verdicts of a test that was made, and the states in which none could be."""
+    """The outcomes of a test that was made, and the states in which none could be made."""
 
     PASS = "pass"  # noqa: S105 - a verdict, no password
     FAIL = "fail"
@@ -20,16 +20,27 @@ class Outcome(StrEnum):
     NOT_GATED = "not gated"
 
 
-# Those that are the verdict of a comparison with a baseline.
 COMPARED = frozenset({Outcome.PASS, Outcome.FAIL, Outcome.IMPROVED, Outcome.UNDECIDED})
+"""Outcomes of a comparison with a baseline that was made."""
+FAILING = frozenset({Outcome.FAIL, Outcome.SPECULATION_OFF, Outcome.INCOMPARABLE})
+"""Outcomes that fail a test whatever the options say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How one case did in one metric against its baseline.
+    """How one case did in one metric.
 
-    ``ratio`` is new / old with its interval ``low`` to ``high`` (95 %); ``margin`` the loss
-    allowed; ``coverage`` the share of tokens that the verdict rests on.
+    Attributes:
+        case: the key of the case, as text.
+        metric: a gated metric (``acceptance_length``, ``speedup``, ``output_tps``), or a check
+            without a baseline (``lossless``, ``drift``, ``assert``).
+        outcome: pass, fail, improved, undecided, or why nothing was tested.
+        reason: one sentence.
+        ratio: new / old; ``low`` and ``high`` its 95 % interval.
+        margin: loss that is still accepted, as a share.
+        coverage: share of the tokens that the verdict rests on.
+        baseline: the saved run compared with.
+        alpha: bound on the probability of a false *fail* of this one comparison.
     """
 
     case: str
@@ -42,24 +53,30 @@ class Verdict:
     margin: float | None = None
     coverage: float | None = None
     baseline: str = ""
+    alpha: float | None = None
 
     def fails(self, inconclusive: str, require_baseline: bool) -> bool:
-        """Whether a test with this verdict fails."""
-        if self.outcome in (Outcome.FAIL, Outcome.SPECULATION_OFF, Outcome.INCOMPARABLE):
+        """Whether a test with this verdict fails.
+
+        *Fail*, *speculation off* and *incomparable* do. *No baseline* does only under
+        ``--speed-require-baseline``, *undecided* only under ``--speed-inconclusive=fail``.
+        """
+        if self.outcome in FAILING:
             return True
         if self.outcome is Outcome.NO_BASELINE:
             return require_baseline
         return self.outcome is Outcome.UNDECIDED and inconclusive == "fail"
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain builtins, for an xdist worker and for a record."""
         return {**asdict(self), "outcome": self.outcome.value}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Verdict:
+        """The inverse of :meth:`as_dict`."""
         return cls(**{**data, "outcome": Outcome(data["outcome"])})
 
     def __str__(self) -> str:
         change = "" if self.ratio is None else f" ({self.ratio - 1:+.1%})"
-        return f"{self.metric}: {self.outcome}{change}" + (
-            f", {self.reason}" if self.reason else ""
-        )
+        reason = f", {self.reason}" if self.reason else ""
+        return f"{self.metric}: {self.outcome}{change}{reason}"

@@ -8,12 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pytest_speedbench._version import __version__
 from pytest_speedbench.baselines.schema import MetricRecord, Record
-from pytest_speedbench.compare.case_result import CaseResult
+from pytest_speedbench.compare.results import CaseResult, SessionResults, merged
 from pytest_speedbench.compare.verdict import COMPARED, Outcome
 from pytest_speedbench.errors import ReportError
 from pytest_speedbench.report.plots import (
@@ -33,46 +32,22 @@ if TYPE_CHECKING:
     import jinja2
 
 
-class Saved(Protocol):
-    """Where the records went."""
-
-    saved: list[Path]
-    problems: list[str]
-
-
-class Reported(Protocol):
-    """What a page is made of: a session's summary, or anything that looks like one."""
-
-    @property
-    def results(self) -> Sequence[CaseResult]: ...
-    @property
-    def family(self) -> str: ...
-    @property
-    def comparing(self) -> bool: ...
-    @property
-    def none_compared(self) -> str: ...
-    @property
-    def problems(self) -> Sequence[str]: ...
-    @property
-    def saving(self) -> Saved | None: ...
-
-
-def render_html(summary: Reported, *, now: datetime | None = None) -> str:
+def render_html(results: SessionResults, *, now: datetime | None = None) -> str:
     """The whole page; ``now`` is the time printed at its foot.
 
     Raises:
         ReportError: jinja2 is not installed.
     """
-    page = _Page(summary.results)
+    page = _Page(results.cases)
     return template("report.html").render(
-        headline=_headline(summary),
+        headline=_headline(results),
         tables=page.sections(),
         matrices=page.matrices(),
         chart=page.chart(),
         environments=page.environments(),
-        family=summary.family if any(r.verdicts for r in summary.results) else "",
-        saved=[str(path) for path in summary.saving.saved] if summary.saving else [],
-        problems=list(summary.problems),
+        family=results.family if results.verdicts else "",
+        saved=results.saved,
+        problems=results.problems,
         version=__version__,
         written=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M %Z").strip(),
         nothing=NOTHING,
@@ -156,8 +131,8 @@ def _chip(outcome: Outcome, text: str = "") -> Chip:
     return Chip(text or outcome.value, tone, _SIGNS[tone])
 
 
-def _headline(summary: Reported) -> Headline:
-    verdicts = [verdict for result in summary.results for verdict in result.verdicts]
+def _headline(results: SessionResults) -> Headline:
+    verdicts = results.verdicts
     counts = Counter(verdict.outcome for verdict in verdicts)
     chips = tuple(
         _chip(outcome, f"{counts[outcome]} {outcome.value}")
@@ -165,11 +140,11 @@ def _headline(summary: Reported) -> Headline:
         if counts[outcome]
     )
     against = tuple(dict.fromkeys(o.baseline for o in verdicts if o.baseline))
-    if summary.none_compared:
-        return Headline("Nothing could be compared", summary.none_compared, "bad", chips, against)
+    if results.failure:
+        return Headline("Nothing could be compared", results.failure, "bad", chips, against)
     if not verdicts:
         text = "--speed-compare compares with the latest saved run."
-        if summary.comparing:
+        if results.comparing:
             text = "No test came as far as its comparison."
         return Headline("Measured, nothing compared", text, "plain", (), ())
     gravest = next(outcome for outcome in _HEADLINES if counts[outcome])
@@ -213,6 +188,7 @@ class Section:
     axis: Axis
     positions: range
     gated: bool
+    verdicts: tuple[Chip, ...]
     command: str
 
 
@@ -247,10 +223,10 @@ class _Page:
     """The runs of a summary, in the order of :func:`run_tables`."""
 
     def __init__(self, results: Sequence[CaseResult]) -> None:
-        groups: dict[str, dict[str, Record]] = {}
-        for result in results:
-            groups.setdefault(result.group, {}).setdefault(result.key, result.record)
-        self.records = [list(cases.values()) for cases in groups.values()]
+        groups: dict[str, list[Record]] = {}
+        for case in merged(results):
+            groups.setdefault(case.group, []).append(case.record)
+        self.records = list(groups.values())
         self.tables = run_tables(results)
         self.heads = [records[0] for records in self.records]
         self.arms = _arms(self.heads)
@@ -315,6 +291,7 @@ def _section(
         axis,
         range(1, 1 + max((len(row.positions) for row in rows), default=0)),
         any(row.outcome for row in table.rows),
+        tuple(_chip(outcome, text) for text, outcome in table.verdicts),
         _command(records),
     )
 

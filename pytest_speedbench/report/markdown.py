@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from pytest_speedbench.compare.results import SessionResults
 from pytest_speedbench.report.text import markdown_cell
 from pytest_speedbench.report.view import RunTable, run_tables
 
-if TYPE_CHECKING:
-    from pytest_speedbench.session.summary import Summary
-
-_HEAD = "| category | n | AL | 95 % | macro | engine's own | accepted | vs baseline | gate |"
+_HEAD = "| category | n | AL | 95 % | macro | engine's own | accepted | vs baseline | verdict |"
 _RULE = "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
 
 
-def render_markdown(summary: Summary) -> str:
+def render_markdown(results: SessionResults) -> str:
     """The whole summary."""
-    return "\n".join(_lines(summary)) + "\n"
+    return "\n".join(_lines(results)) + "\n"
 
 
-def _lines(summary: Summary) -> Iterator[str]:
+def _lines(results: SessionResults) -> Iterator[str]:
     yield "## Speculative decoding"
-    for table in run_tables(summary.results):
+    if results.failure:
+        yield from ("", f"**{markdown_cell(results.failure)}**")
+    for table in run_tables(results.cases):
         yield from ("", *_table(table))
-    if summary.comparing:
-        yield from ("", markdown_cell(summary.family))
-    for text in (summary.none_compared, *summary.problems):
-        if text:
-            yield from ("", f"**{markdown_cell(text)}**")
+    if results.comparing:
+        yield from ("", markdown_cell(results.family))
+    for text in results.problems:
+        yield from ("", f"**{markdown_cell(text)}**")
 
 
 def _table(table: RunTable) -> Iterator[str]:
@@ -48,7 +46,8 @@ def _table(table: RunTable) -> Iterator[str]:
         )
         yield f"| {' | '.join(map(markdown_cell, cells))} |"
     yield from ("", f"**{markdown_cell(table.speed)}**", "")
-    for text in (table.setting, *table.details, *table.notes):
+    others = [text for text, _ in table.verdicts]
+    for text in (table.setting, *others, *table.details, *table.notes):
         yield f"- {markdown_cell(text)}"
     for row in table.rows:
         for reason in row.reasons:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from pytest_speedbench.compare.verdict import Outcome
+from pytest_speedbench.compare.judge import ACCEPTANCE
+from pytest_speedbench.compare.results import SessionResults
+from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.report.text import label, printable
 from pytest_speedbench.report.view import Row, RunTable, run_tables
-
-if TYPE_CHECKING:
-    from pytest_speedbench.session.summary import Summary
 
 Justify = Literal["left", "right"]
 _WIDEST = 110
@@ -28,14 +27,16 @@ class Line:
     markup: dict[str, bool] = field(default_factory=dict)
 
 
-def summary_lines(summary: Summary, width: int) -> Iterator[Line]:
+def summary_lines(results: SessionResults, width: int) -> Iterator[Line]:
     """Every line under the heading ``speedbench``."""
-    for table in run_tables(summary.results):
+    for table in run_tables(results.cases):
         yield from _run_lines(table, min(width, _WIDEST))
-    yield from _gate_lines(summary)
-    yield from _saved_lines(summary)
-    for problem in summary.problems:
+    yield from _gate_lines(results)
+    yield from _saved_lines(results)
+    for problem in results.problems:
         yield Line(printable(problem), {"red": True, "bold": True})
+    if results.failure:
+        yield Line(printable(results.failure), {"red": True, "bold": True})
 
 
 def _run_lines(table: RunTable, width: int) -> Iterator[Line]:
@@ -43,8 +44,10 @@ def _run_lines(table: RunTable, width: int) -> Iterator[Line]:
     yield Line(f"  {printable(table.setting)}")
     for number, text in enumerate(_grid(table, width).splitlines()):
         row = table.rows[number - 2] if 0 <= number - 2 < len(table.rows) else None
-        yield Line(f"  {text.rstrip()}", _colour(row))
+        yield Line(f"  {text.rstrip()}", _colour(row.outcome if row else None))
     yield Line(f"  {table.speed}", {"yellow" if table.slower else "green": True})
+    for text, outcome in table.verdicts:
+        yield Line(f"  {printable(text)}", _colour(outcome))
     for text in (*table.details, *(f"note: {note}" for note in table.notes)):
         yield Line(f"  {printable(text)}")
     yield Line("")
@@ -82,15 +85,13 @@ def _columns(table: RunTable) -> list[tuple[str, Justify, Callable[[Row], str]]]
     if any(row.outcome for row in table.rows):
         columns += [
             ("change", "right", lambda row: row.change),
-            ("gate", "left", lambda row: row.verdict),
+            ("verdict", "left", lambda row: row.verdict),
         ]
     return columns
 
 
-def _colour(row: Row | None) -> dict[str, bool]:
-    if row is None or row.outcome is None:
-        return {}
-    match row.outcome:
+def _colour(outcome: Outcome | None) -> dict[str, bool]:
+    match outcome:
         case Outcome.FAIL | Outcome.SPECULATION_OFF | Outcome.INCOMPARABLE:
             return {"red": True}
         case Outcome.UNDECIDED:
@@ -100,45 +101,50 @@ def _colour(row: Row | None) -> dict[str, bool]:
     return {}
 
 
-def _gate_lines(summary: Summary) -> Iterator[Line]:
-    verdicts = [verdict for result in summary.results for verdict in result.verdicts]
+def _gate_lines(results: SessionResults) -> Iterator[Line]:
+    verdicts = results.verdicts
     if verdicts:
-        counts = {outcome: sum(o.outcome is outcome for o in verdicts) for outcome in Outcome}
-        told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
-        baselines = dict.fromkeys(o.baseline for o in verdicts if o.baseline)
+        baselines = dict.fromkeys(verdict.baseline for verdict in verdicts if verdict.baseline)
         against = f" (against {', '.join(baselines)})" if baselines else ""
-        yield Line(f"gate: {printable(told + against)}", {"bold": True})
-        yield from _reason_lines(summary)
-        yield Line(f"  {summary.family}")
-    elif not summary.comparing:
+        yield Line(f"gate: {printable(_counts(verdicts) + against)}", {"bold": True})
+        yield from _reason_lines(results)
+        yield Line(f"  {results.family}")
+    elif not results.comparing:
         yield Line("gate: nothing compared; --speed-compare compares with the latest saved run")
-    if summary.none_compared:
-        yield Line(printable(summary.none_compared), {"red": True, "bold": True})
 
 
-def _reason_lines(summary: Summary) -> Iterator[Line]:
-    """Why, for what is neither a pass nor a missing baseline; the most are not all shown."""
+def _counts(verdicts: Sequence[Verdict]) -> str:
+    """How many verdicts of each outcome, by metric where there are several metrics."""
+    metrics = dict.fromkeys(verdict.metric for verdict in verdicts)
+    parts = []
+    for metric in metrics:
+        found = [verdict.outcome for verdict in verdicts if verdict.metric == metric]
+        counts = ", ".join(f"{found.count(o)} {o}" for o in Outcome if o in found)
+        parts.append(counts if len(metrics) == 1 else f"{metric}: {counts}")
+    return "; ".join(parts)
+
+
+def _reason_lines(results: SessionResults) -> Iterator[Line]:
+    """Why, for each verdict on AL that is neither a pass nor a missing baseline."""
     quiet = (Outcome.PASS, Outcome.NO_BASELINE)
-    told = [
-        f"  {result.record.case.slice} bs{result.record.case.bs} dl{result.record.case.dl} "
-        f"{verdict}"
-        for result in summary.results
-        for verdict in result.verdicts
-        if verdict.outcome not in quiet
-    ]
-    for text in told[:_MOST_REASONS]:
+    reasons = dict.fromkeys(
+        f"  {case.record.case.slice} bs{case.record.case.bs} dl{case.record.case.dl} {verdict}"
+        for case in results.cases
+        for verdict in case.verdicts
+        if verdict.metric == ACCEPTANCE and verdict.outcome not in quiet
+    )
+    missing = {v.reason for v in results.verdicts if v.outcome is Outcome.NO_BASELINE}
+    reasons |= dict.fromkeys(f"  no baseline: {reason}" for reason in sorted(missing))
+    for text in list(reasons)[:_MOST_REASONS]:
         yield Line(printable(text))
-    if len(told) > _MOST_REASONS:
-        yield Line(f"  … and {len(told) - _MOST_REASONS} more (all in --speed-summary=PATH.md)")
+    if len(reasons) > _MOST_REASONS:
+        yield Line(f"  … and {len(reasons) - _MOST_REASONS} more (all in --speed-summary=PATH.md)")
 
 
-def _saved_lines(summary: Summary) -> Iterator[Line]:
-    saving = summary.saving
-    if saving is None or not summary.results:
-        return
-    for path in saving.saved:
-        yield Line(f"saved: {_short(path)}")
-    if not saving.saved and not saving.problems:
+def _saved_lines(results: SessionResults) -> Iterator[Line]:
+    for path in results.saved:
+        yield Line(f"saved: {_short(Path(path))}")
+    if results.cases and not results.saved and not results.problems:
         yield Line("not saved: --benchmark-autosave keeps this run for later comparisons")
 
 

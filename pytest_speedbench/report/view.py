@@ -1,21 +1,22 @@
-"""What every report shows, as text in rows: from records and verdicts, no number computed here."""
+"""What every report shows, as text in rows; no number is computed here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from pytest_speedbench.baselines.schema import MetricRecord, Record
-from pytest_speedbench.compare.attribution import Attributed, Cause
-from pytest_speedbench.compare.case_result import CaseResult
-from pytest_speedbench.compare.verdict import Outcome, Verdict
+from pytest_speedbench.compare.attribution import Attribution, Factor
+from pytest_speedbench.compare.judge import ACCEPTANCE, verdict_on
+from pytest_speedbench.compare.results import CaseResult, merged
+from pytest_speedbench.compare.verdict import Outcome
 
 NOTHING = "–"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One slice of a run."""
+    """One slice of a run; ``verdict`` and ``outcome`` are those of AL, the metric of the row."""
 
     slice: str
     n: str
@@ -40,37 +41,47 @@ class RunTable:
     speed: str
     slower: bool
     details: tuple[str, ...]
+    verdicts: tuple[tuple[str, Outcome], ...] = ()
+    """Verdicts on other metrics than AL, each once."""
     notes: tuple[str, ...] = field(default=())
 
 
 def run_tables(results: Sequence[CaseResult]) -> list[RunTable]:
     """One table a run, in the order in which the runs were measured."""
-    groups: dict[str, dict[str, CaseResult]] = {}
-    for result in results:
-        cases = groups.setdefault(result.group, {})
-        known = cases.get(result.key)
-        if known is None:
-            cases[result.key] = result
-        else:
-            merged = [*known.verdicts, *(o for o in result.verdicts if o not in known.verdicts)]
-            cause = known.attribution or result.attribution
-            cases[result.key] = replace(known, verdicts=merged, attribution=cause)
-    return [_table(list(cases.values())) for cases in groups.values()]
+    groups: dict[str, list[CaseResult]] = {}
+    for case in merged(results):
+        groups.setdefault(case.group, []).append(case)
+    return [_table(cases) for cases in groups.values()]
 
 
-def _table(results: Sequence[CaseResult]) -> RunTable:
-    record = results[0].record
+def _table(cases: Sequence[CaseResult]) -> RunTable:
+    record = cases[0].record
     speedup = record.metric("speedup")
-    causes = [result.attribution for result in results if result.attribution]
+    causes = [case.attribution for case in cases if case.attribution]
+    gated = any(case.verdicts for case in cases)
     return RunTable(
         _title(record),
         _setting(record),
-        tuple(_row(result) for result in results),
+        tuple(_row(case, gated) for case in cases),
         _speed(record),
         speedup is not None and speedup.value < 1,
         (*_details(record), *map(_attribution, causes[:1])),
+        tuple(_other_verdicts(cases)),
         tuple(record.notes),
     )
+
+
+def _other_verdicts(cases: Sequence[CaseResult]) -> Iterator[tuple[str, Outcome]]:
+    """Verdicts on speed, and of checks and asserts; one that several slices share stands once."""
+    slices: dict[tuple[str, Outcome], list[str]] = {}
+    for case in cases:
+        for verdict in case.verdicts:
+            if verdict.metric != ACCEPTANCE:
+                entry = str(verdict), verdict.outcome
+                slices.setdefault(entry, []).append(case.record.case.slice)
+    for (text, outcome), names in slices.items():
+        where = "" if len(names) == len(cases) else f"{', '.join(names)}: "
+        yield f"{where}{text}", outcome
 
 
 def _title(record: Record) -> str:
@@ -90,10 +101,11 @@ def _setting(record: Record) -> str:
     )
 
 
-def _row(result: CaseResult) -> Row:
-    record = result.record
-    length = record.metric("acceptance_length")
-    outcome, change = _verdict(result.verdicts)
+def _row(case: CaseResult, gated: bool) -> Row:
+    record = case.record
+    length = record.metric(ACCEPTANCE)
+    verdict = verdict_on(ACCEPTANCE, case.verdicts)
+    outcome = verdict.outcome if verdict else None
     return Row(
         record.case.slice,
         NOTHING if length is None else str(length.n),
@@ -104,34 +116,11 @@ def _row(result: CaseResult) -> Row:
         if record.engine_acceptance_length is None
         else f"{record.engine_acceptance_length:.2f}",
         _percent(record.metric("acceptance_rate")),
-        change,
-        outcome.value if outcome else NOTHING,
+        NOTHING if verdict is None or verdict.ratio is None else f"{verdict.ratio - 1:+.2%}",
+        outcome.value if outcome else ("AL not gated" if gated else NOTHING),
         outcome,
-        tuple(str(verdict) for verdict in result.verdicts if verdict.reason),
+        tuple(str(verdict) for verdict in case.verdicts if verdict.reason),
     )
-
-
-_GRAVITY = (
-    Outcome.SPECULATION_OFF,
-    Outcome.FAIL,
-    Outcome.INCOMPARABLE,
-    Outcome.UNDECIDED,
-    Outcome.NO_BASELINE,
-    Outcome.IMPROVED,
-    Outcome.PASS,
-    Outcome.NOT_GATED,
-)
-
-
-def _verdict(verdicts: Iterable[Verdict]) -> tuple[Outcome | None, str]:
-    """The gravest outcome, and the change of AL against the baseline."""
-    known = sorted(verdicts, key=lambda verdict: _GRAVITY.index(verdict.outcome))
-    change = next(
-        (o.ratio for o in known if o.metric == "acceptance_length" and o.ratio is not None), None
-    )
-    return (
-        known[0].outcome if known else None
-    ), NOTHING if change is None else f"{change - 1:+.2%}"
 
 
 def _interval(metric: MetricRecord | None) -> str:
@@ -172,14 +161,14 @@ def _plainly(speedup: MetricRecord) -> str:
     return f"SD looks {leaning}, not certain"
 
 
-def _attribution(found: Attributed) -> str:
+def _attribution(found: Attribution) -> str:
     """What the change of speedup is due to, in one line."""
     against = f" against {found.baseline}" if found.baseline else ""
-    causes = ", ".join(map(_cause, found.causes))
-    return f"{_cause(found.total)}{against}, of which {causes}"
+    causes = ", ".join(map(_factor, found.factors))
+    return f"{_factor(found.total)}{against}, of which {causes}"
 
 
-def _cause(cause: Cause) -> str:
+def _factor(cause: Factor) -> str:
     interval = ""
     if cause.low is not None and cause.high is not None:
         interval = f" [{cause.low - 1:+.1%}, {cause.high - 1:+.1%}]"

@@ -46,7 +46,7 @@ from pytest_speedbench.report.lossless import (
     sampling_words,
 )
 from pytest_speedbench.session.bench import Bench
-from pytest_speedbench.stats import NoData, compare_tie_rates
+from pytest_speedbench.stats import AlphaSequence, NoData, compare_tie_rates
 
 LOSSLESS = "lossless"
 # Outcomes of these say nothing of a comparison with a baseline.
@@ -124,15 +124,20 @@ class TargetBook:
 
 @dataclass
 class CaseChecks:
-    """The checks of one measured case. ``alpha`` is the case's part of the session's α."""
+    """The checks of one measured case. ``spending`` gives each its α."""
 
     book: TargetBook
     case: Case
     run: Run
     key: str
-    alpha: float
+    spending: AlphaSequence
     settle: Settle
     checked_drift: bool = False
+
+    @property
+    def _alpha(self) -> float:
+        """The α of the check for losslessness."""
+        return self.spending.level(LOSSLESS)
 
     # -- losslessness -----------------------------------------------------------------------
 
@@ -233,7 +238,7 @@ class CaseChecks:
         rates = None
         if healthy is not None:
             rates = compare_tie_rates(
-                len(ties), compared, healthy.partings, healthy.outputs, 1 - self.alpha
+                len(ties), compared, healthy.partings, healthy.outputs, 1 - self._alpha
             )
         defects = tuple(j for j in judged if not j.tie)
         return Losslessness(compared, skipped, ties, defects, allowed, rates)
@@ -254,7 +259,7 @@ class CaseChecks:
         if not all(trace.ids_known for traces in drawn.values() for trace in traces):
             reason = f"engine {run.engine} gives texts and no token ids: no draws to compare"
             return self._result(Outcome.UNDECIDED, reason)
-        alpha = self.alpha / (PROMPTS * sampling.POSITIONS)
+        alpha = self._alpha / (PROMPTS * sampling.POSITIONS)
         with self.book.scores(run) as score:
             found = [
                 one
@@ -332,4 +337,5 @@ class CaseChecks:
         if alpha is not None and not 0 < alpha < 1:
             raise ValueError(f"alpha={alpha!r}: want a share between 0 and 1, such as 0.01")
         self.checked_drift = True
-        self.settle(drift_verdict(self.key, points, self.alpha if alpha is None else alpha))
+        own = self.spending.level(DRIFT) if alpha is None else alpha
+        self.settle(drift_verdict(self.key, points, own))

@@ -99,7 +99,7 @@ class SessionHooks:
     def resolve_baseline(self) -> None:
         """Looks for the named baseline now, so that a typo costs no measuring."""
         try:
-            self.session.saved_runs  # noqa: B018 - cached
+            self.session.baselines.runs  # noqa: B018 - cached
         except SpeedbenchError as error:
             if not hasattr(self.config, "workerinput"):
                 raise pytest.UsageError(str(error)) from error
@@ -151,7 +151,7 @@ class SessionHooks:
             return
         failure = ""
         try:
-            self.session.gate_session(case, item.nodeid)
+            self.session.gate_test(case, item.nodeid)
         except (GateFailure, SpeedWarning) as error:  # a warning where warnings are errors
             failure = str(error)
         if failure:

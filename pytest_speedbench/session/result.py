@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_speedbench.stats import Estimate
 
 _WORST = 3
-GateFunction = Callable[[str, float], "Verdict"]
+Compare = Callable[[str, float], "Verdict"]
 
 
 class SliceResult:
@@ -84,13 +84,13 @@ class SpeedResult(SliceResult):
         run: Run,
         slice_name: str,
         judgement: Judgement,
-        gate: GateFunction,
+        compare: Compare,
         margins: Mapping[str, float],
         checks: CaseChecks,
     ) -> None:
         super().__init__(run.view(slice_name), judgement)
         self.run = run
-        self._gate = gate
+        self._compare = compare
         self._margins = margins
         self._checks = checks
 
@@ -150,7 +150,7 @@ class SpeedResult(SliceResult):
         if unknown:
             raise TypeError(f"no metric {unknown[0]!r} to gate; gated: {', '.join(GATED_METRICS)}")
         for name, margin in (wanted or self._margins).items():
-            self._gate(name, margin)
+            self._compare(name, margin)
 
     def assert_lossless(self, tolerance: float | None = None, *, copies: int = 256) -> None:
         """Fails where speculation changed the output, and not just a numerical tie.

@@ -18,7 +18,7 @@ import pytest
 from pytest_speedbench.baselines.schema import EXTRA_KEY, Record
 
 if TYPE_CHECKING:
-    from pytest_speedbench.compare.case_result import CaseResult
+    from pytest_speedbench.compare.results import CaseResult
 
 _KEY = pytest.StashKey["Saving"]()
 
@@ -59,15 +59,11 @@ class Saving:
         )
 
     def add(self, results: Iterable[CaseResult]) -> None:
-        """Adds each case once, however many tests have looked at it."""
+        """Adds the record of each case, its verdicts with it."""
         if self._benchmark is None:
             self.problems.append("pytest-benchmark is switched off, so nothing can be saved")
             return
-        seen = set()
         for result in results:
-            if (result.group, result.key) in seen:
-                continue
-            seen.add((result.group, result.key))
             entry = _entry(result)
             if entry is not None:
                 self._ours.append(entry)
@@ -144,7 +140,7 @@ def _entry(result: CaseResult) -> Any | None:
         group=_group(result.record),
         param=result.name.partition("[")[2].rstrip("]") or None,
         params=result.record.case.model_dump(),
-        extra_info={EXTRA_KEY: result.record.model_dump(mode="json", by_alias=True)},
+        extra_info={EXTRA_KEY: result.final_record.model_dump(mode="json", by_alias=True)},
         cprofile_stats=None,
         has_error=False,
     )

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_speedbench.compare.case_result import CaseResult
-from pytest_speedbench.compare.verdict import Outcome
+from pytest_speedbench.compare.results import CaseResult, SessionResults, merged
+from pytest_speedbench.compare.verdict import COMPARED, Outcome
+from pytest_speedbench.plan.table import LATEST
+from pytest_speedbench.plan.values import GATED_METRICS
 from pytest_speedbench.session.collection import settings_of
 from pytest_speedbench.session.saving import Saving, saving_of
-from pytest_speedbench.session.speed_session import SpeedSession, none_compared
+from pytest_speedbench.session.speed_session import SpeedSession
 
 PLUGIN = "speedbench-summary"
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -24,7 +27,7 @@ STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 
 @dataclass
 class SessionOutput:
-    """What a session, or each xdist worker of one, tells at its end."""
+    """What a session, or each xdist worker of one, reports at its end."""
 
     results: list[CaseResult]
     family: str
@@ -34,8 +37,13 @@ class SessionOutput:
 
     @classmethod
     def of(cls, session: SpeedSession, refused: str) -> SessionOutput:
+        gate = session.gate
         return cls(
-            session.results, session.family, session.comparing, session.saved_records, refused
+            session.results,
+            gate.judge.family.describe(),
+            gate.comparing,
+            session.saved_records,
+            refused,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -44,6 +52,7 @@ class SessionOutput:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> SessionOutput:
+        """The inverse of :meth:`as_dict`."""
         return cls(**{**data, "results": [CaseResult.from_dict(r) for r in data["results"]]})
 
 
@@ -52,13 +61,9 @@ class Summary:
     """What the terminal, the files and the storage get; one per session, on the controller."""
 
     config: pytest.Config
-    results: list[CaseResult] = field(default_factory=list)
-    family: str = ""
-    comparing: bool = False
+    results: SessionResults = field(default_factory=SessionResults)
     saved_records: int = 0
-    none_compared: str = ""
     refused: str = ""
-    problems: list[str] = field(default_factory=list)
     saving: Saving | None = None
 
     @classmethod
@@ -73,40 +78,47 @@ class Summary:
 
     def add(self, output: SessionOutput) -> None:
         """Takes over what this process, or an xdist worker, has measured."""
-        self.results += output.results
-        self.family = output.family
-        self.comparing = output.comparing
+        self.results.cases += output.results
+        self.results.family = output.family
+        self.results.comparing = output.comparing
         self.saved_records = max(self.saved_records, output.saved_records)
         self.refused = output.refused
 
     def before_saving(self, session: pytest.Session) -> None:
         """Hands the records to pytest-benchmark, which saves them next."""
         self.saving = saving = saving_of(self.config)
-        saving.add(self.results)
-        if self._no_baseline():
-            saving.save_anyway()
-        if self.saved_records:
-            self.none_compared = none_compared(self.results)
-        if self.none_compared and session.exitstatus == pytest.ExitCode.OK:
+        if self._nothing_compared() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self.refused:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        saving.add(merged(self.results.cases))
+        if any(verdict.outcome is Outcome.NO_BASELINE for verdict in self.results.verdicts):
+            saving.save_anyway()
+
+    def _nothing_compared(self) -> bool:
+        """A session that names a saved run and compares with nothing of it fails, and says why."""
+        reference = settings_of(self.config).compare
+        if self.saved_records and reference not in (None, LATEST):
+            why = nothing_compared(self.results.cases)
+            if why:
+                self.results.failure = (
+                    f"this run fails: nothing was compared with {reference}: {why}. Name another "
+                    "run, or leave REF out: --speed-compare takes the latest comparable one"
+                )
+        return bool(self.results.failure)
 
     def pytest_sessionfinish(self) -> None:
         """After pytest-benchmark has saved, before the terminal shows its summary."""
         if self.saving is None:
             return
         self.saving.hide_from_table()
-        self.problems += self.saving.problems
+        self.results.problems += self.saving.problems
+        self.results.saved = [str(path) for path in self.saving.saved]
         self._write_files()
-
-    def _no_baseline(self) -> bool:
-        verdicts = (verdict for result in self.results for verdict in result.verdicts)
-        return any(verdict.outcome is Outcome.NO_BASELINE for verdict in verdicts)
 
     def _write_files(self) -> None:
         settings = settings_of(self.config)
-        if not self.results:
+        if not self.results.cases:
             return
         for path, write in (
             (settings.report, _write_html),
@@ -117,18 +129,28 @@ class Summary:
                 continue
             try:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-                write(Path(path), self)
+                write(Path(path), self.results)
             except OSError as error:
-                self.problems.append(f"cannot write {path}: {error.strerror}")
+                self.results.problems.append(f"cannot write {path}: {error.strerror}")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The table of each run, the verdicts, and where the records went."""
         from pytest_speedbench.report.terminal import summary_lines
 
-        if not self.results and not self.problems:
+        if not self.results.cases and not self.results.problems:
             return
         terminalreporter.section("speedbench")
-        for line in summary_lines(self, shutil.get_terminal_size().columns):
+        for line in summary_lines(self.results, shutil.get_terminal_size().columns):
             terminalreporter.write_line(line.text, **line.markup)
+
+
+def nothing_compared(cases: Sequence[CaseResult]) -> str:
+    """Why no case could be compared with the saved runs; empty if one was."""
+    verdicts = [v for case in cases for v in case.verdicts if v.metric in GATED_METRICS]
+    if any(verdict.outcome in COMPARED for verdict in verdicts):
+        return ""
+    reasons = Counter(verdict.reason for verdict in verdicts if verdict.reason)
+    return reasons.most_common(1)[0][0] if reasons else "no case has a saved record"
 
 
 @dataclass(eq=False)
@@ -159,24 +181,24 @@ def deal_to_workers(config: pytest.Config) -> None:
     config.pluginmanager.register(Dealer(config, way, take), DEALER)
 
 
-def _write_html(path: Path, summary: Summary) -> None:
+def _write_html(path: Path, results: SessionResults) -> None:
     from pytest_speedbench.errors import ReportError
     from pytest_speedbench.report.html import render_html
 
     try:
-        path.write_text(render_html(summary), encoding="utf-8")
+        path.write_text(render_html(results), encoding="utf-8")
     except ReportError as error:
-        summary.problems.append(f"cannot write {path}: {error}")
+        results.problems.append(f"cannot write {path}: {error}")
 
 
-def _write_markdown(path: Path, summary: Summary) -> None:
+def _write_markdown(path: Path, results: SessionResults) -> None:
     from pytest_speedbench.report.markdown import render_markdown
 
-    path.write_text(render_markdown(summary), encoding="utf-8")
+    path.write_text(render_markdown(results), encoding="utf-8")
 
 
-def _append_markdown(path: Path, summary: Summary) -> None:
+def _append_markdown(path: Path, results: SessionResults) -> None:
     from pytest_speedbench.report.markdown import render_markdown
 
     with path.open("a", encoding="utf-8") as out:
-        out.write(render_markdown(summary) + "\n")
+        out.write(render_markdown(results) + "\n")

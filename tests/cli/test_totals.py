@@ -97,7 +97,7 @@ def test_what_was_only_timed_is_not_gated(speedbench: Speedbench, edited: Edited
     assert "timing only" in result.words
     silent = speedbench("compare", "base", path)
     assert "gate: 3 undecided" in silent.words
-    assert "tells nothing of decoding steps here" in silent.words
+    assert "reports no decoding steps here" in silent.words
 
 
 def test_history_and_report_have_no_number_where_none_is_told(

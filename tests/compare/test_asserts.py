@@ -21,7 +21,7 @@ def measured(low: float | None, value: float, high: float | None, says: bool = T
     return Measured(
         "acceptance_length",
         lambda level: Estimate(value, low, high, 9, level, "tokens/step"),
-        Judgement(0.01, note),
+        Judgement(lambda comparison: 0.01, note),
     )
 
 
@@ -69,12 +69,12 @@ def test_without_an_interval_nothing_is_decided() -> None:
 
 def test_samples_missing_grow_with_the_square_of_the_gap() -> None:
     length = measured(2.0, 2.5, 3.0)
-    near, far = length.samples_missing(2.45), length.samples_missing(2.2)
+    near, far = length.samples_missing(">=", 2.45), length.samples_missing(">=", 2.2)
     assert near is not None
     assert far is not None
     assert near > 10 * far
-    assert length.samples_missing(1.0) is None
-    assert length.samples_missing(2.5) is None
+    assert length.samples_missing(">=", 1.0) is None
+    assert length.samples_missing(">=", 2.5) is None
 
 
 @pytest.mark.parametrize("other", ["2", None, [2], float("nan")])

@@ -36,7 +36,7 @@ def test_the_message_of_a_failure(project: Project) -> None:
         [
             r"E .*acceptance_length = \d\.\d{3} tokens/step \[\d\.\d{3}, \d\.\d{3}\] \(n 55\)",
             r"E .*asserted: >= 3\.5",
-            r"E .*at the case's α = 0\.01 it lies in \[\d\.\d{3}, \d\.\d{3}\]",
+            r"E .*at this assert's α = 0\.0017 it lies in \[\d\.\d{3}, \d\.\d{3}\]",
             r"E .*lowest: rag \d\.\d\d, ",
         ]
     )
@@ -121,7 +121,7 @@ def test_a_sweep_divides_the_error_rate(project: Project) -> None:
     """Eleven cases: each assert is held to a part of the session's α."""
     project.gate("", "assert speed.acceptance_length >= 3.9")
     result = project.run("-k", "math or qa", speed_category=None)
-    assert "at the case's α = 0.005 " in result.stdout.str()
+    assert "at this assert's α = 0.00083 " in result.stdout.str()
 
 
 def test_other_asserts_of_a_test_show_as_usual(project: Project) -> None:

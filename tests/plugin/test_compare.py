@@ -247,7 +247,7 @@ def test_what_must_be_equal_makes_it_incomparable(
     result.assert_outcomes(failed=1)
     assert "acceptance_length: incomparable: " in result.stdout.str()
     assert reason in result.stdout.str()
-    assert "0 of 1 compared" in result.stdout.str()
+    assert "gate: 1 incomparable" in result.stdout.str()
 
 
 @pytest.mark.parametrize(
@@ -372,12 +372,24 @@ def test_a_drafter_that_is_always_wrong_is_not_speculation_off(project: Project)
 # -- nothing in common ------------------------------------------------------------------------
 
 
-def test_saved_runs_of_which_none_fits_fail_the_session(saved: Project) -> None:
+def test_a_case_without_a_record_names_the_nearest_one(saved: Project) -> None:
     saved.gate("bs=4")
     result = saved.run(COMPARE)
     result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        ["*no baseline: no record of this case; the nearest, in run 0001, has bs 8 (here 4)"]
+    )
+
+
+def test_a_named_run_of_which_nothing_fits_fails_the_session_and_says_so(saved: Project) -> None:
+    saved.gate("bs=4")
+    result = saved.run("--speed-compare=1")
+    result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["0 of 1 compared with the saved runs: no record of this case"])
+    last = text_of(result).partition("this run fails: ")[2].replace("\n", " ")
+    assert last.startswith("nothing was compared with 1: no record of this case; the nearest")
+    assert "bs 8 (here 4)" in last
 
 
 def test_a_session_without_speed_tests_does_not_fail(saved: Project) -> None:
@@ -396,7 +408,7 @@ def test_a_session_without_speed_tests_does_not_fail(saved: Project) -> None:
         (lambda text: "", "is not JSON"),
         (lambda text: '{"benchmarks": 3}', "is not a file of pytest-benchmark"),
         (lambda text: "[]", "is not a file of pytest-benchmark"),
-        (lambda text: text.replace('"schema": 1', '"schema": 99'), "schema 99"),
+        (lambda text: text.replace('"schema": 3', '"schema": 99'), "schema 99"),
         (lambda text: text.replace('"template"', '"tmplate"'), "damaged at 'template'"),
     ],
 )

@@ -184,10 +184,10 @@ def test_asserts_on_a_run_that_could_stop_hold_at_every_look(saved: Project) -> 
     """An ordinary interval looked at 40 times would be wrong more often than it says."""
     saved.gate("bs=4", "assert speed.acceptance_length >= 3.9")
     alphas = [
-        float(re.search(r"at the case's α = (\S+) it lies", result.stdout.str())[1])  # type: ignore[index]
+        float(re.search(r"at this assert's α = (\S+) it lies", result.stdout.str())[1])  # type: ignore[index]
         for result in (saved.run("--speed-compare", WIDE), saved.run(EARLY, WIDE))
     ]
-    assert alphas[0] == pytest.approx(SAMPLES * alphas[1])
+    assert alphas[0] == pytest.approx(SAMPLES * alphas[1], rel=0.05)
 
 
 def test_speculation_off_is_still_its_own_word(saved: Project) -> None:

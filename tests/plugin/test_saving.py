@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_speedbench.baselines.schema import STEPS_SCHEMA
+from pytest_speedbench.baselines.schema import SCHEMA
 
 from .conftest import GIT, Project
 
@@ -56,7 +56,7 @@ def test_a_record_is_complete(project: Project) -> None:
     project.gate("category='math'", "assert speed.acceptance_length > 0")
     project.run("--benchmark-autosave", speed_rounds="1")
     (record,) = project.records()
-    assert record.schema_ == STEPS_SCHEMA
+    assert record.schema_ == SCHEMA
     assert str(record.case) == "simulated org/model eagle3 dl3 bs1 qualitative:math"
     assert record.engine.name == "simulated"
     assert record.machine.fingerprint

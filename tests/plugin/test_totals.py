@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_speedbench.baselines.packing import unpack_ids
-from pytest_speedbench.baselines.schema import STEPS_SCHEMA, TOTALS_SCHEMA
+from pytest_speedbench.baselines.schema import SCHEMA
 from pytest_speedbench.engines.protocol import Trace
 
 from .conftest import Project, text_of
@@ -33,7 +33,7 @@ def test_totals_tell_the_acceptance_of_the_steps(project: Project, bs: int) -> N
     result.assert_outcomes(passed=2)
     assert text_of(result).count("totals of a request, not its steps") == 1
     for steps, totals in zip(stepwise, project.records(), strict=True):
-        assert (steps.schema_, totals.schema_) == (STEPS_SCHEMA, TOTALS_SCHEMA)
+        assert (steps.schema_, totals.schema_) == (SCHEMA, SCHEMA)
         for name in ("acceptance_length", "acceptance_length_macro", "acceptance_rate"):
             assert totals.metrics[name] == steps.metrics[name]
         assert totals.metric("step_time").value == pytest.approx(  # type: ignore[union-attr]
@@ -157,7 +157,7 @@ def test_no_data_says_timing_only(project: Project) -> None:
     project.gate()
     result = project.run(tells("nothing"))
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*NoData: timing only: the engine reports no decoding steps*"])
+    result.stdout.fnmatch_lines(["*NoData: timing only: the engine * decoding*"])
 
 
 def test_what_was_only_timed_is_not_gated_by_acceptance(project: Project) -> None:
@@ -165,8 +165,8 @@ def test_what_was_only_timed_is_not_gated_by_acceptance(project: Project) -> Non
     project.run(AUTOSAVE, tells("nothing"), speed_rounds="3")
     result = project.run("--speed-compare", tells("nothing"), speed_rounds="3")
     assert "1 not gated" in text_of(result)
-    assert "0 of 1 compared with the saved runs: timing only" in text_of(result)
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "acceptance_length: not gated, timing only" in text_of(result)
+    assert result.ret == pytest.ExitCode.OK
     timed = project.run("--speed-compare-fail=output_tps:50%", tells("nothing"), speed_rounds="3")
     timed.assert_outcomes(passed=1)
     assert timed.ret == pytest.ExitCode.OK

@@ -34,21 +34,21 @@ def test_all_workers_reach_one_record(spread: Project) -> None:
     assert "gate: 4 no baseline" in text
     assert "eagle3 · DL 1 · BS 1" in text
     assert "eagle3 · DL 3 · BS 1" in text
-    assert "α = 0.01 for false fails of the whole session, 0.0025 a comparison" in text
+    assert "α = 0.01 for a false fail anywhere in 4 cases, 0.0013 for the first comparison" in text
     assert (spread.path / "o.md").exists()
 
     result = spread.run_apart("-n2", "--speed-compare", "--dist=loadgroup")
     assert "@speedbench" not in result.stdout.str()
     assert "gate: 4 undecided (against 0001" in result.stdout.str()
-    assert "0 of" not in result.stdout.str()
+    assert "no baseline" not in result.stdout.str()
 
 
 def test_nothing_compared_fails_the_session_of_workers_too(spread: Project) -> None:
     spread.run("--benchmark-autosave")
-    result = spread.run_apart("-n2", "--speed-compare", "--speed-bs=2")
+    result = spread.run_apart("-n2", "--speed-compare=1", "--speed-bs=2")
     result.assert_outcomes(passed=4)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert "0 of 4 compared with the saved runs: no record of this case" in result.stdout.str()
+    assert "this run fails: nothing was compared with 1: no record of this" in result.stdout.str()
 
 
 def test_an_unknown_baseline_ends_the_run_of_workers_too(spread: Project) -> None:

@@ -1,31 +1,12 @@
-"""Records made by hand, and the look-alike of a session's summary."""
+"""Records and results made by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pytest_speedbench.baselines.schema import CaseKey, Record
-from pytest_speedbench.compare.case_result import CaseResult
+from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.compare.verdict import Outcome, Verdict
-
-
-@dataclass
-class FakeSaving:
-    saved: list[Path] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-
-@dataclass
-class FakeSummary:
-    results: Sequence[CaseResult] = ()
-    family: str = ""
-    comparing: bool = False
-    none_compared: str = ""
-    problems: Sequence[str] = ()
-    saving: FakeSaving | None = None
 
 
 def estimate(value: float, low: float | None = None, high: float | None = None) -> dict[str, Any]:

@@ -6,14 +6,14 @@ import re
 import sys
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
+from pytest_speedbench.compare.results import SessionResults
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.errors import ReportError
 from pytest_speedbench.report.html import render_html
-from tests.report.conftest import FakeSaving, FakeSummary, estimate, record, result
+from tests.report.conftest import estimate, record, result
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 CATEGORIES = ("coding", "math", "qa")
@@ -65,7 +65,7 @@ def grid(*words: Outcome) -> list:
 
 
 def test_every_row_of_every_run_is_on_the_page() -> None:
-    text = render_html(FakeSummary(grid(Outcome.PASS), comparing=True, family="α = 0.01"))
+    text = render_html(SessionResults(grid(Outcome.PASS), comparing=True, family="α = 0.01"))
     page = Page(text)
     assert page.tags.count("tr") >= 4 * (1 + len(CATEGORIES))
     for dl in (1, 3):
@@ -79,7 +79,7 @@ def test_every_row_of_every_run_is_on_the_page() -> None:
 
 
 def test_the_page_needs_nothing_from_outside() -> None:
-    page = Page(render_html(FakeSummary(grid())))
+    page = Page(render_html(SessionResults(grid())))
     assert not {"script", "link", "img", "iframe", "object", "form"} & set(page.tags)
     links = [value for name, value in page.attributes if name in ("href", "src", "action")]
     assert links
@@ -88,7 +88,7 @@ def test_the_page_needs_nothing_from_outside() -> None:
 
 
 def test_every_link_within_the_page_leads_somewhere() -> None:
-    page = Page(render_html(FakeSummary(grid(Outcome.PASS), problems=["x"])))
+    page = Page(render_html(SessionResults(grid(Outcome.PASS), problems=["x"])))
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
     for name, value in page.attributes:
@@ -118,13 +118,13 @@ def test_hostile_text_is_shown_and_never_obeyed() -> None:
     )
     second = record(HOSTILE, bs=8, method=HOSTILE)
     text = render_html(
-        FakeSummary(
+        SessionResults(
             [result(hostile, Outcome.FAIL, reason=HOSTILE), result(second, group="b")],
             family=HOSTILE,
             comparing=True,
-            none_compared=HOSTILE,
+            failure=HOSTILE,
             problems=[HOSTILE],
-            saving=FakeSaving([Path("a") / "<b>.json"]),
+            saved=["a/<b>.json"],
         )
     )
     page = Page(text)
@@ -160,7 +160,7 @@ def test_the_headline_is_the_gravest_word(
     cases = [
         result(record(name), outcome) for name, outcome in zip(CATEGORIES, words, strict=False)
     ] or [result(record())]
-    text = render_html(FakeSummary(cases, comparing=bool(words)))
+    text = render_html(SessionResults(cases, comparing=bool(words)))
     assert f"<h1>{title}</h1>" in text
     assert f'<header class="verdict {tone}">' in text
     for outcome in words:
@@ -168,14 +168,14 @@ def test_the_headline_is_the_gravest_word(
 
 
 def test_baselines_that_fit_no_case_are_the_headline() -> None:
-    text = render_html(FakeSummary(grid(), comparing=True, none_compared="0 of 12 compared: why"))
+    text = render_html(SessionResults(grid(), comparing=True, failure="0 of 12 compared: why"))
     assert "<h1>Nothing could be compared</h1>" in text
     assert "0 of 12 compared: why" in text
 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_a_verdict_is_a_word_and_not_a_colour_alone(outcome: Outcome) -> None:
-    text = render_html(FakeSummary([result(record(), outcome)], comparing=True))
+    text = render_html(SessionResults([result(record(), outcome)], comparing=True))
     assert re.search(
         rf'<td role="cell" class="gate"><span class="badge \w+">.*{outcome.value}', text
     )
@@ -183,17 +183,17 @@ def test_a_verdict_is_a_word_and_not_a_colour_alone(outcome: Outcome) -> None:
 
 
 def test_without_a_comparison_there_is_no_gate_column() -> None:
-    assert 'class="gate"' not in render_html(FakeSummary([result(record())]))
+    assert 'class="gate"' not in render_html(SessionResults([result(record())]))
 
 
 def test_a_slower_speculation_is_said_plainly() -> None:
     slow = record(metrics={"speedup": estimate(0.6, 0.5, 0.7)})
-    text = render_html(FakeSummary([result(slow)]))
+    text = render_html(SessionResults([result(slow)]))
     assert 'class="speed bad">speedup 0.60x [0.50, 0.70], SD IS SLOWER than no SD' in text
 
 
 def test_one_point_has_no_matrix_and_no_chart() -> None:
-    text = render_html(FakeSummary([result(record(name)) for name in CATEGORIES]))
+    text = render_html(SessionResults([result(record(name)) for name in CATEGORIES]))
     assert "Over draft length and batch size" not in text
     assert 'class="chart"' not in text
 
@@ -204,7 +204,7 @@ def test_matrix_of_speedups_with_a_hole() -> None:
         result(record(dl=1, bs=8, metrics={"speedup": estimate(0.8, 0.7, 0.9)})),
         result(record(dl=3, bs=8, metrics={"speedup": estimate(1.1, 0.9, 1.3)})),
     ]
-    text = render_html(FakeSummary(cases))
+    text = render_html(SessionResults(cases))
     cells = re.findall(
         r'<td class="(\w+)"><b>([\d.x]+)</b><span>(.*?)</span><span>(.*?)</span>', text
     )
@@ -227,7 +227,7 @@ def test_methods_models_and_splits_are_kept_apart() -> None:
         metrics={"speedup": None, "acceptance_by_position": None},
         spec={"method": "none", "draft_length": 0},
     )
-    page = Page(render_html(FakeSummary([result(record()), result(other), result(plain)])))
+    page = Page(render_html(SessionResults([result(record()), result(other), result(plain)])))
     for name in ("m · eagle3 DL 3", "n · ngram DL 3", "m · no SD"):
         assert name in page.text
     assert "Speedup," not in page.text  # one point a method is no grid
@@ -237,7 +237,7 @@ def test_two_drafters_of_one_case_are_two_runs() -> None:
     spec = {"method": "eagle3", "draft_length": 3, "drafter": {"name": "other"}}
     page = Page(
         render_html(
-            FakeSummary([result(record(), group="a"), result(record(spec=spec), group="b")])
+            SessionResults([result(record(), group="a"), result(record(spec=spec), group="b")])
         )
     )
     assert "eagle3 · head DL 3" in page.text
@@ -248,7 +248,7 @@ def test_two_drafters_of_one_case_are_two_runs() -> None:
 
 
 def test_acceptance_by_position_shows_what_was_never_drafted() -> None:
-    page = Page(render_html(FakeSummary([result(record())])))
+    page = Page(render_html(SessionResults([result(record())])))
     assert "slice 1 2 3 math 70% 50% –" in page.text
 
 
@@ -269,13 +269,13 @@ def test_missing_numbers_are_dashes() -> None:
         rounds=[],
         reference_rounds=[],
     )
-    page = Page(render_html(FakeSummary([result(bare)])))
+    page = Page(render_html(SessionResults([result(bare)])))
     assert "math – – – – 2.61 –" in page.text
     assert "no throughput was measured" in page.text
 
 
 def test_environment_is_told_once_for_runs_that_share_it() -> None:
-    text = render_html(FakeSummary(grid()))
+    text = render_html(SessionResults(grid()))
     assert text.count("<dt>machine fingerprint</dt>") == 1
     assert "and 3 more" in text
     for fact in ("0.32.0", "max_model_len=4096", "weights w1", "digest d1", "2 cores", "head"):
@@ -283,7 +283,7 @@ def test_environment_is_told_once_for_runs_that_share_it() -> None:
 
 
 def test_the_command_runs_the_same_case_again() -> None:
-    text = render_html(FakeSummary([result(record(name)) for name in CATEGORIES]))
+    text = render_html(SessionResults([result(record(name)) for name in CATEGORIES]))
     command = re.search("<pre[^>]*><code>(.*?)</code>", text)
     assert command
     assert command[1] == (
@@ -296,21 +296,22 @@ def test_the_command_runs_the_same_case_again() -> None:
 
 
 def test_problems_and_saved_files_are_on_the_page() -> None:
-    saving = FakeSaving([Path("0001_x.json")])
-    page = Page(render_html(FakeSummary(grid(), problems=["NOT SAVED: disk"], saving=saving)))
+    page = Page(
+        render_html(SessionResults(grid(), problems=["NOT SAVED: disk"], saved=["0001_x.json"]))
+    )
     assert "NOT SAVED: disk" in page.text
     assert "Saved: 0001_x.json" in page.text
 
 
 def test_the_foot_tells_when_it_was_written() -> None:
-    text = render_html(FakeSummary(grid()), now=datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
+    text = render_html(SessionResults(grid()), now=datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
     assert "2026-01-02 03:04 UTC" in text
 
 
 def test_without_jinja2_the_message_names_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ReportError, match=r"pip install 'pytest-speedbench\[report\]'"):
-        render_html(FakeSummary(grid()))
+        render_html(SessionResults(grid()))
 
 
 def test_a_session_writes_the_page(pytester: pytest.Pytester) -> None:

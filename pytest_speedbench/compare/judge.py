@@ -1,0 +1,122 @@
+"""The one judge: a session, ``speedbench compare`` and :func:`pytest_speedbench.compare` call it.
+
+It knows margins and the family of comparisons. What it is given, a new record and its match among
+the saved ones, comes from whoever calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pytest_speedbench.baselines.schema import Record
+from pytest_speedbench.compare.attribution import Attribution, attribute_records
+from pytest_speedbench.compare.drift import METRIC as DRIFT
+from pytest_speedbench.compare.family import Family
+from pytest_speedbench.compare.gate import Levels, gate
+from pytest_speedbench.compare.match import Match
+from pytest_speedbench.compare.verdict import COMPARED, Verdict
+from pytest_speedbench.plan.values import GATED_METRICS
+from pytest_speedbench.stats import AlphaSequence, Decision, NoData
+from pytest_speedbench.stats.rule import REACH
+
+DEFAULT_MARGINS: Mapping[str, float] = {"acceptance_length": 0.02}
+ACCEPTANCE = "acceptance_length"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCase:
+    """One case against its baseline: a verdict for every gated metric.
+
+    ``attribution`` says what a change of the run's speedup is due to; where it is None,
+    ``no_attribution`` says why.
+    """
+
+    new: Record
+    match: Match
+    verdicts: tuple[Verdict, ...]
+    attribution: Attribution | None = None
+    no_attribution: str = ""
+
+    @property
+    def old(self) -> Record | None:
+        """The baseline, if there is one."""
+        return self.match.record
+
+    @property
+    def acceptance(self) -> Verdict | None:
+        """The verdict on AL; None where AL is not gated."""
+        return verdict_on(ACCEPTANCE, self.verdicts)
+
+    @property
+    def compared(self) -> bool:
+        """Whether any metric was compared with the baseline."""
+        return any(verdict.outcome in COMPARED for verdict in self.verdicts)
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Margins and error rates that every case is held to.
+
+    Attributes:
+        margins: ``METRIC`` or ``METRIC/SLICE`` → loss that is still accepted, as a share.
+        family: the selected cases, over which α is divided.
+        reach: smallest share of samples that a loss is looked for in.
+    """
+
+    margins: Mapping[str, float]
+    family: Family
+    reach: float = REACH
+
+    def margins_of(self, method: str, slice_name: str) -> dict[str, float]:
+        """Every gated metric of a case with its margin, in the order in which α is spent.
+
+        A margin of the slice comes before the general one. A run without SD has no speedup.
+        """
+        found = {}
+        for metric in GATED_METRICS:
+            own = self.margins.get(f"{metric}/{slice_name}", self.margins.get(metric))
+            if own is not None and not (metric == "speedup" and method == "none"):
+                found[metric] = own
+        return found
+
+    def spending(self, method: str, slice_name: str, *, soak: bool = False) -> AlphaSequence:
+        """How a case spends its α: the drift of a soak, gated metrics, then asserts."""
+        drift = [DRIFT] if soak else []
+        return self.family.sequence([*drift, *self.margins_of(method, slice_name).items()])
+
+    def verdict(
+        self,
+        new: Record,
+        match: Match,
+        metric: str,
+        margin: float,
+        spending: AlphaSequence,
+        decided: Decision | None = None,
+    ) -> Verdict:
+        """One metric of one case; ``decided`` is what an early decision has found for AL."""
+        levels = self.levels(metric, margin, spending)
+        return gate(str(new.case), new, match, metric, margin, levels, decided)
+
+    def levels(self, metric: str, margin: float, spending: AlphaSequence) -> Levels:
+        """The error rates of one comparison."""
+        return Levels(self.family.alpha, spending.level((metric, margin)), self.reach)
+
+    def judge(self, new: Record, match: Match) -> JudgedCase:
+        """Every gated metric of one case, and what a change of its speedup is due to."""
+        margins = self.margins_of(new.spec.method, new.case.slice)
+        spending = self.spending(new.spec.method, new.case.slice, soak=bool(new.drift))
+        verdicts = tuple(
+            self.verdict(new, match, metric, margin, spending) for metric, margin in margins.items()
+        )
+        if match.record is None:
+            return JudgedCase(new, match, verdicts)
+        try:
+            return JudgedCase(new, match, verdicts, attribute_records(new, match))
+        except NoData as error:
+            return JudgedCase(new, match, verdicts, no_attribution=str(error))
+
+
+def verdict_on(metric: str, verdicts: Iterable[Verdict]) -> Verdict | None:
+    """The verdict on ``metric``, None where there is none."""
+    return next((verdict for verdict in verdicts if verdict.metric == metric), None)

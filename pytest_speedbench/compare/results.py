@@ -1,0 +1,132 @@
+"""What a session has measured and decided, as data: what every report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_speedbench.baselines.schema import Record, VerdictRecord
+from pytest_speedbench.baselines.storage import SavedRun
+from pytest_speedbench.compare.attribution import Attribution
+from pytest_speedbench.compare.verdict import Outcome, Verdict
+
+
+@dataclass
+class CaseResult:
+    """One test: its record and its verdicts.
+
+    ``key`` is the case; ``group`` distinguishes runs whose cases have the same key.
+    ``attribution`` says what a change of the run's speedup against its baseline is due to.
+    """
+
+    nodeid: str
+    name: str
+    key: str
+    group: str
+    record: Record
+    verdicts: list[Verdict] = field(default_factory=list)
+    attribution: Attribution | None = None
+
+    def add(self, verdict: Verdict) -> bool:
+        """Keeps ``verdict``; False where the same one is there already."""
+        if verdict in self.verdicts:
+            return False
+        self.verdicts.append(verdict)
+        return True
+
+    @property
+    def final_record(self) -> Record:
+        """The record with its verdicts, as it is saved."""
+        saved = [record_of(verdict) for verdict in self.verdicts]
+        return self.record.model_copy(update={"verdicts": saved})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain builtins, so that an xdist worker can send it to the controller."""
+        return {
+            "nodeid": self.nodeid,
+            "name": self.name,
+            "key": self.key,
+            "group": self.group,
+            "record": self.record.model_dump(mode="json", by_alias=True),
+            "verdicts": [verdict.as_dict() for verdict in self.verdicts],
+            "attribution": self.attribution.as_dict() if self.attribution else None,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> CaseResult:
+        """The inverse of :meth:`as_dict`."""
+        return cls(
+            data["nodeid"],
+            data["name"],
+            data["key"],
+            data["group"],
+            Record.model_validate(data["record"]),
+            [Verdict.from_dict(verdict) for verdict in data["verdicts"]],
+            Attribution.from_dict(data["attribution"]) if data["attribution"] else None,
+        )
+
+
+@dataclass
+class SessionResults:
+    """Everything that a report shows of a session, or of a saved run.
+
+    Attributes:
+        cases: one entry a test.
+        family: how α was divided, one sentence.
+        comparing: whether the session compared with saved runs.
+        failure: why the session fails although no test did; empty if it does not.
+        problems: files that could not be read or written.
+        saved: files that were written.
+    """
+
+    cases: list[CaseResult] = field(default_factory=list)
+    family: str = ""
+    comparing: bool = False
+    failure: str = ""
+    problems: list[str] = field(default_factory=list)
+    saved: list[str] = field(default_factory=list)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """All verdicts, test by test."""
+        return [verdict for case in self.cases for verdict in case.verdicts]
+
+    @classmethod
+    def of_saved_run(cls, run: SavedRun) -> SessionResults:
+        """A saved run, as the session that measured it reported it."""
+        records = (*run.records.values(), *run.twins)
+        return cls([_saved_case(record) for record in records])
+
+
+def _saved_case(record: Record) -> CaseResult:
+    key = str(record.case)
+    verdicts = [verdict_of(saved, key) for saved in record.verdicts]
+    return CaseResult("", key, key, key.rpartition(":")[0], record, verdicts)
+
+
+def merged(cases: Iterable[CaseResult]) -> list[CaseResult]:
+    """One entry a case, however many tests have looked at it; their verdicts together."""
+    found: dict[tuple[str, str], CaseResult] = {}
+    for case in cases:
+        known = found.get((case.group, case.key))
+        if known is None:
+            found[case.group, case.key] = CaseResult(**{**vars(case), "verdicts": [*case.verdicts]})
+            continue
+        known.attribution = known.attribution or case.attribution
+        for verdict in case.verdicts:
+            known.add(verdict)
+    return list(found.values())
+
+
+def record_of(verdict: Verdict) -> VerdictRecord:
+    """A verdict as a record keeps it."""
+    data = verdict.as_dict()
+    del data["case"]
+    return VerdictRecord.model_validate(data)
+
+
+def verdict_of(saved: VerdictRecord, case: str) -> Verdict:
+    """The inverse of :func:`record_of`."""
+    data = saved.model_dump(include=set(VerdictRecord.model_fields))
+    return Verdict(case, **{**data, "outcome": Outcome(data["outcome"])})

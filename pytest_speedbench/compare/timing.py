@@ -1,0 +1,96 @@
+"""Throughput and speedup of a run against its baseline, round by round."""
+
+from __future__ import annotations
+
+import math
+
+from pytest_speedbench.baselines.schema import Record, RoundRecord
+from pytest_speedbench.compare.verdict import Outcome, Verdict
+from pytest_speedbench.stats import Estimate, NoData
+
+
+def gate_timing(
+    old: Record, new: Record, metric: str, margin: float, alpha: float, fail_alpha: float
+) -> Verdict:
+    """The verdict on ``speedup`` or ``output_tps``, by the rounds of both runs.
+
+    ``alpha`` bounds a false pass, ``fail_alpha`` a false fail.
+    """
+    try:
+        ratio, low, high = _timing_bounds(old, new, metric, alpha, fail_alpha)
+    except NoData as error:
+        return Verdict("", metric, Outcome.NOT_GATED, str(error))
+    outcome, reason = _outcome(low, high, margin, ratio.n)
+    return Verdict("", metric, outcome, reason, ratio.value, ratio.low, ratio.high)
+
+
+def _outcome(
+    low: float | None, high: float | None, margin: float, rounds: int
+) -> tuple[Outcome, str]:
+    if low is not None and high is not None:
+        if high < 1 - margin:
+            return Outcome.FAIL, f"fell by more than {margin:.1%}"
+        if low > 1 + margin:
+            return Outcome.IMPROVED, "the baseline is stale"
+        if low > 1 - margin:
+            return Outcome.PASS, f"did not fall by {margin:.1%}"
+    return Outcome.UNDECIDED, f"{rounds} rounds do not settle it"
+
+
+def _timing_bounds(
+    old: Record, new: Record, metric: str, alpha: float, fail_alpha: float
+) -> tuple[Estimate, float | None, float | None]:
+    """Ratio of the round means with its 95 % interval, and the two bounds that decide."""
+    from pytest_speedbench.stats.speed import change_over_rounds
+
+    check_same_samples(old, new)
+    before, after = _round_values(old, metric), _round_values(new, metric)
+    paired = same_rounds(old, new)
+    shown = change_over_rounds(before, after, paired=paired)
+    low = change_over_rounds(before, after, 1 - 2 * alpha, paired=paired).low
+    high = change_over_rounds(before, after, 1 - 2 * fail_alpha, paired=paired).high
+    return shown, low, high
+
+
+def same_rounds(old: Record, new: Record) -> bool:
+    """Whether round k of both runs sent as many requests.
+
+    Samples are assigned to rounds in a fixed order, so they were the same ones, and rounds can be
+    compared one by one.
+    """
+    return [r.requests for r in old.rounds] == [r.requests for r in new.rounds]
+
+
+def check_same_samples(old: Record, new: Record) -> None:
+    """Raises NoData where the rounds of two runs did not send the same requests.
+
+    Throughput belongs to the run: one of other categories is another one, under the same key.
+    """
+    there, here = ([r.requests for r in record.rounds] for record in (old, new))
+    if not (there and here):
+        raise NoData("one side was not timed (--speed-early times nothing)")
+    if sum(there) != sum(here) and set(there) != set(here):
+        raise NoData(
+            f"another sample set: rounds of {max(there, default=0)} requests there, of "
+            f"{max(here, default=0)} here"
+        )
+
+
+def _round_values(record: Record, metric: str) -> list[float]:
+    with_sd = [tps(r) for r in record.rounds]
+    if not with_sd:
+        raise NoData("one side was not timed (--speed-early times nothing)")
+    if metric == "output_tps":
+        return with_sd
+    if not record.reference_rounds:
+        raise NoData("no arm without SD on one side, so no speedup")
+    if len(with_sd) != len(record.reference_rounds):
+        raise NoData("the arms with and without SD have unequal numbers of rounds")
+    return [sd / tps(plain) for sd, plain in zip(with_sd, record.reference_rounds, strict=True)]
+
+
+def tps(timing: RoundRecord) -> float:
+    """Output tokens per second of a round; NoData for one that took no time or gave no token."""
+    if timing.tokens <= 0 or not 0 < timing.seconds < math.inf:
+        raise NoData(f"a round of {timing.tokens} tokens in {timing.seconds:g} s")
+    return timing.tokens / timing.seconds

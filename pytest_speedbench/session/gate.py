@@ -1,0 +1,149 @@
+"""The gate of a session: each verdict is kept with its case; one that fails raises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from pytest_speedbench.baselines.schema import GateRecord, Record
+from pytest_speedbench.compare.attribution import attribute_records
+from pytest_speedbench.compare.family import Family
+from pytest_speedbench.compare.gate import Levels
+from pytest_speedbench.compare.judge import ACCEPTANCE, DEFAULT_MARGINS, Judge
+from pytest_speedbench.compare.match import Match
+from pytest_speedbench.compare.results import CaseResult
+from pytest_speedbench.compare.verdict import Outcome, Verdict
+from pytest_speedbench.errors import GateFailure, warn
+from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.stats import AlphaSequence, Decision, NoData
+
+ASSERT = "assert"
+
+
+@dataclass
+class SessionGate:
+    """Margins, error rates and verdicts of one session.
+
+    ``cases`` is the number of selected cases: the family over which α is divided.
+    """
+
+    settings: Settings
+    cases: int = 1
+    _spending: dict[tuple[str, str], AlphaSequence] = field(default_factory=dict)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The margins and error rates that every case is held to."""
+        margins = dict(self.settings.compare_fail or DEFAULT_MARGINS)
+        family = Family(self.settings.alpha, max(1, self.cases))
+        return Judge(margins, family, self.settings.reach)
+
+    @property
+    def record(self) -> GateRecord:
+        """What every record of the session says of its gate."""
+        family = self.judge.family
+        return GateRecord(alpha=family.alpha, cases=family.cases, reach=self.judge.reach)
+
+    @property
+    def comparing(self) -> bool:
+        """Whether every case is compared, whatever its test asks for."""
+        settings = self.settings
+        asked = settings.compare is not None or settings.compare_fail is not None
+        return asked or settings.require_baseline or settings.early
+
+    def margins(self, method: str, slice_name: str) -> dict[str, float]:
+        """The gated metrics of a case, each with its margin."""
+        return self.judge.margins_of(method, slice_name)
+
+    def spending_of(self, case: CaseResult) -> AlphaSequence:
+        """How the case of a test spends its α; the same for all tests of the case."""
+        record, key = case.record, (case.group, case.key)
+        if key not in self._spending:
+            self._spending[key] = self.judge.spending(
+                record.spec.method, record.case.slice, soak=bool(record.drift)
+            )
+        return self._spending[key]
+
+    def early_levels(self, method: str, slice_name: str) -> Levels | None:
+        """The error rates for AL of a case that is decided while it runs; None if not gated."""
+        margin = self.margins(method, slice_name).get(ACCEPTANCE)
+        if margin is None:
+            return None
+        spending = self.judge.spending(method, slice_name)
+        return self.judge.levels(ACCEPTANCE, margin, spending)
+
+    # -- verdicts ---------------------------------------------------------------------------
+
+    def compare(
+        self,
+        case: CaseResult,
+        match: Match,
+        metric: str,
+        margin: float,
+        decided: Decision | None = None,
+    ) -> Verdict:
+        """Compares one metric with the baseline.
+
+        Raises:
+            GateFailure: the verdict fails.
+        """
+        __tracebackhide__ = True
+        spending = self.spending_of(case)
+        verdict = self.judge.verdict(case.record, match, metric, margin, spending, decided)
+        if case.attribution is None:
+            try:
+                case.attribution = attribute_records(case.record, match)
+            except NoData:
+                case.attribution = None
+        self.settle(case, verdict)
+        return verdict
+
+    def speculation_off(self, case: CaseResult) -> None:
+        """A run that was to speculate and did not fails, compared or not."""
+        __tracebackhide__ = True
+        reason = case.record.speculation_off
+        if reason:
+            self.settle(case, Verdict(case.key, ACCEPTANCE, Outcome.SPECULATION_OFF, reason))
+
+    def settle(self, case: CaseResult, verdict: Verdict, text: str = "") -> None:
+        """Keeps a verdict.
+
+        Raises:
+            GateFailure: the verdict fails; ``text`` is the message, where given.
+        """
+        __tracebackhide__ = True
+        undecided = verdict.outcome is Outcome.UNDECIDED
+        if case.add(verdict) and undecided and self.settings.inconclusive == "warn":
+            warn(f"undecided: {case.key}: {verdict}")
+        if verdict.fails(self.settings.inconclusive, self.settings.require_baseline):
+            shown = text if verdict.outcome is Outcome.FAIL else ""
+            raise GateFailure(shown or failure_text(verdict))
+
+    def undecided_assert(self, case: CaseResult, text: str) -> bool:
+        """Keeps an assert that the numbers do not decide; returns what it counts as."""
+        case.add(Verdict(case.key, ASSERT, Outcome.UNDECIDED, text))
+        if self.settings.inconclusive == "warn":
+            warn(f"undecided: {text}")
+        return self.settings.inconclusive != "fail"
+
+
+def failure_text(verdict: Verdict) -> str:
+    """The message of a verdict that fails: what, where, expected and got, and what to do."""
+    lines = [f"{verdict.metric}: {verdict.outcome}: {verdict.case}"]
+    if verdict.reason:
+        lines.append(f"  {verdict.reason}")
+    if verdict.ratio is not None and verdict.low is not None and verdict.high is not None:
+        lines.append(
+            f"  new / old = {verdict.ratio:.4f} [{verdict.low:.4f}, {verdict.high:.4f}], "
+            f"allowed: above {1 - (verdict.margin or 0):.4f}"
+        )
+    if verdict.baseline:
+        lines.append(f"  baseline: {verdict.baseline}")
+    if verdict.outcome is Outcome.NO_BASELINE:
+        lines.append("  save one with --benchmark-autosave, or leave --speed-require-baseline out")
+    return "\n".join(lines)
+
+
+def with_gate(record: Record, gate: GateRecord) -> Record:
+    """``record`` with the gate of its session."""
+    return record.model_copy(update={"gate": gate})

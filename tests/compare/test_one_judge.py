@@ -1,0 +1,168 @@
+"""A session, ``speedbench compare`` and the Python API give the same verdicts on the same runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pytest_speedbench.baselines.schema import GateRecord, Record
+from pytest_speedbench.baselines.storage import SavedRun, Store, read_run
+from pytest_speedbench.cli import app
+from pytest_speedbench.cli.output import change, change_interval
+from pytest_speedbench.compare.comparison import Comparison, compare_runs
+from pytest_speedbench.compare.match import identity_of
+from pytest_speedbench.compare.results import CaseResult
+from pytest_speedbench.compare.verdict import Outcome, Verdict
+from pytest_speedbench.errors import GateFailure
+from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.session.baselines import Baselines
+from pytest_speedbench.session.gate import SessionGate
+
+from .saved_runs import record, save, unpack
+
+AL = {"acceptance_length": 0.05}
+ALL_METRICS = {**AL, "speedup": 0.1, "output_tps": 0.1}
+Records = list[Record]
+REAL = sorted(Path("benchmarks/results/h100-transformers").glob("*.json.xz"))
+SLICES = ("math", "coding", "qa")
+
+
+def _of(slices: tuple[str, ...] = SLICES, **how: object) -> Records:
+    return [record(name, **how) for name in slices]  # type: ignore[arg-type]
+
+
+def _drafted_by(name: str) -> dict[str, object]:
+    return {"method": "eagle3", "draft_length": 3, "drafter": {"name": name}}
+
+
+SIMULATED: Mapping[str, tuple[Records, Records, dict[str, float]]] = {
+    "equal": (_of(), _of(), AL),
+    "equal, all metrics": (_of(), _of(), ALL_METRICS),
+    "worse": (_of(), _of(accept=0.4), AL),
+    "worse and slower": (_of(), _of(accept=0.4, speed=0.7), ALL_METRICS),
+    "better": (_of(accept=0.4), _of(), AL),
+    "faster": (_of(), _of(speed=1.4), ALL_METRICS),
+    "other samples": (_of(), _of(samples=range(20, 60)), AL),
+    "no sample in common": (_of(), _of(samples=range(40, 60)), AL),
+    "few samples": (_of(samples=range(5)), _of(samples=range(5)), AL),
+    "fewer cases here": (_of(), _of(("qa",)), ALL_METRICS),
+    "fewer cases there": (_of(("qa",)), _of(), ALL_METRICS),
+    "no case in common": (_of(("qa",)), _of(("math",)), AL),
+    "another batch size": (_of(bs=8), _of(), AL),
+    "other weights": (_of(), _of(model={"name": "m", "weights": "w2"}), ALL_METRICS),
+    "another machine": (
+        _of(),
+        _of(machine={"fingerprint": "f2", "cpu": "C", "cores": 1, "memory_gib": 1}),
+        ALL_METRICS,
+    ),
+    "two rounds": (_of(rounds=2), _of(rounds=2), ALL_METRICS),
+    "no SD": (_of(method="none"), _of(method="none"), ALL_METRICS),
+    "a margin for one category": (_of(), _of(accept=0.4), {"acceptance_length/math": 0.5}),
+    "margins for categories": (
+        _of(),
+        _of(accept=0.4),
+        {"acceptance_length/math": 0.5, "acceptance_length": 0.05, "output_tps/qa": 0.2},
+    ),
+    "speculation off": (_of(), _of(accept=0.01, speculation_off="no draft"), AL),
+    "a session of many cases": (
+        _of(),
+        _of(gate=GateRecord(alpha=0.02, cases=50, reach=0.2)),
+        ALL_METRICS,
+    ),
+    "two drafters in one file": (
+        [*_of(), record(spec=_drafted_by("b"))],
+        [*_of(), record(spec=_drafted_by("b"), accept=0.5)],
+        AL,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_simulated_pairs(name: str, tmp_path: Path) -> None:
+    old, new, margins = SIMULATED[name]
+    agree(save(tmp_path / "0001_old.json", old), save(tmp_path / "0002_new.json", new), margins)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [pair for pair in combinations(REAL, 2) if pair[0].name[:9] == pair[1].name[:9]],
+    ids=lambda path: path.name.removesuffix(".json.xz"),
+)
+def test_real_pairs(old: Path, new: Path, tmp_path: Path) -> None:
+    agree(
+        unpack(old, tmp_path / "0001_old.json"),
+        unpack(new, tmp_path / "0002_new.json"),
+        ALL_METRICS,
+    )
+
+
+def agree(old: Path, new: Path, margins: dict[str, float]) -> None:
+    """Fails where the three ways differ in a verdict, its α, its interval or its wording."""
+    api = compare_runs(read_run(old), read_run(new), margins)
+    assert by_session(old, read_run(new), margins) == [list(case.verdicts) for case in api.cases]
+    printed, code = by_command(old, new, margins)
+    for text in printed_of(api):
+        assert text in printed
+    assert code == (1 if api.fails() else 0 if api.compared else 2)
+
+
+def by_session(old: Path, new: SavedRun, margins: dict[str, float]) -> list[list[Verdict]]:
+    """What a session says that has just measured ``new``."""
+    records = [*new.records.values(), *new.twins]
+    measured = records[0].gate or GateRecord(alpha=0.01, cases=len(records), reach=0.12)
+    settings = Settings(
+        compare=str(old),
+        compare_fail=margins,
+        alpha=measured.alpha,
+        reach=measured.reach,
+        inconclusive="pass",
+    )
+    gate = SessionGate(settings, measured.cases)
+    baselines = Baselines(Store(old.parent), old.parent, settings.compare)
+    return [session_verdicts(gate, baselines, record) for record in records]
+
+
+def session_verdicts(gate: SessionGate, baselines: Baselines, new: Record) -> list[Verdict]:
+    case = CaseResult("t", "t", str(new.case), "run", new)
+    for metric, margin in gate.margins(new.spec.method, new.case.slice).items():
+        try:
+            gate.compare(case, baselines.match(identity_of(new)), metric, margin)
+        except GateFailure:
+            continue
+    return case.verdicts
+
+
+def by_command(old: Path, new: Path, margins: dict[str, float]) -> tuple[str, int]:
+    """The output of ``speedbench compare``, free of line breaks, and its exit code."""
+    options = [word for name, margin in margins.items() for word in ("--fail", f"{name}:{margin}")]
+    done = CliRunner(env={"COLUMNS": "110"}).invoke(app, ["compare", str(old), str(new), *options])
+    return " ".join((done.output + done.stderr).split()), done.exit_code
+
+
+def printed_of(comparison: Comparison) -> list[str]:
+    """What the command must show of every verdict on a case that both runs have."""
+    if not comparison.paired:
+        return ["nothing was compared"]
+    texts = [comparison.judge.family.describe()]
+    for case in comparison.paired:
+        for verdict in case.verdicts:
+            numbers = [] if verdict.ratio is None else [change(verdict.ratio)]
+            interval = change_interval(verdict.low, verdict.high)
+            texts += [*numbers, interval, verdict.outcome.value]
+    return texts
+
+
+def test_the_pairs_reach_every_outcome(tmp_path: Path) -> None:
+    """The equality above is worth something only if the pairs are of all kinds."""
+    found: set[Outcome] = set()
+    for number, (old, new, margins) in enumerate(SIMULATED.values()):
+        files = [
+            save(tmp_path / f"{number}_{n}.json", records) for n, records in enumerate((old, new))
+        ]
+        runs = [read_run(file) for file in files]
+        found |= {verdict.outcome for verdict in compare_runs(*runs, margins).verdicts}
+    assert found == set(Outcome)
