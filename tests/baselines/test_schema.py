@@ -40,10 +40,10 @@ def test_every_version_ever_written_is_read(version: int) -> None:
 
 
 def covers(written: Any, read: Any) -> bool:
-    """Whether all that was read is written again; what is new since then may be null beside it."""
+    """Whether all that was read is written again; what is new since then may be empty beside it."""
     if isinstance(read, dict):
         new = [value for key, value in written.items() if key not in read]
-        return new.count(None) == len(new) and all(covers(written[k], v) for k, v in read.items())
+        return not any(new) and all(covers(written[k], v) for k, v in read.items())
     if isinstance(read, list):
         return len(written) == len(read) and all(map(covers, written, read))
     return bool(written == read)
