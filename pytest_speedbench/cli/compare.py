@@ -163,7 +163,9 @@ def _title(case: JudgedCase) -> str:
     parts = [axis("engine"), axis("model"), axis("method")]
     if new.method != "none" or old.method != "none":
         parts.append(axis("dl", "DL "))
-    return " · ".join([*parts, axis("bs", "BS "), axis("split")])
+    # The key of a user's split is a digest; its file has a name.
+    splits = dict.fromkeys(record.split.name for record in _sides(case))
+    return " · ".join([*parts, axis("bs", "BS "), " → ".join(splits)])
 
 
 def _row(case: JudgedCase) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ def raw() -> dict[str, Any]:
 @pytest.mark.parametrize("version", range(1, SCHEMA + 1))
 def test_every_version_ever_written_is_read(version: int) -> None:
     (record,) = read_run(DATA / f"schema_{version}.json").records.values()
-    assert str(record.case) == "simulated org/m eagle3 dl3 bs8 s.jsonl:math"
+    assert str(record.case).startswith("simulated org/m")
+    assert record.case.slice == "math"
     length = record.metric("acceptance_length")
     assert length is not None
     traces = traces_of(record)

@@ -406,7 +406,7 @@ def test_far_more_ties_than_batch_sizes_make_are_told(project: Project) -> None:
     result.stdout.fnmatch_lines(
         ["*SpeedWarning: undecided: *that many are not the rounding of another batch size*"]
     )
-    result.stdout.fnmatch_lines([f"  math bs8 dl3 {line[1:]} many are not *"])
+    result.stdout.fnmatch_lines([f"  {line[1:]} many are not *"])
     check(project, *arguments, "--speed-inconclusive=fail", marker=BATCHES).assert_outcomes(
         passed=1, failed=1
     )
@@ -416,7 +416,8 @@ def test_losslessness_alone_is_no_comparison_with_a_baseline(project: Project) -
     project.gate("", "speed.assert_lossless()")
     project.run("--benchmark-save=a", speed_rounds="1")
     result = project.run("--speed-compare", speed_rounds="1", speed_max_tokens="24")
-    result.stdout.fnmatch_lines(["0 of 1 compared with the saved runs: *"])
+    assert "lossless" in result.stdout.str()
+    assert "gate: lossless: 1 pass; acceptance_length: 1 incomparable" in result.stdout.str()
 
 
 # -- at a temperature -----------------------------------------------------------------------
@@ -437,7 +438,7 @@ def test_a_biased_sampler_fails(project: Project, temperature: str) -> None:
         [
             r"E .*lossless: fail: simulated org/model eagle3 dl3 bs1 qualitative:math",
             r"E +sample 'math-\d+', position [12] \(from 0\), after 'w\d+.*'",
-            r"E +p = .* at level 0\.99875, \d+ draws; without SD p = .*",
+            r"E +p = .* at level 0\.999792, \d+ draws; without SD p = .*",
             r"E +'w(\d+)' \(id \1\): drawn \d+ times, expected \d+\.\d",
         ]
     )
