@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
-from pytest_speedbench.engines.methods import methods_of
+from pytest_speedbench.engines.methods import methods_of, traits
 from pytest_speedbench.engines.process.backend import StepOutput
 from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import (
@@ -349,14 +349,15 @@ def _is_layer(drafter: str | None) -> bool:
 
 def _refuse(config: EngineConfig) -> None:
     speculation = config.speculation
-    if speculation.method == "draft_model" and not speculation.drafter:
-        raise EngineError("method draft_model needs a drafter: --speed-drafter MODEL")
-    if speculation.method == "draft_model" and _is_layer(speculation.drafter):
+    method = traits(speculation.method)
+    if method.needs_drafter and not speculation.drafter:
+        raise EngineError(f"method {method.name} needs a drafter: --speed-drafter MODEL")
+    if method.needs_drafter and _is_layer(speculation.drafter):
         raise EngineError(
             f"method draft_model needs a model as its drafter; {speculation.drafter} is the number "
             "of a layer, which belongs to method early_exit"
         )
-    if speculation.method == "early_exit" and not (speculation.drafter or "").isdigit():
+    if method.drafter == "layer" and not (speculation.drafter or "").isdigit():
         raise EngineError(
             "method early_exit needs the layer to exit at as its drafter, such as "
             f"--speed-drafter 10 (got {speculation.drafter!r})"

@@ -48,7 +48,7 @@ class Queueing(SimulatedBackend):
 
 
 class Pipe:
-    """The loop's connection, which keeps what it hears."""
+    """The connection of the loop, which keeps what is sent."""
 
     def __init__(self) -> None:
         self.traces: list[Trace] = []

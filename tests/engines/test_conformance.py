@@ -1,5 +1,4 @@
-"""The conformance suite: green on what keeps the contract, red in the right place on what does
-not."""
+"""The conformance suite passes for correct adapters, and finds each fault of the others."""
 
 from __future__ import annotations
 
@@ -210,7 +209,7 @@ def test_each_fault_is_caught_by_its_test(
         ("defect_at=5", SAME | CANCELLED | EMPTY | LONG),
     ],
 )
-def test_a_lie_of_the_simulated_engine_is_caught(
+def test_a_wrong_number_of_the_simulated_engine_is_caught(
     faulty: RunFaulty, argument: str, caught_by: set[str]
 ) -> None:
     result = faulty(f"--speed-engine-arg={argument}")
@@ -239,8 +238,8 @@ def test_a_fault_of_everything_is_reported_by_its_rule(faulty: RunFaulty, fault:
     assert "Traceback" not in result.stdout.str()
 
 
-def test_a_method_that_nobody_named_may_be_refused_at_the_start(faulty: RunFaulty) -> None:
-    """What a model has not, only the engine knows."""
+def test_a_method_that_was_not_asked_for_may_be_refused_at_the_start(faulty: RunFaulty) -> None:
+    """Only the engine knows what its model does not have."""
     result = faulty("--speed-engine-arg=fault=does not start", options=UNNAMED)
     assert failures(result) == set()
     assert "refused at the start: this version has no speculation" in skips(result)

@@ -125,7 +125,7 @@ def test_vllm_refuses_before_loading(
         refuse(EngineConfig("vllm", "demo", speculation, 1, args=args))
 
 
-def test_the_number_of_a_layer_is_no_draft_model() -> None:
+def test_the_number_of_a_layer_is_not_a_draft_model() -> None:
     layer = EngineConfig("transformers", "demo", Speculation("draft_model", 3, "24"))
     with pytest.raises(EngineError, match="24 is the number of a layer"):
         engine_type("transformers").refuse(layer)

@@ -59,7 +59,7 @@ def gate(suite: pytest.Pytester, *arguments: str, marker: str = "dl=5", body: st
     return result.stdout.str() + result.stderr.str()
 
 
-def test_equal_builds_pass_early_and_builds_that_differ_are_told_apart(
+def test_equal_builds_pass_early_and_different_builds_fail(
     suite: pytest.Pytester,
 ) -> None:
     gate(suite, "--benchmark-save=base", "--speed-dl=5")
@@ -84,28 +84,28 @@ def test_equal_builds_pass_early_and_builds_that_differ_are_told_apart(
 
 
 def test_output_with_speculation_is_the_targets_own(suite: pytest.Pytester) -> None:
-    told = gate(
+    output = gate(
         suite,
         "--speed-rounds=1",
         marker="dl=3, samples=4, max_tokens=24",
         body="speed.assert_lossless()",
     )
-    assert "1 passed" in told
+    assert "1 passed" in output
 
 
 def test_draws_at_a_temperature_are_the_targets_own(suite: pytest.Pytester) -> None:
-    told = gate(
+    output = gate(
         suite,
         "--speed-rounds=1",
         marker="dl=3, samples=1, max_tokens=8, temperature=1.0",
         body="speed.assert_lossless(copies=48)",
     )
-    assert "1 passed" in told
+    assert "1 passed" in output
 
 
 def test_a_short_soak_keeps_its_series_and_shows_no_drift(suite: pytest.Pytester) -> None:
-    told = gate(suite, "--benchmark-save=soak", marker="dl=3, samples=1, max_tokens=16, soak=6")
-    assert "1 passed" in told
+    output = gate(suite, "--benchmark-save=soak", marker="dl=3, samples=1, max_tokens=16, soak=6")
+    assert "1 passed" in output
     saved = next(suite.path.rglob("*_soak.json"))
     (record,) = read_run(saved).records.values()
     assert len(record.drift) == 6
@@ -113,7 +113,7 @@ def test_a_short_soak_keeps_its_series_and_shows_no_drift(suite: pytest.Pytester
     assert [p.start for p in record.drift] == sorted(p.start for p in record.drift)
 
 
-def test_the_target_tells_a_tie_from_a_defect(tokenizer: object) -> None:
+def test_the_target_distinguishes_a_tie_from_a_defect(tokenizer: object) -> None:
     """A token the target would never choose is a defect; its second choice within the tolerance
     is a tie."""
     none = Speculation()

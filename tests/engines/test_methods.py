@@ -118,7 +118,7 @@ def test_a_closed_list_suggests_only_what_it_has() -> None:
 
 
 @pytest.mark.parametrize("engine", ["vllm", "vllm-server", "sglang", "tensorrt-llm"])
-def test_a_name_that_the_installed_engine_lists_is_no_misspelling(
+def test_a_name_that_the_installed_engine_lists_is_not_a_misspelling(
     engine: str, installed: None
 ) -> None:
     check_method(engine, "dflash2")

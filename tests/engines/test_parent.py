@@ -190,7 +190,7 @@ def fatal(tmp_path: Path) -> Callable[[str], ChildEngine]:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("Segfault", r"by signal SIGSEGV; its last output:[\s\S]*Segmentation fault[\s\S]*in step"),
         ("Memory", r"with code 1; its last output:[\s\S]*MemoryError"),
@@ -198,10 +198,10 @@ def fatal(tmp_path: Path) -> Callable[[str], ChildEngine]:
     ],
 )
 def test_a_real_fault_costs_one_engine_and_is_reported(
-    fatal: Callable[[str], ChildEngine], name: str, told: str
+    fatal: Callable[[str], ChildEngine], name: str, message: str
 ) -> None:
     child = fatal(name)
-    with pytest.raises(EngineDied, match=told):
+    with pytest.raises(EngineDied, match=message):
         collect_all(child, 1)
     assert not alive(child.pid)
     with engine() as fresh:
@@ -228,7 +228,7 @@ def test_an_engine_ended_by_a_signal_names_it() -> None:
             child.submit(requests(1))
 
 
-def test_a_silent_engine_is_ended_in_time() -> None:
+def test_an_engine_that_hangs_is_killed_in_time() -> None:
     with engine(timeout=1, hang_at=2) as child:
         child.hold(1)
         child.submit(requests(3))
@@ -239,7 +239,7 @@ def test_a_silent_engine_is_ended_in_time() -> None:
         assert not alive(child.pid)
 
 
-def test_work_that_takes_longer_than_the_timeout_is_no_silence() -> None:
+def test_work_that_takes_longer_than_the_timeout_is_not_a_hang() -> None:
     with engine() as child:
         child.timeout = 1.5  # its start may take longer on a busy machine
         child.hold(1)
@@ -248,7 +248,7 @@ def test_work_that_takes_longer_than_the_timeout_is_no_silence() -> None:
         assert trace.tokens == 200_000
 
 
-def test_an_idle_engine_is_not_a_silent_one() -> None:
+def test_an_idle_engine_does_not_hang() -> None:
     with engine() as child:
         child.timeout = 1.5
         child.hold(1)

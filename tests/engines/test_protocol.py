@@ -10,10 +10,10 @@ from pytest_speedbench.engines import Counters, Trace, spread_tokens
 
 
 @given(st.integers(0, 500), st.integers(1, 60))
-def test_tokens_are_dealt_evenly_and_none_is_lost(tokens: int, arrivals: int) -> None:
-    dealt = spread_tokens(tokens, arrivals)
-    assert (len(dealt), sum(dealt)) == (arrivals, tokens)
-    assert max(dealt) - min(dealt) <= 1
+def test_tokens_are_spread_evenly_and_none_is_lost(tokens: int, arrivals: int) -> None:
+    spread = spread_tokens(tokens, arrivals)
+    assert (len(spread), sum(spread)) == (arrivals, tokens)
+    assert max(spread) - min(spread) <= 1
 
 
 def test_tokens_without_an_arrival_are_refused() -> None:
@@ -22,7 +22,7 @@ def test_tokens_without_an_arrival_are_refused() -> None:
         spread_tokens(3, 0)
 
 
-def test_an_answer_in_text_alone_has_the_tokens_that_were_counted() -> None:
+def test_a_text_answer_has_the_tokens_that_were_counted() -> None:
     trace = Trace("r", 1, 0.0, chunks=spread_tokens(7, 3), times=[0.1, 0.2, 0.3], text="hello")
     assert trace.tokens == 7
 

@@ -29,7 +29,7 @@ def test_merged_chunks_leave_the_totals() -> None:
     assert reconcile([5, 3], reported(2, 5), DL) == Reconciled(totals=reported(2, 5))
 
 
-def test_a_merged_prefill_is_no_step_trace_even_if_the_counts_agree() -> None:
+def test_a_merged_prefill_is_not_a_step_trace_even_if_the_counts_agree() -> None:
     """One plain pass too many and one merge too many cancel out."""
     assert reconcile([2, 4], reported(1, 3), DL).totals == reported(1, 3)
 

@@ -65,7 +65,7 @@ def test_the_window_of_ngram_holds_one_candidate_a_position() -> None:
     assert found["speculative_ngram_max_bfs_breadth"] == 1
 
 
-def test_without_speculation_nothing_of_it_is_left() -> None:
+def test_without_speculation_there_are_no_arguments_of_it() -> None:
     given = config(Speculation(), ("speculative.draft_attention_backend", "fa3"), ("tp_size", 2))
     assert server_arguments(given) == {
         "model_path": "org/model",
@@ -76,7 +76,7 @@ def test_without_speculation_nothing_of_it_is_left() -> None:
     }
 
 
-def test_what_the_user_gives_wins_and_reaches_the_speculative_part() -> None:
+def test_the_users_arguments_win_also_in_the_speculative_part() -> None:
     given = config(
         EAGLE3,
         ("disable_radix_cache", False),
@@ -91,7 +91,7 @@ def test_what_the_user_gives_wins_and_reaches_the_speculative_part() -> None:
     assert "serve" not in found
 
 
-def test_a_method_outside_the_table_is_passed_on_and_claims_nothing() -> None:
+def test_a_method_outside_the_table_is_passed_on_with_careful_traits() -> None:
     asked = Speculation("dspark", 3, "org/drafter")
     assert speculative_arguments(asked) == {
         "speculative_algorithm": "DSPARK",
@@ -116,7 +116,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_what_could_not_work_is_refused_before_anything_is_loaded(
+def test_configurations_that_cannot_work_are_refused_before_loading(
     message: str, standin: None
 ) -> None:
     speculation, args = REFUSED[message]
@@ -140,7 +140,7 @@ def test_the_real_server_arguments_take_them(method: str) -> None:
     assert {name: getattr(made, name) for name in wanted} == wanted
 
 
-def test_the_real_requests_take_what_is_asked() -> None:
+def test_the_real_request_classes_accept_our_requests() -> None:
     """Its schema of ``/generate``, and its sampling parameters."""
     schema = pytest.importorskip(
         "sglang.api.v1.api_types", reason="needs pip install 'pytest-speedbench[sglang]'"
@@ -178,9 +178,9 @@ META = {
 
 
 def test_the_steps_are_the_verifications_and_not_the_engines_own_average() -> None:
-    told = totals(META, counts_drafts=True)
-    assert told == RequestTotals(13, 39, 26)
-    assert (META["completion_tokens"] - 1) / told.steps == 3.0
+    found = totals(META, counts_drafts=True)
+    assert found == RequestTotals(13, 39, 26)
+    assert (META["completion_tokens"] - 1) / found.steps == 3.0
     assert META["spec_accept_length"] == pytest.approx(3.08, abs=0.01)
 
 
@@ -210,7 +210,7 @@ def test_an_abort_with_a_message_is_an_error() -> None:
         finish_reason({"id": "r1", "finish_reason": gave_up})
 
 
-def test_an_engine_that_drafts_otherwise_than_asked_is_found_out() -> None:
+def test_another_draft_length_than_configured_is_an_error() -> None:
     with pytest.raises(EngineError, match="num_draft_tokens=8, where dl=3 needs 4"):
         describe({"speculative_num_draft_tokens": 8}, EAGLE3)
     tree = {"speculative_num_draft_tokens": 8, "speculative_eagle_topk": 4}
@@ -219,9 +219,9 @@ def test_an_engine_that_drafts_otherwise_than_asked_is_found_out() -> None:
         describe({**tree, "speculative_num_steps": 5}, EAGLE3)
 
 
-def test_an_engine_that_speculates_not_at_all_says_so() -> None:
-    told = describe({"speculative_algorithm": None}, EAGLE3)
-    assert told["speculative_method"] == "none"
+def test_an_engine_without_speculation_reports_none() -> None:
+    found = describe({"speculative_algorithm": None}, EAGLE3)
+    assert found["speculative_method"] == "none"
 
 
 # -- the backend in its child process, on a stand-in for the package --------------------------
@@ -282,7 +282,7 @@ def test_a_cancelled_request_leaves_the_others_right(start: Start) -> None:
     assert [traces[name].tokens for name in ("r1", "r2")] == [20, 20]
 
 
-def test_a_load_does_not_find_the_answers_of_the_last_one_in_the_ngram_trie(
+def test_the_ngram_trie_is_emptied_between_loads(
     start: Start,
 ) -> None:
     with start(config(drafting("ngram"))) as engine:
@@ -316,7 +316,7 @@ def test_an_overlong_prompt_and_a_missing_model_are_clear_errors(start: Start) -
         pass
 
 
-def test_a_least_number_of_tokens_needs_the_tokenizer(start: Start) -> None:
+def test_min_tokens_needs_the_tokenizer(start: Start) -> None:
     asked = Request("r", (1, 2), Sampling(4, min_tokens=2))
     with start(config()) as engine:
         engine.submit([asked])
@@ -326,7 +326,7 @@ def test_a_least_number_of_tokens_needs_the_tokenizer(start: Start) -> None:
         assert run(engine, asked)[0].tokens == 4
 
 
-def test_a_stream_that_brings_nothing_is_silence(start: Start) -> None:
+def test_a_stream_without_output_runs_into_the_time_limit(start: Start) -> None:
     with start(config(model="silent"), timeout=6) as engine:
         engine.submit(numbered(1))
         with pytest.raises(EngineDied, match="sent nothing for 6 s"):

@@ -1,4 +1,4 @@
-"""The simulated engine behaves as its declared acceptance process says."""
+"""The simulated engine follows its declared acceptance process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAMPLING = Sampling(max_tokens=64)
 
 
 class Listener:
-    """A connection that is never spoken to and keeps what it hears."""
+    """A connection that receives nothing and keeps what is sent."""
 
     def __init__(self) -> None:
         self.traces: list[Trace] = []
@@ -81,7 +81,7 @@ def test_output_is_the_same_at_every_batch_size() -> None:
     assert [t.token_ids for t in one] == [t.token_ids for t in many]
 
 
-def test_divergence_makes_texts_part_and_builds_part_differently() -> None:
+def test_divergence_makes_outputs_diverge_and_builds_differ() -> None:
     plain, _ = simulate(Speculation())
     first, _ = simulate(divergence=0.02, build=1)
     second, _ = simulate(divergence=0.02, build=2)
@@ -92,7 +92,7 @@ def test_divergence_makes_texts_part_and_builds_part_differently() -> None:
     assert [t.token_ids for t in again] == [t.token_ids for t in second]
 
 
-def test_counters_are_the_sum_of_what_requests_tell() -> None:
+def test_counters_are_the_sums_of_the_requests() -> None:
     traces, backend = simulate()
     counters = backend.counters()
     assert counters is not None
@@ -106,7 +106,7 @@ def test_without_speculation_nothing_is_counted() -> None:
     assert {t.drafted for t in traces} == {None}
 
 
-def test_speculation_off_drafts_nothing_without_a_word() -> None:
+def test_speculation_off_drafts_nothing_without_an_error() -> None:
     traces, backend = simulate(speculation_off=1)
     counters = backend.counters()
     assert counters is not None
@@ -179,7 +179,7 @@ def test_a_defect_has_its_position_and_needs_speculation() -> None:
         assert a.token_ids[7] != b.token_ids[7]
 
 
-def test_batch_ties_part_batch_sizes_and_not_arms() -> None:
+def test_batch_ties_change_batch_sizes_and_not_arms() -> None:
     alone, _ = simulate(Speculation(), batch=1, batch_ties=0.1)
     together, _ = simulate(Speculation(), batch=4, batch_ties=0.1)
     assert [t.token_ids for t in alone] == [t.token_ids for t in simulate(batch=1)[0]]
@@ -187,7 +187,7 @@ def test_batch_ties_part_batch_sizes_and_not_arms() -> None:
 
 
 def drawn(**args: object) -> list[float]:
-    """Shares of the three likeliest tokens at the second position, over 400 seeds."""
+    """Shares of the three most likely tokens at the second position, over 400 seeds."""
     counts = [0, 0, 0]
     for seed in range(400):
         sampling = Sampling(max_tokens=2, temperature=1.0, seed=seed)
@@ -202,7 +202,7 @@ def test_a_temperature_draws_from_the_scored_distribution() -> None:
     assert drawn() == pytest.approx(TARGET[:3], abs=0.07)
 
 
-def test_bias_takes_the_likeliest_too_often() -> None:
+def test_bias_takes_the_most_likely_token_too_often() -> None:
     assert drawn(bias=0.5)[0] == pytest.approx(0.5 + 0.5 * TARGET[0], abs=0.07)
 
 

@@ -107,7 +107,7 @@ def test_what_the_user_gives_wins_and_reaches_every_part() -> None:
     assert "serve" not in found
 
 
-def test_without_speculation_nothing_of_it_is_left() -> None:
+def test_without_speculation_there_are_no_arguments_of_it() -> None:
     found = llm_arguments(config(Speculation(), ("speculative.max_matching_ngram_size", 3)))
     assert set(found) == {"model", "max_batch_size", "kv_cache_config", "cuda_graph_config"}
     assert found["max_batch_size"] == 8
@@ -138,7 +138,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_what_could_not_work_is_refused_before_anything_is_loaded(
+def test_configurations_that_cannot_work_are_refused_before_loading(
     message: str, standin: None
 ) -> None:
     speculation, args = REFUSED[message]
@@ -201,9 +201,9 @@ def finished(iterations: int, drafted: int | None = None, accepted: int = 0) -> 
 
 
 def test_the_steps_are_the_iterations_without_the_contexts() -> None:
-    told = totals(finished(14, 39, 26), counts_drafts=True)
-    assert told == RequestTotals(13, 39, 26)
-    assert (40 - 1) / told.steps == 3.0  # TensorRT-LLM's own average of 40 tokens: 40 / 14
+    found = totals(finished(14, 39, 26), counts_drafts=True)
+    assert found == RequestTotals(13, 39, 26)
+    assert (40 - 1) / found.steps == 3.0  # TensorRT-LLM's own average of 40 tokens: 40 / 14
     assert totals(finished(14), counts_drafts=True) == RequestTotals(13)
     assert totals(finished(0), counts_drafts=True) == RequestTotals()
 
@@ -230,7 +230,7 @@ def test_iteration_statistics_are_summed_where_they_tell_of_drafts() -> None:
     assert iteration_sums(stats) == Counters(2, 9, 5)
 
 
-def test_an_engine_that_drafts_otherwise_than_asked_is_found_out() -> None:
+def test_another_draft_length_than_configured_is_an_error() -> None:
     args = SimpleNamespace(speculative_config=SimpleNamespace(max_draft_len=1))
     with pytest.raises(EngineError, match="drafts 1 tokens per step, expected dl=3"):
         describe(args, config())

@@ -150,7 +150,7 @@ def test_methods_with_a_drafter_run_and_lose_nothing(
         assert grown.accepted_tokens > 0.9 * grown.draft_tokens
 
 
-def test_a_method_that_the_model_has_not_is_one_clear_error() -> None:
+def test_a_method_that_the_model_does_not_have_is_one_clear_error() -> None:
     with pytest.raises(EngineError, match=r"(?s)does not start with model 'demo', method 'mtp'"):
         open_engine(config(Speculation("mtp", 1)), TIMEOUT)
 
@@ -161,7 +161,7 @@ def test_a_cache_too_small_for_the_context_is_one_clear_error() -> None:
         open_engine(small, TIMEOUT)
 
 
-def test_a_cache_too_small_for_the_batch_size_names_the_mend(tokenizer: object) -> None:
+def test_a_cache_too_small_for_the_batch_size_names_the_fix(tokenizer: object) -> None:
     """Room for 5 blocks of 128 tokens, and four prompts of two blocks each."""
     block = 128 * 30 * 2 * 3 * 64 * 4  # tokens, layers, keys and values, heads, width, float32
     narrow = (("max_model_len", 512), ("dtype", "float32"), ("kv_cache_memory_bytes", 5 * block))

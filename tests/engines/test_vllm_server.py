@@ -48,9 +48,9 @@ def test_vllms_own_parser_takes_the_command() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PARSE, *command[at + 1 :]], capture_output=True, text=True
     )
-    told = [line for line in done.stdout.splitlines() if line.startswith("PARSED")]
+    parsed = [line for line in done.stdout.splitlines() if line.startswith("PARSED")]
     wanted = ["4 1024 8123", "False False", "3", "detailed"]
-    assert told == [f"PARSED {words}" for words in wanted], done.stderr[-2000:]
+    assert parsed == [f"PARSED {words}" for words in wanted], done.stderr[-2000:]
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_any_openai_client_reads_the_same_steps(
     assert [t.steps for t in traces] == [t.steps for t in theirs]
 
 
-def test_a_wrong_model_path_is_one_clear_error_with_the_servers_words() -> None:
+def test_a_wrong_model_path_is_one_clear_error_with_the_servers_output() -> None:
     with pytest.raises(EngineError, match=r"vllm-server does not start[\s\S]*no/such/model"):
         open_engine(replace(CONFIG, model="/no/such/model", speculation=Speculation()), TIMEOUT)
 

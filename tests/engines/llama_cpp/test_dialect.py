@@ -1,4 +1,4 @@
-"""llama.cpp's server as an engine, against the fake one: traces, withheld tokens, bad days."""
+"""llama.cpp's server as an engine, against a fake one: traces, withheld tokens, errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REQUEST = Request("a", (1, 5, 6), Sampling(32), (STOP,), NGRAM)
 
 @dataclass
 class WordTokenizer:
-    """What the adapter asks of a Hugging Face tokenizer."""
+    """The methods of a Hugging Face tokenizer that the adapter uses."""
 
     words: int = 100
     all_special_ids: tuple[int, ...] = (0, 1, STOP)
@@ -92,7 +92,7 @@ def test_every_step_is_read_with_its_draft() -> None:
     assert trace.times == sorted(trace.times)
 
 
-def test_what_is_asked_for() -> None:
+def test_the_body_of_a_request() -> None:
     server = LlamaCpp(speculative=False, steps=[Step([11])])
     with engine_on(server, NO_SPECULATION) as engine:
         sampling = Sampling(7, temperature=0.5, seed=3, ignore_eos=True)
@@ -105,7 +105,7 @@ def test_what_is_asked_for() -> None:
     assert body["cache_prompt"] is False
 
 
-def test_the_engine_says_what_it_is() -> None:
+def test_engine_info() -> None:
     with engine_on(LlamaCpp()) as engine:
         info = engine.info
     assert (info.engine, info.version, info.dtype) == ("llama-cpp", "b11549-0123abc", "Q4_1")
@@ -124,7 +124,7 @@ def test_a_stop_token_of_the_model_ends_the_output_and_is_part_of_it() -> None:
 def test_a_stop_token_that_the_server_does_not_know_is_cut_here() -> None:
     with engine_on(LlamaCpp()) as engine:
         [trace] = ask(engine, Request("a", (1,), Sampling(32), (12,), NGRAM))
-        assert engine.counters() is None  # nobody knows how far the server went on
+        assert engine.counters() is None  # the server may have generated more
         assert engine.counters() is not None
         [whole] = ask(engine, Request("b", (1,), Sampling(32, ignore_eos=True), (12,), NGRAM))
     assert trace.token_ids == [10, 11, 12]
@@ -135,7 +135,7 @@ def test_a_stop_token_that_the_server_does_not_know_is_cut_here() -> None:
 # -- tokens that the stream withholds ------------------------------------------------------------
 
 
-def test_withheld_ids_are_spelled_as_the_tokenizer_spells_them() -> None:
+def test_withheld_ids_come_from_the_tokenizer() -> None:
     fox, e_acute = spelled("🦊"), spelled("é")
     steps = [Step([*fox[:1]]), Step([*fox[1:], 11], 4, 3), Step(e_acute, 4, 1)]
     with engine_on(LlamaCpp(steps=steps)) as engine:
@@ -160,7 +160,7 @@ def test_without_drafts_every_withheld_token_is_a_step() -> None:
     assert trace.chunks == [1] * 6
 
 
-def test_where_the_spelling_disagrees_the_model_is_asked() -> None:
+def test_if_the_tokenizer_disagrees_the_most_likely_tokens_are_taken() -> None:
     first, second = spelled("é")
     server = LlamaCpp(
         speculative=False,
@@ -188,7 +188,7 @@ def test_an_output_that_ends_within_a_character_keeps_its_last_token() -> None:
     assert trace.chunks == [1, 1, 1]
 
 
-def test_a_token_that_nobody_can_tell_is_an_error() -> None:
+def test_a_token_that_cannot_be_reconstructed_is_an_error() -> None:
     server = LlamaCpp(speculative=False, steps=[Step([spelled("é")[0]])], likely=[3, 4])
     with (
         engine_on(server, NO_SPECULATION) as engine,
@@ -200,7 +200,7 @@ def test_a_token_that_nobody_can_tell_is_an_error() -> None:
 # -- teacher forcing -----------------------------------------------------------------------------
 
 
-def test_score_asks_for_more_until_all_candidates_are_among_the_likeliest() -> None:
+def test_score_requests_more_tokens_until_all_candidates_are_among_them() -> None:
     server = LlamaCpp(likely=[*range(3, 99), *range(100, 320)])
     with engine_on(server) as engine:
         before = engine.counters()
@@ -235,7 +235,7 @@ def test_a_server_that_does_not_speculate_is_refused() -> None:
         pass
 
 
-def test_a_server_that_speculates_is_no_arm_without() -> None:
+def test_a_server_that_speculates_is_refused_as_the_arm_without_sd() -> None:
     with (
         pytest.raises(
             EngineError, match=r"speculates, but the case needs no SD.*reference_url=URL"

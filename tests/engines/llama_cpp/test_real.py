@@ -137,7 +137,7 @@ def test_lookup_drafts_what_it_has_seen(tokenizer: HuggingFaceTokenizer) -> None
     assert any(1 in trace.steps for trace in traces)
 
 
-def test_a_file_that_is_no_model_ends_in_one_message(tmp_path: object) -> None:
+def test_a_file_that_is_not_a_model_is_one_message(tmp_path: object) -> None:
     broken = tmp_path / "broken.gguf"  # type: ignore[operator]
     broken.write_bytes(b"GGUF, but not really")
     wanted = replace(CONFIG, model=str(broken), speculation=NO_SPECULATION)

@@ -28,7 +28,7 @@ NGRAM = Speculation("ngram", 4)
 
 @pytest.fixture
 def binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program that out as llama-server does, and nothing else of llama.cpp."""
+    """A program with the output of llama-server, and nothing else of llama.cpp."""
     path = tmp_path / "bin" / "llama-server"
     path.parent.mkdir()
     path.write_text(
@@ -134,7 +134,7 @@ def test_the_users_arguments_are_flags_and_come_last(binary: Path, model: str) -
     assert "--no-mmap" in flags
 
 
-def test_what_the_server_tells_of_itself(binary: Path) -> None:
+def test_what_the_server_reports_about_itself(binary: Path) -> None:
     found = server.find_server()
     assert found.version() == "0.1.0 (build 11434, commit abc)"
     assert found.device() == "NVIDIA H100"
@@ -147,7 +147,7 @@ def test_the_named_server_comes_first(binary: Path, model: str, tmp_path: Path) 
     assert launch(config(model, server=str(other)), 1).command[0] == str(other)
 
 
-def test_a_named_server_that_is_none_is_an_error(binary: Path, model: str) -> None:
+def test_a_named_server_that_cannot_be_run_is_an_error(binary: Path, model: str) -> None:
     with pytest.raises(EngineError, match=r"server=/nowhere is not an executable"):
         check(config(model, server="/nowhere"))
 
@@ -231,7 +231,7 @@ def test_a_folder_with_several_models_is_ambiguous_but_not_with_one_in_parts(
         check(config(model))
 
 
-def test_the_tokenizer_lies_beside_the_model_or_is_named(model: str, tmp_path: Path) -> None:
+def test_the_tokenizer_is_in_the_models_folder_or_named(model: str, tmp_path: Path) -> None:
     assert tokenizer_source(config(model)) == model
     assert tokenizer_source(config(model, tokenizer="org/name")) == "org/name"
     alone = tmp_path / "alone.gguf"

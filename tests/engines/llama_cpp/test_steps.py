@@ -62,7 +62,7 @@ def played(draw: st.DrawFn) -> tuple[Played, bool, int, int]:
 
 
 @given(played(), st.data())
-def test_the_steps_are_found_or_said_to_be_open_whatever_is_withheld(
+def test_the_steps_are_found_or_ambiguous_whatever_is_withheld(
     case: tuple[Played, bool, int, int], data: st.DataObject
 ) -> None:
     request, cut, full, limit = case
@@ -97,7 +97,7 @@ def test_a_token_withheld_at_a_steps_beginning_belongs_to_it_if_none_is_missing(
     assert (found.drafted, found.accepted) == ([4, 4], [2, 1])
 
 
-def test_a_withheld_step_leaves_the_sizes_open_but_not_their_number() -> None:
+def test_a_withheld_step_makes_the_sizes_ambiguous_but_not_their_number() -> None:
     request = Played()
     request.step(2, 0)
     request.step(2, 1)

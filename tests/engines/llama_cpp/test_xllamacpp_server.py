@@ -48,7 +48,9 @@ def test_flags_set_parameters(parameters: Any) -> None:
         (["model"], r"unexpected argument 'model'"),
     ],
 )
-def test_what_cannot_be_understood_is_said(parameters: Any, words: list[str], message: str) -> None:
+def test_unknown_flags_and_values_are_errors(
+    parameters: Any, words: list[str], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         xllamacpp_server.apply(parameters, words)
 
@@ -56,10 +58,10 @@ def test_what_cannot_be_understood_is_said(parameters: Any, words: list[str], me
 def test_it_answers_as_llama_server_does(parameters: Any, capsys: pytest.CaptureFixture) -> None:
     for question in ("--help", "--version", "--list-devices"):
         assert xllamacpp_server.main([question]) == 0
-    told = capsys.readouterr().out
-    assert "--spec-type none,draft-simple" in told
-    assert "version: xllamacpp" in told
-    assert "Available devices:" in told
+    printed = capsys.readouterr().out
+    assert "--spec-type none,draft-simple" in printed
+    assert "version: xllamacpp" in printed
+    assert "Available devices:" in printed
 
 
 def test_a_wrong_flag_ends_it_with_a_message(

@@ -1,4 +1,4 @@
-"""The shared client of all servers, over real HTTP: a load, its traces, its bad days."""
+"""The shared client of all servers, over real HTTP: a load, its traces, its errors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_stream_becomes_a_step_trace_that_agrees_with_the_counters(engine: Eng
     assert one.submitted < one.times[0] <= one.times[-1]
 
 
-def test_what_is_asked_for(engine: Engine, vllm: tuple[Vllm, str]) -> None:
+def test_the_body_of_a_request(engine: Engine, vllm: tuple[Vllm, str]) -> None:
     engine.submit(requests(1))
     drain(engine, 1)
     body = vllm[0].script.asked[0]
@@ -116,7 +116,7 @@ def test_counters_are_read_once_they_hold_what_was_received(
     assert engine.counters().output_tokens == 10
 
 
-def test_what_others_take_is_in_the_counters(engine: Engine, vllm: tuple[Vllm, str]) -> None:
+def test_counters_include_other_clients(engine: Engine, vllm: tuple[Vllm, str]) -> None:
     before = engine.counters()
     engine.submit(requests(1))
     drain(engine, 1)
@@ -169,7 +169,7 @@ def test_nothing_in_flight_is_nothing_to_wait_for(engine: Engine) -> None:
     assert engine.collect(60) == []
 
 
-def test_merged_chunks_are_taken_apart(engine: Engine, vllm: tuple[Vllm, str]) -> None:
+def test_merged_chunks_are_split(engine: Engine, vllm: tuple[Vllm, str]) -> None:
     vllm[0].chunks = [1, 4]
     engine.submit(requests(1))
     trace = drain(engine, 1)[0]
@@ -224,7 +224,7 @@ def test_scores_are_the_logprobs_of_the_last_prompt_token(
     assert [body["prompt"] for body in vllm[0].script.asked] == [[1, 2, 9], [1, 2, 5]]
 
 
-def test_what_the_server_says_of_itself(engine: Engine) -> None:
+def test_what_the_server_reports_about_itself(engine: Engine) -> None:
     assert engine.info.version == "0.32.0"
     assert engine.info.details["max_model_len"] == 2048
     assert engine.info.details["prefix_caching"] is False

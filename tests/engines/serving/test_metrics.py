@@ -75,7 +75,7 @@ def test_a_page_without_them_is_unknown_and_not_zero() -> None:
     assert reading.counters is None
 
 
-def test_what_is_no_page() -> None:
+def test_what_is_not_a_metrics_page() -> None:
     with pytest.raises(EngineError, match=r"http://x/metrics is not a metrics page"):
         parse_page("<!doctype html><p>hello there</p>", "http://x/metrics")
 

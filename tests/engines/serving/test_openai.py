@@ -208,7 +208,7 @@ def test_acceptance_is_read_from_the_response(
     assert trace.tokens == 7
 
 
-def test_sums_of_a_lookup_method_do_not_tell_the_steps() -> None:
+def test_sums_of_a_lookup_method_do_not_give_the_steps() -> None:
     """vLLM's sums leave out steps without a draft, and lookups have many."""
     found = {"num_spec_steps": 2, "num_draft_tokens": 6, "num_accepted_draft_tokens": 2}
     with joined(Script(stream(usage(7, metrics={"speculative_decoding": found}))), "ngram") as e:

@@ -1,4 +1,4 @@
-"""A server of our own: it starts, tells why it does not, and leaves nothing behind."""
+"""A server that is started here: it starts, or reports why not, and leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SGLang's server over real HTTP, on answers of the shape that 0.5.23 gives; it never ran here."""
+"""SGLang's server over real HTTP, with answers in the format of 0.5.23."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_without_speculation_every_token_is_a_step() -> None:
     assert trace.chunks == [1] * 5
 
 
-def test_a_server_that_drafts_a_tree_tells_no_number_of_drafts() -> None:
+def test_a_server_that_drafts_a_tree_has_no_number_of_drafts() -> None:
     fake = Sglang(chunks=(1, 4), accepted=(2, 0))
     fake.info |= {"speculative_eagle_topk": 4, "speculative_num_draft_tokens": 8}
     with joined(fake) as engine:
@@ -96,7 +96,7 @@ def test_a_server_that_drafts_a_tree_tells_no_number_of_drafts() -> None:
     assert trace.totals == RequestTotals(2, None, 2)
 
 
-def test_what_is_asked_for() -> None:
+def test_the_body_of_a_request() -> None:
     fake = Sglang()
     with joined(fake) as engine:
         run(engine, 1)
@@ -125,7 +125,7 @@ def test_what_the_record_keeps_of_the_server() -> None:
     assert info.details["speculative_method"] == "eagle3"
 
 
-def test_somebody_elses_traffic_is_noticed_where_there_is_a_metrics_page() -> None:
+def test_foreign_traffic_is_detected_with_a_metrics_page() -> None:
     fake = Sglang()
     with joined(fake) as engine:
         run(engine, 1)
@@ -170,7 +170,7 @@ REFUSED: dict[str, Callable[[], tuple[Sglang, Speculation]]] = {
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_a_server_that_does_something_else_is_refused(message: str) -> None:
+def test_a_server_that_does_not_fit_the_case_is_refused(message: str) -> None:
     fake, speculation = REFUSED[message]()
     with pytest.raises(EngineError, match=message), joined(fake, speculation):
         pass
@@ -200,7 +200,7 @@ def test_a_request_that_the_server_gives_up_is_an_error() -> None:
             engine.collect(5)
 
 
-def test_a_server_of_our_own_is_started_with_the_engines_arguments(standin: None) -> None:
+def test_a_server_is_started_with_the_engines_arguments(standin: None) -> None:
     asked = EngineConfig("sglang", MODEL, EAGLE3, 8, args=(("serve", True), ("tp_size", 2)))
     engine = open_engine(asked, 60)
     try:

@@ -21,7 +21,7 @@ def test_a_cut_last_step_is_a_step() -> None:
     assert arrange([1, 3, 2], [2, 3], every_step_drafts=True) == Arrangement([1, 3, 2], 2)
 
 
-def test_merged_steps_that_all_draft_are_told_apart() -> None:
+def test_merged_steps_that_all_draft_are_separated() -> None:
     assert arrange([1, 5, 3], [2, 1, 3], every_step_drafts=True) == Arrangement([1, 3, 2, 3], 3)
 
 
@@ -33,12 +33,12 @@ def test_single_steps_of_a_lookup_lie_between() -> None:
     assert arrange([1, 1, 3, 1], [2], every_step_drafts=False) == Arrangement([1, 1, 3, 1], 3)
 
 
-def test_where_the_order_is_open_the_number_of_steps_may_still_be_known() -> None:
+def test_if_the_order_is_ambiguous_the_number_of_steps_may_be_known() -> None:
     """One of four tokens and two single ones in a chunk of six; the last step accepted nothing."""
     assert arrange([1, 6, 1], [3, 0], every_step_drafts=False) == Arrangement(None, 4)
 
 
-def test_where_the_last_step_may_be_cut_even_the_number_is_open() -> None:
+def test_if_the_last_step_may_be_cut_even_the_number_is_ambiguous() -> None:
     """Three tokens more at the end: a cut step of three, or two and a single one, ..."""
     assert arrange([1, 1, 3], [3], every_step_drafts=False) == Arrangement([1, 1, 3], 2)
     assert arrange([1, 4], [3], every_step_drafts=False) == Arrangement([1, 4], 1)
@@ -61,9 +61,11 @@ steps = st.lists(st.one_of(st.none(), st.integers(0, DL)), max_size=7)  # None: 
 
 
 @given(steps, st.integers(0, DL), st.lists(st.booleans(), min_size=8, max_size=8))
-def test_the_truth_is_among_the_ways(told: list[int | None], cut: int, merged: list[bool]) -> None:
-    sizes = [1, *(1 if accepted is None else accepted + 1 for accepted in told)]
-    if told and told[-1] is not None:
+def test_the_truth_is_among_the_ways(
+    per_step: list[int | None], cut: int, merged: list[bool]
+) -> None:
+    sizes = [1, *(1 if accepted is None else accepted + 1 for accepted in per_step)]
+    if per_step and per_step[-1] is not None:
         sizes[-1] = max(1, sizes[-1] - cut)
     chunks: list[int] = []
     for size, merge in zip(sizes, merged, strict=False):
@@ -71,13 +73,13 @@ def test_the_truth_is_among_the_ways(told: list[int | None], cut: int, merged: l
             chunks[-1] += size
         else:
             chunks.append(size)
-    accepted = [a for a in told if a is not None]
-    found = arrange(chunks, accepted, every_step_drafts=None not in told)
+    accepted = [a for a in per_step if a is not None]
+    found = arrange(chunks, accepted, every_step_drafts=None not in per_step)
     assert found is not None
     if found.sizes == chunks:
         return  # they could be steps as they are, and are taken as such
-    assert found.steps in (None, len(told))
+    assert found.steps in (None, len(per_step))
     if found.sizes is not None:
         assert set(accumulate(chunks)) <= set(accumulate(found.sizes))
-        if None not in told:
+        if None not in per_step:
             assert found.sizes == sizes

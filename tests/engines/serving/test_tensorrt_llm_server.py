@@ -64,12 +64,12 @@ def test_chunks_that_are_iterations_make_step_traces() -> None:
             assert trace.token_ids == [100, 101, 102, 103, 104]
             assert trace.steps == [3, 1]
             assert trace.totals is None
-            assert trace.drafted is None  # this release tells of no drafts
+            assert trace.drafted is None  # this release reports no drafts
             assert trace.finish_reason == "length"
         assert engine.counters() is None
 
 
-def test_drafts_are_known_where_the_release_tells_of_them() -> None:
+def test_drafts_are_known_if_the_release_reports_them() -> None:
     with joined(TensorrtLlm(per_request=True)) as engine:
         (trace,) = run(engine)
     assert (trace.drafted, trace.accepted) == ([3, 3], [2, 0])
@@ -81,7 +81,7 @@ def test_merged_chunks_leave_the_steps_of_the_average() -> None:
     assert trace.totals == RequestTotals(2, 6, 2)
 
 
-def test_an_average_of_no_whole_number_of_iterations_tells_nothing() -> None:
+def test_an_average_that_fits_no_number_of_iterations_is_ignored() -> None:
     fake = TensorrtLlm(chunks=(1, 4))
     fake.iterations = 2.5  # type: ignore[assignment]
     with joined(fake) as engine:
@@ -94,14 +94,14 @@ def test_without_speculation_every_token_is_a_step() -> None:
         assert run(engine)[0].chunks == [1, 1, 1]
 
 
-def test_a_server_that_speculates_in_the_arm_without_sd_is_found_out_by_its_average() -> None:
+def test_a_server_that_speculates_in_the_arm_without_sd_is_detected_by_its_average() -> None:
     with joined(TensorrtLlm(page=False), Speculation()) as engine:
         engine.submit([Request("r", (1,), SHORT)])
         with pytest.raises(EngineError, match=r"decodes 1\.67 tokens per iteration, but this is"):
             engine.collect(5)
 
 
-def test_what_is_asked_for_is_what_it_allows() -> None:
+def test_requests_have_only_fields_that_the_server_allows() -> None:
     fake = TensorrtLlm()
     with joined(fake) as engine:
         run(engine)
@@ -115,7 +115,7 @@ def test_what_is_asked_for_is_what_it_allows() -> None:
     assert "stop_token_ids" not in sampled
 
 
-def test_a_least_number_of_tokens_is_refused() -> None:
+def test_min_tokens_is_refused() -> None:
     with joined(TensorrtLlm()) as engine:
         engine.submit([Request("r", (1,), Sampling(8, min_tokens=3), (7,))])
         with pytest.raises(EngineError, match="min_tokens may not hold"):
@@ -145,13 +145,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_a_server_that_does_something_else_is_refused(message: str) -> None:
+def test_a_server_that_does_not_fit_the_case_is_refused(message: str) -> None:
     given, speculation = REFUSED[message]
     with pytest.raises(EngineError, match=message), joined(TensorrtLlm(**given), speculation):
         pass
 
 
-def test_another_draft_length_is_found_out_by_the_answer_where_there_is_no_page() -> None:
+def test_another_draft_length_is_detected_from_the_answer_without_a_page() -> None:
     with joined(TensorrtLlm(draft_length=5, page=False, per_request=True)) as engine:
         engine.submit([Request("r", (1,), SHORT)])
         with pytest.raises(EngineError, match="the server drafts 5 tokens per step"):
@@ -174,7 +174,7 @@ def test_scores_are_refused_with_the_reason() -> None:
         engine.score([1, 2], 1, [2])
 
 
-def test_our_own_server_gets_its_arguments_in_a_file() -> None:
+def test_a_started_server_gets_its_arguments_in_a_file() -> None:
     asked = config(EAGLE3, "", ("serve", True), ("tensor_parallel_size", 2))
     command = list(launch(asked, 8123).command)
     assert command[0].endswith("trtllm-serve")
@@ -210,7 +210,7 @@ with serving(fake.script, int(port)):
 """
 
 
-def test_a_server_of_our_own_is_started_and_measured(
+def test_a_server_is_started_and_measured(
     standin: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "trtllm-serve"

@@ -1,4 +1,4 @@
-"""The command that starts ``vllm serve``; what it does is tested with a real one."""
+"""The command that starts ``vllm serve``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def flags(*args: tuple[str, object], speculation: Speculation = NO_SPECULATION) 
     return found
 
 
-def test_what_is_ours_unless_the_user_says_otherwise() -> None:
+def test_default_arguments() -> None:
     found = flags()
     assert found["--port"] == "8123"
     assert found["--host"] == "127.0.0.1"
@@ -98,14 +98,14 @@ def test_metrics_of_each_request_where_the_version_has_them(
     assert found.get("--per-request-spec-decode-metrics") == ("detailed" if known else None)
 
 
-def test_keys_are_no_arguments_of_the_server() -> None:
+def test_our_own_arguments_are_not_passed_to_the_server() -> None:
     found = flags(("api_key", "sk-secret"), ("reference_url", "http://x"), ("port", 1))
     assert "sk-secret" not in str(found)
     assert "--reference-url" not in found
     assert found["--port"] == "8123"
 
 
-def test_what_vllm_could_not_do_is_refused_before_a_server_starts(
+def test_configurations_that_cannot_work_are_refused_before_a_server_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "vllm.py").touch()

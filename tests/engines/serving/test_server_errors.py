@@ -80,7 +80,7 @@ def test_an_overloaded_server_is_asked_once_and_not_again(engine: Engine, vllm: 
     assert len(vllm.script.asked) == 1
 
 
-def test_a_page_of_another_kind_is_no_refusal_without_words(engine: Engine, vllm: Vllm) -> None:
+def test_an_error_page_of_another_kind_is_quoted(engine: Engine, vllm: Vllm) -> None:
     vllm.script.status, vllm.script.refusal = 500, "<html>" + "x" * 5000
     with pytest.raises(EngineError, match=r"HTTP 500 .*: <html>x{290,}…\n"):
         send(engine)
@@ -97,8 +97,8 @@ def test_a_stream_that_ends_early(engine: Engine, vllm: Vllm) -> None:
         send(engine)
 
 
-def test_a_connection_that_breaks_half_way(vllm: Vllm) -> None:
-    """Chunked transfer that stops without its end: the library notices, we name it."""
+def test_a_connection_that_breaks(vllm: Vllm) -> None:
+    """Chunked transfer that stops without its end."""
     with _raw_server(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ndata:") as port:
         engine = open_engine(config(vllm.url), TIMEOUT)
         engine.http.address = type(engine.http.address)(f"http://127.0.0.1:{port}")
@@ -136,7 +136,7 @@ def test_garbage_instead_of_json(engine: Engine, vllm: Vllm) -> None:
         send(engine)
 
 
-def test_an_event_that_is_no_object(engine: Engine, vllm: Vllm) -> None:
+def test_an_event_that_is_not_an_object(engine: Engine, vllm: Vllm) -> None:
     replaced(vllm, "[1, 2]")
     with pytest.raises(EngineError, match=r"not JSON: '\[1, 2\]'"):
         send(engine)
@@ -207,7 +207,7 @@ def test_a_page_without_speculation(vllm: Vllm) -> None:
         open_engine(config(vllm.url), TIMEOUT)
 
 
-def test_a_server_that_speculates_is_no_arm_without(vllm: Vllm) -> None:
+def test_a_server_that_speculates_is_refused_as_the_arm_without_sd(vllm: Vllm) -> None:
     with pytest.raises(
         EngineError, match=r"reference_url=URL, or leave the arm out, --speed-rounds 0"
     ):
@@ -250,7 +250,7 @@ def test_a_counter_that_resets(engine: Engine, vllm: Vllm) -> None:
         engine.counters()
 
 
-def test_a_metrics_page_that_is_none(vllm: Vllm) -> None:
+def test_a_metrics_page_that_cannot_be_parsed(vllm: Vllm) -> None:
     vllm.script.pages["/metrics"] = "<html><body>welcome</body></html>"
     with pytest.raises(EngineError, match=r"/metrics is not a metrics page"):
         open_engine(config(vllm.url), TIMEOUT)
@@ -262,7 +262,7 @@ def test_a_server_that_is_still_loading(vllm: Vllm) -> None:
         open_engine(config(vllm.url), TIMEOUT)
 
 
-def test_an_address_that_is_none() -> None:
+def test_an_address_that_is_not_a_url() -> None:
     with pytest.raises(EngineError, match=r"expected an address such as http://localhost:8000"):
         open_engine(config("localhost:8000"), TIMEOUT)
 
