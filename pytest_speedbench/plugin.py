@@ -43,11 +43,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers",
-        marker_signature(),
-    )
-    if any_given(config):  # a mistake in an option is reported before anything is collected
+    config.addinivalue_line("markers", marker_signature())
+    if any_given(config):  # errors in options are reported before anything is collected
         from pytest_speedbench.plan.precedence import load_settings
 
         load_settings(config)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunKey:
-    """One run: all that its cases, which differ only in their slice, have in common."""
+    """One run: what its cases have in common; they differ only in their slice."""
 
     engine: str
     model: str

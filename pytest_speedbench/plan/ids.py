@@ -10,7 +10,7 @@ from pytest_speedbench.splits import given_name
 
 
 class Labels:
-    """Words of an id around the slice; an axis appears only where the grid has more than one."""
+    """Parts of an id around the slice; an axis appears only if the grid has several values."""
 
     def __init__(self, runs: Sequence[RunKey]) -> None:
         def several(values: Iterable[object]) -> bool:
@@ -28,7 +28,7 @@ class Labels:
         self._soak = several(r.soak for r in runs)
 
     def before(self, run: RunKey) -> str:
-        return "".join(f"{word}-" for word in self._before(run))
+        return "".join(f"{part}-" for part in self._before(run))
 
     def _before(self, run: RunKey) -> Iterator[str]:
         if self._engine:
@@ -43,20 +43,20 @@ class Labels:
             yield given_name(run.split)[0] or _short(run.split)
 
     def after(self, run: RunKey) -> str:
-        words = [f"bs{run.bs}"]
+        parts = [f"bs{run.bs}"]
         if run.speculation.active:
-            words.append(f"dl{run.speculation.draft_length}")
+            parts.append(f"dl{run.speculation.draft_length}")
         if self._samples:
-            words.append("nall" if run.samples == ALL_SAMPLES else f"n{run.samples}")
+            parts.append("nall" if run.samples == ALL_SAMPLES else f"n{run.samples}")
         if self._max_tokens:
-            words.append(f"max{run.sampling.max_tokens}")
+            parts.append(f"max{run.sampling.max_tokens}")
         if self._min_tokens:
-            words.append(f"min{run.sampling.min_tokens}")
+            parts.append(f"min{run.sampling.min_tokens}")
         if self._temperature:
-            words.append(f"t{run.sampling.temperature:g}")
+            parts.append(f"t{run.sampling.temperature:g}")
         if self._soak:
-            words.append(f"soak{run.soak}")
-        return "".join(f"-{word}" for word in words)
+            parts.append(f"soak{run.soak}")
+        return "".join(f"-{part}" for part in parts)
 
 
 def _short(path: str) -> str:

@@ -1,4 +1,4 @@
-"""``soak="30m"`` or ``soak=20``: how long one engine is to repeat its samples.
+"""``soak="30m"`` or ``soak=20``: how long one engine repeats its samples.
 
 Collection imports this module, so it imports nothing that takes time.
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# Fewer rounds have no order that is rare enough to be evidence (stats.drift.MIN_ROUNDS).
+# With fewer rounds, no order is rare enough to be evidence (stats.drift.MIN_ROUNDS).
 MIN_ROUNDS = 4
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True, slots=True)
 class Soak:
-    """So many ``rounds``, or as many as fit in ``seconds``; false where neither is asked for."""
+    """A number of ``rounds``, or as many as fit in ``seconds``; false if neither is given."""
 
     rounds: int = 0
     seconds: float = 0.0
@@ -32,10 +32,10 @@ NO_SOAK = Soak()
 
 
 def parse_soak(value: object) -> Soak:
-    """Reads ``"90s"``, ``"30m"``, ``"2h"`` or a whole number of rounds.
+    """Parse ``"90s"``, ``"30m"``, ``"2h"`` or a number of rounds.
 
     Raises:
-        ValueError: anything else; the message says what is wanted.
+        ValueError: anything else; the message says what is expected.
     """
     if isinstance(value, int) and not isinstance(value, bool) and value >= MIN_ROUNDS:
         return Soak(rounds=value, text=str(value))
@@ -43,7 +43,6 @@ def parse_soak(value: object) -> Soak:
     seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
     if not seconds:
         raise ValueError(
-            f"want a time such as '90s', '30m' or '2h', or a whole number of rounds from "
-            f"{MIN_ROUNDS} on"
+            f"expected a time such as '90s', '30m' or '2h', or a number of rounds >= {MIN_ROUNDS}"
         )
     return Soak(seconds=seconds, text=str(value).replace(" ", ""))

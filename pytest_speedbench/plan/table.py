@@ -124,7 +124,16 @@ class Option:
             raise ValueError("it is empty: expected at least one value")
         if self.form == "list":
             found = list(dict.fromkeys(found))
+        if self.form in ("pairs", "columns"):
+            _refuse_twice(found)
         return self.collect(found)
+
+
+def _refuse_twice(pairs: list[tuple[str, object]]) -> None:
+    seen: dict[str, object] = {}
+    for key, value in pairs:
+        if seen.setdefault(key, value) != value:
+            raise ValueError(f"{key} is given twice, as {seen[key]!r} and {value!r}")
 
 
 def _items(raw: object) -> list[object]:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 Reader: TypeAlias = Callable[[object, bool], Any]
 
 ALL_SAMPLES = 0
-"""``samples`` where every sample of a slice is wanted."""
+"""The value of ``samples`` for every sample of a slice."""
 GATED_METRICS = ("acceptance_length", "speedup", "output_tps")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
@@ -101,7 +101,7 @@ def switch(value: object, text: bool) -> bool:
 
 
 def choice(*allowed: str) -> Reader:
-    """Reader of one of a few words."""
+    """Reader of one of ``allowed``."""
 
     def read(value: object, text: bool) -> str:
         if not isinstance(value, str) or value.strip() not in allowed:

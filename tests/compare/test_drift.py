@@ -39,7 +39,7 @@ def test_times_and_rounds_are_read(value: object, soak: Soak) -> None:
 
 @pytest.mark.parametrize("value", [3, 0, -1, True, 20.0, "20", "0s", "30 min", "m", "", "-5m"])
 def test_what_is_no_soak_is_refused(value: object) -> None:
-    with pytest.raises(ValueError, match="'30m' or '2h', or a whole number of rounds from 4 on"):
+    with pytest.raises(ValueError, match="'30m' or '2h', or a number of rounds >= 4"):
         parse_soak(value)
 
 
@@ -230,7 +230,7 @@ def test_a_bad_soak_is_a_collection_error(project: Project, value: str) -> None:
     if value == "[]":
         result.stdout.fnmatch_lines(["*soak*empty*"])
     else:
-        result.stdout.fnmatch_lines([f"*soak={value}: want a time such as '90s', '30m' or '2h', *"])
+        result.stdout.fnmatch_lines([f"*soak={value}: expected a time such as '90s'*"])
 
 
 def test_soaks_span_the_grid(project: Project) -> None:

@@ -111,6 +111,8 @@ def test_text_and_native_values_mean_the_same(name: str, raw: object, value: obj
         ("engine_arg", 3, "KEY=VALUE"),
         ("columns", {"prompt": 3}, "FIELD=COLUMN"),
         ("compare_fail", {"speedup": "much"}, "a share"),
+        ("compare_fail", "speedup:5%,speedup:2%", "speedup is given twice"),
+        ("engine_arg", ["a=1", "a=2"], "a is given twice, as 1 and 2"),
     ],
 )
 def test_values_of_a_wrong_type_say_what_is_expected(name: str, raw: object, message: str) -> None:
