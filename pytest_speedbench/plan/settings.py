@@ -300,7 +300,8 @@ class Settings(OptionTable):
         read=values.name,
         group=OUTPUT,
         metavar="PATH.md",
-        text="the same in Markdown, for a job summary or a comment",
+        text="the same in Markdown, for a comment; GitHub Actions shows it in the job without this "
+        "option",
     )
     disable: bool = option(
         default=False,
