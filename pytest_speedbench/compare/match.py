@@ -74,17 +74,20 @@ class Match:
 def find_baseline(new: Identity, runs: Sequence[SavedRun]) -> Match:
     """The latest comparable record of ``new`` in ``runs`` (oldest first).
 
-    Where records of the same case exist but none is comparable, the newest of them is returned
-    with the reasons.
+    One of the same prompts is preferred to a later one that has only a part of them. Where records
+    of the same case exist but none is comparable, the newest of them is returned with the reasons.
     """
-    refused = Match()
+    part, refused = Match(), Match()
     for run in reversed(runs):
         match = match_in(run, new, whole=True)
-        if match.comparable:
+        if match.comparable and not match.part:
             return match
+        if match.comparable and part.record is None:
+            part = match
         if refused.record is None:
             refused = match
-    return refused if refused.record is not None else Match(nearest=nearest(new, runs))
+    found = part if part.record is not None else refused
+    return found if found.record is not None else Match(nearest=nearest(new, runs))
 
 
 def match_in(run: SavedRun, new: Identity, *, whole: bool = False) -> Match:
@@ -122,13 +125,21 @@ def _key_differences(old: CaseKey, new: CaseKey) -> list[str]:
 
 
 def records_under_another_key(run: SavedRun, new: Identity) -> list[Record]:
-    """Records of the same split whose case has another key: by a file's name, or its old rows."""
+    """Records of the same case whose key differs: a split or a model was renamed or moved, or some
+    rows of an unnamed split have changed."""
+    here = {"split": new.case.split, "model": new.case.model}
     return [
         record
         for record in (*run.records.values(), *run.twins)
-        if record.case.model_copy(update={"split": new.case.split}) == new.case
+        if record.case.model_copy(update=here) == new.case
+        and _same_model(record.model, new.model)
         and same_split(record, new.split, new.case.split, new.earlier_ids)
     ]
+
+
+def _same_model(old: ModelRecord, new: ModelRecord) -> bool:
+    """Whether both are one model: a folder keeps its weights when it is renamed."""
+    return old.name == new.name or (bool(old.weights) and old.weights == new.weights)
 
 
 def _distance(match: Match, new: Identity) -> tuple[int, bool, int]:

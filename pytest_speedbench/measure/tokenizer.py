@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -242,12 +243,20 @@ def model_identity(model: str, weights: str = "") -> dict[str, str]:
     return {"name": model_name(model), "weights": digest.hexdigest()[:16], "revision": ""}
 
 
+_SNAPSHOT = re.compile(r"/models--([^/]+)/snapshots/[^/]+$")
+"""A folder of the hub's cache, which is named after a commit; the model's name is above it."""
+
+
 def model_name(model: str) -> str:
     """What a model is called in ids and records: a hub name, or a folder's or file's own name."""
     if model == DEMO_MODEL:
         return DEMO_NAME
     path = Path(model).expanduser()
-    return path.resolve().name if path.exists() else model
+    if not path.exists():
+        return model
+    place = path.resolve()
+    cached = _SNAPSHOT.search(place.as_posix())
+    return cached[1].replace("--", "/", 1) if cached else place.name
 
 
 def _probe(file: Path, block: int = 1 << 20) -> list[bytes]:

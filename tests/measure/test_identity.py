@@ -36,6 +36,16 @@ def test_a_folder_is_known_by_what_the_engine_loads_from_it(tmp_path: Path) -> N
     assert dense["name"] == small["name"] == tmp_path.name
 
 
+def test_a_model_in_the_hubs_cache_keeps_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "models--org--my-model" / "snapshots" / "0f3a9c"
+    folder.mkdir(parents=True)
+    assert identity(folder, "vllm")["name"] == "org/my-model"
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    assert identity(link, "vllm")["name"] == "org/my-model"
+    assert identity(folder.parent, "vllm")["name"] == "snapshots"
+
+
 def test_a_name_that_only_a_server_knows_has_no_weights() -> None:
     name = "org/on-a-server"
     assert identity(Path(name)) == {"name": name, "weights": "", "revision": ""}
