@@ -195,7 +195,7 @@ def _decoded(category: Category, seed: int) -> tuple[Ints, Walk]:
     draws = np.random.default_rng(seed)
     lengths, chance = category.drawn(len(category.lengths), draws)
     shape = (len(lengths), int(lengths.max()), chance.shape[1])
-    return lengths, walk(chance, lengths, lengths, draws.random(shape, dtype=np.float32))
+    return lengths, walk(chance, lengths, draws.random(shape, dtype=np.float32))
 
 
 def _percents(shares: Floats) -> str:

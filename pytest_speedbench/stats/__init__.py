@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pytest_speedbench.errors import NoData
 from pytest_speedbench.stats.data import RequestTrace, StepTrace, TotalTrace
-from pytest_speedbench.stats.decision import Conclusion, Decision, Finding, judge, non_inferiority
+from pytest_speedbench.stats.decision import Conclusion, Decision, judge, non_inferiority
 from pytest_speedbench.stats.drift import Trend, trend
 from pytest_speedbench.stats.estimates import (
     Estimate,
@@ -17,10 +17,22 @@ from pytest_speedbench.stats.estimates import (
     macro_al,
     micro_al,
 )
+from pytest_speedbench.stats.evidence import Finding
 from pytest_speedbench.stats.family import AlphaSequence, divide_alpha, sequence_level
-from pytest_speedbench.stats.pairing import PairedSums, Pairs, pair
+from pytest_speedbench.stats.pairing import Pairs, pair
 from pytest_speedbench.stats.power import Plan, plan
-from pytest_speedbench.stats.rule import Rule, Scale, scale_of
+from pytest_speedbench.stats.replay import (
+    Counted,
+    Resumption,
+    Segment,
+    count_replayed,
+    divergence_of,
+    falls_with_distance,
+    next_resume,
+    replayed_sums,
+)
+from pytest_speedbench.stats.rule import Rule
+from pytest_speedbench.stats.scale import Scale, scale_of
 from pytest_speedbench.stats.sequential import Sequential, balanced_blocks
 from pytest_speedbench.stats.speed import (
     Attribution,
@@ -29,6 +41,7 @@ from pytest_speedbench.stats.speed import (
     attribute_change,
     paired_speedup,
 )
+from pytest_speedbench.stats.sums import PairedSums, ReplayedSums
 from pytest_speedbench.stats.ties import (
     DistributionCheck,
     RateComparison,
@@ -43,6 +56,7 @@ __all__ = [
     "AlphaSequence",
     "Attribution",
     "Conclusion",
+    "Counted",
     "Decision",
     "DistributionCheck",
     "Estimate",
@@ -52,9 +66,12 @@ __all__ = [
     "Pairs",
     "Plan",
     "RateComparison",
+    "ReplayedSums",
     "RequestTrace",
+    "Resumption",
     "Rule",
     "Scale",
+    "Segment",
     "Sequential",
     "SpeedRounds",
     "StepTrace",
@@ -69,15 +86,20 @@ __all__ = [
     "calibrated_ulps",
     "classify_gap",
     "compare_tie_rates",
+    "count_replayed",
+    "divergence_of",
     "divide_alpha",
+    "falls_with_distance",
     "first_token_check",
     "judge",
     "macro_al",
     "micro_al",
+    "next_resume",
     "non_inferiority",
     "pair",
     "paired_speedup",
     "plan",
+    "replayed_sums",
     "scale_of",
     "sequence_level",
     "tolerance",

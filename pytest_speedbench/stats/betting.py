@@ -1,9 +1,9 @@
 """Tests by betting: evidence that may be looked at after every sample, valid in the far tail.
 
-A bettor who doubts "AL has fallen by δ or more" stakes a fixed share of the capital on every
-sample. If the doubted claim is true, the game is unfair to the bettor and the chance that the
-capital ever grows 1/α-fold is at most α, whatever the distribution (Ville 1939; Waudby-Smith &
-Ramdas, JRSS B 86, 2024). No normality, no variance estimate, no schedule of looks.
+Whoever bets against the claim "ρ ≤ theta" stakes a fixed share of the capital on every sample. If
+the claim is true the game is fair at best, and the chance that the capital ever grows 1/α-fold is
+at most α, whatever the distribution (Ville 1939; Waudby-Smith & Ramdas, JRSS B 86, 2024). No
+normality, no variance estimate, no schedule of looks.
 """
 
 from __future__ import annotations
@@ -12,49 +12,114 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pytest_speedbench.stats.bounds import Bound, lower_of
 from pytest_speedbench.stats.data import Floats
-from pytest_speedbench.stats.pairing import PairedSums
+from pytest_speedbench.stats.rule import Rule
+from pytest_speedbench.stats.scale import HIGHEST, Scale
+from pytest_speedbench.stats.sums import PairedSums
 
 # So many steps are a matter of chance, and a sample shorter than this is not scaled up in full.
-# Healthy rebuilds hardly ever differ by more than half a step before texts part, so a loss is
+# Healthy rebuilds hardly ever differ by more than half a step before texts diverge, so a loss is
 # suspect sooner than the gains that a loss elsewhere could hide behind.
 CHANCE_LOST, SHORT_LOST = 0.5, 3.0
 CHANCE_SAVED, SHORT_SAVED = 2.0, 5.0
+# Losses come in whole steps: however small the margin, one sample may lose several by chance.
+FEWEST_STEPS = 8.0
+DECAY = 0.3  # of the weights of bets on the same tokens, from the largest stake to the smallest
+FIRST, LAST = 0.4, 0.4  # weights of the largest and the smallest stake on whole outputs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bet:
+    """One bet: it stakes 1/bound of the capital a step.
+
+    Attributes:
+        most: decoding steps, by theta, that no sample can exceed.
+        assumed: decoding steps, by theta, that no sample is assumed to exceed; a sample that does,
+            or would, were it as long as the longest, ends this bet for good. None: no assumption.
+        log_weight: log of its share of the starting capital.
+    """
+
+    most: Bound
+    assumed: Bound | None
+    log_weight: float
+
+    @property
+    def knots(self) -> Floats:
+        """Thetas between which the bound is linear."""
+        return self.most.knots if self.assumed is None else lower_of(self.most, self.assumed).knots
+
+    def bound(self, theta: float) -> tuple[float, bool]:
+        """Decoding steps of the whole stake, and whether that is an assumption."""
+        most = self.most.at(theta)
+        assumed = most if self.assumed is None else self.assumed.at(theta)
+        return min(most, assumed), assumed < most
+
+    def path(self, theta: float, contrast: Floats, stress: Floats) -> Floats:
+        """Log of the weighted capital after each sample; inputs of shape (..., samples).
+
+        Within a block that holds every stratum, strata may have different means: the product of
+        their expectations is at most the power of their mean, so complete blocks keep the
+        guarantee. Ending a bet only ever lowers the capital, and so keeps it too.
+        """
+        bound, may_end = self.bound(theta)
+        path = np.cumsum(log_growth(contrast / bound), axis=-1) + self.log_weight
+        if not may_end:
+            return path
+        return np.where(np.maximum.accumulate(stress, axis=-1) > bound, -np.inf, path)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bets:
-    """A fixed mixture of bets.
+    """A fixed mixture of bets in one direction.
 
     Attributes:
-        bounds: shape (bets,), decoding steps, rising; a bet stakes 1/bound a step. It is lost for
-            good by one sample that misses by more than its bound, or that would, were it as long
-            as the longest. The last bound is one that no sample can miss.
-        log_weights: shape (bets,), log of each bet's share of the starting capital.
+        bets: from the largest stake to the smallest, the last without an assumption.
+        sign: 1 for bets that ρ is above theta, -1 for below.
+        lowest: smaller thetas are taken as this one.
     """
 
-    bounds: Floats
-    log_weights: Floats
+    bets: tuple[Bet, ...]
+    sign: float
+    lowest: float
 
-    def paths(self, contrast: Floats, stress: Floats) -> Floats:
-        """Log of each bet's weighted capital after each sample.
 
-        `contrast` and `stress` have shape (..., samples), the result (bets, ..., samples). Within
-        a block that holds every stratum, strata may have different means: the product of their
-        expectations is at most the power of their mean, so complete blocks keep the guarantee.
-        Giving up a bet only ever lowers the capital, and so keeps it too.
-        """
-        worst = np.maximum.accumulate(stress, axis=-1)
-        paths = []
-        for bound, weight in zip(self.bounds, self.log_weights, strict=True):
-            path = np.cumsum(log_growth(contrast / bound), axis=-1) + weight
-            lost = (worst > bound) & (bound < self.bounds[-1])
-            paths.append(np.where(lost, -np.inf, path))
-        return np.stack(paths)
+class Monotone:
+    """Capital of a mixture that never grows as the claim to be shown grows stronger.
 
-    def log_capital(self, contrast: Floats, stress: Floats) -> float:
-        """Log of the mixture's capital after all samples, starting from 0; inputs (samples,)."""
-        return float(np.logaddexp.reduce(self.paths(contrast, stress)[:, -1]))
+    What shows ρ > 1 - 2 % shows ρ > 1 - 5 % too, so each bet counts with its smallest capital over
+    all weaker claims. Between two knots of its bound a bet's log capital is a sum of logarithms
+    linear in 1/bound, hence concave, and smallest at an end: the knots and theta itself suffice. A
+    smaller capital keeps the error rate.
+    """
+
+    def __init__(self, bets: Bets, sums: PairedSums, stress: Floats, old_al: float) -> None:
+        """Compute each bet's capital at the knots of its bound."""
+        self._bets, self._sums, self._stress, self._al = bets, sums, stress, old_al
+        self._knots: list[tuple[Floats, Floats]] = []
+        for bet in bets.bets:
+            thetas = bet.knots[bet.knots >= bets.lowest]
+            thetas = thetas if bets.sign > 0 else thetas[::-1]
+            ends = np.array([self._end(bet, float(theta)) for theta in thetas])
+            self._knots.append((bets.sign * thetas, np.minimum.accumulate(ends)))
+
+    def log_capital(self, theta: float) -> float:
+        """Log of the mixture's capital, starting from 0."""
+        return float(np.logaddexp.reduce(self.of_bets(theta)))
+
+    def of_bets(self, theta: float) -> Floats:
+        """Log of each bet's weighted capital; shape (bets,)."""
+        theta = max(theta, self._bets.lowest)
+        ends = []
+        for bet, (thetas, smallest) in zip(self._bets.bets, self._knots, strict=True):
+            weaker = int(np.searchsorted(thetas, self._bets.sign * theta))
+            here = self._end(bet, theta)
+            ends.append(here if not weaker else min(here, float(smallest[weaker - 1])))
+        return np.array(ends)
+
+    def _end(self, bet: Bet, theta: float) -> float:
+        values = self._bets.sign * contrast(self._sums, theta, self._al)
+        return float(bet.path(theta, values, self._stress)[-1])
 
 
 def log_growth(gain: Floats) -> Floats:
@@ -78,9 +143,9 @@ def stress(sums: PairedSums, longest: float, *, against_loss: bool) -> Floats:
     """Steps that each sample would have lost (or saved), were it `longest` steps; (clusters,).
 
     A short sample that lost a third of its speed says that long ones may too, though its own loss
-    is a few steps. Only over common prefixes: whole outputs differ by chance as much as that.
+    is a few steps. Only on the same tokens: whole outputs differ by chance as much as that.
     """
-    if sums.evidence != "prefix":
+    if sums.evidence not in ("prefix", "replay"):
         return np.zeros_like(sums.old_steps)
     extra = sums.new_steps - sums.old_steps
     lost = (extra, CHANCE_LOST, SHORT_LOST)
@@ -88,17 +153,44 @@ def stress(sums: PairedSums, longest: float, *, against_loss: bool) -> Floats:
     return np.asarray(np.maximum(steps - chance, 0.0) * longest / (sums.old_steps + short))
 
 
-def bet_ladder(first: float, last: float, decay: float) -> Bets:
-    """Bounds doubling from `first` until `last`, each with `decay` times the weight before.
+def bets_of(rule: Rule, scale: Scale, sums: PairedSums, *, against_loss: bool) -> Bets:
+    """The bets of one direction, fixed before the first sample.
 
-    Raises:
-        ValueError: bounds that are not positive.
+    `against_loss` bets that AL has not fallen (pass, improved): what can ruin it is a sample that
+    lost much, so the largest loss bounds the stakes. The other direction is bounded by the largest
+    gain.
     """
-    if not 0 < first < np.inf or not 0 < last < np.inf:
-        raise ValueError(f"bounds of bets must be positive, got {first!r} and {last!r}")
-    rungs = max(0, int(np.ceil(np.log2(last / first) - 1e-9)))
-    bounds = np.minimum(first * 2.0 ** np.arange(rungs + 1), max(first, last))
-    if first >= last:
-        bounds = np.array([last])
-    weights = decay ** np.arange(len(bounds), dtype=np.float64)
-    return Bets(bounds, np.log(weights / weights.sum()))
+    sign = 1.0 if against_loss else -1.0
+    most = (scale.most_lost if against_loss else scale.most_saved)(sums.evidence)
+    lowest = scale.lowest if against_loss else 0.0
+    if rule.reach == 0:
+        return Bets((Bet(most, None, 0.0),), sign, lowest)
+    first = _assumed(rule.reach, scale)
+    rungs = max(1, int(np.ceil(np.log2(most.at(1.0) / FEWEST_STEPS))))
+    assumed = [first.times(2.0**k) for k in range(rungs)]
+    weights = np.log(_weights(rungs, same_tokens=sums.evidence in ("prefix", "replay")))
+    bets = [
+        Bet(most, limit, float(weight)) for limit, weight in zip(assumed, weights[:-1], strict=True)
+    ]
+    return Bets((*bets, Bet(most, None, float(weights[-1]))), sign, lowest)
+
+
+def _assumed(reach: float, scale: Scale) -> Bound:
+    """Steps of the largest loss that the rule reckons with: 1/reach times a sample's share of the
+    margin |1 - theta|, and never less than `FEWEST_STEPS`."""
+    slope = scale.mean_steps / reach
+    width = FEWEST_STEPS / slope
+    knots = [0.0, 1 - width, 1 + width, HIGHEST] if width < 1 else [0.0, 1 + width, HIGHEST]
+    thetas = np.unique(np.minimum(knots, HIGHEST))
+    return Bound(thetas, np.maximum(FEWEST_STEPS, slope * np.abs(1 - thetas)))
+
+
+def _weights(rungs: int, *, same_tokens: bool) -> Floats:
+    """Shares of the starting capital, shape (rungs + 1,)."""
+    if same_tokens:
+        weights = DECAY ** np.arange(rungs + 1, dtype=np.float64)
+        return np.asarray(weights / weights.sum())
+    between = rungs - 1
+    if not between:
+        return np.array([1 - LAST, LAST])
+    return np.array([FIRST, *[(1 - FIRST - LAST) / between] * between, LAST])

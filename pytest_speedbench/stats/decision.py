@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from pytest_speedbench.stats import delta
-from pytest_speedbench.stats.betting import contrast, stress
-from pytest_speedbench.stats.data import Floats, RequestTrace
-from pytest_speedbench.stats.estimates import Estimate
-from pytest_speedbench.stats.pairing import Evidence, PairedSums, Pairs, pair
-from pytest_speedbench.stats.rule import REACH, Rule, Scale, bets_of, scale_of
+from pytest_speedbench.stats.data import RequestTrace
+from pytest_speedbench.stats.evidence import (
+    Finding,
+    assumption,
+    drops,
+    find,
+    keeps,
+    to_fail,
+    to_pass,
+    withheld_fail,
+    withheld_pass,
+    worst_whole,
+)
+from pytest_speedbench.stats.pairing import Pairs, pair
+from pytest_speedbench.stats.rule import REACH, Rule
+from pytest_speedbench.stats.scale import Scale, scale_of
+from pytest_speedbench.stats.sums import ReplayedSums
 
-PARTING_LEVEL = 0.01  # of the test "texts part more often than healthy"; only ever withholds a pass
-DISSENT_LEVEL = 0.05  # whole outputs this much against the prefix withhold its pass
-HALVINGS = 24  # of the range in which a bound is sought; leaves less than 1e-6
+OVER = {"prefix": "common prefixes", "whole": "whole outputs", "replay": "the baseline's text"}
 
 
 class Conclusion(StrEnum):
@@ -29,34 +38,17 @@ class Conclusion(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What one kind of evidence says of ρ = AL new / AL old.
-
-    `low` bounds ρ from below at the case's α, `sure_low` and `high` at its divided α; bounds hold
-    at any stopping time. None: no bound found in the possible range.
-    """
-
-    evidence: Evidence
-    ratio: Estimate
-    low: float | None
-    sure_low: float | None
-    high: float | None
-    coverage: float
-    more_samples: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """Conclusion of one case.
 
     Attributes:
         conclusion: pass, fail, improved or undecided.
         reason: one sentence for the report.
-        carried_by: finding that carried the verdict; where undecided the sharper one.
-        findings: all evidence that was weighed, prefix first.
+        carried_by: finding that gave the verdict; where undecided, the sharpest that could.
+        findings: all evidence that was weighed, whole outputs last.
         rule: margin and error rates it was decided by.
         n: paired samples.
-        parting_rate: share of compared outputs that part; None without token ids.
+        divergence_rate: share of compared outputs that differ; None without token ids.
         more_samples: further samples that would settle it at the present rate; None where decided
             or not to be told.
         only_old: samples or turns without a partner in the new run.
@@ -69,7 +61,7 @@ class Decision:
     findings: tuple[Finding, ...]
     rule: Rule
     n: int
-    parting_rate: float | None
+    divergence_rate: float | None
     more_samples: int | None
     only_old: tuple[str, ...]
     only_new: tuple[str, ...]
@@ -85,19 +77,23 @@ def non_inferiority(
     healthy_parting: float | None = None,
     reach: float = REACH,
     greedy: bool = True,
+    draft_length: int | None = None,
+    replayed: ReplayedSums | None = None,
 ) -> Decision:
     """Decide one case (slice) from its baseline and its new traces.
 
     P(pass where AL fell by the margin or more) ≤ alpha; P(fail where it fell by no more than the
     margin) ≤ fail_alpha, and the same for improved. `Rule` explains the arguments; without `greedy`
-    decoding only whole outputs are compared.
+    decoding only whole outputs are compared. `draft_length` is the larger DL of both runs, where
+    known; `replayed` what further requests along the baseline's text have shown.
 
     Raises:
         NoData: no sample in common, or no decoding step in the baseline.
         ValueError: arguments out of range, or traces that contradict themselves.
     """
     rule = Rule(margin, alpha, fail_alpha=fail_alpha, healthy_parting=healthy_parting, reach=reach)
-    return judge(pair(old, new, greedy=greedy), scale_of(old), rule)
+    pairs = replace(pair(old, new, greedy=greedy), replay=replayed)
+    return judge(pairs, scale_of(old, draft_length), rule)
 
 
 def judge(pairs: Pairs, scale: Scale, rule: Rule) -> Decision:
@@ -109,13 +105,14 @@ def judge(pairs: Pairs, scale: Scale, rule: Rule) -> Decision:
     n = len(pairs.whole.samples)
     if n < rule.min_clusters:
         reason = f"{n} samples in common; a verdict needs at least {rule.min_clusters}"
-        return _decision(Conclusion.UNDECIDED, reason, None, (), pairs, rule, None)
-    findings = _findings(pairs, scale, rule)
-    trusted, doubts = _trusted(findings, pairs, rule)
-    for verdict, finding in _shown(findings, trusted, rule):
-        reason = _said(verdict, finding, rule) + _whole_only(pairs)
-        return _decision(verdict, reason, finding, findings, pairs, rule)
-    return _undecided(findings, doubts, pairs, rule)
+        return _decision(Conclusion.UNDECIDED, reason, None, (), pairs, rule)
+    findings = find(pairs, scale, rule)
+    shown = _shown(findings, pairs, rule)
+    if shown is None:
+        return _undecided(findings, pairs, scale, rule)
+    verdict, finding = shown
+    reason = _said(verdict, finding, rule) + assumption([finding], rule) + _whole_only(pairs)
+    return _decision(verdict, reason, finding, findings, pairs, rule)
 
 
 def verdict_of(pairs: Pairs, scale: Scale, rule: Rule) -> Conclusion:
@@ -127,163 +124,51 @@ def verdict_of(pairs: Pairs, scale: Scale, rule: Rule) -> Conclusion:
     if len(pairs.whole.samples) < rule.min_clusters:
         return Conclusion.UNDECIDED
     floor, roof = 1 - rule.margin, 1 + rule.margin
-    doubted = pairs.prefix is not None and bool(_doubts(pairs.prefix.coverage, pairs, rule))
-    shown: set[Conclusion] = set()
-    for sums, share in _evidence(pairs, rule):
-        need, sure = -math.log(rule.alpha * share), -math.log(rule.fail_level * share)
-        if _Side(sums, scale, rule, against_loss=False).shows(floor, sure):
+    for sums, share in to_fail(pairs, rule):
+        lost = drops(sums, scale, rule).shows(floor, -math.log(rule.fail_level * share))
+        if lost and not (sums.evidence == "prefix" and withheld_fail(pairs, rule)):
             return Conclusion.FAIL
-        if doubted and sums.evidence == "prefix":
+    shown: set[Conclusion] = set()
+    for sums, share in to_pass(pairs, rule):
+        keep = keeps(sums, pairs, scale, rule)
+        if not keep.shows(floor, -math.log(rule.alpha * share)):
             continue
-        keep = _Side(sums, scale, rule, against_loss=True)
-        if keep.shows(roof, sure):
-            shown.add(Conclusion.IMPROVED)
-        elif keep.shows(floor, need):
-            shown.add(Conclusion.PASS)
+        if sums.evidence == "replay" and withheld_pass(pairs, rule):
+            continue
+        better = keep.shows(roof, -math.log(rule.fail_level * share))
+        shown.add(Conclusion.IMPROVED if better else Conclusion.PASS)
     return next(
         (v for v in (Conclusion.IMPROVED, Conclusion.PASS) if v in shown), Conclusion.UNDECIDED
     )
 
 
-def _evidence(pairs: Pairs, rule: Rule) -> list[tuple[PairedSums, float]]:
-    """What is weighed, each with its share of α, prefix first."""
-    if pairs.prefix is None:
-        return [(pairs.whole, 1.0)]
-    whole, prefix = (pairs.whole, 1 - rule.prefix_share), pairs.prefix
-    sums = (prefix.old_tokens, prefix.old_steps, prefix.new_tokens, prefix.new_steps)
-    if min(float(part.sum()) for part in sums) <= 0:  # every output parts at its first token
-        return [whole]
-    return [(prefix, rule.prefix_share), whole]
-
-
-def _findings(pairs: Pairs, scale: Scale, rule: Rule) -> tuple[Finding, ...]:
-    return tuple(find(sums, scale, rule, share) for sums, share in _evidence(pairs, rule))
-
-
-def find(sums: PairedSums, scale: Scale, rule: Rule, share: float) -> Finding:
-    """Bounds on ρ from one kind of evidence with its `share` of each α.
-
-    Raises:
-        NoData: no tokens or steps in one of the runs.
-    """
-    ratio = sums.al_ratio()
-    keep = _Side(sums, scale, rule, against_loss=True)
-    drop = _Side(sums, scale, rule, against_loss=False)
-    need, sure = -math.log(rule.alpha * share), -math.log(rule.fail_level * share)
-    low = keep.bound(need)
-    waits = (keep.wait(1 - rule.margin, need), drop.wait(1 - rule.margin, sure))
-    return Finding(
-        evidence=sums.evidence,
-        ratio=ratio,
-        low=low,
-        sure_low=low if need == sure else keep.bound(sure),
-        high=drop.bound(sure),
-        coverage=sums.coverage,
-        more_samples=min((wait for wait in waits if wait is not None), default=None),
-    )
-
-
-class _Side:
-    """The bets of one direction on one kind of evidence."""
-
-    def __init__(self, sums: PairedSums, scale: Scale, rule: Rule, *, against_loss: bool) -> None:
-        self._sums = sums
-        self._al = scale.al
-        self._sign = 1.0 if against_loss else -1.0
-        self._bets = bets_of(rule, scale, sums.evidence, against_loss=against_loss)
-        self._stress = stress(sums, scale.max_steps, against_loss=against_loss)
-
-    def bound(self, need: float) -> float | None:
-        """Bound on ρ: where the log capital meets `need`; it is monotone in theta."""
-        lowest, highest = 1 / self._al / 2, 4 * self._al
-        inside, outside = (lowest, highest) if self._sign > 0 else (highest, lowest)
-        if not self.shows(inside, need):
-            return None
-        for _ in range(HALVINGS):
-            middle = (inside + outside) / 2
-            inside, outside = (middle, outside) if self.shows(middle, need) else (inside, middle)
-        return inside
-
-    def wait(self, theta: float, need: float) -> int | None:
-        """Samples still missing if each bet's capital keeps growing at the mean rate so far."""
-        n = len(self._stress)
-        weights = self._bets.log_weights
-        growth = (self._bets.paths(self._values(theta), self._stress)[:, -1] - weights) / n
-        usable = growth > 1e-9
-        if not usable.any():
-            return None
-        total = (need - weights[usable]) / growth[usable]
-        return max(0, math.ceil(float(total.min())) - n)
-
-    def shows(self, theta: float, need: float) -> bool:
-        """Whether the log capital against "ρ lies beyond theta" meets `need`."""
-        return self._bets.log_capital(self._values(theta), self._stress) >= need
-
-    def _values(self, theta: float) -> Floats:
-        return self._sign * contrast(self._sums, theta, self._al)
-
-
-def _trusted(
-    findings: tuple[Finding, ...], pairs: Pairs, rule: Rule
-) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """Findings that may give a pass, and why the prefix may not."""
-    prefix = next((f for f in findings if f.evidence == "prefix"), None)
-    if prefix is None:
-        return findings, ()
-    doubts = _doubts(prefix.coverage, pairs, rule)
-    return (findings if not doubts else findings[1:]), tuple(doubts)
-
-
-def _doubts(coverage: float, pairs: Pairs, rule: Rule) -> list[str]:
-    """Why the prefix alone may not give a pass."""
-    doubts: list[str] = []
-    if coverage < rule.min_coverage:
-        doubts.append(f"the common prefix covers only {coverage:.0%} of the tokens")
-    if _parts_too_often(pairs, rule):
-        doubts.append(
-            f"{pairs.parted} of {pairs.compared} outputs part, healthy is"
-            f" {rule.healthy_parting:.0%}"
-        )
-    if _dissents(pairs.whole, rule):
-        doubts.append("the whole outputs speak for a loss beyond the margin")
-    return doubts
-
-
-def _parts_too_often(pairs: Pairs, rule: Rule) -> bool:
-    if rule.healthy_parting is None or not pairs.compared:
-        return False
-    from scipy.special import bdtrc
-
-    return float(bdtrc(pairs.parted - 1, pairs.compared, rule.healthy_parting)) < PARTING_LEVEL
-
-
-def _dissents(whole: PairedSums, rule: Rule) -> bool:
-    codes = whole.codes
-    value, error = delta.log_ratio_of_ratios(
-        (whole.new_tokens, whole.new_steps), (whole.old_tokens, whole.old_steps), codes
-    )
-    quantile = delta.t_quantile(1 - 2 * DISSENT_LEVEL, delta.degrees_of_freedom(codes))
-    return value + quantile * error < math.log1p(-rule.margin)
-
-
 def _shown(
-    findings: tuple[Finding, ...], trusted: tuple[Finding, ...], rule: Rule
-) -> list[tuple[Conclusion, Finding]]:
-    """Verdicts that are shown, gravest first."""
+    findings: tuple[Finding, ...], pairs: Pairs, rule: Rule
+) -> tuple[Conclusion, Finding] | None:
+    """The gravest verdict that is shown, and the finding that shows it."""
     floor, roof = 1 - rule.margin, 1 + rule.margin
-    fails = [f for f in findings if f.high is not None and f.high < floor]
-    better = [f for f in trusted if f.sure_low is not None and f.sure_low > roof]
-    passes = [f for f in trusted if f.low is not None and f.low > floor]
-    return [
-        *((Conclusion.FAIL, f) for f in fails),
-        *((Conclusion.IMPROVED, f) for f in better),
-        *((Conclusion.PASS, f) for f in passes),
-    ]
+    for finding in findings:
+        doubted = finding.evidence == "prefix" and withheld_fail(pairs, rule)
+        if finding.high is not None and finding.high < floor and not doubted:
+            return Conclusion.FAIL, finding
+    trusted = _trusted(findings, pairs, rule)
+    for finding in trusted:
+        if finding.sure_low is not None and finding.sure_low > roof:
+            return Conclusion.IMPROVED, finding
+    for finding in trusted:
+        if finding.low is not None and finding.low > floor:
+            return Conclusion.PASS, finding
+    return None
+
+
+def _trusted(findings: tuple[Finding, ...], pairs: Pairs, rule: Rule) -> tuple[Finding, ...]:
+    """Findings that may give a pass."""
+    refused = {"prefix"} | ({"replay"} if withheld_pass(pairs, rule) else set())
+    return tuple(finding for finding in findings if finding.evidence not in refused)
 
 
 def _said(verdict: Conclusion, finding: Finding, rule: Rule) -> str:
-    what = {"prefix": "common prefixes", "whole": "whole outputs", "matched": "matched lengths"}
-    over = f"over {what[finding.evidence]} ({finding.coverage:.0%} of the tokens)"
+    over = f"over {OVER[finding.evidence]} ({finding.coverage:.0%} of the tokens)"
     change = f"AL changed by {finding.ratio.value - 1:+.2%} {over}"
     bound = {
         Conclusion.PASS: f"at least {(finding.low or 0) - 1:+.2%} at α = {rule.alpha:.2g}",
@@ -295,23 +180,50 @@ def _said(verdict: Conclusion, finding: Finding, rule: Rule) -> str:
 
 
 def _whole_only(pairs: Pairs) -> str:
-    """Why there is no prefix, for the reader; nothing where there is one."""
+    """Why nothing but whole outputs can be compared; nothing where there is a prefix or replay."""
     return f"; whole outputs only, {pairs.no_prefix}" if pairs.no_prefix else ""
 
 
-def _undecided(
-    findings: tuple[Finding, ...], doubts: tuple[str, ...], pairs: Pairs, rule: Rule
-) -> Decision:
-    usable = findings[1:] if doubts else findings
-    waits = [f.more_samples for f in usable if f.more_samples is not None]
-    more = max(1, min(waits)) if waits else None
-    low, high = findings[0].low, findings[0].high
-    ends = [f"{end - 1:+.2%}" if end is not None else "unbounded" for end in (low, high)]
+def _undecided(findings: tuple[Finding, ...], pairs: Pairs, scale: Scale, rule: Rule) -> Decision:
+    trusted = _trusted(findings, pairs, rule)
+    waits = [f.more_samples for f in findings if f.more_samples is not None]
+    finding = trusted[0] if trusted else findings[-1]
+    ends = [f"{end - 1:+.2%}" if end is not None else "unbounded" for end in _range(findings)]
     reason = f"AL may have changed by {ends[0]} to {ends[1]}, margin {rule.margin:.2%}"
-    reason = "; ".join([*doubts, reason])
-    if findings[0].evidence == "whole":
-        reason += _whole_only(pairs) or "; whole outputs only, without a common prefix of tokens"
-    return _decision(Conclusion.UNDECIDED, reason, findings[0], findings, pairs, rule, more)
+    reasons = [*withheld_pass(pairs, rule), *_hidden(findings, pairs, scale, rule), reason]
+    return _decision(
+        Conclusion.UNDECIDED,
+        "; ".join(reasons) + _whole_only(pairs),
+        finding,
+        findings,
+        pairs,
+        rule,
+        max(1, min(waits)) if waits else None,
+    )
+
+
+def _range(findings: tuple[Finding, ...]) -> tuple[float | None, float | None]:
+    """What AL of whole outputs may have changed by; the common prefix bounds its own only."""
+    lows = [f.low for f in findings if f.evidence != "prefix" and f.low is not None]
+    highs = [f.high for f in findings if f.evidence != "prefix" and f.high is not None]
+    return (max(lows) if lows else None), (min(highs) if highs else None)
+
+
+def _hidden(findings: tuple[Finding, ...], pairs: Pairs, scale: Scale, rule: Rule) -> list[str]:
+    """What the common prefix does not see, and how large a loss could hide there."""
+    seen = next((f for f in findings if f.evidence == "prefix"), None)
+    if seen is None:
+        return []
+    if withheld_fail(pairs, rule) and seen.high is not None and seen.high < 1 - rule.margin:
+        return withheld_fail(pairs, rule)
+    if seen.low is None or seen.low <= 1 - rule.margin:
+        return []
+    worst = worst_whole(pairs, scale, rule)
+    bound = "unbounded" if worst is None else f"at most {worst - 1:+.2%} at 95 %"
+    return [
+        f"common prefixes changed by at least {seen.low - 1:+.2%} but cover {seen.coverage:.0%} of"
+        f" the tokens; whole outputs: {bound}"
+    ]
 
 
 def _decision(
@@ -330,7 +242,7 @@ def _decision(
         findings=findings,
         rule=rule,
         n=len(pairs.whole.samples),
-        parting_rate=pairs.parting_rate,
+        divergence_rate=pairs.divergence_rate,
         more_samples=more,
         only_old=pairs.only_old,
         only_new=pairs.only_new,

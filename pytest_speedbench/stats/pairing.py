@@ -1,16 +1,13 @@
-"""Pair two runs by sample and turn: whole outputs, length-matched, and over the common prefix."""
+"""Pair two runs by sample and turn: whole outputs, and the common prefix of each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_speedbench.errors import NoData
-from pytest_speedbench.stats import delta
 from pytest_speedbench.stats.data import (
     Floats,
     Ints,
@@ -18,84 +15,46 @@ from pytest_speedbench.stats.data import (
     StepTrace,
     clusters,
     steps_of,
-    stratum_codes,
 )
-from pytest_speedbench.stats.estimates import MIN_CLUSTERS, Estimate, check_level
-
-Evidence = Literal["whole", "matched", "prefix"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PairedSums:
-    """Tokens and decoding steps of each paired sample in both runs.
-
-    The four arrays have shape (clusters,). `coverage` is the share of both runs' decoded tokens
-    (of the paired turns) that the sums rest on. Steps may be fractions, where a cut straddles one.
-    """
-
-    evidence: Evidence
-    samples: tuple[str, ...]
-    strata: tuple[str, ...]
-    old_tokens: Floats
-    old_steps: Floats
-    new_tokens: Floats
-    new_steps: Floats
-    coverage: float
-
-    @property
-    def codes(self) -> NDArray[np.intp]:
-        """Stratum numbers, shape (clusters,)."""
-        return stratum_codes(self.strata)
-
-    def al_ratio(self, level: float = 0.95) -> Estimate:
-        """ρ = AL new / AL old, with a delta-method interval on the log scale.
-
-        Raises:
-            NoData: no tokens or steps in one of the runs.
-        """
-        check_level(level)
-        codes = self.codes
-        log_value, error = delta.log_ratio_of_ratios(
-            (self.new_tokens, self.new_steps), (self.old_tokens, self.old_steps), codes
-        )
-        value, n = float(np.exp(log_value)), len(codes)
-        if n < MIN_CLUSTERS:
-            return Estimate(value, None, None, n, level)
-        factor = float(np.exp(delta.t_quantile(level, delta.degrees_of_freedom(codes)) * error))
-        return Estimate(value, value / factor, value * factor, n, level)
+from pytest_speedbench.stats.sums import (
+    Evidence,
+    PairedSums,
+    ReplayedSums,
+    merge_replayed,
+    merge_sums,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
     """Two runs, paired.
 
-    `parted` of `compared` outputs differ in a token or in length; a turn is compared only while
+    `diverged` of `compared` outputs differ in a token or in length; a turn is compared only while
     the conversation so far is the same. `prefix` is None where there is none to find, and
-    `no_prefix` says why; `matched` is None where an engine tells no steps.
+    `no_prefix` says why. `replay` is None where nothing was replayed.
     Turns of one run without a partner in the other are listed as "sample" or "sample#turn".
     """
 
     whole: PairedSums
-    matched: PairedSums | None
     prefix: PairedSums | None
-    parted: int
+    diverged: int
     compared: int
     only_old: tuple[str, ...]
     only_new: tuple[str, ...]
     no_prefix: str = ""
+    replay: ReplayedSums | None = None
 
     @property
-    def parting_rate(self) -> float | None:
-        """Share of compared outputs that part; None without token ids."""
-        return self.parted / self.compared if self.compared else None
+    def divergence_rate(self) -> float | None:
+        """Share of compared outputs that differ; None without token ids."""
+        return self.diverged / self.compared if self.compared else None
 
 
 @dataclass(slots=True)
 class _Cluster:
     whole: Floats
-    matched: Floats | None
     prefix: Floats
-    parted: int = 0
+    diverged: int = 0
     compared: int = 0
 
 
@@ -146,21 +105,6 @@ def common_prefix(old: Ints, new: Ints) -> int:
     return int(differs[0]) if len(differs) else n
 
 
-def steps_until(trace: StepTrace, cut: int) -> float:
-    """Decoding steps within the first `cut` output tokens, a straddling step by its fraction.
-
-    Dropping or keeping the straddling step would favour long or short steps. With its fraction the
-    expected count is cut/AL wherever the cut falls, up to a tenth of a step that comes from
-    starting at a boundary and that both arms share (renewal theory, Cox 1962, 4.2).
-    """
-    ends = trace.prefill_tokens + np.cumsum(trace.steps)
-    whole = int(np.searchsorted(ends, cut, side="right"))
-    if whole == len(ends):
-        return float(whole)
-    start = int(ends[whole]) - int(trace.steps[whole])
-    return whole + max(0, cut - start) / int(trace.steps[whole])
-
-
 def _common_turns(
     old: list[RequestTrace], new: list[RequestTrace]
 ) -> list[tuple[RequestTrace, RequestTrace]]:
@@ -176,39 +120,67 @@ def _common_turns(
 
 
 def _cluster(turns: list[tuple[RequestTrace, RequestTrace]], has_ids: bool) -> _Cluster:
-    result = _Cluster(np.zeros(4), np.zeros(4), np.zeros(4))
+    result = _Cluster(np.zeros(4), np.zeros(4))
     same_so_far, expected_turn = has_ids, 0
     for old, new in turns:
         result.whole += np.array(
             [old.decode_tokens, steps_of(old), new.decode_tokens, steps_of(new)], dtype=np.float64
         )
         if not (isinstance(old, StepTrace) and isinstance(new, StepTrace)):
-            result.matched, same_so_far = None, False
+            same_so_far = False
             continue
-        if result.matched is not None:
-            result.matched += _until(old, new, min(old.output_tokens, new.output_tokens))
         # A missing turn breaks the conversation as a differing one does.
         if not same_so_far or old.turn != expected_turn:
             same_so_far = False
             continue
         assert old.token_ids is not None
         assert new.token_ids is not None
-        cut = common_prefix(old.token_ids, new.token_ids)
-        same_so_far = cut == old.output_tokens == new.output_tokens
-        result.prefix += _until(old, new, cut)
+        same = common_prefix(old.token_ids, new.token_ids)
+        same_so_far = same == old.output_tokens == new.output_tokens
+        result.prefix += _whole_steps(old, new, None if same_so_far else same)
         result.compared += 1
-        result.parted += not same_so_far
+        result.diverged += not same_so_far
         expected_turn += 1
     return result
 
 
-def _until(old: StepTrace, new: StepTrace, cut: int) -> Floats:
-    """(old tokens, old steps, new tokens, new steps) within the first `cut` output tokens."""
-    numbers: list[float] = []
-    for trace in (old, new):
-        tokens = min(cut, trace.output_tokens) - trace.prefill_tokens
-        numbers += [float(max(0, tokens)), steps_until(trace, cut)]
-    return np.array(numbers)
+def starts_of(trace: StepTrace) -> Ints:
+    """Position in the output, from 0, of the first token of every decoding step."""
+    return np.asarray(trace.prefill_tokens + np.cumsum(trace.steps) - trace.steps)
+
+
+def last_common_start(old: Ints, new: Ints, divergence: int) -> int | None:
+    """Last position up to the divergence where both runs start a step; None if there is none.
+
+    Args:
+        old: where the old run's steps start.
+        new: where the new run's steps start.
+        divergence: position of the first token that differs.
+    """
+    common = np.intersect1d(old, new)
+    before = common[common <= divergence]
+    return int(before[-1]) if len(before) else None
+
+
+def _whole_steps(old: StepTrace, new: StepTrace, divergence: int | None) -> Floats:
+    """(old tokens, old steps, new tokens, new steps) up to the cut, all of both without one.
+
+    Cutting where both start a step treats the two runs alike, so that the difference of their
+    steps has mean zero where they are exchangeable, whatever the law of the steps; a cut at the
+    divergence itself lies within a step of one, and favours long or short steps however it counts.
+    """
+    if divergence is None:
+        return np.array(
+            [old.decode_tokens, old.step_count, new.decode_tokens, new.step_count], dtype=float
+        )
+    starts = starts_of(old), starts_of(new)
+    cut = last_common_start(*starts, divergence)
+    if cut is None:
+        return np.zeros(4)
+    steps = [int(np.searchsorted(where, cut)) for where in starts]
+    return np.array(
+        [cut - old.prefill_tokens, steps[0], cut - new.prefill_tokens, steps[1]], dtype=float
+    )
 
 
 def _unmatched(
@@ -239,14 +211,11 @@ def _assemble(
         covered = float(table[:, [0, 2]].sum()) / everything if everything else 0.0
         return PairedSums(evidence, tuple(samples), tuple(strata), *_columns(table), covered)
 
-    lengths = [cluster.matched for cluster in sums if cluster.matched is not None]
-    stepwise = len(lengths) == len(sums)
     prefix = None if why_no_prefix else np.array([cluster.prefix for cluster in sums])
     return Pairs(
         whole=columns("whole", whole),
-        matched=columns("matched", np.array(lengths)) if stepwise else None,
         prefix=None if prefix is None else columns("prefix", prefix),
-        parted=sum(cluster.parted for cluster in sums),
+        diverged=sum(cluster.diverged for cluster in sums),
         compared=sum(cluster.compared for cluster in sums),
         only_old=only_old,
         only_new=only_new,
@@ -263,14 +232,14 @@ def merge(parts: Sequence[Pairs]) -> Pairs:
     if not parts:
         raise NoData("no blocks of samples yet")
     return Pairs(
-        whole=_merge_sums([part.whole for part in parts]),
-        matched=_merge_known([part.matched for part in parts]),
+        whole=merge_sums([part.whole for part in parts]),
         prefix=_merge_known([part.prefix for part in parts]),
-        parted=sum(part.parted for part in parts),
+        diverged=sum(part.diverged for part in parts),
         compared=sum(part.compared for part in parts),
         only_old=tuple(name for part in parts for name in part.only_old),
         only_new=tuple(name for part in parts for name in part.only_new),
         no_prefix=next((part.no_prefix for part in parts if part.no_prefix), ""),
+        replay=_merge_replayed([part.replay for part in parts]),
     )
 
 
@@ -280,19 +249,9 @@ def _columns(table: Floats) -> tuple[Floats, Floats, Floats, Floats]:
 
 def _merge_known(parts: Sequence[PairedSums | None]) -> PairedSums | None:
     known = [part for part in parts if part is not None]
-    return _merge_sums(known) if len(known) == len(parts) else None
+    return merge_sums(known) if len(known) == len(parts) else None
 
 
-def _merge_sums(parts: Sequence[PairedSums]) -> PairedSums:
-    tokens = [float(part.old_tokens.sum() + part.new_tokens.sum()) for part in parts]
-    everything = sum(t / part.coverage for t, part in zip(tokens, parts, strict=True) if t)
-    return PairedSums(
-        evidence=parts[0].evidence,
-        samples=tuple(name for part in parts for name in part.samples),
-        strata=tuple(name for part in parts for name in part.strata),
-        old_tokens=np.concatenate([part.old_tokens for part in parts]),
-        old_steps=np.concatenate([part.old_steps for part in parts]),
-        new_tokens=np.concatenate([part.new_tokens for part in parts]),
-        new_steps=np.concatenate([part.new_steps for part in parts]),
-        coverage=sum(tokens) / everything if everything else 0.0,
-    )
+def _merge_replayed(parts: Sequence[ReplayedSums | None]) -> ReplayedSums | None:
+    known = [part for part in parts if part is not None]
+    return merge_replayed(known) if len(known) == len(parts) else None

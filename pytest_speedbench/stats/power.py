@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pytest_speedbench.stats.betting import Bets, contrast, stress
+from pytest_speedbench.stats.betting import Bet, bets_of, contrast, stress
 from pytest_speedbench.stats.data import Floats, RequestTrace, clusters, steps_of
-from pytest_speedbench.stats.pairing import Evidence, PairedSums, Pairs, no_prefix
-from pytest_speedbench.stats.rule import Rule, Scale, bets_of, scale_of
+from pytest_speedbench.stats.pairing import Pairs, no_prefix
+from pytest_speedbench.stats.rule import Rule
+from pytest_speedbench.stats.scale import Scale, scale_of
+from pytest_speedbench.stats.sums import Evidence, PairedSums
 
 # Where no rebuild is at hand: what vLLM showed on an H100 at another batch size
-# (docs/gate-statistics.md): share of tokens in the common prefix, and the spread of a sample's
-# whole-output steps relative to the mean sample.
+# (docs/gate-statistics.md): shares of the tokens in the common prefix and in replay, and the spread
+# of a sample's whole-output steps relative to the mean sample.
 PREFIX_COVERAGE = 0.65
+REPLAY_COVERAGE = 0.97
 WHOLE_SPREAD = 0.12
 LARGEST = 0.999
 
@@ -54,12 +57,16 @@ def plan(
     power: float = 0.9,
     loss: float | None = None,
     rebuild: Pairs | None = None,
+    replay: bool = False,
+    draft_length: int | None = None,
 ) -> Plan:
     """Samples and tokens that `rule` needs on this slice.
 
     The log capital of a bet is a sum over samples; its mean and variance come from the baseline's
     samples (and the healthy `rebuild`, where one is recorded), its distribution is taken as normal.
-    A loss is spread unevenly over samples, with a coefficient of variation of 1.
+    A loss is spread unevenly over samples, with a coefficient of variation of 1. With `replay` the
+    new run is taken to be replayed along the baseline's text; without it a pass rests on whole
+    outputs.
 
     Raises:
         NoData: a baseline without decoding steps.
@@ -70,7 +77,8 @@ def plan(
     loss = min(LARGEST, 2 * rule.margin) if loss is None else loss
     if not rule.margin < loss < 1:
         raise ValueError(f"a loss to fail must lie between the margin and 1, got {loss!r}")
-    planner = _Planner(scale_of(baseline), _models(baseline, rebuild), power)
+    models = _models(baseline, rebuild, replay=replay)
+    planner = _Planner(scale_of(baseline, draft_length), models, power)
     n = len(clusters(baseline))
     tokens = sum(trace.output_tokens for trace in baseline) / n
     passing, failing = planner.to_pass(rule), planner.to_fail(rule, loss)
@@ -98,51 +106,58 @@ class _Planner:
 
     def to_pass(self, rule: Rule) -> int | None:
         """Samples until an unchanged engine passes."""
-        waits = [self._wait(rule, sums, against_loss=True) for sums in self.models]
+        whole = [sums for sums in self.models if sums.evidence != "prefix"]
+        waits = [self._wait(rule, sums, len(whole), against_loss=True) for sums in whole]
         return min((wait for wait in waits if wait is not None), default=None)
 
     def to_fail(self, rule: Rule, loss: float) -> int | None:
         """Samples until `loss` fails."""
         worse = [_with_loss(sums, loss) for sums in self.models]
-        waits = [self._wait(rule, sums, against_loss=False) for sums in worse]
+        waits = [self._wait(rule, sums, len(worse), against_loss=False) for sums in worse]
         return min((wait for wait in waits if wait is not None), default=None)
 
-    def _wait(self, rule: Rule, sums: PairedSums, *, against_loss: bool) -> int | None:
-        values = contrast(sums, 1 - rule.margin, self.scale.al)
-        bets = bets_of(rule, self.scale, sums.evidence, against_loss=against_loss)
-        alone = len(self.models) == 1
-        share = 1.0 if alone else rule.prefix_share
-        if sums.evidence == "whole" and not alone:
-            share = 1 - rule.prefix_share
+    def _wait(self, rule: Rule, sums: PairedSums, kinds: int, *, against_loss: bool) -> int | None:
+        theta = 1 - rule.margin
+        values = contrast(sums, max(theta, self.scale.lowest), self.scale.al)
+        bets = bets_of(rule, self.scale, sums, against_loss=against_loss).bets
+        share = 1.0 if kinds == 1 else rule.shared
+        if sums.evidence == "whole" and kinds > 1:
+            share = 1 - rule.shared
         need = -math.log((rule.alpha if against_loss else rule.fail_level) * share)
         worst = float(stress(sums, self.scale.max_steps, against_loss=against_loss).max())
         gains = values if against_loss else -values
-        samples = _samples(gains, worst, bets, need, self.power)
+        samples = _samples(gains, worst, bets, theta, need, self.power)
         return None if samples is None else max(rule.min_clusters, samples)
 
 
-def _samples(values: Floats, worst: float, bets: Bets, need: float, power: float) -> int | None:
+def _samples(
+    values: Floats, worst: float, bets: Sequence[Bet], theta: float, need: float, power: float
+) -> int | None:
     """Smallest n at which some bet's log capital exceeds `need` with probability `power`."""
     from scipy.special import ndtri
 
     quantile = float(ndtri(power))
     found: list[float] = []
-    for bound, log_weight in zip(bets.bounds, bets.log_weights, strict=True):
-        if values.min() <= -bound or (worst > bound and bound < bets.bounds[-1]):
+    for bet in bets:
+        bound, may_end = bet.bound(theta)
+        if values.min() <= -bound or (may_end and worst > bound):
             continue  # this bet would be lost sooner or later
         growth = np.log1p(values / bound)
         mean, spread = float(growth.mean()), float(growth.std())
         if mean > 1e-12:
             # n·mean - quantile·spread·√n = need - log_weight, a quadratic in √n
-            target = need - float(log_weight)
+            target = need - bet.log_weight
             root = quantile * spread + math.sqrt((quantile * spread) ** 2 + 4 * mean * target)
             found.append((root / (2 * mean)) ** 2)
     return math.ceil(min(found)) if found else None
 
 
-def _models(baseline: Sequence[RequestTrace], rebuild: Pairs | None) -> tuple[PairedSums, ...]:
+def _models(
+    baseline: Sequence[RequestTrace], rebuild: Pairs | None, *, replay: bool
+) -> tuple[PairedSums, ...]:
     if rebuild is not None:
-        return (rebuild.whole,) if rebuild.prefix is None else (rebuild.prefix, rebuild.whole)
+        shared = rebuild.prefix if rebuild.replay is None else rebuild.replay.sums
+        return (rebuild.whole,) if shared is None else (shared, rebuild.whole)
     groups = clusters(baseline)
     tokens = np.array([float(sum(t.decode_tokens for t in turns)) for turns in groups.values()])
     steps = np.array([float(sum(map(steps_of, turns))) for turns in groups.values()])
@@ -150,8 +165,9 @@ def _models(baseline: Sequence[RequestTrace], rebuild: Pairs | None) -> tuple[Pa
     whole = _sums("whole", groups, tokens, steps, np.maximum(steps + noise, 1.0))
     if no_prefix(baseline):
         return (whole,)
-    part = PREFIX_COVERAGE
-    return _sums("prefix", groups, part * tokens, part * steps, part * steps), whole
+    evidence: Evidence = "replay" if replay else "prefix"
+    part = REPLAY_COVERAGE if replay else PREFIX_COVERAGE
+    return _sums(evidence, groups, part * tokens, part * steps, part * steps), whole
 
 
 def _sums(
@@ -162,10 +178,7 @@ def _sums(
     new_steps: Floats,
 ) -> PairedSums:
     strata = tuple(turns[0].stratum for turns in groups.values())
-    coverage = PREFIX_COVERAGE if evidence == "prefix" else 1.0
-    return PairedSums(
-        evidence, tuple(groups), strata, tokens, old_steps, tokens, new_steps, coverage
-    )
+    return PairedSums(evidence, tuple(groups), strata, tokens, old_steps, tokens, new_steps, 1.0)
 
 
 def _scores(n: int) -> Floats:

@@ -8,7 +8,8 @@ from pytest_speedbench.errors import NoData
 from pytest_speedbench.stats.data import RequestTrace
 from pytest_speedbench.stats.decision import Conclusion, Decision, judge
 from pytest_speedbench.stats.pairing import Pairs, merge, pair
-from pytest_speedbench.stats.rule import Rule, scale_of
+from pytest_speedbench.stats.rule import Rule
+from pytest_speedbench.stats.scale import scale_of
 
 
 class Sequential:
@@ -20,13 +21,18 @@ class Sequential:
     """
 
     def __init__(
-        self, baseline: Sequence[RequestTrace], rule: Rule, *, greedy: bool = True
+        self,
+        baseline: Sequence[RequestTrace],
+        rule: Rule,
+        *,
+        greedy: bool = True,
+        draft_length: int | None = None,
     ) -> None:
-        """Start a case from the baseline's traces of the whole slice."""
+        """Start a case from the baseline's traces of the whole slice; see `non_inferiority`."""
         self._baseline: dict[str, list[RequestTrace]] = {}
         for trace in baseline:
             self._baseline.setdefault(trace.sample, []).append(trace)
-        self._scale = scale_of(baseline)
+        self._scale = scale_of(baseline, draft_length)
         self._rule = rule
         self._greedy = greedy
         self._parts: list[Pairs] = []

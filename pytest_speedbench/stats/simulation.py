@@ -1,8 +1,8 @@
 """Sessions of a gate on simulated runs: how often it is wrong, and what it finds.
 
 Both runs walk the same text where it is the same: whether draft token k of a step that starts at
-token t is accepted hangs on one number per (t, k) that both builds share, as both see the same
-text there; after the token at which an output parts, numbers are drawn anew. A loss multiplies the
+token t is accepted hangs on one number per (t, k) that both builds share, as both see the same text
+there; after the token at which an output diverges, numbers are drawn anew. A loss multiplies the
 chances of each request by its own factor, unevenly over requests.
 """
 
@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from pytest_speedbench.stats.acceptance import AcceptanceProcess, expected_step
 from pytest_speedbench.stats.data import Floats, Ints
 from pytest_speedbench.stats.decision import Conclusion, verdict_of
-from pytest_speedbench.stats.pairing import Evidence, PairedSums, Pairs
-from pytest_speedbench.stats.rule import Rule, Scale
+from pytest_speedbench.stats.pairing import Pairs
+from pytest_speedbench.stats.rule import Rule
+from pytest_speedbench.stats.scale import Scale
+from pytest_speedbench.stats.sums import Evidence, PairedSums
 
 Uniform = NDArray[np.floating[Any]]
 
@@ -53,23 +55,35 @@ class Category:
         return self.lengths[chosen], self.process.of_requests(shifts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Walk:
-    """Decoding steps of each request: in all, and up to its cut, where a straddling step counts by
-    its fraction."""
+    """What decoding did to each request.
 
+    Attributes:
+        starts: shape (requests, longest length), whether a step starts at the token.
+        steps: shape (requests,), decoding steps.
+        long_tokens, long_steps: shape (requests,), tokens and number of steps of at least two.
+        histogram: shape (DL + 2,), number of steps of each size.
+    """
+
+    starts: NDArray[np.bool_]
     steps: Floats
-    until_cut: Floats
+    long_tokens: Floats
+    long_steps: Floats
     histogram: Ints
 
+    def until(self, cuts: Ints) -> Floats:
+        """Steps that start before each request's cut."""
+        before = np.arange(self.starts.shape[1])[None, :] < cuts[:, None]
+        return np.asarray((self.starts & before).sum(axis=1), dtype=np.float64)
 
-def walk(chance: Floats, lengths: Ints, cuts: Ints, numbers: Uniform) -> Walk:
+
+def walk(chance: Floats, lengths: Ints, numbers: Uniform) -> Walk:
     """Decode every request to its length.
 
     Args:
         chance: shape (requests, DL).
         lengths: shape (requests,), tokens to emit, each at least 1.
-        cuts: shape (requests,), tokens up to which `until_cut` counts.
         numbers: shape (requests, longest length, DL), uniform; a draft is accepted below chance.
     """
     n, longest, dl = numbers.shape
@@ -77,17 +91,28 @@ def walk(chance: Floats, lengths: Ints, cuts: Ints, numbers: Uniform) -> Walk:
     accepted = np.cumprod(numbers < chance[:, None, :], axis=2, dtype=np.int8).sum(axis=2)
     sizes = np.minimum(accepted + 1, lengths[:, None] - np.arange(longest)[None, :])
     rows, position = np.arange(n), np.zeros(n, dtype=np.int64)
-    steps, until_cut = np.zeros(n), np.zeros(n)
-    histogram = np.zeros(dl + 2, dtype=np.int64)
+    starts = np.zeros((n, longest), dtype=bool)
     while len(rows):
-        size = sizes[rows, position]
-        steps[rows] += 1
-        until_cut[rows] += np.clip((cuts[rows] - position) / size, 0, 1)
-        histogram += np.bincount(size, minlength=dl + 2)
-        position = position + size
+        starts[rows, position] = True
+        position = position + sizes[rows, position]
         going = position < lengths[rows]
         rows, position = rows[going], position[going]
-    return Walk(steps, until_cut, histogram)
+    long = starts & (sizes >= 2)
+    return Walk(
+        starts,
+        starts.sum(axis=1).astype(np.float64),
+        np.where(long, sizes, 0).sum(axis=1).astype(np.float64),
+        long.sum(axis=1).astype(np.float64),
+        np.bincount(sizes[starts], minlength=dl + 2),
+    )
+
+
+def common_cuts(old: Walk, new: Walk, lengths: Ints, divergences: Ints) -> Ints:
+    """Last token up to each divergence at which both runs start a step, or the output's end."""
+    positions = np.arange(old.starts.shape[1])[None, :]
+    both = old.starts & new.starts & (positions <= divergences[:, None])
+    last = np.where(both, positions, 0).max(axis=1)
+    return np.asarray(np.where(divergences >= lengths, lengths, last))
 
 
 def weakened(chance: Floats, lengths: Ints, loss: float, uneven: Floats) -> Floats:
@@ -113,7 +138,7 @@ class Session:
         samples: of each category.
         slices: cases; a category's name, or "all".
         rule: margin and error rates of each comparison.
-        parting: share of outputs that part between healthy builds.
+        parting: share of outputs that diverge between healthy builds.
     """
 
     categories: Mapping[str, Category]
@@ -135,46 +160,38 @@ class Session:
         lengths, chance = self.categories[name].drawn(self.samples[name], draws)
         (n, dl), longest = chance.shape, int(lengths.max())
         weak = weakened(chance, lengths, loss, draws.standard_exponential((n,)))
-        cuts = np.minimum(lengths, draws.geometric(_hazard(lengths, self.parting), n) - 1)
+        divergences = np.minimum(lengths, draws.geometric(_hazard(lengths, self.parting), n) - 1)
         numbers = draws.random((n, longest, dl), dtype=np.float32)
         fresh = draws.random((n, longest, dl), dtype=np.float32)
-        parted = np.arange(longest)[None, :] >= cuts[:, None]
-        old = walk(chance, lengths, cuts, numbers)
-        new = walk(weak, lengths, cuts, np.where(parted[:, :, None], fresh, numbers))
-        return _Runs(lengths, cuts, old, new)
+        diverged = np.arange(longest)[None, :] >= divergences[:, None]
+        old = walk(chance, lengths, numbers)
+        new = walk(weak, lengths, np.where(diverged[:, :, None], fresh, numbers))
+        return _Runs(lengths, divergences, old, new)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Runs:
     lengths: Ints
-    cuts: Ints
+    divergences: Ints
     old: Walk
     new: Walk
 
 
 def _hazard(lengths: Ints, parting: float) -> float:
-    """Chance per token of parting that makes `parting` of the outputs part."""
+    """Chance per token of a divergence that makes `parting` of the outputs diverge."""
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
-        parted = float((1 - (1 - middle) ** lengths.astype(np.float64)).mean())
-        low, high = (middle, high) if parted < parting else (low, middle)
+        share = float((1 - (1 - middle) ** lengths.astype(np.float64)).mean())
+        low, high = (middle, high) if share < parting else (low, middle)
     return max(high, 1e-12)
 
 
 def _verdict(runs: Mapping[str, _Runs], rule: Rule) -> Conclusion:
     strata = tuple(name for name, run in runs.items() for _ in run.lengths)
     samples = tuple(f"{name}/{i}" for name, run in runs.items() for i in range(len(run.lengths)))
-    tokens, cuts, old, new = (
-        np.concatenate(parts).astype(np.float64)
-        for parts in zip(
-            *((r.lengths, r.cuts, r.old.steps, r.new.steps) for r in runs.values()), strict=True
-        )
-    )
-    until = [
-        np.concatenate([walk.until_cut for walk in walks])
-        for walks in ([r.old for r in runs.values()], [r.new for r in runs.values()])
-    ]
+    tables = [_table(run) for run in runs.values()]
+    tokens, old, new, cuts, old_cut, new_cut, long_tokens, long_steps = np.concatenate(tables).T
 
     def sums(evidence: Evidence, t: Floats, before: Floats, after: Floats) -> PairedSums:
         covered = float(t.sum() / tokens.sum())
@@ -182,16 +199,30 @@ def _verdict(runs: Mapping[str, _Runs], rule: Rule) -> Conclusion:
 
     pairs = Pairs(
         whole=sums("whole", tokens, old, new),
-        matched=sums("matched", tokens, old, new),
-        prefix=sums("prefix", cuts, *until),
-        parted=int((cuts < tokens).sum()),
+        prefix=sums("prefix", cuts, old_cut, new_cut),
+        diverged=sum(int((run.divergences < run.lengths).sum()) for run in runs.values()),
         compared=len(tokens),
         only_old=(),
         only_new=(),
     )
-    extra = max(1.0, float((tokens - old).max()))
-    scale = Scale(float(tokens.sum() / old.sum()), float(old.mean()), extra, float(old.max()))
-    return verdict_of(pairs, scale, rule)
+    top = 1.0 + max(len(run.old.histogram) - 2 for run in runs.values())
+    return verdict_of(pairs, Scale(tokens, old, long_tokens, long_steps, top), rule)
+
+
+def _table(run: _Runs) -> Floats:
+    """Columns of one category, a row a sample."""
+    cuts = common_cuts(run.old, run.new, run.lengths, run.divergences)
+    columns = (
+        run.lengths,
+        run.old.steps,
+        run.new.steps,
+        cuts,
+        run.old.until(cuts),
+        run.new.until(cuts),
+        run.old.long_tokens,
+        run.old.long_steps,
+    )
+    return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
 
 
 @dataclass

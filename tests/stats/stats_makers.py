@@ -67,7 +67,7 @@ def _split(rng: np.random.Generator, steps: list[int], share: float) -> np.ndarr
     return np.array(pieces, int)
 
 
-def parted(traces: Sequence[StepTrace], at: int) -> list[StepTrace]:
+def diverging(traces: Sequence[StepTrace], at: int) -> list[StepTrace]:
     """The same lengths, with other tokens from position `at` on."""
     return [
         replace(t, token_ids=np.where(np.arange(t.output_tokens) < at, t.token_ids, -1))

@@ -20,16 +20,25 @@ def test_a_plan_names_samples_and_tokens() -> None:
 def test_smaller_error_rates_and_no_assumption_need_more() -> None:
     old = run(1, n=300)
     needs = [
-        plan(old, rule).pass_samples or 10**9
+        plan(old, rule, replay=True).pass_samples or 10**9
         for rule in (Rule(0.02), Rule(0.02, alpha=1e-4), Rule(0.02, alpha=1e-4, reach=0.02))
     ]
     assert needs[0] < needs[1] < needs[2]
 
 
-def test_without_token_ids_it_needs_far_more() -> None:
+def test_without_replay_a_pass_needs_far_more() -> None:
     old = run(1, n=300)
-    sharp, blunt = (plan(t, Rule(0.02)).pass_samples or 10**9 for t in (old, without_ids(old)))
+    sharp, blunt = (plan(old, Rule(0.02), replay=r).pass_samples or 10**9 for r in (True, False))
     assert blunt > 3 * sharp
+    assert plan(without_ids(old), Rule(0.02), replay=True).pass_samples == blunt
+
+
+def test_a_wider_margin_needs_fewer_samples() -> None:
+    old = run(1, n=300)
+    for replay in (True, False):
+        needs = [plan(old, Rule(m), replay=replay).pass_samples for m in (0.02, 0.05, 0.1, 0.2)]
+        assert needs == sorted(needs, key=lambda n: -(n or 10**9))
+        assert needs[-1] < needs[0] / 2  # type: ignore[operator]
 
 
 def test_bad_questions_are_refused() -> None:
@@ -48,4 +57,4 @@ def test_a_recorded_rebuild_needs_what_the_plan_says() -> None:
         case.add([partner[old[i].sample] for i in block])
     assert case.decision.conclusion is Conclusion.PASS
     assert said is not None
-    assert said / 2 < case.samples < said * 2
+    assert said / 3 < case.samples < said * 2

@@ -13,7 +13,7 @@ from pytest_speedbench.stats import (
     non_inferiority,
 )
 
-from .stats_makers import parted, run, slower, trace
+from .stats_makers import diverging, run, slower, trace
 
 
 def feed(case: Sequential, new: list[StepTrace]) -> Sequential:
@@ -90,7 +90,7 @@ def test_blocks_hold_every_stratum_in_proportion() -> None:
 def test_peeking_keeps_the_error_rates_at_the_boundary() -> None:
     """Losses of exactly the margin, on average, looked at after every block."""
     old = run(1, n=400)
-    new = parted(slower(old, 0.04, seed=3), 50)
+    new = diverging(slower(old, 0.04, seed=3), 50)
     ratio = non_inferiority(old, new, margin=0.5).findings[0].ratio
     rule = Rule(1 - ratio.value, alpha=0.05)
     rng = np.random.default_rng(0)

@@ -20,6 +20,7 @@ from pytest_speedbench.stats.simulation import (
     Category,
     Session,
     Tally,
+    common_cuts,
     upper_limit,
     walk,
     weakened,
@@ -99,19 +100,29 @@ def test_the_walk_is_that_of_the_process() -> None:
     n, tokens = 400, 200
     chance = np.tile(PROCESS.chance, (n, 1))
     lengths = np.full(n, tokens)
-    found = walk(chance, lengths, lengths, np.random.default_rng(0).random((n, tokens, 3)))
+    found = walk(chance, lengths, np.random.default_rng(0).random((n, tokens, 3)))
     assert n * tokens / found.steps.sum() == pytest.approx(expected_step(chance)[0], rel=0.02)
-    assert found.until_cut.sum() == pytest.approx(found.steps.sum())
+    assert found.until(lengths).tolist() == found.steps.tolist()
     shares = found.histogram[1:] / found.histogram.sum()
     assert shares == pytest.approx([0.2, 0.8 * 0.4, 0.48 * 0.6, 0.192], abs=0.01)
 
 
-def test_tokens_add_up_and_a_straddling_step_counts_by_its_fraction() -> None:
+def test_tokens_add_up() -> None:
     numbers = np.zeros((1, 10, 3))  # everything is accepted: steps of 4, 4 and 2
-    found = walk(np.full((1, 3), 0.5), np.array([10]), np.array([6]), numbers)
+    found = walk(np.full((1, 3), 0.5), np.array([10]), numbers)
     assert found.histogram.tolist() == [0, 0, 1, 0, 2]
     assert found.steps.tolist() == [3]
-    assert found.until_cut.tolist() == [1.5]
+    assert found.until(np.array([5])).tolist() == [2]
+    assert (found.long_tokens.tolist(), found.long_steps.tolist()) == ([10], [3])
+
+
+def test_both_runs_are_cut_where_both_start_a_step() -> None:
+    lengths = np.array([8, 8, 8])
+    fours = walk(np.full((3, 3), 0.5), lengths, np.zeros((3, 8, 3)))
+    ones = walk(np.full((3, 3), 0.5), lengths, np.ones((3, 8, 3)))
+    cuts = common_cuts(fours, ones, lengths, np.array([3, 6, 8]))
+    assert cuts.tolist() == [0, 4, 8]
+    assert ones.until(cuts).tolist() == [0, 4, 8]
 
 
 @pytest.mark.parametrize("loss", [0.01, 0.05, 0.3])
