@@ -96,6 +96,7 @@ def _gate_acceptance(
             healthy_parting=healthy_parting(old, new),
             reach=levels.reach,
             greedy=not new.sampling.temperature,
+            draft_length=longest_draft(old, new),
         )
     except RecordError as error:
         return Verdict("", metric, Outcome.INCOMPARABLE, str(error))
@@ -155,6 +156,11 @@ def _reason(decision: Decision) -> str:
             f"{len(decision.only_old)} samples only there, {len(decision.only_new)} only here"
         )
     return "; ".join(parts)
+
+
+def longest_draft(old: Record, new: Record) -> int:
+    """The larger draft length of two runs: no step emits more than one token beyond it."""
+    return max(old.spec.draft_length, new.spec.draft_length)
 
 
 def healthy_parting(old: Record, new: Record) -> float | None:
