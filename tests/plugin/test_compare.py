@@ -130,12 +130,11 @@ def rebuilt(saved: Project) -> Callable[..., pytest.RunResult]:
     return compare
 
 
-def test_texts_that_part_more_often_than_without_sd_withhold_the_prefixs_pass(
+def test_where_texts_diverge_whole_outputs_decide(
     rebuilt: Callable[..., pytest.RunResult],
 ) -> None:
     result = rebuilt("--speed-engine-arg=divergence=0.05")
-    assert re.search(r"\d+ of 40 outputs part, healthy is 7%", text_of(result))
-    assert "over whole outputs" in text_of(result) or "gate: 1 undecided" in result.stdout.str()
+    assert re.search("gate: 1 (pass|undecided)", result.stdout.str())
 
 
 def test_the_healthy_rate_is_that_of_the_outputs_without_sd(saved: Project) -> None:
