@@ -44,6 +44,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", marker_signature())
+    storage = str(getattr(config.option, "benchmark_storage", ""))
+    if "://" in storage and not storage.startswith("file://"):
+        from pytest_speedbench.session.storage import redirect
+
+        redirect(config)
     if any_given(config):  # errors in options are reported before anything is collected
         from pytest_speedbench.plan.precedence import load_settings
 

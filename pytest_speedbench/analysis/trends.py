@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from itertools import groupby
 from typing import Any
 
-from pytest_speedbench.baselines.schema import CaseKey, MetricRecord, Record
+from pytest_speedbench.baselines.schema import CaseKey, MetricRecord, RecordSummary
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.measure.metrics import METRICS
@@ -45,7 +45,7 @@ class Point:
     """One saved run of a case; ``metric`` is None where the run has no such value."""
 
     run: SavedRun
-    record: Record
+    record: RecordSummary
     metric: MetricRecord | None
     verdict: StoredVerdict | None
     remark: str = ""
@@ -121,10 +121,11 @@ def trends(runs: Sequence[SavedRun], pattern: str, metric: str) -> list[Trend]:
     """
     found: dict[str, tuple[CaseKey, dict[str, Point]]] = {}
     for run in runs:
-        for key, record in run.records.items():
+        for record in run.summaries:
+            key = record.case
             if matches(key, pattern):
                 _, points = found.setdefault(_title(key, metric), (key, {}))
-                points.setdefault(str(run.path), _point(run, record, metric))
+                points.setdefault(run.path, _point(run, record, metric))
     return [
         _with_changes(Trend(title, key, metric, tuple(_remarked(list(points.values())))))
         for title, (key, points) in found.items()
@@ -136,13 +137,13 @@ def _title(key: CaseKey, metric: str) -> str:
     return str(key).removesuffix(f":{key.slice}") if of_run else str(key)
 
 
-def _point(run: SavedRun, record: Record, metric: str) -> Point:
+def _point(run: SavedRun, record: RecordSummary, metric: str) -> Point:
     value = record.metric(metric)
     finite = value if value is not None and math.isfinite(value.value) else None
     return Point(run, record, finite, stored_verdict(record, metric))
 
 
-def stored_verdict(record: Record, metric: str) -> StoredVerdict | None:
+def stored_verdict(record: RecordSummary, metric: str) -> StoredVerdict | None:
     """The verdict on ``metric`` that a record was saved with; None where none was reached.
 
     Records of older schemas hold none; whether speculation was off they do say.
@@ -184,7 +185,7 @@ def _remarked(points: Sequence[Point]) -> Iterator[Point]:
         yield replace(point, remark=", ".join(remarks))
 
 
-def _measured_on(record: Record) -> dict[str, object]:
+def _measured_on(record: RecordSummary) -> dict[str, object]:
     """What must be equal for two values to be of one level."""
     sampling = record.sampling
     if not sampling.temperature:
@@ -273,7 +274,7 @@ def known_metrics(runs: Sequence[SavedRun]) -> list[str]:
     """The metrics that any record has a value of."""
     found: dict[str, Any] = {}
     for run in runs:
-        for record in run.records.values():
+        for record in run.summaries:
             for name in record.metrics:
                 if name not in found and record.metric(name) is not None:
                     found[name] = True

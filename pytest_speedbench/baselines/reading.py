@@ -22,7 +22,7 @@ def read_records(reference: str | Path, storage: str | Path = ".benchmarks") -> 
         BaselineError: nothing has this name, the file cannot be read, or it holds no record of
             this package.
     """
-    store = Store(Path(storage).expanduser(), option="")
+    store = Store(storage, option="")
     run = store.find(str(reference), Path.cwd())
     return [*run.records.values(), *run.twins]
 

@@ -281,9 +281,10 @@ class GateRecord(_Part):
     reach: float
 
 
-class Record(_Part):
-    """One case as it was measured, complete enough to be compared sample by sample.
+class RecordSummary(_Part):
+    """The head of a record: what names a case, its numbers and what came of it.
 
+    An index of a storage holds these; ``split.rows`` and ``engine.details`` are left out there.
     docs/records.md describes the fields of the parts.
 
     Attributes:
@@ -299,17 +300,11 @@ class Record(_Part):
         machine: what timings depend on.
         metrics: name → value, interval, ``n``, level and unit; a list by position for
             ``acceptance_by_position``, None where nothing was drafted.
-        rounds: shape (rounds,), the arm with speculation: tokens and seconds of each.
-        reference_rounds: shape (rounds,), the arm without; empty where it was not measured.
-        drift: shape (rounds,) of a soak: acceptance length and step time of each.
-        warmup: what was left out at the beginning.
-        counted: the engine's counters for the slice, where its requests report nothing.
-        arm: what else the run is; None in records of earlier versions.
-        engine_acceptance_length: the engine's own average, which is defined differently.
         speculation_off: why speculation seems to be off; empty where it is on.
         partial: the run was stopped early; never chosen as a baseline.
         notes: what limits these numbers.
-        requests: shape (turns,), one entry a turn of a sample: tokens, steps, ids and times.
+        verdicts: the outcome of the session that measured it, one entry a metric.
+        gate: the error rates of that session; None where it compared nothing.
     """
 
     schema_: int = Field(alias="schema")
@@ -323,17 +318,9 @@ class Record(_Part):
     prompt_form: str
     machine: MachineRecord
     metrics: dict[str, MetricRecord | list[MetricRecord | None]]
-    rounds: list[RoundRecord] = Field(default_factory=list)
-    reference_rounds: list[RoundRecord] = Field(default_factory=list)
-    drift: list[DriftRecord] = Field(default_factory=list)
-    warmup: dict[str, int] = Field(default_factory=dict)
-    counted: CountedRecord | None = None
-    arm: ArmRecord | None = None
-    engine_acceptance_length: float | None = None
     speculation_off: str = ""
     partial: bool = False
     notes: list[str] = Field(default_factory=list)
-    requests: list[RequestRecord] = Field(default_factory=list)
     verdicts: list[VerdictRecord] = Field(default_factory=list)
     gate: GateRecord | None = None
 
@@ -341,6 +328,30 @@ class Record(_Part):
         """The metric called ``name``; None where it has no value."""
         found = self.metrics.get(name)
         return found if isinstance(found, MetricRecord) else None
+
+
+class Record(RecordSummary):
+    """One case as it was measured, complete enough to be compared sample by sample.
+
+    Attributes:
+        rounds: shape (rounds,), the arm with speculation: tokens and seconds of each.
+        reference_rounds: shape (rounds,), the arm without; empty where it was not measured.
+        drift: shape (rounds,) of a soak: acceptance length and step time of each.
+        warmup: what was left out at the beginning.
+        counted: the engine's counters for the slice, where its requests report nothing.
+        arm: what else the run is; None in records of earlier versions.
+        engine_acceptance_length: the engine's own average, which is defined differently.
+        requests: shape (turns,), one entry a turn of a sample: tokens, steps, ids and times.
+    """
+
+    rounds: list[RoundRecord] = Field(default_factory=list)
+    reference_rounds: list[RoundRecord] = Field(default_factory=list)
+    drift: list[DriftRecord] = Field(default_factory=list)
+    warmup: dict[str, int] = Field(default_factory=dict)
+    counted: CountedRecord | None = None
+    arm: ArmRecord | None = None
+    engine_acceptance_length: float | None = None
+    requests: list[RequestRecord] = Field(default_factory=list)
 
 
 def parse_record(data: Any) -> Record:

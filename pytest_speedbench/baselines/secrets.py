@@ -35,3 +35,12 @@ def hide_secrets(value: Any, name: str = "") -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     return _SECRET_VALUE.sub(lambda found: (found["before"] or "") + HIDDEN, str(value))
+
+
+def shown_address(address: str) -> str:
+    """An address without the credentials that its user part or its query may hold."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return address
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

@@ -1,45 +1,99 @@
-"""Finds saved runs in pytest-benchmark's storage: by number, name, file, commit or branch.
+"""Finds saved runs in a storage: by number, name, file, commit or branch.
 
-Files that are cut off, of a later schema or not ours are named and left alone.
+A storage is a folder, as pytest-benchmark keeps it, or an address that fsspec knows. Files that are
+cut off, of a later schema or not ours are named and left alone. What a reference or a history needs
+comes from an index (:mod:`~.index`); the records of a run are read when they are asked for.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pydantic import ValidationError
+
 from pytest_speedbench.baselines import git
-from pytest_speedbench.baselines.schema import EXTRA_KEY, CaseKey, Record, parse_record
+from pytest_speedbench.baselines.files import Files, open_files
+from pytest_speedbench.baselines.index import Entry, refresh
+from pytest_speedbench.baselines.schema import (
+    EXTRA_KEY,
+    CaseKey,
+    Record,
+    RecordSummary,
+    parse_record,
+)
 from pytest_speedbench.errors import BaselineError, GitError, RecordError
 
 # What pytest-benchmark writes outside of a repository, and in one without a commit.
 _NO_COMMIT = frozenset({"", "unversioned", "unknown"})
+# What a summary leaves out of a record: what is long, and serves comparing alone.
+_LEFT_OUT = {"rounds", "reference_rounds", "drift", "warmup", "counted", "arm", "requests"}
+# Clocks of machines differ; a record from further ahead has a wrong time.
+_SKEW = timedelta(minutes=10)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class SavedRun:
-    """One file of the storage with the records in it, by case."""
+    """One file of a storage, with the records in it.
 
-    path: Path
+    Attributes:
+        path: where the file lies, for messages; without credentials.
+        commit: full id of the measured commit; see ``known_commit``.
+        dirty: whether there were uncommitted changes.
+        branch: its branch.
+        time: when it was saved, ISO 8601, by the clock of the machine that saved it.
+        summaries: the head of every record, read from the index.
+    """
+
+    path: str
     commit: str
     dirty: bool
     branch: str
     time: str
-    records: dict[CaseKey, Record] = field(default_factory=dict)
-    twins: tuple[Record, ...] = ()
-    """Records whose key one of ``records`` has already: another drafter, or other sampling."""
+    summaries: tuple[RecordSummary, ...]
+    read: Callable[[], tuple[Record, ...]]
+    """Reads all records of the file; ``records`` and ``twins`` call it once."""
+    place: str = ""
+    """Its name in the storage; empty for a file that was named by its path."""
+
+    @cached_property
+    def _all(self) -> tuple[Record, ...]:
+        return self.read()
+
+    @cached_property
+    def records(self) -> dict[CaseKey, Record]:
+        """The records by case.
+
+        Raises:
+            BaselineError: the file cannot be read any more.
+        """
+        found: dict[CaseKey, Record] = {}
+        for record in self._all:
+            found.setdefault(record.case, record)
+        return found
+
+    @cached_property
+    def twins(self) -> tuple[Record, ...]:
+        """Records whose key one of ``records`` has already: another drafter, or other sampling."""
+        return tuple(r for r in self._all if self.records[r.case] is not r)
+
+    @cached_property
+    def keys(self) -> frozenset[CaseKey]:
+        """The cases of the run; known without reading its file."""
+        return frozenset(summary.case for summary in self.summaries)
 
     def candidates(self, key: CaseKey) -> list[Record]:
         """Every record of a case."""
-        first = [self.records[key]] if key in self.records else []
-        return first + [record for record in self.twins if record.case == key]
+        return [record for record in self._all if record.case == key] if key in self.keys else []
 
     @property
     def name(self) -> str:
-        return self.path.stem
+        return PurePosixPath(self.path).stem
 
     @property
     def number(self) -> str:
@@ -49,6 +103,15 @@ class SavedRun:
     def known_commit(self) -> bool:
         """Whether the run was measured in a repository with a commit."""
         return self.commit not in _NO_COMMIT
+
+    @cached_property
+    def moment(self) -> datetime | None:
+        """``time``, where it can be read; UTC where it names no zone."""
+        try:
+            found = datetime.fromisoformat(self.time)
+        except ValueError:
+            return None
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     def __str__(self) -> str:
         known = self.known_commit
@@ -63,37 +126,42 @@ def read_run(path: Path) -> SavedRun:
     Raises:
         BaselineError: unreadable, cut off, not a benchmark file, or of a later schema.
     """
+    return parse_run(path.read_bytes, str(path))
+
+
+def parse_run(read: Callable[[], bytes], shown: str) -> SavedRun:
+    """The saved run in the bytes that ``read`` returns; ``shown`` names the file in messages.
+
+    Raises:
+        BaselineError: as :func:`read_run`.
+    """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read().decode("utf-8"))
     except OSError as error:
-        raise BaselineError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+        raise BaselineError(f"cannot read {shown}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
         raise BaselineError(
-            f"{path} is not JSON ({error}); was it cut off? Restore it, or delete it"
+            f"{shown} is not JSON ({error}); was it cut off? Restore it, or delete it"
         ) from error
     if not isinstance(data, dict) or not isinstance(data.get("benchmarks"), list):
         raise BaselineError(
-            f"{path} is not a file of pytest-benchmark: it has no list 'benchmarks'"
+            f"{shown} is not a file of pytest-benchmark: it has no list 'benchmarks'"
         )
     commit = data.get("commit_info")
     commit = commit if isinstance(commit, dict) else {}
-    records: dict[CaseKey, Record] = {}
-    twins = []
-    for record in _records(path, data["benchmarks"]):
-        if records.setdefault(record.case, record) is not record:
-            twins.append(record)
+    records = tuple(_records(shown, data["benchmarks"]))
     return SavedRun(
-        path,
+        shown,
         str(commit.get("id") or ""),
         bool(commit.get("dirty")),
         str(commit.get("branch") or ""),
         str(data.get("datetime") or ""),
         records,
-        tuple(twins),
+        lambda: records,
     )
 
 
-def _records(path: Path, benchmarks: list[Any]) -> Iterator[Record]:
+def _records(shown: str, benchmarks: list[Any]) -> Iterator[Record]:
     for benchmark in benchmarks:
         extra = benchmark.get("extra_info") if isinstance(benchmark, dict) else None
         if not isinstance(extra, dict) or EXTRA_KEY not in extra:
@@ -102,33 +170,38 @@ def _records(path: Path, benchmarks: list[Any]) -> Iterator[Record]:
             yield parse_record(extra[EXTRA_KEY])
         except RecordError as error:
             raise BaselineError(
-                f"{path}, {benchmark.get('name', 'a benchmark')}: {error}"
+                f"{shown}, {benchmark.get('name', 'a benchmark')}: {error}"
             ) from error
 
 
-@dataclass
 class Store:
-    """All saved runs below one storage folder; ``problems`` names the files that were left out."""
+    """All saved runs of one storage.
 
-    folder: Path
-    problems: list[str] = field(default_factory=list)
-    option: str = "--speed-compare="
-    """What stands before an unknown reference in the message: where the user wrote it."""
+    Attributes:
+        folder: the storage, for messages; without credentials.
+        files: its files.
+        problems: the files that were left out, one line each.
+        remarks: what is odd about those that were not, one line each.
+        option: what stands before an unknown reference in the message: where the user wrote it.
+    """
+
+    def __init__(self, location: Path | str, option: str = "--speed-compare=") -> None:
+        self.files: Files = open_files(location)
+        self.folder = self.files.shown()
+        self.problems: list[str] = []
+        self.remarks: list[str] = []
+        self.option = option
 
     def runs(self) -> list[SavedRun]:
-        """Readable runs that hold records of ours, oldest first."""
-        self.problems.clear()
-        return sorted(self._readable(), key=lambda run: (run.time, run.name))
+        """Readable runs that hold records of ours, oldest first.
 
-    def _readable(self) -> Iterator[SavedRun]:
-        for path in sorted(self.folder.rglob("*.json")):
-            try:
-                run = read_run(path)
-            except BaselineError as error:
-                self.problems.append(str(error))
-                continue
-            if run.records:
-                yield run
+        Raises:
+            BaselineError: the storage cannot be listed.
+        """
+        self.problems.clear()
+        self.remarks.clear()
+        found = [self._run(entry) for entry in self._entries()]
+        return self._in_order([run for run in found if run is not None])
 
     def find(self, reference: str, working_folder: Path) -> SavedRun:
         """The run that ``reference`` names: a file, a number, a name, a commit or a branch.
@@ -142,24 +215,112 @@ class Store:
             return _with_records(read_run(path))
         by_name = self._by_name(reference)
         if by_name is not None:
-            return _with_records(read_run(by_name))
+            return _with_records(self.read(by_name))
         runs = self.runs()
         commit = git.resolve(reference, working_folder)
         if commit is None:
             raise BaselineError(self._unknown(reference, runs))
         return self._by_commit(commit, reference, runs, working_folder)
 
-    def _by_name(self, reference: str) -> Path | None:
+    def has(self, reference: str) -> bool:
+        """Whether ``reference`` is a file, or the number or name of a saved run.
+
+        Raises:
+            BaselineError: the storage cannot be listed.
+        """
+        return Path(reference).expanduser().is_file() or self._by_name(reference) is not None
+
+    def names(self) -> list[str]:
+        """The names of all files, relative to the storage.
+
+        Raises:
+            BaselineError: the storage cannot be listed.
+        """
+        try:
+            return sorted(self.files.list())
+        except OSError as error:
+            raise self._unlisted(error) from error
+
+    def _entries(self) -> list[Entry]:
+        try:
+            return refresh(self.files, self._index)
+        except OSError as error:
+            raise self._unlisted(error) from error
+
+    def _unlisted(self, error: OSError) -> BaselineError:
+        return BaselineError(f"cannot list {self.folder}: {error.strerror or error}")
+
+    def read(self, name: str) -> SavedRun:
+        """The run in the file of this name, relative to the storage; all of it is read.
+
+        Raises:
+            BaselineError: as :func:`read_run`.
+        """
+        return parse_run(lambda: self.files.read(name), self.files.shown(name))
+
+    def _index(self, name: str, stamp: str) -> Entry:
+        try:
+            run = self.read(name)
+        except BaselineError as error:
+            return Entry(name, stamp, str(error))
+        heads = [_summary(record) for record in run.summaries]
+        return Entry(name, stamp, "", run.commit, run.branch, run.dirty, run.time, heads)
+
+    def _run(self, entry: Entry) -> SavedRun | None:
+        """The run of an entry; None where its file cannot be read or holds nothing of ours."""
+        try:
+            heads = tuple(RecordSummary.model_validate(head) for head in entry.records)
+        except ValidationError:  # somebody has edited the index
+            return self._run(self._index(entry.name, entry.stamp))
+        if entry.problem:
+            self.problems.append(entry.problem)
+        if not heads:
+            return None
+
+        def read() -> tuple[Record, ...]:
+            run = self.read(entry.name)
+            return (*run.records.values(), *run.twins)
+
+        return SavedRun(
+            self.files.shown(entry.name),
+            entry.commit,
+            entry.dirty,
+            entry.branch,
+            entry.time,
+            heads,
+            read,
+            entry.name,
+        )
+
+    def _in_order(self, runs: list[SavedRun]) -> list[SavedRun]:
+        """By time; a time that cannot be right is taken as that of the run saved before it."""
+        latest = datetime.now(UTC) + _SKEW
+        moments: dict[str, tuple[datetime, str]] = {}
+        before: dict[PurePosixPath, datetime] = {}
+        for run in sorted(runs, key=lambda run: run.place):
+            folder, moment = PurePosixPath(run.place).parent, run.moment
+            if moment is not None and moment > latest:
+                self.remarks.append(
+                    f"{run.path}: saved at {run.time[:16]}, which is in the future; is a clock "
+                    "wrong? It is ordered by its number"
+                )
+                moment = None
+            before[folder] = moment or before.get(folder, datetime.min.replace(tzinfo=UTC))
+            moments[run.place] = before[folder], run.name
+        return sorted(runs, key=lambda run: moments[run.place])
+
+    def _by_name(self, reference: str) -> str | None:
         """The newest file whose number, whole name, or name without the number matches."""
         number = reference.zfill(4) if reference.isdigit() else None
         found = None
-        for path in sorted(self.folder.rglob("*.json")):
-            head, _, tail = path.stem.partition("_")
+        for name in self.names():
+            stem = PurePosixPath(name).stem
+            head, _, tail = stem.partition("_")
             if number is not None:
                 if head == number:
-                    found = path
-            elif reference in (path.stem, tail):
-                found = path
+                    found = name
+            elif reference in (stem, tail):
+                found = name
         return found
 
     def _by_commit(
@@ -185,13 +346,22 @@ class Store:
         )
 
 
+def _summary(record: RecordSummary) -> dict[str, Any]:
+    """A record without what is long."""
+    head = record.model_dump(mode="json", by_alias=True, exclude=_LEFT_OUT)
+    head["split"]["rows"] = None
+    head["engine"]["details"] = {}
+    return head
+
+
 def _with_records(run: SavedRun) -> SavedRun:
-    if not run.records:
+    if not run.summaries:
         raise BaselineError(f"{run.path} holds no records of pytest-speedbench")
     return run
 
 
-def _list(runs: list[SavedRun]) -> str:
-    if not runs:
+def _list(runs: Iterable[SavedRun]) -> str:
+    names = [run.name[:24] for run in runs][-6:]
+    if not names:
         return "Nothing is saved there yet: run once with --benchmark-autosave"
-    return "Saved: " + ", ".join(run.name[:24] for run in runs[-6:])
+    return "Saved: " + ", ".join(names)

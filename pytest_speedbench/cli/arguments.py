@@ -17,7 +17,9 @@ T = TypeVar("T")
 
 Storage = Annotated[
     str,
-    typer.Option("--storage", metavar="DIR", help="Folder of saved runs (--benchmark-storage)."),
+    typer.Option(
+        "--storage", metavar="DIR", help="Folder or address of saved runs (--benchmark-storage)."
+    ),
 ]
 Reach = Annotated[
     str,
@@ -30,17 +32,14 @@ DEFAULT_STORAGE = ".benchmarks"
 
 
 def store_at(storage: str) -> Store:
-    """The saved runs below ``storage``: a folder, or pytest-benchmark's ``file://`` address.
+    """The saved runs below ``storage``: a folder, or an address of fsspec.
 
     Raises:
-        CliError: another kind of address.
+        BaselineError: an address that nothing installed can read.
     """
     from pytest_speedbench.baselines.storage import Store
 
-    folder = storage.removeprefix("file://")
-    if "://" in folder:
-        raise CliError(f"--storage {storage}: expected a folder; no other storage is supported")
-    return Store(Path(folder).expanduser(), option="")
+    return Store(storage, option="")
 
 
 def find_run(store: Store, reference: str) -> SavedRun:
@@ -76,7 +75,10 @@ def report_skipped(store: Store) -> None:
 
     for problem in store.problems:
         typer.echo(f"skipped: {printable(problem)}", err=True)
+    for remark in store.remarks:
+        typer.echo(f"note: {printable(remark)}", err=True)
     store.problems.clear()
+    store.remarks.clear()
 
 
 def read(option: str, text: str, parse: Callable[[str], T]) -> T:

@@ -125,7 +125,7 @@ def parse_moment(text: str, end: bool = False, now: datetime | None = None) -> d
 def _known(runs: Sequence[SavedRun]) -> str:
     words = dict.fromkeys(
         word
-        for key in runs[-1].records
+        for key in runs[-1].keys
         for word in (key.engine, key.method, f"dl{key.dl}", f"bs{key.bs}", key.split, key.slice)
     )
     return ", ".join(words)

@@ -163,7 +163,7 @@ def _points(trend: Trend) -> Iterator[dict[str, Any]]:
         run, metric, verdict = point.run, point.metric, point.verdict
         yield {
             "run": run.number,
-            "file": str(run.path),
+            "file": run.path,
             "time": run.time,
             "commit": run.commit if run.known_commit else None,
             "dirty": run.dirty,

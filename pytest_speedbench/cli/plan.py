@@ -89,7 +89,7 @@ def plan(
         simulate_plan(Lines(), runs, _groups(runs) if runs else {}, cases, asked)
         return
     run = _run(store_at(storage), baseline)
-    count = cases or len(run.records)
+    count = cases or len(run.keys)
     part = divide_alpha(level, [1.0] * count)[0]
     rule = Rule(allowed, level, fail_alpha=part, reach=rare)
     _show(Lines(), run, rule, count, power, wanted)

@@ -86,7 +86,7 @@ def simulate_plan(
     if asked.loss >= 1:
         raise CliError(f"--margin {_short(asked.margin)}: give the loss to detect with --loss")
     names = list(split_slices("qualitative"))
-    count = cases or (len(run.records) if run else len(names))
+    count = cases or (len(run.keys) if run else len(names))
     part = divide_alpha(asked.alpha, [1.0] * count)[0]
     rule = Rule(asked.margin, asked.alpha, fail_alpha=part, reach=asked.reach)
     out.line(

@@ -104,8 +104,8 @@ def nearest(new: Identity, runs: Sequence[SavedRun]) -> str:
     """In what the most similar saved case differs, field by field; the latest of equals."""
     found: tuple[SavedRun, list[str]] | None = None
     for run in runs:
-        for record in (*run.records.values(), *run.twins):
-            differences = _key_differences(record.case, new.case)
+        for summary in run.summaries:
+            differences = _key_differences(summary.case, new.case)
             if found is None or len(differences) <= len(found[1]):
                 found = run, differences
     if found is None:
@@ -128,10 +128,13 @@ def records_under_another_key(run: SavedRun, new: Identity) -> list[Record]:
     """Records of the same case whose key differs: a split or a model was renamed or moved, or some
     rows of an unnamed split have changed."""
     here = {"split": new.case.split, "model": new.case.model}
+    keys = {key for key in run.keys if key.model_copy(update=here) == new.case}
+    if not keys:  # without reading the file
+        return []
     return [
         record
         for record in (*run.records.values(), *run.twins)
-        if record.case.model_copy(update=here) == new.case
+        if record.case in keys
         and _same_model(record.model, new.model)
         and same_split(record, new.split, new.case.split, new.earlier_ids)
     ]

@@ -143,13 +143,10 @@ def _reason_lines(results: SessionResults) -> Iterator[Line]:
 
 def _saved_lines(results: SessionResults) -> Iterator[Line]:
     for path in results.saved:
-        yield Line(f"saved: {_short(Path(path))}")
+        yield Line(f"saved: {_short(path)}")
     if results.cases and not results.saved and not results.problems:
         yield Line("not saved: --benchmark-autosave keeps this run for later comparisons")
 
 
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+def _short(path: str) -> str:
+    return path.removeprefix(f"{Path.cwd()}/")

@@ -51,14 +51,17 @@ class Baselines:
     def _warn_of_unreadable(self) -> None:
         """One warning a file, at the first comparison."""
         problems = [] if self._warned else list(self.store.problems)
+        remarks = [] if self._warned else self.store.remarks
         self._warned = self._warned or bool(problems)
         for problem in problems:
             warn(f"left out as a baseline: {problem}")
+        for remark in remarks:
+            warn(remark)
 
     @property
     def count(self) -> int:
         """How many saved records there are to compare with."""
         try:
-            return sum(len(run.records) for run in self.runs)
+            return sum(len(run.summaries) for run in self.runs)
         except BaselineError:
             return 0

@@ -63,7 +63,7 @@ class SessionHooks:
             return found
         session = SpeedSession(
             settings_of(config),
-            saving_of(config).folder,
+            saving_of(config).location,
             Path(config.rootpath),
             Progress(config).show,
         )

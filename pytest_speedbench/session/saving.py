@@ -2,13 +2,13 @@
 
 pytest-benchmark writes what is in its session's list of benchmarks. Ours are put there before it
 saves, so ``--benchmark-save``, ``-autosave``, ``-storage`` and ``-json`` work as they always do,
-under xdist too, where it would save nothing of its own.
+under xdist too, where it would save nothing of its own. It has no hook for that: what is used of
+its session is listed in ``USED``, and a test fails where a version no longer has it.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,15 @@ from pytest_speedbench.baselines.schema import EXTRA_KEY, Record
 
 if TYPE_CHECKING:
     from pytest_speedbench.compare.results import CaseResult
+    from pytest_speedbench.session.storage import SharedStorage
 
 _KEY = pytest.StashKey["Saving"]()
+# Attributes of the plugin that pytest-benchmark registers under its name.
+USED = ("autosave", "benchmarks", "compare", "json", "save", "save_json", "storage")
 
 
 def saving_of(config: pytest.Config) -> Saving:
-    """The session's link to pytest-benchmark; made, and guarded, at the first call."""
+    """The session's link to pytest-benchmark; made at the first call."""
     if _KEY not in config.stash:
         config.stash[_KEY] = Saving(config)
     return config.stash[_KEY]
@@ -33,23 +36,45 @@ def saving_of(config: pytest.Config) -> Saving:
 class Saving:
     """Puts records into pytest-benchmark's session, and survives a storage that cannot be written.
 
-    ``saved`` are the files that were written, ``problems`` what went wrong.
+    ``saved`` names the files that were written, ``problems`` what went wrong.
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        self._benchmark: Any = getattr(config, "_benchmarksession", None)
-        self._tag: Callable[[], str] = _tag
+        self._benchmark: Any = config.pluginmanager.get_plugin("pytest-benchmark")
+        self._shared: SharedStorage | None = None
         self._ours: list[Any] = []
-        self.saved: list[Path] = []
-        self.problems: list[str] = []
+        self._saved: list[str] = []
+        self._problems: list[str] = []
+        self._address = ""
         if self._benchmark is not None:
-            self._guard()
+            self._prepare(config)
+
+    def _prepare(self, config: pytest.Config) -> None:
+        from pytest_benchmark.storage.file import FileStorage
+
+        from pytest_speedbench.session.storage import ADDRESS, SharedStorage
+
+        self._address = config.stash.get(ADDRESS, "")
+        if isinstance(self._benchmark.storage, FileStorage):
+            self._shared = SharedStorage.instead_of(self._benchmark.storage, self._address)
+            self._benchmark.storage = self._shared
+        self._guard_json()
+        config.pluginmanager.register(self)
 
     @property
-    def folder(self) -> Path:
-        """Where saved runs lie; the default folder for a storage that is no folder."""
-        storage = getattr(self._benchmark, "storage", None)
-        return Path(getattr(storage, "path", ".benchmarks"))
+    def location(self) -> Path | str:
+        """Where saved runs lie; the default folder for a storage that we cannot read."""
+        if self._address:
+            return self._address
+        return Path(".benchmarks") if self._shared is None else Path(self._shared.path)
+
+    @property
+    def saved(self) -> list[str]:
+        return [*(self._shared.saved if self._shared else []), *self._saved]
+
+    @property
+    def problems(self) -> list[str]:
+        return [*(self._shared.problems if self._shared else []), *self._problems]
 
     @property
     def asked(self) -> bool:
@@ -61,7 +86,7 @@ class Saving:
     def add(self, results: Iterable[CaseResult]) -> None:
         """Adds the record of each case, its verdicts with it."""
         if self._benchmark is None:
-            self.problems.append("pytest-benchmark is switched off, so nothing can be saved")
+            self._problems.append("pytest-benchmark is switched off, so nothing can be saved")
             return
         for result in results:
             entry = _entry(result)
@@ -72,59 +97,36 @@ class Saving:
     def save_anyway(self) -> None:
         """Saves this session although nobody asked: it is the first baseline."""
         if self._benchmark is not None and not (self._benchmark.save or self._benchmark.autosave):
-            self._benchmark.autosave = self._tag()
+            self._benchmark.autosave = _tag()
 
-    def hide_from_table(self) -> None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_benchmark_group_stats(self) -> Generator[None, Any, Any]:
         """Takes our cases out of pytest-benchmark's own table, unless it compares."""
-        if self._benchmark is None or self._benchmark.compare or not self._benchmark.groups:
-            return
+        groups = yield
+        if self._benchmark.compare or not groups:
+            return groups
         names = {entry.fullname for entry in self._ours}
-        groups = [
-            (name, [bench for bench in group if bench["fullname"] not in names])
-            for name, group in self._benchmark.groups
-        ]
-        self._benchmark.groups = [(name, group) for name, group in groups if group]
+        left = [(name, [b for b in group if b["fullname"] not in names]) for name, group in groups]
+        return [(name, group) for name, group in left if group]
 
-    def _guard(self) -> None:
-        storage, save_json = self._benchmark.storage, self._benchmark.save_json
-        save = storage.save
+    def _guard_json(self) -> None:
+        save_json = self._benchmark.save_json
 
-        def guarded_save(output: Any, name: str) -> None:
-            before = self._files()
-            try:
-                save(output, name)
-            except OSError as error:
-                self._problem(storage, error)
-                self._forget_partial(self._files() - before)
-            else:
-                self.saved += sorted(self._files() - before)
-
-        def guarded_json(output: Any) -> None:
+        def guarded(output: Any) -> None:
             # A path, or an open file in versions of pytest-benchmark before 5.3.
             json = self._benchmark.json
             target = Path(json if isinstance(json, str | Path) else json.name)
             try:
                 save_json(output)
             except OSError as error:
-                self._problem(target, error)
+                self._problems.append(
+                    f"NOT SAVED: {target}: {error.strerror or error} (another file: "
+                    "--benchmark-json=PATH)"
+                )
             else:
-                self.saved.append(target)
+                self._saved.append(str(target))
 
-        storage.save, self._benchmark.save_json = guarded_save, guarded_json
-
-    def _problem(self, where: object, error: OSError) -> None:
-        self.problems.append(
-            f"NOT SAVED: {where}: {error.strerror or error}; the numbers above are all there is "
-            "(another place: --benchmark-storage=DIR)"
-        )
-
-    def _forget_partial(self, files: Iterable[Path]) -> None:
-        for file in files:
-            with contextlib.suppress(OSError):
-                file.unlink()
-
-    def _files(self) -> set[Path]:
-        return set(self.folder.rglob("*.json")) if self.folder.is_dir() else set()
+        self._benchmark.save_json = guarded
 
 
 def _entry(result: CaseResult) -> Any | None:

@@ -43,7 +43,7 @@ class SpeedSession:
     """State of one session; hooks and fixtures only forward to it."""
 
     settings: Settings
-    storage: Path
+    storage: Path | str
     folder: Path
     show: Callable[[str], None] = lambda text: None
     results: list[CaseResult] = field(default_factory=list)

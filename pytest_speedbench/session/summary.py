@@ -111,9 +111,8 @@ class Summary:
         """After pytest-benchmark has saved, before the terminal shows its summary."""
         if self.saving is None:
             return
-        self.saving.hide_from_table()
         self.results.problems += self.saving.problems
-        self.results.saved = [str(path) for path in self.saving.saved]
+        self.results.saved = self.saving.saved
         self._write_files()
 
     def _write_files(self) -> None:

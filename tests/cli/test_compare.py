@@ -209,7 +209,7 @@ def test_storage_elsewhere(
     for storage in (project / ".benchmarks", f"file://{project / '.benchmarks'}"):
         assert speedbench("compare", "1", "2", *AT_10, "--storage", storage).code == 0
     far = speedbench("compare", "1", "2", "--storage", "elasticsearch+http://host")
-    assert (far.code, "want a folder" in far.err) == (2, True)
+    assert (far.code, "use a folder, s3:" in far.err) == (2, True)
 
 
 def test_unknown_reference(speedbench: Speedbench) -> None:
