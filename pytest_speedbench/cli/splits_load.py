@@ -33,10 +33,9 @@ def load(
     keep_good: bool = False,
 ) -> Split:
     """Return the split of a name or path; one that is built for a tokenizer needs ``model``."""
-    from pytest_speedbench.splits import RANDOM_LENGTHS, load_split
+    from pytest_speedbench.splits import built_for_tokenizer, load_split
 
-    base = split.partition(":")[0]
-    if base in RANDOM_LENGTHS or base.startswith("throughput_"):
+    if built_for_tokenizer(split):
         if not model:
             raise CliError(f"split {split} is built for a tokenizer: give the model with --model")
         return load_split(split, tokenizer=tokenizer_of(model), per_tier=per_tier)

@@ -37,6 +37,7 @@ from pytest_speedbench.splits import (
     Sample,
     Split,
     TargetTokenizer,
+    built_for_tokenizer,
     load_split,
     require_context,
     throughput_bucket,
@@ -115,7 +116,7 @@ class Bench:
 
     def _target(self, run: RunKey) -> TargetTokenizer | None:
         """What builds throughput splits to an exact length in the target's tokens."""
-        if not run.split.startswith(("throughput_", "random")):
+        if not built_for_tokenizer(run.split):
             return None
         tokenizer = self.tokenizer(run)
         return TargetTokenizer(

@@ -103,6 +103,12 @@ def _load(
     return load_file(Path(base), columns=columns, keep_good=keep_good)
 
 
+def built_for_tokenizer(name_or_path: str) -> bool:
+    """Return whether a split is made for the target's tokenizer, so that loading needs one."""
+    base, _ = divide_name(name_or_path)
+    return base in THROUGHPUT or base in RANDOM_LENGTHS
+
+
 def throughput_bucket(name_or_path: str) -> str | None:
     """Return ``"8k"`` for ``throughput_8k`` and for the folder of such a build; else None."""
     base = given_name(divide_name(name_or_path)[0])[1]

@@ -47,6 +47,24 @@ def test_show(speedbench: Speedbench, prompts: Path) -> None:
     assert "p2" not in result.out
 
 
+@pytest.mark.parametrize("name", ["random_prompts", "throughput_of_ours"])
+def test_show_a_file_that_is_called_like_a_built_in_split(
+    speedbench: Speedbench, prompts: Path, name: str
+) -> None:
+    path = prompts.rename(prompts.with_name(f"{name}.jsonl"))
+    assert speedbench("splits", "show", path).code == 0
+    named = speedbench("splits", "show", f"{name}={path}:qa", "--samples", "1")
+    assert (named.code, named.out.splitlines()[0].strip()) == (0, name)
+
+
+def test_show_a_session_with_tool_results(speedbench: Speedbench) -> None:
+    result = speedbench("splits", "show", "agentic_8k:data", "--samples", "1")
+    assert result.code == 0
+    assert "migration-postgres-split (data, migration, en)" in result.out
+    assert "system: You are an engineering agent." in result.out
+    assert "user: <tool_result>\nname: run_command\narguments: {" in result.out
+
+
 def test_show_bundled_category(speedbench: Speedbench) -> None:
     result = speedbench("splits", "show", "qualitative:math", "--samples", "1")
     assert result.code == 0
