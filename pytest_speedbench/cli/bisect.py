@@ -76,7 +76,7 @@ def _warnings(suspects: Suspects) -> Iterator[str]:
     if _split(suspects) is None:
         yield (
             f"no file here has the prompts of the split {suspects.trend.key.split}: name it in the "
-            "script, as split=PATH"
+            f"script, as split={_given_name(suspects)}PATH"
         )
     if not suspects.same_arguments:
         yield (
@@ -176,10 +176,17 @@ def _split(suspects: Suspects) -> str | None:
     for path in sorted(Path().rglob(f"{glob.escape(record.split.name)}.*")):
         try:
             if load_split(str(path)).digest == record.split.digest:
-                return str(path)
+                return f"{_given_name(suspects)}{path}"
         except SplitError:
             continue
     return None
+
+
+def _given_name(suspects: Suspects) -> str:
+    """``NAME=`` for a file that was named, so that its case keeps the key; else nothing."""
+    split = suspects.good.record.split
+    key = suspects.trend.key.split
+    return "" if split.digest.startswith(key) else f"{key}="
 
 
 def _options(suspects: Suspects) -> list[str]:

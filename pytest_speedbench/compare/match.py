@@ -15,7 +15,7 @@ from pytest_speedbench.baselines.schema import (
     SplitRecord,
 )
 from pytest_speedbench.baselines.storage import SavedRun
-from pytest_speedbench.compare.rows import EarlierIds, match_rows, no_earlier_ids, same_split
+from pytest_speedbench.compare.rows import EarlierIds, earlier_ids_of, match_rows, same_split
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Identity:
     machine: MachineRecord
     drafter: str = ""
     """Free to differ, since it is under test; it only chooses between records of one case."""
-    earlier_ids: EarlierIds = field(default=no_earlier_ids, compare=False)
+    earlier_ids: EarlierIds = field(kw_only=True, compare=False)
     """Recognises records of this split that were saved before rows had digests."""
 
 
@@ -46,6 +46,7 @@ def identity_of(record: Record) -> Identity:
         record.prompt_form,
         record.machine,
         record.spec.drafter.name if record.spec.drafter else "",
+        earlier_ids=earlier_ids_of(record.split),
     )
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pytest_speedbench.baselines.schema import Record, SplitRecord
-from pytest_speedbench.splits import rows_in_common
+from pytest_speedbench.splits import legacy_ids, load_split, rows_in_common
+from pytest_speedbench.splits.bundled import BUNDLED
 from pytest_speedbench.splits.identity import KEY_LENGTH
 
 LEAST_SHARE: Final = 0.5
@@ -18,9 +19,16 @@ EarlierIds = Callable[[str, str], Mapping[str, str] | None]
 or None where the digest cannot be recomputed from the split as it is."""
 
 
-def no_earlier_ids(name: str, digest: str) -> Mapping[str, str] | None:
-    """What is known without the split itself: nothing."""
-    return None
+def earlier_ids_of(split: SplitRecord) -> EarlierIds:
+    """What is known of a record's own split: its rows where it is bundled, else nothing."""
+
+    def earlier(name: str, digest: str) -> Mapping[str, str] | None:
+        if split.name != name or name not in BUNDLED:
+            return None
+        present = load_split(name)
+        return legacy_ids(present, name, digest) if present.digest == split.digest else None
+
+    return earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,7 @@ class RowMatch:
     part: str = ""
 
 
-def match_rows(record: Record, new: SplitRecord, earlier: EarlierIds = no_earlier_ids) -> RowMatch:
+def match_rows(record: Record, new: SplitRecord, earlier: EarlierIds) -> RowMatch:
     """Match the rows of ``record`` with those of ``new``, by content alone.
 
     The returned record has the sample ids of the new split, and none but the rows in both.

@@ -190,7 +190,7 @@ class SpeedSession:
             engine_type(run.engine).prompt_form,
             this_machine(),
             model_name(run.speculation.drafter) if run.speculation.drafter else "",
-            cache(partial(legacy_ids, split)),
+            earlier_ids=cache(partial(legacy_ids, split)),
         )
 
     @property

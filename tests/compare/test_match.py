@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +13,29 @@ import pytest
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import SavedRun, read_run
 from pytest_speedbench.compare.match import Identity, find_baseline, identity_of, match_in
+from pytest_speedbench.splits import legacy_digest, load_split
 
 DATA = Path(__file__).parents[1] / "baselines" / "data"
 ROWS = {"math-0": "aa" * 8, "math-1": "bb" * 8}
 
 
-def saved(record: Record, **split: Any) -> SavedRun:
-    """A saved run of one record, with other fields of its split."""
-    changed = record.model_copy(update={"split": record.split.model_copy(update=split)})
-    return replace(read_run(DATA / "schema_1.json"), records={record.case: changed}, twins=())
+Saver = Callable[..., SavedRun]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Saver:
+    """Save a run of one record, with other fields of its split."""
+
+    def save(record: Record, **split: Any) -> SavedRun:
+        changed = record.model_copy(update={"split": record.split.model_copy(update=split)})
+        data = json.loads((DATA / "schema_1.json").read_text())
+        (benchmark,) = data["benchmarks"]
+        benchmark["extra_info"]["speedbench"] = changed.model_dump(mode="json", by_alias=True)
+        path = tmp_path / f"{len(list(tmp_path.iterdir())):04d}_run.json"
+        path.write_text(json.dumps(data))
+        return read_run(path)
+
+    return save
 
 
 @pytest.fixture
@@ -41,7 +57,9 @@ def here(record: Record, digest: str, rows: dict[str, str], **case: Any) -> Iden
     )
 
 
-def test_prompts_are_paired_by_content_and_called_by_their_new_ids(record: Record) -> None:
+def test_prompts_are_paired_by_content_and_called_by_their_new_ids(
+    record: Record, saved: Saver
+) -> None:
     new = here(record, "f" * 64, {"x": "bb" * 8, "y": "cc" * 8})
     match = match_in(saved(record), new)
     assert match.comparable
@@ -51,7 +69,9 @@ def test_prompts_are_paired_by_content_and_called_by_their_new_ids(record: Recor
     assert match.part in match.timing
 
 
-def test_the_same_prompts_are_preferred_to_a_later_part_of_them(record: Record) -> None:
+def test_the_same_prompts_are_preferred_to_a_later_part_of_them(
+    record: Record, saved: Saver
+) -> None:
     whole, part = saved(record), saved(record, digest="e" * 64, rows={"math-0": "aa" * 8})
     new = identity_of(record)
     assert find_baseline(new, [whole, part]).run is whole
@@ -59,7 +79,7 @@ def test_the_same_prompts_are_preferred_to_a_later_part_of_them(record: Record) 
     assert find_baseline(new, [part]).part
 
 
-def test_ids_that_went_to_other_prompts_are_refused_by_name(record: Record) -> None:
+def test_ids_that_went_to_other_prompts_are_refused_by_name(record: Record, saved: Saver) -> None:
     new = here(record, "f" * 64, {"math-0": "cc" * 8, "math-1": "dd" * 8})
     assert match_in(saved(record), new).record is None  # another split
     named = replace(new, case=record.case)
@@ -67,8 +87,27 @@ def test_ids_that_went_to_other_prompts_are_refused_by_name(record: Record) -> N
     assert match.incomparable == ("split: 0 of 2 rows are in both; changed: math-0, math-1",)
 
 
+def test_an_earlier_record_of_a_bundled_split_is_known_without_a_session(
+    record: Record, saved: Saver
+) -> None:
+    bundled = load_split("qualitative")
+    present = {"name": "qualitative", "digest": bundled.digest, "rows": None}
+    now = record.model_copy(
+        update={
+            "split": record.split.model_copy(update=present),
+            "case": record.case.model_copy(update={"split": "qualitative"}),
+        }
+    )
+    new = replace(identity_of(now), split=now.split.model_copy(update={"rows": ROWS}))
+    match = match_in(saved(now, digest=legacy_digest(bundled)), new)
+    assert match.comparable
+    assert not match.part
+
+
 @pytest.mark.parametrize(("weights", "found"), [("w1", True), ("w2", False), ("", False)])
-def test_a_renamed_model_is_known_by_its_weights(record: Record, weights: str, found: bool) -> None:
+def test_a_renamed_model_is_known_by_its_weights(
+    record: Record, saved: Saver, weights: str, found: bool
+) -> None:
     model = record.model.model_copy(update={"weights": "w1"})
     run = saved(record.model_copy(update={"model": model}))
     new = here(record, record.split.digest, ROWS, model="renamed")
