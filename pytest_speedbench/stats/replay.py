@@ -60,8 +60,8 @@ class Counted:
         tokens: tokens that are counted, the same on both sides.
         old_steps: the baseline's steps over them.
         new_steps: the new build's.
-        old_distance: sum over the baseline's counted steps of log(1 + tokens since the prefill of
-            the new build's request that covers them).
+        old_distance: sum over the baseline's counted steps of the mean over their tokens of
+            log(1 + tokens since the prompt of the new build's request that covers them).
         new_distance: the same over the new build's steps.
         left_out: decoded tokens of the baseline that are not counted.
         divergences: segments that ended before the baseline's output did.
@@ -141,7 +141,7 @@ def count_replayed(baseline: StepTrace, segments: Sequence[Segment]) -> Counted:
         inside = [_between(where, first, cut) for where in (old_starts, segment.starts)]
         tokens, counted_to = tokens + cut - first, cut
         old_steps, new_steps = old_steps + len(inside[0]), new_steps + len(inside[1])
-        distances += [float(np.log1p(where - segment.start).sum()) for where in inside]
+        distances += [_distance(where - segment.start, cut - segment.start) for where in inside]
     old_distance, new_distance = distances.tolist()
     left_out = baseline.decode_tokens - tokens
     return Counted(tokens, old_steps, new_steps, old_distance, new_distance, left_out, divergences)
@@ -149,6 +149,17 @@ def count_replayed(baseline: StepTrace, segments: Sequence[Segment]) -> Counted:
 
 def _between(starts: Ints, first: int, cut: int) -> Ints:
     return starts[(starts >= first) & (starts < cut)]
+
+
+def _distance(starts: Ints, end: int) -> float:
+    """Sum over tokens of log(1 + distance) divided by the size of their step.
+
+    A step counts at each of its tokens alike: at its first alone, the first step of a segment,
+    which both builds have, would pass for a loss that grows with the distance.
+    """
+    sizes = np.diff(np.append(starts, end))
+    logs = np.log1p(np.arange(starts[0], end))
+    return float((logs / np.repeat(sizes, sizes)).sum())
 
 
 def _ids(baseline: StepTrace) -> Ints:
