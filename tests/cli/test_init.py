@@ -143,12 +143,18 @@ def test_the_workflow_runs_as_written(
     make(folder)
     speedbench("init", folder)
     committed(folder)
-    for step in load(folder / PIPELINES["github"][0])["jobs"]["gate"]["steps"]:
-        if "run" in step:
-            runner.run(step["run"], folder)
-    assert len(list(folder.glob(".benchmarks/*/*_ci.json"))) == 1
-    for name in ("speedbench.md", "speedbench.html", "speedbench.xml"):
-        assert (folder / name).stat().st_size > 0
+    jobs = load(folder / PIPELINES["github"][0])["jobs"]
+    for job, saved, reports in (
+        ("gate", "*_ci.json", ("speedbench.md", "speedbench.html", "speedbench.xml")),
+        ("side-by-side", "*_base.json", ("side-by-side.md", "side-by-side.html")),
+    ):
+        if job == "side-by-side" and make is flat_layout:
+            continue  # as in src_layout
+        for step in jobs[job]["steps"] if job in jobs else ():
+            if "run" in step:
+                runner.run(step["run"], folder)
+        assert len(list(folder.glob(f".benchmarks/*/{saved}"))) == (job in jobs)
+        assert all((folder / name).exists() == (job in jobs) for name in reports)
 
 
 def test_the_gitlab_pipeline_runs_as_written(
@@ -163,6 +169,9 @@ def test_the_gitlab_pipeline_runs_as_written(
     assert len(list(folder.glob(".benchmarks/*/*_ci.json"))) == 1
     lines = pipeline["speedbench:merge-request"]["script"]
     runner.run("\n".join(lines), folder)
+    lines = pipeline["speedbench:side-by-side"]["script"]
+    runner.run("\n".join(lines), folder, CI_MERGE_REQUEST_DIFF_BASE_SHA="HEAD^1")
+    assert len(list(folder.glob(".benchmarks/*/*_base.json"))) == 1
 
 
 def test_the_buildkite_pipeline_runs_as_written(
@@ -176,9 +185,15 @@ def test_the_buildkite_pipeline_runs_as_written(
     storage = as_uploaded(pipeline["env"]["SPEEDBENCH_STORAGE"], known)
     steps = {step["key"]: step for step in pipeline["steps"] if "key" in step}
     runner.stand_in("buildkite-agent", "cat > annotation.md")
-    for key in ("speedbench-main", "speedbench-pull-request"):
+    subprocess.run(["git", "remote", "add", "origin", folder], cwd=folder, check=True)
+    environment = {
+        "SPEEDBENCH_STORAGE": storage,
+        "BUILDKITE_BRANCH": "main",
+        "BUILDKITE_PULL_REQUEST_BASE_BRANCH": "main",
+    }
+    for key in ("speedbench-main", "speedbench-pull-request", "speedbench-side-by-side"):
         script = as_uploaded(steps[key]["command"], known)
-        runner.run(script, folder, SPEEDBENCH_STORAGE=storage, BUILDKITE_BRANCH="main")
+        runner.run(script, folder, **environment)
         assert "Speculative decoding" in (folder / "annotation.md").read_text()
     assert len(list(Path(storage).glob("*/*_ci.json"))) == 1  # none of the pull request
 
