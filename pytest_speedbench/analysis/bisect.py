@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_speedbench.analysis.trends import Change, Point, Trend
 from pytest_speedbench.errors import BaselineError
@@ -28,7 +29,16 @@ class Suspects:
     @property
     def same_arguments(self) -> bool:
         """Whether both runs gave the engine the same arguments."""
-        return self.good.record.engine.args == self.bad.record.engine.args
+        return self.arguments == self._arguments(self.bad)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The engine's arguments in the good run."""
+        return self._arguments(self.good)
+
+    def _arguments(self, point: Point) -> dict[str, Any]:
+        """Those of the whole record: its summary leaves them out."""
+        return point.run.records[point.record.case].engine.args
 
 
 def find_suspects(trend: Trend) -> Suspects:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from fnmatch import fnmatch
 from itertools import groupby
 from typing import Any
 
-from pytest_speedbench.baselines.schema import CaseKey, MetricRecord, RecordSummary
+from pytest_speedbench.baselines.schema import (
+    CaseKey,
+    MetricRecord,
+    RecordSummary,
+    VerdictRecord,
+)
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.measure.metrics import METRICS
@@ -34,6 +39,7 @@ _SEVERITY = (
 class StoredVerdict:
     """What a record says of one of its metrics; ``ratio`` is new / old."""
 
+    metric: str
     outcome: Outcome
     ratio: float | None = None
     reason: str = ""
@@ -53,7 +59,7 @@ class Point:
 
     @property
     def time(self) -> datetime | None:
-        return time_of(self.run)
+        return self.run.moment
 
     @property
     def commit(self) -> str:
@@ -146,31 +152,23 @@ def _point(run: SavedRun, record: RecordSummary, metric: str) -> Point:
 def stored_verdict(record: RecordSummary, metric: str) -> StoredVerdict | None:
     """The verdict on ``metric`` that a record was saved with; None where none was reached.
 
-    Records of older schemas hold none; whether speculation was off they do say.
+    Records of older schemas have none, but say whether speculation was off.
     """
-    found = [v for v in map(_as_verdict, getattr(record, "verdicts", None) or ()) if v]
-    own = [verdict for name, verdict in found if name == metric]
+    own = [v for v in map(_as_verdict, record.verdicts) if v and v.metric == metric]
     if own:
         return min(own, key=lambda verdict: _SEVERITY.index(verdict.outcome))
     if record.speculation_off:
-        return StoredVerdict(Outcome.SPECULATION_OFF, reason=record.speculation_off)
+        return StoredVerdict(metric, Outcome.SPECULATION_OFF, reason=record.speculation_off)
     return None
 
 
-def _as_verdict(entry: object) -> tuple[str, StoredVerdict] | None:
-    """An entry of ``verdicts``; None for one of a later version that cannot be read."""
-    data = entry if isinstance(entry, Mapping) else vars(entry)
+def _as_verdict(entry: VerdictRecord) -> StoredVerdict | None:
+    """None for an outcome that a later version has named."""
     try:
-        outcome = Outcome(data["outcome"])
-    except (KeyError, ValueError):
+        outcome = Outcome(entry.outcome)
+    except ValueError:
         return None
-    ratio = data.get("ratio")
-    return str(data.get("metric", "")), StoredVerdict(
-        outcome,
-        float(ratio) if isinstance(ratio, int | float) else None,
-        str(data.get("reason") or ""),
-        str(data.get("baseline") or ""),
-    )
+    return StoredVerdict(entry.metric, outcome, entry.ratio, entry.reason, entry.baseline)
 
 
 def _remarked(points: Sequence[Point]) -> Iterator[Point]:
@@ -246,15 +244,6 @@ def matches(key: CaseKey, pattern: str) -> bool:
     )
 
 
-def time_of(run: SavedRun) -> datetime | None:
-    """When a run was saved; None where its file does not say."""
-    try:
-        found = datetime.fromisoformat(run.time)
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
 def between(
     runs: Sequence[SavedRun], since: datetime | None, until: datetime | None
 ) -> list[SavedRun]:
@@ -264,7 +253,7 @@ def between(
     return [
         run
         for run in runs
-        if (time := time_of(run)) is not None
+        if (time := run.moment) is not None
         and (since is None or time >= since)
         and (until is None or time < until)
     ]

@@ -195,7 +195,7 @@ def _options(suspects: Suspects) -> list[str]:
     if METRICS[suspects.trend.metric].scope == "slice":
         lines.append('"--speed-rounds=0",  # acceptance only')
     if suspects.same_arguments:
-        for name, value in suspects.good.record.engine.args.items():
+        for name, value in suspects.arguments.items():
             text = f"--speed-engine-arg={name}={json.dumps(value)}"
             hidden = HIDDEN in text
             lines.append(f"{'# hidden in the record: ' if hidden else ''}{json.dumps(text)},")

@@ -7,7 +7,6 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -29,7 +28,6 @@ _COLUMNS: tuple[tuple[str, Justify], ...] = (
 )
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 60
-_GATE_WIDTH = 18  # so that a row stays within 80 columns
 FIELDS = (
     *("case", "engine", "model", "method", "dl", "bs", "split", "slice"),
     *("run", "file", "time", "commit", "dirty", "branch"),
@@ -77,7 +75,6 @@ def _row(point: Point, outcome: str, change: Change | None) -> tuple[str, ...]:
     run, metric = point.run, point.metric
     commit = run.commit[:7] if run.known_commit else NOTHING
     low, high = (metric.low, metric.high) if metric else (None, None)
-    words = (fill(text, _GATE_WIDTH) for text in (outcome, _change_words(change), point.remark))
     return (
         run.number,
         run.time[:16].replace("T", " "),
@@ -85,7 +82,7 @@ def _row(point: Point, outcome: str, change: Change | None) -> tuple[str, ...]:
         NOTHING if metric is None else number(metric.value),
         NOTHING if low is None or high is None else f"{number(low)} … {number(high)}",
         NOTHING if metric is None else str(metric.n),
-        "\n".join(filter(None, words)),
+        ", ".join(filter(None, (outcome, _change_words(change), point.remark))),
     )
 
 

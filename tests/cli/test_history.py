@@ -153,9 +153,9 @@ def test_stored_verdicts_and_changes_of_level(
 
     result = speedbench("history", "alpha", "--storage", nights(30, change))
     rows = [line for line in result.out.splitlines() if line.strip().startswith("00")]
-    assert [row.split()[-1] for row in rows] == ["pass"] * 20 + ["fail"] * 10
-    after = result.out.splitlines()[result.out.splitlines().index(rows[20]) + 1]
-    assert re.fullmatch(r" *▼ -(6\.[5-9]|7\.[0-5]) % *", after)
+    outcomes = [next(w for w in ("pass", "fail") if w in row) for row in rows]
+    assert outcomes == ["pass"] * 20 + ["fail"] * 10
+    assert re.search(r" fail, ▼ -(6\.[5-9]|7\.[0-5]) % *$", rows[20])
     assert "1 change of level (▲ ▼) in 1 case" in result.words
     assert "a case without one shows one at most 1 % of the time" in result.words
 
@@ -174,8 +174,8 @@ def test_rows_fit_into_80_columns(
         result = speedbench("history", "--metric", metric, "--storage", folder)
         rows = [line for line in result.out.splitlines() if line.strip().startswith("00")]
         assert max(map(len, rows)) <= 80
-        assert all("speculation off" in row for row in rows)
-        assert result.out.count("other sampling") == result.out.count("0026")
+        assert all("speculation" in row for row in rows)
+        assert result.words.count("other") == result.out.count("0026")
 
 
 def test_another_split_is_no_change_of_level(
@@ -459,15 +459,9 @@ def test_git_bisect_finds_the_commit(
                 options += ("--speed-compare=night0",)
             command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
             subprocess.run(command, env=_environment(), capture_output=True)
-    for path, outcome in zip(
-        sorted(Path(".benchmarks").rglob("*.json")), ("pass", "fail"), strict=True
-    ):
-        data = json.loads(path.read_text())
-        for benchmark in data["benchmarks"]:
-            verdict(benchmark["extra_info"]["speedbench"], outcome)
-        path.write_text(json.dumps(data))
     result = speedbench("history", "--bisect", "alpha", "--script", "search.py")
     assert result.code == 0
+    assert "the verdict of run 0002: fail" in result.out
     assert "the engine's arguments differ between the two runs" in result.words
     assert 'split="prompts.jsonl",' in Path("search.py").read_text()
     commands = [line.split() for line in result.out.splitlines() if line.startswith("git ")]
