@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pytest_speedbench._version import __version__
     from pytest_speedbench.baselines.reading import read_record, read_records
     from pytest_speedbench.baselines.schema import CaseKey, Record
+    from pytest_speedbench.compare.api import compare
+    from pytest_speedbench.compare.asserts import Measured
+    from pytest_speedbench.compare.comparison import Comparison
+    from pytest_speedbench.compare.judge import JudgedCase
     from pytest_speedbench.compare.verdict import Outcome, Verdict
     from pytest_speedbench.engines.process.backend import Backend, StepOutput
     from pytest_speedbench.engines.process.parent import open_child
@@ -41,12 +45,15 @@ __all__ = [
     "Backend",
     "Case",
     "CaseKey",
+    "Comparison",
     "Counters",
     "Engine",
     "EngineConfig",
     "EngineInfo",
     "EngineType",
     "Estimate",
+    "JudgedCase",
+    "Measured",
     "Outcome",
     "Record",
     "Request",
@@ -64,6 +71,7 @@ __all__ = [
     "Trace",
     "Verdict",
     "__version__",
+    "compare",
     "errors",
     "load_split",
     "open_child",
@@ -75,6 +83,10 @@ _MODULES = {
     "_version": "__version__",
     "baselines.reading": "read_record read_records",
     "baselines.schema": "CaseKey Record",
+    "compare.api": "compare",
+    "compare.asserts": "Measured",
+    "compare.comparison": "Comparison",
+    "compare.judge": "JudgedCase",
     "compare.verdict": "Outcome Verdict",
     "engines.process.backend": "Backend StepOutput",
     "engines.process.parent": "open_child",
@@ -92,8 +104,8 @@ def __getattr__(name: str) -> object:
     """Import a public name where it is first used."""
     from importlib import import_module
 
-    if name == "errors":
-        return import_module(f"{__name__}.errors")
+    if name in ("compare", "errors"):  # the package `compare` is a function too
+        return import_module(f"{__name__}.{name}")
     for module, names in _MODULES.items():
         if name in names.split():
             found: object = getattr(import_module(f"{__name__}.{module}"), name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +26,18 @@ def test_a_public_name_is_there_and_has_a_docstring(name: str) -> None:
         assert value.__doc__
         assert not value.__doc__.startswith(f"{name}(")  # what a dataclass writes by itself
     assert name in dir(pytest_speedbench)
+
+
+@pytest.mark.parametrize("name", pytest_speedbench.__all__)
+def test_a_public_type_describes_each_of_its_fields(name: str) -> None:
+    value = getattr(pytest_speedbench, name)
+    if dataclasses.is_dataclass(value):
+        fields = {field.name for field in dataclasses.fields(value)}
+    else:
+        fields = set(getattr(value, "model_fields", ()))
+    if isinstance(value, type):
+        texts = "\n".join(base.__doc__ or "" for base in value.__mro__)
+        assert fields <= set(re.findall(r"^ +(\w+): ", texts, re.MULTILINE))
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
@@ -71,7 +85,7 @@ def imported(path: Path) -> Iterator[str]:
 
 WRITTEN_WITH_THEM = [
     path.relative_to(ROOT)
-    for folder in ("pytest_speedbench/suites",)
+    for folder in ("examples", "pytest_speedbench/suites")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 
@@ -83,8 +97,22 @@ def test_examples_and_suites_need_public_names_only(path: Path) -> None:
 
 
 def test_the_reference_describes_every_public_name() -> None:
-    pages = "".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
-    described = {name for name in pytest_speedbench.__all__ if f"::: {PACKAGE}.{name}\n" in pages}
+    pages = "\n".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
+    described = {name for name in pytest_speedbench.__all__ if f".{name}\n" in pages}
     missing = set(pytest_speedbench.__all__) - described
     # The errors page describes the module, and with it these two.
     assert missing == {"__version__", "SpeedWarning", "SpeedbenchError"}
+
+
+def test_compare_is_a_function_and_the_package_behind_it() -> None:
+    """Whatever was imported first."""
+    code = (
+        "{first}; from inspect import signature; from pytest_speedbench import compare; "
+        "import pytest_speedbench.compare.gate as gate; import pytest_speedbench as p; "
+        "same = p.compare is compare; names = signature(compare).parameters; "
+        "print(callable(compare), same, gate.__name__, *names)"
+    )
+    for first in ("pass", "import pytest_speedbench.compare.verdict", "import pytest_speedbench"):
+        command = [sys.executable, "-c", code.format(first=first)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("True True pytest_speedbench.compare.gate old new margins")

@@ -3,69 +3,87 @@
     pytest examples/incidents
 
 Each test measures a run "before" and a run "after", asks the rule that was in force and our gate,
-and the end of the session shows both verdicts side by side.
+and the end of the session shows both verdicts side by side. A measurement is a pytest session of
+its own, with the options that anybody would use.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from pytest_speedbench.baselines.records import write_record
-from pytest_speedbench.baselines.schema import Record
-from pytest_speedbench.compare.gate import Levels, gate
-from pytest_speedbench.compare.match import compare_identity, identity_of
-from pytest_speedbench.compare.verdict import Verdict
-from pytest_speedbench.engines.protocol import Sampling, Speculation
-from pytest_speedbench.plan.cases import Case, RunKey
-from pytest_speedbench.plan.settings import Settings
-from pytest_speedbench.plan.values import ALL_SAMPLES
-from pytest_speedbench.session.bench import Bench
-from pytest_speedbench.session.speed_session import key_of
-from pytest_speedbench.stats import divide_alpha
+from pytest_speedbench import Record, Verdict, read_records
+from pytest_speedbench import compare as compare_runs
 
-ALPHA = 0.01
 VERDICTS = pytest.StashKey[list[tuple[str, str, str, str]]]()
+GATE = """
+import pytest
 
-Measure = Callable[..., dict[str, Record]]
-Tell = Callable[[str, str, str, str], None]
+@pytest.mark.speed(category={slices!r})
+def test_gate(speed):
+    assert speed.acceptance_length >= 1
+"""
+
+# Other plugins that are installed here only take time.
+ENVIRONMENT = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+
+Run = dict[str, Record]
+"""The records of one session, by slice."""
+Measure = Callable[..., Run]
+AddRow = Callable[[str, str, str, str], None]
 
 
 @pytest.fixture
 def measure(tmp_path: Path) -> Measure:
-    """Measures one simulated engine over a split of your own making.
+    """Measures the simulated engine over prompts of your own making.
 
     ``prompts`` maps a category to its number of prompts; every further argument is one of the
-    simulated engine's. Gives the record of each category, and of ``all``.
+    engine's. Returns the record of each category, and of ``all`` where there are several.
     """
 
     def run(
         prompts: Mapping[str, int],
         *,
-        method: str = "eagle3",
         dl: int = 3,
         max_tokens: int = 128,
         seed: int = 0,
         **engine: object,
-    ) -> dict[str, Record]:
-        split = tmp_path / "prompts.jsonl"
-        split.write_text("".join(_rows(prompts)))
-        bench = Bench(Settings(engine_arg=tuple(engine.items()), rounds=0))
-        speculation, sampling = Speculation(method, dl), Sampling(max_tokens, seed=seed)
-        key = RunKey("simulated", "m", speculation, 8, str(split), ALL_SAMPLES, sampling)
-        cases = {name: Case(key, name) for name in ("all", *prompts)}
-        for case in cases.values():
-            bench.add(case)
-        try:
-            measured = bench.run(key)
-        finally:
-            bench.pool.close_all()
-        return {
-            name: write_record(measured.view(name), key_of(case)) for name, case in cases.items()
+    ) -> Run:
+        (tmp_path / "prompts.jsonl").write_text("".join(_rows(prompts)))
+        slices = [*prompts, "all"] if len(prompts) > 1 else [*prompts]
+        (tmp_path / "test_gate.py").write_text(GATE.format(slices=slices))
+        options = {
+            "engine": "simulated",
+            "model": "m",
+            "method": "eagle3",
+            "dl": dl,
+            "bs": 8,
+            "split": "prompts.jsonl",
+            "samples": "all",
+            "max-tokens": max_tokens,
+            "seed": seed,
+            "rounds": 0,
         }
+        saved = tmp_path / "run.json"
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "pytest.ini"]
+        command += ["-p", "pytest_benchmark.plugin", "-p", "pytest_speedbench.plugin"]
+        command += [f"--benchmark-json={saved}"]
+        command += [f"--speed-{name}={value}" for name, value in options.items()]
+        command += [f"--speed-engine-arg={name}={value}" for name, value in engine.items()]
+        (tmp_path / "pytest.ini").write_text("[pytest]\n")
+        saved.unlink(missing_ok=True)
+        # A run with speculation silently off fails, and its records are what the test is about.
+        done = subprocess.run(
+            command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
+        )
+        assert saved.exists(), done.stdout + done.stderr
+        return {record.case.slice: record for record in read_records(saved)}
 
     return run
 
@@ -78,12 +96,15 @@ def _rows(prompts: Mapping[str, int]) -> Iterator[str]:
             yield json.dumps(row) + "\n"
 
 
-def compare(old: Record, new: Record, margin: float, comparisons: int = 1) -> Verdict:
-    """Our gate: has AL fallen by more than ``margin``? α is divided over ``comparisons``."""
-    fail_alpha = divide_alpha(ALPHA, [1.0] * comparisons)[0]
-    match = compare_identity(old, None, identity_of(new))
-    name = new.case.slice
-    return gate(name, new, match, "acceptance_length", margin, Levels(ALPHA, fail_alpha))
+def compare(old: Run, new: Run, margin: float) -> dict[str, Verdict]:
+    """Our gate, slice by slice: has AL fallen by more than ``margin``?"""
+    comparison = compare_runs(old.values(), new.values(), {"acceptance_length": margin})
+    return {
+        case.new.case.slice: verdict
+        for case in comparison.cases
+        for verdict in case.verdicts
+        if verdict.metric == "acceptance_length"
+    }
 
 
 def acceptance_length(record: Record) -> float:
@@ -94,8 +115,8 @@ def acceptance_length(record: Record) -> float:
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Tell:
-    """Puts one row into the table at the end: incident, what happened, the rule's outcome, ours."""
+def add_row(request: pytest.FixtureRequest) -> AddRow:
+    """Adds a row to the table at the end: incident, what happened, the rule's outcome, ours."""
 
     def add(incident: str, happened: str, rule: str, ours: str) -> None:
         request.config.stash.setdefault(VERDICTS, []).append((incident, happened, rule, ours))

@@ -8,31 +8,29 @@ the one that fell.
 
 from __future__ import annotations
 
-from conftest import Measure, Tell, acceptance_length, compare
-from pytest_speedbench.compare.verdict import Outcome
+from conftest import AddRow, Measure, acceptance_length, compare
+from pytest_speedbench import Outcome
 
 LANGUAGES = ("english", "german", "french", "spanish", "portuguese", "italian", "dutch", "danish")
 PROMPTS = dict.fromkeys(LANGUAGES, 60)
 MARGIN = 0.05
 
 
-def test_the_language_that_collapses_is_named(measure: Measure, tell: Tell) -> None:
+def test_the_language_that_collapses_is_named(measure: Measure, add_row: AddRow) -> None:
     before = measure(PROMPTS, dl=7, acceptance="0.65:0.6:0.55:0.5")
     after = measure(
         PROMPTS, dl=7, acceptance="0.75:0.72:0.7:0.65", **{"acceptance.danish": "0.3:0.15:0.05:0"}
     )
 
     rule_passes = acceptance_length(after["all"]) >= acceptance_length(before["all"])
-    ours = {
-        language: compare(before[language], after[language], MARGIN, len(LANGUAGES)).outcome
-        for language in LANGUAGES
-    }
+    verdicts = compare(before, after, MARGIN)
+    ours = {language: verdicts[language].outcome for language in LANGUAGES}
 
     assert rule_passes
     assert [language for language, outcome in ours.items() if outcome is Outcome.FAIL] == ["danish"]
     danish = [acceptance_length(records["danish"]) for records in (before, after)]
     means = [acceptance_length(records["all"]) for records in (before, after)]
-    tell(
+    add_row(
         "z-lab/dflash #163: one language collapses",
         f"Danish AL {danish[0]:.2f} → {danish[1]:.2f}, seven other languages better",
         f"pass: mean AL {means[0]:.2f} → {means[1]:.2f}",

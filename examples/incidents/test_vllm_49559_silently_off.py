@@ -7,9 +7,8 @@ the better when nothing is drafted at all. The gate looks at the steps and at th
 
 from __future__ import annotations
 
-from conftest import Measure, Tell, acceptance_length, compare
-from pytest_speedbench.baselines.schema import Record
-from pytest_speedbench.compare.verdict import Outcome
+from conftest import AddRow, Measure, acceptance_length, compare
+from pytest_speedbench import Outcome, Record
 
 PROMPTS = {"chat": 16}
 
@@ -19,20 +18,20 @@ def outputs(record: Record) -> dict[str, str]:
     return {request.sample: request.ids for request in record.requests}
 
 
-def test_speculation_off_is_found(measure: Measure, tell: Tell) -> None:
-    before = measure(PROMPTS)["all"]
-    after = measure(PROMPTS, speculation_off=1)["all"]
+def test_speculation_off_is_found(measure: Measure, add_row: AddRow) -> None:
+    before, after = measure(PROMPTS), measure(PROMPTS, speculation_off=1)
+    old, new = before["chat"], after["chat"]
 
-    outputs_equal = outputs(before) == outputs(after)
-    ours = compare(before, after, 0.02)
+    outputs_equal = outputs(old) == outputs(new)
+    ours = compare(before, after, 0.02)["chat"]
 
     assert outputs_equal
-    assert acceptance_length(after) == 1.0
+    assert acceptance_length(new) == 1.0
     assert ours.outcome is Outcome.SPECULATION_OFF
     assert ours.fails("warn", require_baseline=False)
-    tell(
+    add_row(
         "vLLM #49559: speculation silently off",
-        f"AL {acceptance_length(before):.2f} → 1.00, every output equal",
+        f"AL {acceptance_length(old):.2f} → 1.00, every output equal",
         "pass: the output is right",
         f"{ours.outcome}: {ours.reason}",
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pytest_speedbench.baselines.schema import KEY_FIELDS, CaseKey, Record
-from pytest_speedbench.baselines.storage import Store
+from pytest_speedbench.baselines.storage import SavedRun, Store
 from pytest_speedbench.errors import BaselineError, UsageError
 
 _SHOWN = 12
@@ -16,14 +17,13 @@ def read_records(reference: str | Path, storage: str | Path = ".benchmarks") -> 
 
     Args:
         reference: the file; or the run's number, name, commit, tag or branch in ``storage``.
-        storage: folder of saved runs; as pytest-benchmark's ``--benchmark-storage``.
+        storage: folder or address of saved runs; as pytest-benchmark's ``--benchmark-storage``.
 
     Raises:
         BaselineError: nothing has this name, the file cannot be read, or it holds no record of
             this package.
     """
-    store = Store(storage, option="")
-    run = store.find(str(reference), Path.cwd())
+    run = find_run(reference, storage)
     return [*run.records.values(), *run.twins]
 
 
@@ -36,7 +36,7 @@ def read_record(
 
     Args:
         reference: the file; or the run's number, name, commit, tag or branch in ``storage``.
-        storage: folder of saved runs; as pytest-benchmark's ``--benchmark-storage``.
+        storage: folder or address of saved runs; as pytest-benchmark's ``--benchmark-storage``.
         **case: parts of the case's key: ``engine``, ``model``, ``method``, ``dl``, ``bs``,
             ``split``, ``slice``. What is not given may have any value.
 
@@ -56,6 +56,30 @@ def read_record(
         f"{reference}: expected one record with {asked}, found {len(found)}. "
         f"{'They are' if found else 'The run has'}:\n{shown}"
     )
+
+
+def find_run(reference: str | Path, storage: str | Path) -> SavedRun:
+    """The saved run that ``reference`` names.
+
+    Raises:
+        BaselineError: nothing has this name, or its file cannot be read.
+    """
+    return Store(storage, option="").find(str(reference), Path.cwd())
+
+
+def run_of(records: Iterable[Record]) -> SavedRun:
+    """Records that are at hand, as the run that they were read from.
+
+    Raises:
+        UsageError: there are none, or something else is among them.
+    """
+    kept = tuple(records) if isinstance(records, Iterable) else ()
+    if not kept or not all(isinstance(record, Record) for record in kept):
+        raise UsageError(
+            "expected the name or the path of a saved run, a Record, or at least one Record in an "
+            "iterable, as read_record and read_records return them"
+        )
+    return SavedRun("records", "", False, "", "", kept, lambda: kept)
 
 
 def _fits(key: CaseKey, case: dict[str, str | int]) -> bool:

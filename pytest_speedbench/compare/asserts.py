@@ -10,10 +10,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    from pytest_speedbench.stats import Estimate
+from pytest_speedbench.stats import Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +28,30 @@ class Judgement:
     undecided: Callable[[str], bool]
 
 
-class Measured:
-    """A measured metric: ``value``, interval ``low`` to ``high`` at ``level``, ``n`` units.
+class Measured(Estimate):
+    """An estimate of a metric that a test compares with a number.
 
-    ``low`` and ``high`` are None where there are too few samples (or rounds) for an interval.
+    ``>=``, ``>``, ``<=`` and ``<`` are false only on evidence: by the bound at the case's share of
+    α. Where the interval at that level holds the number, the comparison is *undecided*.
+
+    Attributes:
+        name: name of the metric.
+        value: the number, in ``unit``.
+        low: lower bound; None where there are too few independent units.
+        high: upper bound; None together with ``low``.
+        n: number of independent units: samples, or rounds for timing.
+        level: probability that ``low`` to ``high`` covers the truth, 0.95.
+        unit: such as ``tokens/step`` or ``s``; empty for ratios.
+        higher_is_better: whether a larger value is better.
+
+    Raises:
+        TypeError: it is compared with another estimate, by ``==``, or used as a truth value.
     """
+
+    name: str
+    _at_level: Callable[[float], Estimate]
+    _judgement: Judgement
+    _explain: Callable[[], str]
 
     __hash__ = None  # type: ignore[assignment]  # equality is refused, so there is no hash
 
@@ -46,35 +64,18 @@ class Measured:
         judgement: Judgement,
         explain: Callable[[], str] = lambda: "",
     ) -> None:
-        self.name = name
-        self._at_level = at_level
-        self._judgement = judgement
-        self._explain = explain
-        self._estimate = at_level(0.95)
-
-    @property
-    def value(self) -> float:
-        return self._estimate.value
-
-    @property
-    def low(self) -> float | None:
-        return self._estimate.low
-
-    @property
-    def high(self) -> float | None:
-        return self._estimate.high
-
-    @property
-    def n(self) -> int:
-        return self._estimate.n
-
-    @property
-    def level(self) -> float:
-        return self._estimate.level
-
-    @property
-    def unit(self) -> str:
-        return self._estimate.unit
+        found = at_level(0.95)
+        super().__init__(
+            found.value,
+            found.low,
+            found.high,
+            found.n,
+            found.level,
+            found.unit,
+            found.higher_is_better,
+        )
+        own = {"name": name, "_at_level": at_level, "_judgement": judgement, "_explain": explain}
+        vars(self).update(own)  # the base class is frozen
 
     def __float__(self) -> float:
         return self.value

@@ -31,8 +31,11 @@ class Comparison:
     """Two saved runs, case by case.
 
     Attributes:
-        cases: every case of NEW with its verdicts; *no baseline* where OLD has no record of it.
-        only_old: cases of OLD that have no partner in NEW.
+        old: the baseline.
+        new: the run under test.
+        cases: every case of ``new`` with its verdicts; *no baseline* where ``old`` has no record of
+            it.
+        only_old: cases of ``old`` that have no partner in ``new``.
         judge: margins and error rates.
     """
 

@@ -28,8 +28,12 @@ ACCEPTANCE = "acceptance_length"
 class JudgedCase:
     """One case against its baseline: a verdict for every gated metric.
 
-    ``attribution`` says what a change of the run's speedup is due to; where it is None,
-    ``no_attribution`` says why.
+    Attributes:
+        new: the record under test.
+        match: the baseline, and what the two must not be compared on.
+        verdicts: one for each gated metric, in the order in which α is spent.
+        attribution: what a change of the run's speedup is due to.
+        no_attribution: why there is none.
     """
 
     new: Record

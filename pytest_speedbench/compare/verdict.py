@@ -8,7 +8,18 @@ from typing import Any
 
 
 class Outcome(StrEnum):
-    """The outcomes of a test that was made, and the states in which none could be made."""
+    """The outcomes of a test that was made, and the states in which none could be made.
+
+    Attributes:
+        PASS: it is shown that the metric has not fallen by more than the margin.
+        FAIL: it is shown that it has.
+        IMPROVED: it is shown that it has risen by more than the margin; the baseline is stale.
+        UNDECIDED: neither is shown; the reason says how many more samples would settle it.
+        NO_BASELINE: there is no saved record of this case.
+        INCOMPARABLE: the record was measured on something else, such as other weights.
+        SPECULATION_OFF: nothing is drafted, although a method was asked for.
+        NOT_GATED: the metric was measured, but cannot be tested; the reason says why.
+    """
 
     PASS = "pass"  # noqa: S105 - a verdict, no password
     FAIL = "fail"
@@ -36,7 +47,9 @@ class Verdict:
             without a baseline (``lossless``, ``drift``, ``assert``).
         outcome: pass, fail, improved, undecided, or why nothing was tested.
         reason: one sentence.
-        ratio: new / old; ``low`` and ``high`` its 95 % interval.
+        ratio: new / old.
+        low: lower bound of ``ratio``, 95 %.
+        high: upper bound of ``ratio``, 95 %.
         margin: loss that is still accepted, as a share.
         coverage: share of the tokens that the verdict rests on.
         baseline: the saved run compared with.
