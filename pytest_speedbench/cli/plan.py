@@ -23,7 +23,7 @@ from pytest_speedbench.cli.simulate import Simulation, saved_or_none, simulate_p
 from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
-    from pytest_speedbench.baselines.schema import CaseKey, Record
+    from pytest_speedbench.baselines.schema import Record
     from pytest_speedbench.baselines.storage import SavedRun, Store
     from pytest_speedbench.stats import Plan, Rule
 
@@ -126,18 +126,17 @@ def _show(
 
 def _groups(run: SavedRun) -> dict[str, list[Record]]:
     groups: dict[str, list[Record]] = {}
-    for key, record in run.records.items():
+    for record in run.records.values():
         if record.spec.method != "none":
-            groups.setdefault(_title(key), []).append(record)
+            groups.setdefault(_title(record), []).append(record)
     if not groups:
         raise CliError(f"{run.path} holds only runs without SD, which have no AL to plan for")
     return groups
 
 
-def _title(key: CaseKey) -> str:
-    return " · ".join(
-        [key.engine, key.model, key.method, f"DL {key.dl}", f"BS {key.bs}", key.split]
-    )
+def _title(record: Record) -> str:
+    key, split = record.case, record.split.name  # the key of an unnamed file is a digest
+    return " · ".join([key.engine, key.model, key.method, f"DL {key.dl}", f"BS {key.bs}", split])
 
 
 def _rows(

@@ -28,7 +28,7 @@ def test_no_regression_is_zero(speedbench: Speedbench) -> None:
     assert (result.code, result.err) == (0, "")
     assert "OLD 0001 of " in result.words
     assert "NEW 0002 of " in result.words
-    assert "simulated · sim · eagle3 · DL 3 · BS 1 · prompts.jsonl" in result.out
+    assert "simulated · sim · eagle3 · DL 3 · BS 1 · prompts" in result.out
     rows = [line.split() for line in result.out.splitlines() if " pass" in line and "%" in line]
     assert ["all", "pass"] in [[row[0], row[-1]] for row in rows]
     assert "+0.00 %" in result.out
