@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -256,7 +256,8 @@ class Store:
         Raises:
             BaselineError: as :func:`read_run`.
         """
-        return parse_run(lambda: self.files.read(name), self.files.shown(name))
+        found = parse_run(lambda: self.files.read(name), self.files.shown(name))
+        return replace(found, place=name)
 
     def _index(self, name: str, stamp: str) -> Entry:
         try:

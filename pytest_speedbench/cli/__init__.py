@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_speedbench.cli import compare, doctor, history, init, plan, report, splits
+from pytest_speedbench.cli import baseline, compare, doctor, history, init, plan, report, splits
 from pytest_speedbench.cli.errors import OneLineErrors
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ def _root(
 
 app.command("compare")(compare.compare)
 app.command("history")(history.history)
+app.add_typer(baseline.app, name="baseline")
 app.command("doctor")(doctor.doctor)
 app.command("plan")(plan.plan)
 app.add_typer(splits.app, name="splits")

@@ -43,12 +43,14 @@ def store_at(storage: str) -> Store:
 
 
 def find_run(store: Store, reference: str) -> SavedRun:
-    """The run that ``reference`` names; skipped files are listed on stderr.
+    """The run that ``reference`` names, a promoted one too; skipped files are listed on stderr.
 
     Raises:
         BaselineError: nothing has this name, or its file cannot be read.
     """
-    run = store.find(reference, Path.cwd())
+    from pytest_speedbench.baselines.promoted import promoted_run
+
+    run = promoted_run(store, reference) or store.find(reference, Path.cwd())
     report_skipped(store)
     return run
 

@@ -22,10 +22,12 @@ class Judgement:
     Attributes:
         alpha: what is asserted → bound on the probability of a false verdict of that assert.
         undecided: called with every undecided comparison, returns what it counts as.
+        failed: called with every comparison that is false.
     """
 
     alpha: Callable[[str], float]
     undecided: Callable[[str], bool]
+    failed: Callable[[str], None] = lambda text: None
 
 
 class Measured(Estimate):
@@ -125,7 +127,7 @@ class Measured(Estimate):
         _check_number(self.name, number)
         low, high = self._bounds(sign, number)
         if high is not None and high < number:
-            return False
+            return self._failed(sign, number)
         return (low is not None and low >= number) or self._undecided(sign, number)
 
     def _below(self, number: float, sign: str) -> bool:
@@ -133,7 +135,7 @@ class Measured(Estimate):
         _check_number(self.name, number)
         low, high = self._bounds(sign, number)
         if low is not None and low > number:
-            return False
+            return self._failed(sign, number)
         return (high is not None and high <= number) or self._undecided(sign, number)
 
     def _alpha(self, sign: str, number: float) -> float:
@@ -143,6 +145,11 @@ class Measured(Estimate):
         """One-sided bounds, each wrong with probability α at most."""
         estimate = self._at_level(1 - 2 * self._alpha(sign, number))
         return estimate.low, estimate.high
+
+    def _failed(self, sign: str, number: float) -> bool:
+        __tracebackhide__ = True
+        self._judgement.failed(f"{self.name} {sign} {number:g}: {self}")
+        return False
 
     def _undecided(self, sign: str, number: float) -> bool:
         __tracebackhide__ = True

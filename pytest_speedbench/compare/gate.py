@@ -47,7 +47,9 @@ def gate(
     verdict = _untested(new, match, metric) or _tested(new, match, metric, margin, levels, decided)
     baseline = str(match.run) if match.run else ""
     alpha = levels.fail_alpha if verdict.outcome in COMPARED else None
-    reason = "; ".join(filter(None, (verdict.reason, match.part if match.comparable else "")))
+    part = match.part if match.comparable else ""
+    remark = f"named explicitly, although {match.remark}" if match.remark else ""
+    reason = "; ".join(filter(None, (verdict.reason, part, remark)))
     return replace(verdict, case=case, margin=margin, baseline=baseline, alpha=alpha, reason=reason)
 
 

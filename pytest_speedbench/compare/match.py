@@ -15,6 +15,7 @@ from pytest_speedbench.baselines.schema import (
     SplitRecord,
 )
 from pytest_speedbench.baselines.storage import SavedRun
+from pytest_speedbench.compare.eligible import ANY, Eligibility
 from pytest_speedbench.compare.rows import EarlierIds, earlier_ids_of, match_rows, same_split
 
 
@@ -58,6 +59,8 @@ class Match:
     its timings must not. Both are empty for a full match. ``part`` says which rows are left out
     where only a part of the split is compared; ``record`` has the sample ids of the new split.
     ``nearest`` says, where there is no record of the case, in what the most similar one differs.
+    ``remark`` says why a record that was named would not have been chosen by itself. ``beside`` is
+    the latest run, shown beside a promoted one and not gated.
     """
 
     record: Record | None = None
@@ -66,21 +69,23 @@ class Match:
     timing: tuple[str, ...] = ()
     part: str = ""
     nearest: str = ""
+    remark: str = ""
+    beside: SavedRun | None = None
 
     @property
     def comparable(self) -> bool:
         return self.record is not None and not self.incomparable
 
 
-def find_baseline(new: Identity, runs: Sequence[SavedRun]) -> Match:
-    """The latest comparable record of ``new`` in ``runs`` (oldest first).
+def find_baseline(new: Identity, runs: Sequence[SavedRun], eligibility: Eligibility = ANY) -> Match:
+    """The latest eligible and comparable record of ``new`` in ``runs`` (oldest first).
 
     One of the same prompts is preferred to a later one that has only a part of them. Where records
     of the same case exist but none is comparable, the newest of them is returned with the reasons.
     """
     part, refused = Match(), Match()
     for run in reversed(runs):
-        match = match_in(run, new, whole=True)
+        match = match_in(run, new, eligibility)
         if match.comparable and not match.part:
             return match
         if match.comparable and part.record is None:
@@ -91,11 +96,13 @@ def find_baseline(new: Identity, runs: Sequence[SavedRun]) -> Match:
     return found if found.record is not None else Match(nearest=nearest(new, runs))
 
 
-def match_in(run: SavedRun, new: Identity, *, whole: bool = False) -> Match:
-    """The record of one saved run that suits ``new`` best; with ``whole`` no partial one."""
+def match_in(run: SavedRun, new: Identity, eligibility: Eligibility | None = None) -> Match:
+    """The record of one saved run that suits ``new`` best; with a rule, an eligible one only."""
     records = run.candidates(new.case) or records_under_another_key(run, new)
     matches = [
-        compare_identity(record, run, new) for record in records if not (whole and record.partial)
+        compare_identity(record, run, new)
+        for record in records
+        if eligibility is None or not eligibility.objection(record, run)
     ]
     best = min(matches, key=lambda match: _distance(match, new), default=None)
     return Match(nearest=nearest(new, [run])) if best is None else best
@@ -113,7 +120,10 @@ def nearest(new: Identity, runs: Sequence[SavedRun]) -> str:
         return "no record of this case: nothing is saved there"
     run, differences = found
     if not differences:
-        return f"no whole record of this case: run {run.number} was stopped early"
+        return (
+            f"no record of this case is a reference: its run failed, as {run.number} did, or was "
+            "not finished"
+        )
     return f"no record of this case; the nearest, in run {run.number}, has {', '.join(differences)}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from pytest_speedbench.baselines.schema import Record, VerdictRecord
@@ -17,7 +18,9 @@ class CaseResult:
     """One test: its record and its verdicts.
 
     ``key`` is the case; ``group`` distinguishes runs whose cases have the same key.
-    ``attribution`` says what a change of the run's speedup against its baseline is due to.
+    ``attribution`` says what a change of the run's speedup against its baseline is due to,
+    ``beside`` how the latest run compares where another one is the reference. ``false_asserts``
+    are comparisons of the test that were false; they count where the test fails by an assertion.
     """
 
     nodeid: str
@@ -27,6 +30,8 @@ class CaseResult:
     record: Record
     verdicts: list[Verdict] = field(default_factory=list)
     attribution: Attribution | None = None
+    beside: str = ""
+    false_asserts: list[str] = field(default_factory=list)
 
     def add(self, verdict: Verdict) -> bool:
         """Keeps ``verdict``; False where the same one is there already."""
@@ -51,6 +56,7 @@ class CaseResult:
             "record": self.record.model_dump(mode="json", by_alias=True),
             "verdicts": [verdict.as_dict() for verdict in self.verdicts],
             "attribution": self.attribution.as_dict() if self.attribution else None,
+            "beside": self.beside,
         }
 
     @classmethod
@@ -64,6 +70,7 @@ class CaseResult:
             Record.model_validate(data["record"]),
             [Verdict.from_dict(verdict) for verdict in data["verdicts"]],
             Attribution.from_dict(data["attribution"]) if data["attribution"] else None,
+            data["beside"],
         )
 
 
@@ -91,6 +98,12 @@ class SessionResults:
     def verdicts(self) -> list[Verdict]:
         """All verdicts, test by test."""
         return [verdict for case in self.cases for verdict in case.verdicts]
+
+    @property
+    def promote_command(self) -> str:
+        """The command that makes this run what later runs are compared with."""
+        name = PurePosixPath(self.saved[0]).stem if self.saved else "REF"
+        return f"speedbench baseline promote {name} --reason TEXT"
 
     @classmethod
     def of_saved_run(cls, run: SavedRun) -> SessionResults:

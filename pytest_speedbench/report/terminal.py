@@ -144,6 +144,8 @@ def _reason_lines(results: SessionResults) -> Iterator[Line]:
 def _saved_lines(results: SessionResults) -> Iterator[Line]:
     for path in results.saved:
         yield Line(f"saved: {_short(path)}")
+    if results.saved and any(v.outcome is Outcome.FAIL for v in results.verdicts):
+        yield Line(f"intended? accept the new level: {results.promote_command}")
     if results.cases and not results.saved and not results.problems:
         yield Line("not saved: --benchmark-autosave keeps this run for later comparisons")
 

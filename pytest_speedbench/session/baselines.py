@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from pytest_speedbench.baselines import git
+from pytest_speedbench.baselines.promoted import promoted_run, promotions
 from pytest_speedbench.baselines.storage import SavedRun, Store
+from pytest_speedbench.compare.eligible import Eligibility
 from pytest_speedbench.compare.match import Identity, Match, find_baseline, match_in
 from pytest_speedbench.errors import BaselineError, warn
 from pytest_speedbench.plan.table import LATEST
@@ -14,48 +17,119 @@ from pytest_speedbench.plan.table import LATEST
 
 @dataclass
 class Baselines:
-    """What ``--speed-compare`` names: one saved run, or for each case the latest eligible one.
+    """What ``--speed-compare`` names, case by case.
 
-    ``reference`` is the value of the option; ``folder`` is where git looks for commits.
+    * nothing: the promoted run, and for a case that it lacks the latest eligible record
+    * a branch or a commit: the eligible record of the nearest ancestor; none of this very commit
+      for a branch
+    * a file, a number, a name, or the name of a promoted run: that run, whatever came of it
+
+    Attributes:
+        store: the saved runs.
+        folder: where git looks for commits.
+        reference: the value of the option; None where it is not given.
+        problems: what is wrong with the promoted run, for the report.
     """
 
     store: Store
     folder: Path
     reference: str | None
+    problems: list[str] = field(default_factory=list)
     _warned: bool = field(default=False, init=False)
 
     @cached_property
-    def runs(self) -> list[SavedRun]:
-        """The run that the option names, or every saved one, oldest first.
+    def named(self) -> SavedRun | None:
+        """The one run that the option names; None where it names none or a commit.
 
         Raises:
-            BaselineError: the named run does not exist or cannot be read.
+            BaselineError: nothing has this name, or its file cannot be read.
         """
-        if self._named:
-            assert self.reference is not None
-            return [self.store.find(self.reference, self.folder)]
-        return self.store.runs()
+        if self.reference in (None, LATEST):
+            return None
+        assert self.reference is not None
+        if self.reference in promotions(self.store):
+            return promoted_run(self.store, self.reference)
+        if self.store.has(self.reference) or self._commit is None:
+            return self.store.find(self.reference, self.folder)
+        return None
 
-    @property
-    def _named(self) -> bool:
-        return self.reference not in (None, LATEST)
+    @cached_property
+    def _commit(self) -> str | None:
+        if self.reference in (None, LATEST):
+            return None
+        assert self.reference is not None
+        return git.resolve(self.reference, self.folder)
+
+    @cached_property
+    def promoted(self) -> SavedRun | None:
+        """The run promoted as ``default``, for a session that names none."""
+        if self.reference not in (None, LATEST):
+            return None
+        try:
+            return promoted_run(self.store)
+        except BaselineError as error:
+            self.problems.append(str(error))
+            return None
+
+    @cached_property
+    def runs(self) -> list[SavedRun]:
+        """The runs to choose from, the one to prefer last.
+
+        Raises:
+            BaselineError: the option names nothing, or git cannot tell what is an ancestor.
+        """
+        if self.named is not None:
+            return [self.named]
+        runs = self.store.runs()
+        if self._commit is None:
+            return runs
+        clean = [run for run in runs if run.known_commit and not run.dirty]
+        order = git.ancestors(self._commit, {run.commit for run in clean}, self.folder)
+        known = [run for run in clean if run.commit in order]
+        return sorted(known, key=lambda run: -order[run.commit])
+
+    def resolve(self) -> None:
+        """Looks for what the option names, before anything is measured.
+
+        Raises:
+            BaselineError, GitError: as ``runs``.
+        """
+        _ = self.runs, self.promoted
+
+    @cached_property
+    def eligibility(self) -> Eligibility:
+        """Which records may be a reference that nobody has named."""
+        branch = self._commit is not None and not self._commit.startswith(str(self.reference))
+        here = git.resolve("HEAD", self.folder) or ""
+        return Eligibility(git.is_clean(self.folder), here if branch else "")
 
     def match(self, identity: Identity) -> Match:
         """The saved record that a case is compared with, or why there is none."""
-        if self._named:
-            return match_in(self.runs[0], identity)
+        if self.named is not None:
+            return self._remarked(match_in(self.named, identity))
         runs = self.runs
         self._warn_of_unreadable()
-        return find_baseline(identity, runs)
+        latest = find_baseline(identity, runs, self.eligibility)
+        if self.promoted is not None:
+            match = match_in(self.promoted, identity)
+            if match.record is not None:
+                return replace(match, beside=latest.run if latest.comparable else None)
+        return latest
+
+    def _remarked(self, match: Match) -> Match:
+        """With a remark where the record would not have been chosen by itself."""
+        if match.record is None or match.run is None:
+            return match
+        return replace(match, remark=self.eligibility.objection(match.record, match.run))
 
     def _warn_of_unreadable(self) -> None:
         """One warning a file, at the first comparison."""
-        problems = [] if self._warned else list(self.store.problems)
-        remarks = [] if self._warned else self.store.remarks
-        self._warned = self._warned or bool(problems)
-        for problem in problems:
+        if self._warned:
+            return
+        self._warned = True
+        for problem in self.store.problems:
             warn(f"left out as a baseline: {problem}")
-        for remark in remarks:
+        for remark in self.store.remarks:
             warn(remark)
 
     @property

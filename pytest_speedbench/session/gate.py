@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from pytest_speedbench.baselines.schema import GateRecord, Record
+from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.attribution import attribute_records
 from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.gate import Levels
@@ -90,6 +91,8 @@ class SessionGate:
         __tracebackhide__ = True
         spending = self.spending_of(case)
         verdict = self.judge.verdict(case.record, match, metric, margin, spending, decided)
+        if match.beside is not None and metric == ACCEPTANCE:
+            case.beside = beside_text(case.record, match.beside)
         if case.attribution is None:
             try:
                 case.attribution = attribute_records(case.record, match)
@@ -119,12 +122,28 @@ class SessionGate:
             shown = text if verdict.outcome is Outcome.FAIL else ""
             raise GateFailure(shown or failure_text(verdict))
 
+    def failed_test(self, case: CaseResult) -> None:
+        """The body of a test failed by an assertion: comparisons that were false are verdicts."""
+        for text in case.false_asserts:
+            case.add(Verdict(case.key, ASSERT, Outcome.FAIL, text))
+
     def undecided_assert(self, case: CaseResult, text: str) -> bool:
         """Keeps an assert that the numbers do not decide; returns what it counts as."""
         case.add(Verdict(case.key, ASSERT, Outcome.UNDECIDED, text))
         if self.settings.inconclusive == "warn":
             warn(f"undecided: {text}")
         return self.settings.inconclusive != "fail"
+
+
+def beside_text(new: Record, latest: SavedRun) -> str:
+    """The change of AL against the latest run, which is shown beside a promoted one."""
+    lengths = [r.metric(ACCEPTANCE) for r in latest.summaries if r.case == new.case]
+    now = new.metric(ACCEPTANCE)
+    if not lengths or lengths[0] is None or now is None:
+        return ""
+    return (
+        f"beside it, the latest run {latest}: AL {now.value / lengths[0].value - 1:+.2%}, not gated"
+    )
 
 
 def failure_text(verdict: Verdict) -> str:

@@ -99,7 +99,7 @@ class SessionHooks:
     def resolve_baseline(self) -> None:
         """Looks for the named baseline now, so that a typo costs no measuring."""
         try:
-            self.session.baselines.runs  # noqa: B018 - cached
+            self.session.baselines.resolve()
         except SpeedbenchError as error:
             if not hasattr(self.config, "workerinput"):
                 raise pytest.UsageError(str(error)) from error
@@ -176,6 +176,16 @@ class SessionHooks:
         if call.when == "teardown" and hasattr(self.config, "workerinput"):
             setattr(report, REPORT, self._news().as_dict())
         return report
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        """A test that fails by an assertion fails by those of its comparisons that were false."""
+        __tracebackhide__ = True
+        try:
+            return (yield)
+        except AssertionError:
+            self.session.assertion_failed(pyfuncitem.nodeid)
+            raise
 
     def _news(self) -> SessionOutput:
         """What this session has measured since it was last asked."""

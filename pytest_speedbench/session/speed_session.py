@@ -89,6 +89,7 @@ class SpeedSession:
             # An assert is made once, at a moment that the run chose among its looks.
             lambda comparison: spending.level(comparison) / run.looks,
             lambda text: self.gate.undecided_assert(result, text),
+            result.false_asserts.append,
         )
         checks = CaseChecks(self._book, case, run, result.key, spending, settle)
         self._checks[item.nodeid] = checks
@@ -99,6 +100,7 @@ class SpeedSession:
         """The entry of a test; a rerun of the same test starts anew on the same measurement."""
         if known := self._cases.get(item.nodeid):
             known.verdicts.clear()
+            known.false_asserts.clear()
             return known
         record = with_gate(write_record(run.view(case.slice), key_of(case)), self.gate.record)
         result = CaseResult(item.nodeid, item.name, str(key_of(case)), repr(case.run), record)
@@ -147,6 +149,11 @@ class SpeedSession:
             early.add(name, self.baseline(Case(run, name)), margin, levels)
         self._early[run] = early
         return early
+
+    def assertion_failed(self, nodeid: str) -> None:
+        """The body of a test failed by an assertion."""
+        if result := self._cases.get(nodeid):
+            self.gate.failed_test(result)
 
     def verdicts(self, nodeid: str) -> list[Verdict]:
         """The verdicts of one test so far."""

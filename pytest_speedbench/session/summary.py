@@ -34,6 +34,7 @@ class SessionOutput:
     comparing: bool
     saved_records: int
     refused: str
+    problems: list[str]
 
     @classmethod
     def of(cls, session: SpeedSession, refused: str) -> SessionOutput:
@@ -44,6 +45,7 @@ class SessionOutput:
             gate.comparing,
             session.saved_records,
             refused,
+            session.baselines.problems,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -83,6 +85,8 @@ class Summary:
         self.results.comparing = output.comparing
         self.saved_records = max(self.saved_records, output.saved_records)
         self.refused = output.refused
+        known = self.results.problems
+        known += [problem for problem in output.problems if problem not in known]
 
     def before_saving(self, session: pytest.Session) -> None:
         """Hands the records to pytest-benchmark, which saves them next."""

@@ -1,0 +1,50 @@
+"""Which saved records may be a reference that nobody has named.
+
+A run that was judged bad must not become what later runs are judged by. *Incomparable*,
+*undecided* and *no baseline* leave a record eligible, so that a new model or split starts its own
+line. A record that is named explicitly is used whatever this module says, with a remark.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_speedbench.baselines.schema import RecordSummary
+from pytest_speedbench.baselines.storage import SavedRun
+from pytest_speedbench.compare.verdict import Outcome
+
+_BAD = (Outcome.FAIL, Outcome.SPECULATION_OFF)
+
+
+@dataclass(frozen=True, slots=True)
+class Eligibility:
+    """The rule for one session.
+
+    Attributes:
+        clean: whether the working tree of this session has no uncommitted changes; then runs of a
+            tree that had some are left out.
+        skip_commit: records of this commit are left out, for ``--speed-compare=BRANCH``; empty for
+            none.
+    """
+
+    clean: bool = False
+    skip_commit: str = ""
+
+    def objection(self, record: RecordSummary, run: SavedRun) -> str:
+        """Why ``record`` of ``run`` is not a default reference; empty where it is one."""
+        if record.partial:
+            return "its run was not finished"
+        if record.speculation_off:
+            return "its speculation was off"
+        for verdict in record.verdicts:
+            if verdict.outcome in _BAD:
+                return f"its verdict was {verdict.metric}: {verdict.outcome}"
+        if self.clean and run.dirty:
+            return "it was measured with uncommitted changes, and this tree has none"
+        if self.skip_commit and run.commit == self.skip_commit:
+            return "it is of this very commit"
+        return ""
+
+
+ANY = Eligibility()
+"""The rule without what only a session knows."""
