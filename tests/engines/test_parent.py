@@ -137,6 +137,7 @@ import resource
 import subprocess
 
 from pytest_speedbench.engines.simulated import SimulatedBackend
+from pytest_speedbench.errors import EngineError
 
 
 class Segfault(SimulatedBackend):
@@ -170,6 +171,21 @@ class Away(SimulatedBackend):
 class Idle(Away):
     def step(self):
         return []
+
+
+class Loud(SimulatedBackend):
+    def step(self):
+        if self.running:
+            os.write(1, b"x" * 20_000_000 + b"\\nthe end")
+            os._exit(3)
+        return []
+
+
+class Wordy(SimulatedBackend):
+    def step(self):
+        if self.running:
+            raise EngineError("no such shape: " + "0, " * 1_000_000)
+        return []
 """
 
 
@@ -187,6 +203,23 @@ def fatal(tmp_path: Path) -> Callable[[str], ChildEngine]:
         return child
 
     return start
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("Loud", "with code 3; its last output:\n    …x"), ("Wordy", "no such shape: 0, 0, ")],
+)
+def test_long_output_and_long_messages_are_cut(
+    fatal: Callable[[str], ChildEngine], name: str, expected: str
+) -> None:
+    child = fatal(name)
+    with pytest.raises(EngineError) as caught:
+        collect_all(child, 1)
+    child.close()
+    assert expected in str(caught.value)
+    assert len(str(caught.value)) < 5000
+    if name == "Loud":
+        assert str(caught.value).endswith("the end")
 
 
 @pytest.mark.parametrize(

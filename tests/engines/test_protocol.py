@@ -1,11 +1,14 @@
-"""The protocol's own arithmetic."""
+"""The types of the protocol, and the former names of its modules."""
 
 from __future__ import annotations
+
+from importlib import import_module
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pytest_speedbench
 from pytest_speedbench.engines import Counters, Trace, spread_tokens
 
 
@@ -31,3 +34,17 @@ def test_a_text_answer_has_the_tokens_that_were_counted() -> None:
 def test_output_tokens_of_counters_are_known_or_not(before: int | None, grown: int | None) -> None:
     assert (Counters(1, 3, 2, 12) - Counters(0, 0, 0, before)).output_tokens == grown
     assert (Counters(1, 3, 2, 12) + Counters()).output_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("pytest_speedbench.engines.host", "open_child"),
+        ("pytest_speedbench.engines.backend", "StepOutput"),
+    ],
+)
+def test_adapters_written_for_the_former_modules_still_load(module: str, name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"import {name} from pytest_speedbench: "):
+        found = getattr(import_module(module), name)
+    assert found is getattr(pytest_speedbench, name)
+    assert not hasattr(import_module(module), "anything_else")

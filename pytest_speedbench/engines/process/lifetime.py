@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import IO
 
 _LAST_LINES = 15
+# Of a log: what is read at most, and what is quoted at most.
+_READ_BYTES, _QUOTED_CHARACTERS = 1 << 16, 4000
 # Lines that say nothing about why an engine failed.
 _NOISE = ("it/s]", "s/it]", "FutureWarning", "DeprecationWarning")
 
@@ -98,10 +100,14 @@ def how_it_ended(code: int | None) -> str:
 
 
 def last_output(log: IO[bytes]) -> str:
-    """The last lines of a child's output, indented, without noise; empty if the log is closed."""
+    """The end of a child's output, indented, without noise; empty if the log is closed.
+
+    At most 15 lines and 4,000 characters: some programs write megabytes without a line break.
+    """
     if log.closed:
         return ""
-    log.seek(0)
+    log.seek(max(0, log.seek(0, os.SEEK_END) - _READ_BYTES))
     lines = log.read().decode(errors="replace").replace("\r", "\n").splitlines()
     kept = [line for line in lines if line.strip() and not any(n in line for n in _NOISE)]
-    return "\n".join(f"    {line}" for line in kept[-_LAST_LINES:])
+    text = "\n".join(f"    {line}" for line in kept[-_LAST_LINES:])
+    return text if len(text) <= _QUOTED_CHARACTERS else f"    …{text[-_QUOTED_CHARACTERS:]}"

@@ -30,6 +30,7 @@ from pytest_speedbench.engines.protocol import (
 from pytest_speedbench.errors import EngineDied, EngineError
 
 _CLOSE_SECONDS = 20.0
+_MESSAGE_CHARACTERS = 4000
 
 
 class ChildEngine:
@@ -155,10 +156,10 @@ class ChildEngine:
         self._last_message = time.monotonic()
         if message[0] == "refused":
             self.in_flight = 0
-            raise EngineError(message[1])
+            raise EngineError(_shortened(message[1]))
         if message[0] == "error":
             self.kill()
-            raise EngineError(message[1])
+            raise EngineError(_shortened(message[1]))
         return message
 
     def _death(self) -> EngineDied:
@@ -178,6 +179,13 @@ class ChildEngine:
             f"engine {self.config.engine} sent nothing for {self.timeout:g} s and was killed "
             f"(raise the limit with --speed-timeout=SECONDS); its last output:\n{output}"
         )
+
+
+def _shortened(message: str) -> str:
+    """A message of an engine, which may quote whole arrays and configurations."""
+    if len(message) <= _MESSAGE_CHARACTERS:
+        return message
+    return f"{message[:_MESSAGE_CHARACTERS]}…"
 
 
 def open_child(

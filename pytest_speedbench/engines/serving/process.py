@@ -64,7 +64,7 @@ class ServerProcess:
                 [
                     sys.executable,
                     "-m",
-                    "pytest_speedbench.engines.serving.guard",
+                    "pytest_speedbench.engines.serving.supervisor",
                     str(read),
                     *wanted.command,
                 ],
@@ -131,7 +131,7 @@ class ServerProcess:
 
 
 def how(code: int) -> str:
-    """``by signal SIGKILL``, or ``with code 1``; :mod:`~.guard` reports a signal as 128 + its
+    """``by signal SIGKILL``, or ``with code 1``; :mod:`~.supervisor` reports a signal as 128 + its
     number."""
     number = code - 128
     return how_it_ended(-number if number in signal.valid_signals() else code)

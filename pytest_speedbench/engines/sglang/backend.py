@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_speedbench.engines.process.streaming import Chunk, StreamingBackend
 from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo, Request, TokenScore
-from pytest_speedbench.engines.serving.machine import device_name
+from pytest_speedbench.engines.serving.device import device_name
 from pytest_speedbench.engines.sglang.answer import (
     describe,
     finish_reason,

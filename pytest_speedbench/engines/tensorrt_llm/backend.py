@@ -16,7 +16,7 @@ from pytest_speedbench.engines.protocol import (
     RequestTotals,
     TokenScore,
 )
-from pytest_speedbench.engines.serving.machine import device_name
+from pytest_speedbench.engines.serving.device import device_name
 from pytest_speedbench.engines.tensorrt_llm.arguments import (
     config_class,
     drafts_a_chain,

@@ -21,9 +21,9 @@ from typing import Any
 from pytest_speedbench.engines.demo import resolve_model
 from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo, Request, Trace
 from pytest_speedbench.engines.serving.answer import Answer, Piece
+from pytest_speedbench.engines.serving.device import device_name
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
-from pytest_speedbench.engines.serving.machine import device_name
 from pytest_speedbench.engines.serving.metrics import parse_page
 from pytest_speedbench.engines.serving.process import HOST, Launch
 from pytest_speedbench.engines.serving.readers import read_tensorrt_llm

@@ -1,6 +1,7 @@
 """Runs a server, and ends it with all its children when the process that wanted it has ended.
 
-Started by :mod:`~.process` as ``python -m pytest_speedbench.engines.serving.guard LIFELINE CMD…``.
+Started by :mod:`~.process` as
+``python -m pytest_speedbench.engines.serving.supervisor LIFELINE COMMAND…``.
 It leads the server's process group and runs as long as the server, so it imports little.
 """
 
