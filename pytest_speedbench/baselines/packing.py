@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 from pytest_speedbench.errors import RecordError
 
+# More than any output; a few bytes of a hostile record would otherwise inflate to gigabytes.
+MOST_IDS = 1 << 24
+
 
 def pack_ids(token_ids: Sequence[int]) -> str:
     """Token ids as base64 of zlib of little-endian 32-bit integers."""
@@ -21,18 +24,24 @@ def digest_ids(token_ids: Sequence[int]) -> str:
     return f"{zlib.crc32(_values(token_ids).tobytes()):08x}" if token_ids else ""
 
 
-def unpack_ids(packed: str) -> list[int]:
-    """The inverse of :func:`pack_ids`.
+def unpack_ids(packed: str, most: int = MOST_IDS) -> list[int]:
+    """The inverse of :func:`pack_ids`; no more than ``most`` ids are ever inflated.
 
     Raises:
-        RecordError: the text is not a packed list of ids.
+        RecordError: the text is not a packed list of ids, or of more than ``most``.
     """
+    values = array("I")
+    size = max(0, min(most, MOST_IDS)) * values.itemsize
+    inflater = zlib.decompressobj()
     try:
-        raw = zlib.decompress(base64.b64decode(packed, validate=True))
-        values = array("I")
-        values.frombytes(raw)
+        raw = inflater.decompress(base64.b64decode(packed, validate=True), size + 1)
+        values.frombytes(raw[:size])
     except (ValueError, zlib.error) as error:
         raise RecordError(f"token ids are damaged: {error}") from error
+    if len(raw) > size:
+        raise RecordError(f"token ids are damaged: there are more than {most}")
+    if not inflater.eof:
+        raise RecordError("token ids are damaged: they are cut off")
     if _big_endian():
         values.byteswap()
     return list(values)

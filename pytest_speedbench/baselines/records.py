@@ -282,7 +282,7 @@ def _decode_turn(request: RequestRecord) -> Turn:
         f"{request.sample}/{request.turn}",
         request.prompt_tokens,
         request.sent,
-        unpack_ids(request.ids),
+        unpack_ids(request.ids, request.tokens),
         chunks := _chunks(request),
         _times(request, len(chunks) if request.events is None else request.events),
         prefill_tokens=request.prefill_tokens,

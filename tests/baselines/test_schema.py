@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -87,6 +88,20 @@ def test_what_is_no_record_at_all(data: object) -> None:
 @given(st.lists(st.integers(0, 2**32 - 1)))
 def test_token_ids_come_back(ids: list[int]) -> None:
     assert unpack_ids(pack_ids(ids)) == ids
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 0), (5, 4), (1 << 20, 8)])
+def test_no_more_ids_are_inflated_than_there_are_tokens(count: int, most: int) -> None:
+    packed = pack_ids([7] * count)
+    assert len(unpack_ids(packed, count)) == count
+    with pytest.raises(RecordError, match=f"more than {most}"):
+        unpack_ids(packed, most)
+
+
+def test_ids_that_are_cut_off_are_damaged() -> None:
+    cut = base64.b64encode(base64.b64decode(pack_ids([1, 2, 3]))[:-3]).decode()
+    with pytest.raises(RecordError, match="cut off"):
+        unpack_ids(cut)
 
 
 @given(st.lists(st.integers(0, 2**31)))
