@@ -55,7 +55,7 @@ def open_files(location: Path | str) -> Files:
     """
     if isinstance(location, str) and is_remote(location):
         return RemoteFiles(location)
-    return LocalFiles(Path(str(location).removeprefix("file://")).expanduser())
+    return LocalFiles(Path(os.path.expanduser(str(location).removeprefix("file://"))))
 
 
 def is_remote(location: str) -> bool:

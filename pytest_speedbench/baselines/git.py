@@ -55,6 +55,6 @@ def _git(folder: Path, *arguments: str) -> str | None:
         done = subprocess.run(
             ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, ValueError, subprocess.TimeoutExpired):  # ValueError: a null byte
         return None
     return done.stdout if done.returncode == 0 else None

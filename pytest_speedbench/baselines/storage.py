@@ -8,6 +8,7 @@ comes from an index (:mod:`~.index`); the records of a run are read when they ar
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -210,9 +211,9 @@ class Store:
             BaselineError: nothing has this name, or its file cannot be read; the message lists
                 what there is.
         """
-        path = Path(reference).expanduser()
-        if path.is_file():
-            return _with_records(read_run(path))
+        path = os.path.expanduser(reference)
+        if os.path.isfile(path):  # False also for what no path can be
+            return _with_records(read_run(Path(path)))
         by_name = self._by_name(reference)
         if by_name is not None:
             return _with_records(self.read(by_name))
@@ -228,7 +229,7 @@ class Store:
         Raises:
             BaselineError: the storage cannot be listed.
         """
-        return Path(reference).expanduser().is_file() or self._by_name(reference) is not None
+        return os.path.isfile(os.path.expanduser(reference)) or self._by_name(reference) is not None
 
     def names(self) -> list[str]:
         """The names of all files, relative to the storage.

@@ -51,8 +51,8 @@ def resolve_model(model: str) -> str:
 def local_folder(model: str) -> Path | None:
     """The local folder of ``model``, or its snapshot in the hub's cache; None if there is neither.
     Nothing is converted or downloaded."""
-    folder = cache_dir() / _FOLDER if model == DEMO_MODEL else Path(model).expanduser()
-    if model and folder.is_dir():
+    folder = cache_dir() / _FOLDER if model == DEMO_MODEL else Path(os.path.expanduser(model))
+    if model and os.path.isdir(folder):
         return folder
     try:
         from huggingface_hub import try_to_load_from_cache

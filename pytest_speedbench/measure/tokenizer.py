@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -231,8 +232,8 @@ def model_identity(model: str, weights: str = "") -> dict[str, str]:
     digest covers the config and, for every weights file, name, size and three megabytes (first,
     middle, last): enough to distinguish checkpoints in milliseconds.
     """
-    path = Path(weights or resolve_model(model)).expanduser()
-    if not path.exists():
+    path = Path(os.path.expanduser(weights or resolve_model(model)))
+    if not os.path.exists(path):
         return {"name": model, "weights": "", "revision": _hub_revision(model)}
     digest = hashlib.sha256()
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
@@ -251,8 +252,8 @@ def model_name(model: str) -> str:
     """What a model is called in ids and records: a hub name, or a folder's or file's own name."""
     if model == DEMO_MODEL:
         return DEMO_NAME
-    path = Path(model).expanduser()
-    if not path.exists():
+    path = Path(os.path.expanduser(model))
+    if not os.path.exists(path):
         return model
     place = path.resolve()
     cached = _SNAPSHOT.search(place.as_posix())

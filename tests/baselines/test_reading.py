@@ -74,3 +74,14 @@ def test_a_misspelt_part_of_the_key_is_named(storage: Path) -> None:
 def test_an_unknown_run_lists_what_is_saved(storage: Path) -> None:
     with pytest.raises(BaselineError, match=r"^7: no file, .* Saved: 0001_base"):
         read_records("7", storage)
+
+
+@pytest.mark.parametrize("odd", ["~nobody-of-this-name/x", "a" * 300, "a\0b", "/" * 5000])
+def test_what_no_path_can_be_is_an_unknown_run(storage: Path, odd: str) -> None:
+    with pytest.raises(BaselineError, match="no file, no run number or name"):
+        read_records(odd, storage)
+
+
+def test_a_storage_of_nobody_is_empty(storage: Path) -> None:
+    with pytest.raises(BaselineError, match="Nothing is saved there yet"):
+        read_records("1", "~nobody-of-this-name/x")

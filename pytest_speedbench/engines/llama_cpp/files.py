@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -28,10 +29,10 @@ def model_file(model: str) -> Path:
     """
     if model == DEMO_MODEL:
         return demo_gguf()
-    path = Path(model).expanduser()
-    if path.is_file() and path.suffix == ".gguf":
+    path = Path(os.path.expanduser(model))
+    if os.path.isfile(path) and path.suffix == ".gguf":
         return path
-    files = sorted(path.glob("*.gguf")) if path.is_dir() else []
+    files = sorted(path.glob("*.gguf")) if os.path.isdir(path) else []
     found = [file for file in files if not _CONTINUED.search(file.name)]
     if len(found) == 1:
         return found[0]

@@ -126,7 +126,7 @@ def find_server(config: EngineConfig | None = None) -> Server:
     asked = config.option("server") if config else None
     where = "--speed-engine-arg server" if asked else "LLAMA_SERVER"
     if chosen := asked or os.environ.get("LLAMA_SERVER"):
-        path = shutil.which(str(Path(str(chosen)).expanduser()))
+        path = shutil.which(os.path.expanduser(str(chosen)))
         if path is None:
             raise EngineError(f"{where}={chosen} is not an executable")
         return Server((path,))
