@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
+from pytest_speedbench._version import __version__
 from pytest_speedbench.baselines.machine import this_machine
 from pytest_speedbench.baselines.packing import (
     digest_ids,
@@ -88,6 +89,7 @@ def write_record(view: SliceView, key: CaseKey, machine: MachineRecord | None = 
             dtype=setting.engine.dtype,
             details=hide_secrets(dict(setting.engine.details)),
             args=hide_secrets(dict(setting.engine_args)),
+            packages=dict(setting.engine.packages),
         ),
         model=ModelRecord.model_validate(setting.model),
         spec=SpecRecord(
@@ -112,6 +114,7 @@ def write_record(view: SliceView, key: CaseKey, machine: MachineRecord | None = 
         partial=run.partial,
         notes=run.notes,
         requests=[_request(turn, plain.get((turn.sample, turn.turn))) for turn in view.turns],
+        harness=__version__,
     )
 
 
@@ -329,6 +332,7 @@ def _decode_setting(record: Record, records: Sequence[Record]) -> RunSetting:
             record.engine.device,
             record.engine.dtype,
             record.engine.details,
+            packages=record.engine.packages,
         ),
         record.model.model_dump(),
         drafter.model_dump() if drafter else None,

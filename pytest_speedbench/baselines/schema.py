@@ -62,12 +62,16 @@ KEY_FIELDS = ("engine", "model", "method", "dl", "bs", "split", "slice")
 
 
 class EngineRecord(_Part):
+    """``details`` is the configuration as the started engine reports it, ``args`` what it was
+    given; ``packages`` are the versions it computes with, empty in earlier records."""
+
     name: str
     version: str
     device: str
     dtype: str
     details: dict[str, Any] = Field(default_factory=dict)
     args: dict[str, Any] = Field(default_factory=dict)
+    packages: dict[str, str] = Field(default_factory=dict)
 
 
 class ModelRecord(_Part):
@@ -270,6 +274,15 @@ class VerdictRecord(_Part):
     alpha: float | None = None
 
 
+class ChangeRecord(_Part):
+    """In what the run differs from its baseline; see
+    :class:`~pytest_speedbench.compare.changes.Change`."""
+
+    field: str
+    old: str | None
+    new: str | None
+
+
 class GateRecord(_Part):
     """The gate of the session that measured the case.
 
@@ -305,6 +318,8 @@ class RecordSummary(_Part):
         notes: what limits these numbers.
         verdicts: the outcome of the session that measured it, one entry a metric.
         gate: the error rates of that session; None where it compared nothing.
+        changes: in what the run differs from the one it was compared with.
+        harness: version of pytest-speedbench that measured; empty in earlier records.
     """
 
     schema_: int = Field(alias="schema")
@@ -323,6 +338,8 @@ class RecordSummary(_Part):
     notes: list[str] = Field(default_factory=list)
     verdicts: list[VerdictRecord] = Field(default_factory=list)
     gate: GateRecord | None = None
+    changes: list[ChangeRecord] = Field(default_factory=list)
+    harness: str = ""
 
     def metric(self, name: str) -> MetricRecord | None:
         """The metric called ``name``; None where it has no value."""

@@ -144,6 +144,8 @@ def _show_run(out: Lines, group: Sequence[JudgedCase]) -> None:
     out.table(_COLUMNS, rows, styles)
     for text in (*_notes(group[0]), *_other_verdicts(group), *_attribution(group)):
         out.line(f"  {text}")
+    for text in dict.fromkeys(str(changed) for case in group for changed in case.changes):
+        out.item("  changed: ", text)
     out.line()
 
 
@@ -188,8 +190,6 @@ def _notes(case: JudgedCase) -> Iterator[str]:
     for side, record in (("OLD", old), ("NEW", new)):
         if record.partial:
             yield f"note: {side} was stopped early, as soon as its own gate was decided"
-    if old.engine.version != new.engine.version:
-        yield f"{new.engine.name} {old.engine.version} there, {new.engine.version} here"
 
 
 def _other_verdicts(group: Sequence[JudgedCase]) -> Iterator[str]:

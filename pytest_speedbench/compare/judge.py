@@ -7,10 +7,11 @@ the saved ones, comes from whoever calls.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.attribution import Attribution, attribute_records
+from pytest_speedbench.compare.changes import Change, changes
 from pytest_speedbench.compare.drift import METRIC as DRIFT
 from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.gate import Levels, gate
@@ -34,6 +35,7 @@ class JudgedCase:
         verdicts: one for each gated metric, in the order in which α is spent.
         attribution: what a change of the run's speedup is due to.
         no_attribution: why there is none.
+        changes: in what the run differs from its baseline, likeliest causes of a change first.
     """
 
     new: Record
@@ -41,6 +43,7 @@ class JudgedCase:
     verdicts: tuple[Verdict, ...]
     attribution: Attribution | None = None
     no_attribution: str = ""
+    changes: tuple[Change, ...] = ()
 
     @property
     def old(self) -> Record | None:
@@ -115,10 +118,11 @@ class Judge:
         )
         if match.record is None:
             return JudgedCase(new, match, verdicts)
+        case = JudgedCase(new, match, verdicts, changes=changes(match.record, new))
         try:
-            return JudgedCase(new, match, verdicts, attribute_records(new, match))
+            return replace(case, attribution=attribute_records(new, match))
         except NoData as error:
-            return JudgedCase(new, match, verdicts, no_attribution=str(error))
+            return replace(case, no_attribution=str(error))
 
 
 def verdict_on(metric: str, verdicts: Iterable[Verdict]) -> Verdict | None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from pytest_speedbench.baselines.schema import Record, VerdictRecord
+from pytest_speedbench.baselines.schema import ChangeRecord, Record, VerdictRecord
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.attribution import Attribution
+from pytest_speedbench.compare.changes import Change
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 
 
@@ -21,6 +22,7 @@ class CaseResult:
     ``attribution`` says what a change of the run's speedup against its baseline is due to,
     ``beside`` how the latest run compares where another one is the reference. ``false_asserts``
     are comparisons of the test that were false; they count where the test fails by an assertion.
+    ``changes`` is in what the run differs from its baseline.
     """
 
     nodeid: str
@@ -32,6 +34,7 @@ class CaseResult:
     attribution: Attribution | None = None
     beside: str = ""
     false_asserts: list[str] = field(default_factory=list)
+    changes: tuple[Change, ...] = ()
 
     def add(self, verdict: Verdict) -> bool:
         """Keeps ``verdict``; False where the same one is there already."""
@@ -43,8 +46,11 @@ class CaseResult:
     @property
     def final_record(self) -> Record:
         """The record with its verdicts, as it is saved."""
-        saved = [record_of(verdict) for verdict in self.verdicts]
-        return self.record.model_copy(update={"verdicts": saved})
+        saved = {
+            "verdicts": [record_of(verdict) for verdict in self.verdicts],
+            "changes": [ChangeRecord(**change.as_dict()) for change in self.changes],
+        }
+        return self.record.model_copy(update=saved)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain builtins, so that an xdist worker can send it to the controller."""
@@ -57,6 +63,7 @@ class CaseResult:
             "verdicts": [verdict.as_dict() for verdict in self.verdicts],
             "attribution": self.attribution.as_dict() if self.attribution else None,
             "beside": self.beside,
+            "changes": [change.as_dict() for change in self.changes],
         }
 
     @classmethod
@@ -71,6 +78,7 @@ class CaseResult:
             [Verdict.from_dict(verdict) for verdict in data["verdicts"]],
             Attribution.from_dict(data["attribution"]) if data["attribution"] else None,
             data["beside"],
+            changes=tuple(Change(**change) for change in data["changes"]),
         )
 
 
@@ -115,7 +123,9 @@ class SessionResults:
 def _saved_case(record: Record) -> CaseResult:
     key = str(record.case)
     verdicts = [verdict_of(saved, key) for saved in record.verdicts]
-    return CaseResult("", key, key, key.rpartition(":")[0], record, verdicts)
+    changes = tuple(Change(c.field, c.old, c.new) for c in record.changes)
+    group = key.rpartition(":")[0]
+    return CaseResult("", key, key, group, record, verdicts, changes=changes)
 
 
 def merged(cases: Iterable[CaseResult]) -> list[CaseResult]:
@@ -127,6 +137,7 @@ def merged(cases: Iterable[CaseResult]) -> list[CaseResult]:
             found[case.group, case.key] = CaseResult(**{**vars(case), "verdicts": [*case.verdicts]})
             continue
         known.attribution = known.attribution or case.attribution
+        known.changes = known.changes or case.changes
         for verdict in case.verdicts:
             known.add(verdict)
     return list(found.values())

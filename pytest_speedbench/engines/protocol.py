@@ -263,9 +263,12 @@ class EngineInfo:
         version: its version.
         device: what it runs on, such as ``NVIDIA H100 80GB HBM3``.
         dtype: type of weights and logits, such as ``bfloat16``.
-        details: anything else, as plain JSON.
+        details: anything else, as plain JSON: the configuration as it was resolved at the start,
+            each setting under the name of the engine argument for it.
         request_counts: overrules ``EngineType.request_counts`` where only the started engine knows.
         scores: overrules ``EngineType.scores`` likewise.
+        packages: name → version of the packages that it computes with. Filled in where the process
+            of the engine is started here.
     """
 
     engine: str
@@ -275,6 +278,7 @@ class EngineInfo:
     details: Mapping[str, object] = field(default_factory=dict)
     request_counts: bool | None = None
     scores: bool | None = None
+    packages: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

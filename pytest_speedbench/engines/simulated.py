@@ -131,6 +131,7 @@ class SimulatedBackend:
         off = self._number("speculation_off", 0)
         method = "none" if off else config.speculation.method
         details = {
+            **dict(config.args),
             "prefix_caching": False,
             "speculative_method": method,
             "context_window": CONTEXT_WINDOW,

@@ -30,6 +30,17 @@ from pytest_speedbench.errors import EngineError
 
 _PROMPT_LOOKUP_NGRAM = 2
 
+# A fixed draft length, without confidence stop and schedule.
+_FIXED_DRAFTS = {"num_assistant_tokens_schedule": "constant", "assistant_confidence_threshold": 0.0}
+_OWN_SETTINGS = (
+    "assistant_lookbehind",
+    "target_lookbehind",
+    "cache_implementation",
+    "use_cache",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+)
+
 
 class StepRecorder:
     """A streamer: one ``put`` per forward pass of the target, the prompt first."""
@@ -107,12 +118,13 @@ class TransformersBackend:
             self._device_name(),
             str(self.model.dtype).removeprefix("torch."),
             {
-                "torch": torch.__version__,
                 "threads": torch.get_num_threads(),
                 "attention": self.model.config._attn_implementation,
                 "prefix_caching": False,
                 "context_window": self.context_window,
                 "max_matching_ngram_size": self.ngram_size,
+                **_FIXED_DRAFTS,
+                **_own_settings(self.model),
             },
         )
 
@@ -222,8 +234,8 @@ class TransformersBackend:
         """Sets a fixed draft length, without confidence stop and schedule."""
         settings = assistant.generation_config
         settings.num_assistant_tokens = length
-        settings.num_assistant_tokens_schedule = "constant"
-        settings.assistant_confidence_threshold = 0.0
+        for name, value in _FIXED_DRAFTS.items():
+            setattr(settings, name, value)
         return assistant
 
     def _assistant(self, request: Request) -> dict[str, Any]:
@@ -331,6 +343,12 @@ class TransformersBackend:
     def close(self) -> None:
         del self.model
         self.drafters.clear()
+
+
+def _own_settings(model: Any) -> dict[str, object]:
+    """The checkpoint's own settings of generation that apply here, where they are set."""
+    found = {name: getattr(model.generation_config, name, None) for name in _OWN_SETTINGS}
+    return {f"generation.{name}": value for name, value in found.items() if value is not None}
 
 
 def _unfiltered(temperature: float) -> dict[str, Any]:

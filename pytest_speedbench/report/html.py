@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_speedbench._version import __version__
 from pytest_speedbench.baselines.schema import MetricRecord, Record
+from pytest_speedbench.compare.changes import flat
 from pytest_speedbench.compare.results import CaseResult, SessionResults, merged
 from pytest_speedbench.compare.verdict import COMPARED, Outcome
 from pytest_speedbench.errors import ReportError
@@ -371,7 +372,9 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     if engine.args:
         yield "engine arguments", _pairs(engine.args)
     if engine.details:
-        yield "engine settings", _pairs(engine.details)
+        yield "engine settings", _pairs(flat(engine.details))
+    if engine.packages:
+        yield "packages", _pairs(engine.packages)
     yield "model", _model(record.model.name, record.model.weights, record.model.revision)
     if drafter := record.spec.drafter:
         yield "drafter", _model(drafter.name, drafter.weights, drafter.revision)

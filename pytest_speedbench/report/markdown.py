@@ -52,3 +52,9 @@ def _table(table: RunTable) -> Iterator[str]:
     for row in table.rows:
         for reason in row.reasons:
             yield f"- {markdown_cell(f'{row.slice}: {reason}')}"
+    if table.changes:
+        count = len(table.changes)
+        summary = f"{count} change{'s' * (count > 1)} since the baseline"
+        yield from ("", f"<details><summary>{summary}</summary>", "")
+        yield from (f"- {markdown_cell(change)}" for change in table.changes)
+        yield from ("", "</details>")

@@ -17,6 +17,7 @@ from pytest_speedbench.report.view import Row, RunTable, run_tables
 Justify = Literal["left", "right"]
 _WIDEST = 110
 _MOST_REASONS = 4
+_MOST_CHANGES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,17 @@ def _run_lines(table: RunTable, width: int) -> Iterator[Line]:
         yield Line(f"  {printable(text)}", _colour(outcome))
     for text in (*table.details, *(f"note: {note}" for note in table.notes)):
         yield Line(f"  {printable(text)}")
+    if table.calls_for_causes:
+        yield from _change_lines(table.changes)
     yield Line("")
+
+
+def _change_lines(changes: Sequence[str]) -> Iterator[Line]:
+    for change in changes[:_MOST_CHANGES]:
+        yield Line(f"  changed: {printable(change)}", {"yellow": True})
+    if len(changes) > _MOST_CHANGES:
+        more = len(changes) - _MOST_CHANGES
+        yield Line(f"  … and {more} more changes (all in --speed-report=PATH.html)")
 
 
 def _grid(table: RunTable, width: int) -> str:

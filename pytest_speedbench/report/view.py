@@ -9,9 +9,10 @@ from pytest_speedbench.baselines.schema import MetricRecord, Record
 from pytest_speedbench.compare.attribution import Attribution, Factor
 from pytest_speedbench.compare.judge import ACCEPTANCE, verdict_on
 from pytest_speedbench.compare.results import CaseResult, merged
-from pytest_speedbench.compare.verdict import Outcome
+from pytest_speedbench.compare.verdict import FAILING, Outcome
 
 NOTHING = "–"
+_WITH_CAUSES = FAILING | {Outcome.UNDECIDED, Outcome.IMPROVED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,14 @@ class RunTable:
     verdicts: tuple[tuple[str, Outcome], ...] = ()
     """Verdicts on other metrics than AL, each once."""
     notes: tuple[str, ...] = field(default=())
+    changes: tuple[str, ...] = ()
+    """In what the run differs from its baseline, the most likely causes first."""
+
+    @property
+    def calls_for_causes(self) -> bool:
+        """Whether any verdict is neither a pass nor the lack of a comparison."""
+        outcomes = {row.outcome for row in self.rows} | {outcome for _, outcome in self.verdicts}
+        return bool(outcomes & _WITH_CAUSES)
 
 
 def run_tables(results: Sequence[CaseResult]) -> list[RunTable]:
@@ -68,6 +77,7 @@ def _table(cases: Sequence[CaseResult]) -> RunTable:
         (*_details(record), *map(_attribution, causes[:1])),
         tuple(_other_verdicts(cases)),
         tuple(record.notes),
+        tuple(dict.fromkeys(str(change) for case in cases for change in case.changes)),
     )
 
 

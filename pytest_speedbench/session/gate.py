@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from pytest_speedbench.baselines.schema import GateRecord, Record
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.attribution import attribute_records
+from pytest_speedbench.compare.changes import changes
 from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.gate import Levels
 from pytest_speedbench.compare.judge import ACCEPTANCE, DEFAULT_MARGINS, Judge
@@ -16,9 +18,11 @@ from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.errors import GateFailure, warn
 from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.report.text import printable
 from pytest_speedbench.stats import AlphaSequence, Decision, NoData
 
 ASSERT = "assert"
+_MOST_CHANGES = 3
 
 
 @dataclass
@@ -98,8 +102,14 @@ class SessionGate:
                 case.attribution = attribute_records(case.record, match)
             except NoData:
                 case.attribution = None
+        self.note_changes(case, match)
         self.settle(case, verdict)
         return verdict
+
+    def note_changes(self, case: CaseResult, match: Match) -> None:
+        """Keeps in what the run of a case differs from its baseline."""
+        if match.record is not None and not case.changes:
+            case.changes = changes(match.record, case.record)
 
     def speculation_off(self, case: CaseResult) -> None:
         """A run that was to speculate and did not fails, compared or not."""
@@ -120,7 +130,7 @@ class SessionGate:
             warn(f"undecided: {case.key}: {verdict}")
         if verdict.fails(self.settings.inconclusive, self.settings.require_baseline):
             shown = text if verdict.outcome is Outcome.FAIL else ""
-            raise GateFailure(shown or failure_text(verdict))
+            raise GateFailure("\n".join([shown or failure_text(verdict), *changed_lines(case)]))
 
     def failed_test(self, case: CaseResult) -> None:
         """The body of a test failed by an assertion: comparisons that were false are verdicts."""
@@ -161,6 +171,14 @@ def failure_text(verdict: Verdict) -> str:
     if verdict.outcome is Outcome.NO_BASELINE:
         lines.append("  save one with --benchmark-autosave, or leave --speed-require-baseline out")
     return "\n".join(lines)
+
+
+def changed_lines(case: CaseResult) -> Iterator[str]:
+    """What changed since the baseline, the most likely causes alone."""
+    for change in case.changes[:_MOST_CHANGES]:
+        yield f"  changed: {printable(str(change))}"
+    if len(case.changes) > _MOST_CHANGES:
+        yield f"  … and {len(case.changes) - _MOST_CHANGES} more changes, in the report"
 
 
 def with_gate(record: Record, gate: GateRecord) -> Record:

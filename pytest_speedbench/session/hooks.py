@@ -184,7 +184,8 @@ class SessionHooks:
         try:
             return (yield)
         except AssertionError:
-            self.session.assertion_failed(pyfuncitem.nodeid)
+            if case := self._cases.get(pyfuncitem.nodeid):
+                self.session.assertion_failed(case, pyfuncitem.nodeid)
             raise
 
     def _news(self) -> SessionOutput:

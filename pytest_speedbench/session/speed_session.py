@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from pytest_speedbench.compare.match import Identity, Match
 from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.engines.registry import engine_type
+from pytest_speedbench.errors import BaselineError
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.measure.tokenizer import model_name
 from pytest_speedbench.plan.cases import Case, RunKey
@@ -132,6 +134,7 @@ class SpeedSession:
         checks = self._checks[nodeid]
         if case.run.soak and not checks.checked_drift:
             checks.no_drift()
+        self._note_changes(case, result)
         self.gate.speculation_off(result)
         if not self.gate.comparing:
             return
@@ -150,9 +153,16 @@ class SpeedSession:
         self._early[run] = early
         return early
 
-    def assertion_failed(self, nodeid: str) -> None:
+    def _note_changes(self, case: Case, result: CaseResult) -> None:
+        """What changed, for a case that may fail before it is compared."""
+        with suppress(BaselineError):  # raised again by the comparison
+            if self.gate.comparing:
+                self.gate.note_changes(result, self.baseline(case))
+
+    def assertion_failed(self, case: Case, nodeid: str) -> None:
         """The body of a test failed by an assertion."""
         if result := self._cases.get(nodeid):
+            self._note_changes(case, result)
             self.gate.failed_test(result)
 
     def verdicts(self, nodeid: str) -> list[Verdict]:

@@ -322,6 +322,13 @@ def test_partial_runs_are_said_to_be(speedbench: Speedbench, edited: Edited) -> 
     assert "note: NEW was stopped early" in speedbench("compare", "1", "9", *AT_10).out
 
 
+def test_what_changed_is_printed_once_a_run(speedbench: Speedbench) -> None:
+    printed = speedbench("compare", "base", "worse").out
+    changed = [line.strip() for line in printed.splitlines() if "changed:" in line]
+    assert changed == ["changed: acceptance: – → 0.3", "changed: draft_ms: – → 2"]
+    assert "changed:" not in speedbench("compare", "base", "same", *AT_10).out
+
+
 def test_engine_versions_are_named(speedbench: Speedbench, edited: Edited) -> None:
     edited("0009_new", lambda record: record["engine"].update(version="2"))
-    assert "simulated 1 there, 2 here" in speedbench("compare", "1", "9", *AT_10).out
+    assert "changed: engine.version: 1 → 2" in speedbench("compare", "1", "9", *AT_10).out

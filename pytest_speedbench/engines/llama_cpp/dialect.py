@@ -75,6 +75,7 @@ class LlamaCppDialect(Dialect):
                 "max_model_len": _context(properties),
                 "speculation": spec_type(self.config),
                 "prefix_caching": False,
+                **_speculative(properties),
             },
         )
 
@@ -171,6 +172,13 @@ class LlamaCppDialect(Dialect):
         """Log-probabilities of the ``count`` most likely next tokens, in descending order."""
         reply = http.post_json(next_token.PATH, next_token.body(prompt, count, self.plain))
         return {entry["id"]: entry["logprob"] for entry in next_token.entries(reply)}
+
+
+def _speculative(properties: Mapping[str, Any]) -> dict[str, object]:
+    """The settings of drafting that the server uses where a request says nothing."""
+    settings = properties.get("default_generation_settings") or {}
+    found = settings.get("params") or {}
+    return {name: value for name, value in found.items() if name.startswith("speculative.")}
 
 
 def _context(properties: Mapping[str, Any]) -> int | None:

@@ -14,9 +14,11 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
+from pytest_speedbench.engines.packages import installed_packages
 from pytest_speedbench.engines.process.backend import Backend, StepOutput
 from pytest_speedbench.engines.process.lifetime import end_with_lifeline
 from pytest_speedbench.engines.protocol import EngineConfig, Request, Trace
@@ -175,7 +177,8 @@ def main(arguments: Sequence[str]) -> None:
     try:
         config: EngineConfig = connection.recv()
         backend = _load(backend_name)(config)
-        connection.send(("ready", backend.info))
+        info = replace(backend.info, packages=installed_packages())
+        connection.send(("ready", info))
         RequestLoop(backend, connection).run()
     except EOFError:
         return

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from pytest_speedbench.engines.packages import installed_packages
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
@@ -270,7 +271,9 @@ def _start(
     http = Http(Address(process.url), timeout, reuse=dialect.reuses_connections)
     try:
         process.wait_until(lambda: http.status(dialect.health) == 200)
-        return ServerEngine(dialect, http, process)
+        engine = ServerEngine(dialect, http, process)
+        engine.info = replace(engine.info, packages=installed_packages())
+        return engine
     except BaseException:
         http.close()
         process.close()

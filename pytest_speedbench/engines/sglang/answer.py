@@ -112,7 +112,11 @@ def describe(info: Mapping[str, Any], speculation: Speculation) -> dict[str, obj
     Raises:
         EngineError: it drafts another number of tokens than configured.
     """
-    details: dict[str, object] = {name: info[name] for name in _KEPT if name in info}
+    details: dict[str, object] = {
+        name: value
+        for name, value in info.items()
+        if name in _KEPT or (name.startswith("speculative_") and name not in _PLACES)
+    }
     details["prefix_caching"] = not info.get("disable_radix_cache", False)
     details["speculative_method"] = str(info.get("speculative_algorithm") or "none").lower()
     if speculation.active:
@@ -136,22 +140,39 @@ def _check_draft_length(info: Mapping[str, Any], speculation: Speculation) -> No
         )
 
 
-_KEPT = (
-    "tp_size",
-    "dp_size",
-    "attention_backend",
-    "speculative_num_steps",
-    "speculative_eagle_topk",
-    "speculative_num_draft_tokens",
-    "speculative_accept_threshold_single",
-    "speculative_accept_threshold_acc",
-    "speculative_use_rejection_sampling",
-    "enable_deterministic_inference",
-    "disable_overlap_schedule",
-    "disable_cuda_graph",
-    "max_running_requests",
-    "context_length",
-    "page_size",
-    "quantization",
-    "kv_cache_dtype",
+_KEPT = frozenset(
+    {
+        "tp_size",
+        "dp_size",
+        "pp_size",
+        "ep_size",
+        "enable_dp_attention",
+        "attention_backend",
+        "prefill_attention_backend",
+        "decode_attention_backend",
+        "sampling_backend",
+        "moe_runner_backend",
+        "fp8_gemm_runner_backend",
+        "enable_deterministic_inference",
+        "disable_overlap_schedule",
+        "disable_cuda_graph",
+        "cuda_graph_max_bs",
+        "enable_torch_compile",
+        "torch_compile_max_bs",
+        "enable_piecewise_cuda_graph",
+        "max_running_requests",
+        "chunked_prefill_size",
+        "max_prefill_tokens",
+        "schedule_policy",
+        "schedule_conservativeness",
+        "mem_fraction_static",
+        "context_length",
+        "page_size",
+        "quantization",
+        "kv_cache_dtype",
+        "json_model_override_args",
+        "random_seed",
+    }
 )
+# The drafter is identified by its weights.
+_PLACES = ("speculative_draft_model_path", "speculative_algorithm")

@@ -177,8 +177,11 @@ def describe(args: Any, config: EngineConfig) -> dict[str, object]:
     }
     cache = getattr(args, "kv_cache_config", None)
     details["prefix_caching"] = getattr(cache, "enable_block_reuse", None)
+    details["kv_cache_config"] = _plain_fields(cache)
+    details["quant_config"] = _plain_fields(getattr(args, "quant_config", None))
     found = getattr(args, "speculative_config", None)
     details["speculative_method"] = str(getattr(found, "decoding_type", "none")).lower()
+    details["speculative"] = _plain_fields(found)
     length = getattr(found, "max_draft_len", None)
     if found is not None and length not in (None, config.speculation.draft_length):
         raise EngineError(
@@ -189,6 +192,21 @@ def describe(args: Any, config: EngineConfig) -> dict[str, object]:
     return details
 
 
+def _plain_fields(part: Any) -> dict[str, object]:
+    """The fields of one part of the arguments that are numbers, names or switches; the drafter is
+    identified by its weights."""
+    fields = getattr(part, "__dict__", {})
+    values = {name: getattr(value, "value", value) for name, value in fields.items()}
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, bool | int | float | str)
+        and not name.startswith("_")
+        and name not in _PLACES
+    }
+
+
+_PLACES = ("speculative_model", "speculative_model_dir")
 _KEPT = (
     "tensor_parallel_size",
     "pipeline_parallel_size",

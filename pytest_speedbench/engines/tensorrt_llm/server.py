@@ -58,9 +58,11 @@ class TensorrtLlmDialect(Dialect):
         details: dict[str, object] = {"joined": joined, "served_model": self.model}
         parallel = infos.get("trtllm_parallel_config_info", {})
         cache = infos.get("trtllm_kv_cache_config_info", {})
-        details["tensor_parallel_size"] = parallel.get("tensor_parallel_size")
+        details |= {name: value for name, value in parallel.items() if name.endswith("_size")}
         details["prefix_caching"] = cache.get("enable_block_reuse")
+        details["kv_cache_config"] = dict(cache)
         details["speculative_method"] = self._speculation(http.address.url, infos)
+        details["speculative"] = dict(infos.get(_SPECULATION, {}))
         device = "unknown" if joined else device_name(cpu=False)
         dtype = infos.get("trtllm_model_config_info", {}).get("dtype", "auto")
         # Its log-probabilities come with token texts, not ids.

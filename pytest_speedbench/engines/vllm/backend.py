@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -25,6 +25,11 @@ from pytest_speedbench.engines.vllm.arguments import (
     PER_REQUEST_METRICS,
     engine_arguments,
     has_argument,
+)
+from pytest_speedbench.engines.vllm.configuration import (
+    configuration,
+    dtype_of,
+    environment_variables,
 )
 from pytest_speedbench.errors import EngineError
 
@@ -47,6 +52,7 @@ class VllmBackend:
     """One vLLM engine, driven step by step."""
 
     def __init__(self, config: EngineConfig) -> None:
+        variables = environment_variables()  # vLLM sets more when it is imported
         import vllm
 
         arguments = engine_arguments(config, on_cpu=_on_cpu())
@@ -60,27 +66,17 @@ class VllmBackend:
         self.slots = _slots(self.engine.vllm_config)
         self.live: dict[str, int] = {}
         """Prompt tokens of each request that vLLM holds, rounded up to whole blocks."""
-        self.info = self._describe(vllm.__version__)
+        self.info = self._describe(vllm.__version__, variables)
 
-    def _describe(self, version: str) -> EngineInfo:
+    def _describe(self, version: str, variables: Mapping[str, str]) -> EngineInfo:
         settings = self.engine.vllm_config
         details = {
-            "async_scheduling": bool(settings.scheduler_config.async_scheduling),
-            "v2_model_runner": bool(getattr(settings, "use_v2_model_runner", False)),
-            "executor": str(settings.parallel_config.distributed_executor_backend),
-            "enforce_eager": bool(settings.model_config.enforce_eager),
-            **_compilation(settings.compilation_config),
-            "prefix_caching": bool(settings.cache_config.enable_prefix_caching),
-            "max_num_seqs": settings.scheduler_config.max_num_seqs,
-            "max_model_len": settings.model_config.max_model_len,
-            "kv_blocks": settings.cache_config.num_gpu_blocks,
-            "block_size": settings.cache_config.block_size,
-            "speculative_method": str(getattr(settings.speculative_config, "method", "none")),
+            **configuration(settings),
+            "environment": dict(variables),
             "omp_preloaded": "libiomp5" in os.environ.get("LD_PRELOAD", ""),
         }
         device = str(settings.device_config.device)
-        dtype = str(settings.model_config.dtype).removeprefix("torch.")
-        return EngineInfo("vllm", version, _device_name(device), dtype, details)
+        return EngineInfo("vllm", version, _device_name(device), dtype_of(settings), details)
 
     def now(self) -> float:
         return time.perf_counter()
@@ -220,17 +216,6 @@ def _too_small(tokens: int | None, what: str) -> str:
         "cache with --speed-engine-arg gpu_memory_utilization=0.95 or kv_cache_memory_bytes=N (on "
         "a CPU set VLLM_CPU_KVCACHE_SPACE=GIB)"
     )
-
-
-def _compilation(settings: Any) -> dict[str, str]:
-    """Compilation and CUDA graph settings; their names differ between versions."""
-    names = ("mode", "level", "cudagraph_mode")
-    found = {name: getattr(settings, name, None) for name in names}
-    return {
-        f"compilation_{name}": str(getattr(value, "name", value))
-        for name, value in found.items()
-        if value is not None
-    }
 
 
 def _first_lines(error: BaseException) -> str:

@@ -35,6 +35,7 @@ from pytest_speedbench.engines.vllm.arguments import (
     own_methods,
     refuse,
 )
+from pytest_speedbench.engines.vllm.configuration import configuration, dtype_of
 from pytest_speedbench.errors import EngineError, EngineUnavailable
 
 # Arguments that the server does not have.
@@ -56,6 +57,7 @@ class VllmDialect(Dialect):
         speculates = page.read(self.metrics).drafts is not None
         self._check_speculation(http.address.url, speculates)
         cache = page.infos.get("vllm:cache_config_info", {})
+        resolved = self._configuration(http)
         details: dict[str, object] = {
             "joined": bool(self.config.url),
             "served_model": self.model,
@@ -66,11 +68,24 @@ class VllmDialect(Dialect):
             ),
             "kv_blocks": cache.get("num_gpu_blocks"),
             "block_size": cache.get("block_size"),
+            "kv_cache_dtype": cache.get("cache_dtype"),
+            "gpu_memory_utilization": cache.get("gpu_memory_utilization"),
+            "sliding_window": cache.get("sliding_window"),
+            **(configuration(resolved) if resolved else {}),
             "speculative_method": self.config.speculation.method if speculates else "none",
         }
         device = "unknown" if self.config.url else device_name(cpu=cpu_build())
         dtype = "unknown" if self.config.url else str(self.config.option("dtype", "auto"))
+        if resolved:
+            dtype = dtype_of(resolved)
         return EngineInfo("vllm-server", version, device, dtype, details)
+
+    def _configuration(self, http: Http) -> Any:
+        """The whole configuration, which only a server in development mode reports
+        (``VLLM_SERVER_DEV_MODE=1``); None from others."""
+        found = http.find_json("/server_info?config_format=json") or {}
+        config = found.get("vllm_config")
+        return config if isinstance(config, dict) else None
 
     def _check_speculation(self, url: str, speculates: bool) -> None:
         """A server cannot switch speculation, so it must do what the case says."""
