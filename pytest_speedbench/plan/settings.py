@@ -28,7 +28,7 @@ class Settings(OptionTable):
         group=RUNS,
         metavar="NAME",
         marker=True,
-        text="[engine](engines.md), or a list",
+        text="[engine](engines.md) to measure; a list",
     )
     model: tuple[str, ...] = option(
         default=("demo",),
@@ -47,7 +47,7 @@ class Settings(OptionTable):
         group=RUNS,
         metavar="NAME",
         marker=True,
-        text="method of speculative decoding, or a list: `none`, `ngram`, `draft_model`, `eagle`, "
+        text="methods of speculative decoding: `none`, `ngram`, `draft_model`, `eagle`, "
         "`eagle3`, `mtp`, `medusa`, `mlp_speculator`, `suffix`, `dflash`, `early_exit`",
     )
     drafter: tuple[str, ...] = option(
@@ -57,7 +57,7 @@ class Settings(OptionTable):
         group=RUNS,
         metavar="MODEL",
         marker=True,
-        text="drafter: hub name or folder, for `early_exit` the layer; a list",
+        text="drafter: hub name or folder, for `early_exit` the layer number; a list",
     )
     dl: tuple[int, ...] = option(
         default=(3,),
@@ -83,7 +83,7 @@ class Settings(OptionTable):
         form="pairs",
         group=RUNS,
         metavar="KEY=VALUE",
-        text="an argument of the engine itself; repeat it, in the ini file one per line",
+        text="an argument of the engine itself; may be repeated, in the ini file one per line",
     )
     chat_template_kwargs: tuple[tuple[str, object], ...] = option(
         default=(),
@@ -92,8 +92,8 @@ class Settings(OptionTable):
         group=RUNS,
         metavar="KEY=VALUE",
         marker=True,
-        text="an argument of the chat template, such as `enable_thinking=false`; repeat it, in the "
-        "ini file one per line, in a marker a dict",
+        text="an argument of the chat template, such as `enable_thinking=false`; may be "
+        "repeated, in the ini file one per line, in a marker a dict",
     )
     url: str = option(
         default="",
@@ -108,7 +108,7 @@ class Settings(OptionTable):
         read=values.seconds,
         group=RUNS,
         metavar="SECONDS",
-        text="longest start of an engine, and longest time without a sign of life",
+        text="limit for the start of an engine, and for the time that it sends nothing",
     )
     split: tuple[str, ...] = option(
         default=("qualitative",),
@@ -172,7 +172,7 @@ class Settings(OptionTable):
         group=PROMPTS,
         metavar="N",
         marker=True,
-        text="the first N of each category; `all` for all",
+        text="samples per category: the first N, or `all`",
     )
     max_tokens: tuple[int, ...] = option(
         default=(128,),
@@ -181,7 +181,7 @@ class Settings(OptionTable):
         group=PROMPTS,
         metavar="N",
         marker=True,
-        text="most output tokens of a request",
+        text="maximum output tokens per request",
     )
     min_tokens: tuple[int, ...] = option(
         default=(0,),
@@ -190,7 +190,7 @@ class Settings(OptionTable):
         group=PROMPTS,
         metavar="N",
         marker=True,
-        text="fewest output tokens of a request: a stop token before them is ignored",
+        text="minimum output tokens per request: an earlier stop token is ignored",
     )
     ignore_eos: bool = option(
         default=False,
@@ -238,7 +238,7 @@ class Settings(OptionTable):
         metavar="REF",
         shown="off",
         text="compare with a saved run: [REF](records.md#ref-forms); without one, the latest "
-        "comparable. Write `=REF`: a word after a space is taken for the REF too",
+        "comparable. Write `=REF`, since a word after a space is taken as the REF too",
     )
     compare_fail: Mapping[str, float] | None = option(
         default=None,
@@ -248,14 +248,14 @@ class Settings(OptionTable):
         group=GATE,
         metavar="METRIC:MARGIN",
         shown="`acceptance_length:2%` where compared",
-        text="[margins](gate.md#margins): a loss beyond one fails; switches the comparison on",
+        text="[margins](gate.md#margins): a larger loss fails; enables the comparison",
     )
     require_baseline: bool = option(
         default=False,
         read=values.switch,
         form="switch",
         group=GATE,
-        text="a case without a baseline fails",
+        text="fail a case without a baseline",
     )
     alpha: float = option(
         default=0.01,
@@ -278,7 +278,7 @@ class Settings(OptionTable):
         read=values.choice("pass", "warn", "fail"),
         group=GATE,
         metavar="DO",
-        text="what undecided does: `pass`, `warn` (pass with a pytest warning) or `fail`",
+        text="result of an undecided case: `pass`, `warn` (pass with a pytest warning) or `fail`",
     )
     early: bool = option(
         default=False,
@@ -286,7 +286,7 @@ class Settings(OptionTable):
         form="switch",
         group=GATE,
         text="[early decision](gate.md#early): a run ends when its AL is decided; nothing is "
-        "timed. Switches the comparison on",
+        "timed. Enables the comparison",
     )
     report: str = option(
         default="",
