@@ -53,14 +53,27 @@ def compare(
         UsageError: an unknown metric, or a number that is not a share.
         BaselineError: a named run does not exist or cannot be read.
     """
-    accepted = dict(_read("margins", values.margin, item) for item in margins.items())
     return compare_runs(
         _run(old, storage),
         _run(new, storage),
-        accepted,
+        read_margins(margins),
         None if alpha is None else _read("alpha", values.share, alpha),
         reach=None if reach is None else _read("reach", values.share_or_zero, reach),
     )
+
+
+def read_margins(margins: Mapping[str, float | str]) -> dict[str, float]:
+    """Margins that Python code gives, as shares.
+
+    Raises:
+        UsageError: an unknown metric, or what is not a share.
+    """
+    __tracebackhide__ = True
+    found = {}
+    for item in margins.items():
+        metric, share = _read("margins", values.margin, item)
+        found[metric] = share
+    return found
 
 
 def _run(run: Run, storage: str | Path) -> SavedRun:
@@ -70,6 +83,7 @@ def _run(run: Run, storage: str | Path) -> SavedRun:
 
 
 def _read(name: str, read: Callable[[object, bool], T], value: object) -> T:
+    __tracebackhide__ = True
     try:
         return read(value, True)
     except ValueError as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from pytest_speedbench.engines.protocol import TokenScore, Trace
-from pytest_speedbench.errors import EngineError, NoData
+from pytest_speedbench.errors import EngineError, NoData, UsageError
 from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.stats.ties import (
     DEFAULT_ULPS,
@@ -136,14 +136,15 @@ def given_tolerance(nats: object, dtype_name: str) -> Tolerance:
     """A tolerance that the caller has named.
 
     Raises:
-        ValueError: not a number from 0 on.
+        UsageError: not a number >= 0.
     """
+    __tracebackhide__ = True
     if (
         isinstance(nats, bool)
         or not isinstance(nats, int | float)
         or not (nats >= 0 and math.isfinite(nats))
     ):
-        raise ValueError(f"tolerance={nats!r}: want nats, a number from 0 on, such as 0.05")
+        raise UsageError(f"tolerance={nats!r}: expected nats, a number >= 0, such as 0.05")
     return Tolerance(known_dtype(dtype_name), 0.0, "as asked", float(nats))
 
 

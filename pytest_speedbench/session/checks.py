@@ -34,7 +34,7 @@ from pytest_speedbench.engines.protocol import (
     Trace,
 )
 from pytest_speedbench.engines.registry import engine_type
-from pytest_speedbench.errors import EngineError
+from pytest_speedbench.errors import EngineError, UsageError
 from pytest_speedbench.measure.copies import seeded_copies
 from pytest_speedbench.measure.results import ArmResult, Turn
 from pytest_speedbench.measure.run import Run
@@ -146,13 +146,11 @@ class CaseChecks:
 
         Raises:
             NoData: nothing to compare with.
-            ValueError: a tolerance, or a number of copies, that is none.
+            UsageError: a tolerance, or a number of copies, that cannot be used.
         """
         __tracebackhide__ = True
         if not isinstance(copies, int) or copies < sampling.MIN_COPIES:
-            raise ValueError(
-                f"copies={copies!r}: want a whole number from {sampling.MIN_COPIES} on"
-            )
+            raise UsageError(f"copies={copies!r}: expected an integer >= {sampling.MIN_COPIES}")
         dtype = self.run.setting.engine.dtype
         allowed = given_tolerance(tolerance, dtype) if tolerance is not None else None
         reference = self._reference()
@@ -328,14 +326,14 @@ class CaseChecks:
 
         Raises:
             NoData: the run is no soak.
-            ValueError: an α that is none.
+            UsageError: an α that is not a share.
         """
         __tracebackhide__ = True
         points = self.run.view(self.case.slice).drift
         if not points:
             raise NoData("no soak, so no trend: @pytest.mark.speed(soak='30m'), or soak=20 rounds")
         if alpha is not None and not 0 < alpha < 1:
-            raise ValueError(f"alpha={alpha!r}: want a share between 0 and 1, such as 0.01")
+            raise UsageError(f"alpha={alpha!r}: expected a share between 0 and 1, such as 0.01")
         self.checked_drift = True
         own = self.spending.level(DRIFT) if alpha is None else alpha
         self.settle(drift_verdict(self.key, points, own))

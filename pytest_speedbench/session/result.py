@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from pytest_speedbench.compare.asserts import Judgement, Measured
 from pytest_speedbench.errors import warn
 from pytest_speedbench.measure.run import Run, SliceView
-from pytest_speedbench.plan.values import share
 from pytest_speedbench.splits import RANDOM_LENGTHS
 
 if TYPE_CHECKING:
@@ -141,15 +140,15 @@ class SpeedResult(SliceResult):
         Margins by metric, such as ``acceptance_length="1%"`` or ``speedup=0.05``; without any, the
         session's (``--speed-compare-fail``, or 2 % of AL). A case without a baseline passes,
         unless ``--speed-require-baseline``.
+
+        Raises:
+            GateFailure: an ``AssertionError`` with the verdict and the numbers behind it.
+            UsageError: an unknown metric, or a margin that is not a share.
         """
         __tracebackhide__ = True
-        from pytest_speedbench.plan.values import GATED_METRICS
+        from pytest_speedbench.compare.api import read_margins
 
-        wanted = {name: share(m) for name, m in margins.items()}
-        unknown = sorted(set(wanted) - set(GATED_METRICS))
-        if unknown:
-            raise TypeError(f"no metric {unknown[0]!r} to gate; gated: {', '.join(GATED_METRICS)}")
-        for name, margin in (wanted or self._margins).items():
+        for name, margin in (read_margins(margins) or self._margins).items():
             self._compare(name, margin)
 
     def assert_lossless(self, tolerance: float | None = None, *, copies: int = 256) -> None:

@@ -189,7 +189,7 @@ def test_assert_no_regression_refuses_what_it_cannot_gate(saved: Project) -> Non
     saved.gate("bs=8", "speed.assert_no_regression(ttft='10%')")
     result = saved.run()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*TypeError: no metric 'ttft' to gate; gated: acceptance_length*"])
+    result.stdout.fnmatch_lines(["*UsageError: margins: *ttft*acceptance_length*"])
 
 
 def test_margins_by_category_from_the_ini_file(project: Project) -> None:
