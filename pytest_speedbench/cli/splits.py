@@ -37,7 +37,10 @@ def list_() -> None:
         if found.samples is not None:
             parts.append(f"{found.samples} samples, digest {found.digest[:12]}")
         out.item(f"{found.name:16}", "; ".join([*parts, f"licence: {found.licence}"]))
-    out.line("also: a file (JSONL, JSON, CSV, TSV, parquet), or nvidia/SPEED-Bench:CONFIG")
+    out.line(
+        "also: PATH or NAME=PATH of a file (JSONL, JSON, CSV, TSV, parquet; .gz, .zst), or "
+        "nvidia/SPEED-Bench:CONFIG"
+    )
 
 
 @app.command()
