@@ -96,6 +96,13 @@ def test_nothing_refers_to_a_document_outside_of_the_repository() -> None:
     assert found == []
 
 
+def test_no_import_is_exempt_from_the_layers_but_the_one_of_the_suites() -> None:
+    settings = SETTINGS["tool"]["importlinter"]
+    exempt = {line for c in settings["contracts"] for line in c.get("ignore_imports", ())}
+    assert exempt == {"pytest_speedbench.suites.* -> pytest_speedbench"}
+    assert settings["exclude_type_checking_imports"] is False
+
+
 def test_the_picture_of_the_layers_is_drawn_from_the_contract() -> None:
     sys.path.insert(0, str(ROOT / "tools"))
     try:

@@ -22,7 +22,10 @@ Compare = Callable[[str, float], "Verdict"]
 
 
 class SliceResult:
-    """Acceptance of one category, tier, or of the whole split."""
+    """Acceptance of one category, tier, or of the whole split.
+
+    Intervals are over samples: all turns of a sample are one unit. Below 5 samples there is none.
+    """
 
     def __init__(self, view: SliceView, judgement: Judgement) -> None:
         self._view = view
@@ -30,29 +33,47 @@ class SliceResult:
 
     @property
     def traces(self) -> list[Trace]:
-        """The raw traces, one per request."""
+        """The raw traces, shape (requests,)."""
         return [turn.trace for turn in self._view.turns]
 
     @property
     def acceptance_length(self) -> Measured:
-        """Micro AL: tokens per decoding step, the bonus token included (1 to DL + 1)."""
+        """Micro AL in tokens per decoding step: Σ(N − n₀) / ΣD, 1 to DL + 1.
+
+        The bonus token counts.
+
+        Raises:
+            NoData: no decoding step is known.
+        """
         return self._measured("acceptance_length", self._view.acceptance_length, self._worst)
 
     @property
     def acceptance_length_macro(self) -> Measured:
-        """Mean over requests of their own AL."""
+        """Mean over requests of their own AL, in tokens per decoding step.
+
+        Raises:
+            NoData: as ``acceptance_length``.
+        """
         return self._measured(
             "acceptance_length_macro", lambda level: self._view.acceptance_length_macro()
         )
 
     @property
     def acceptance_rate(self) -> Measured:
-        """Accepted over proposed draft tokens."""
+        """Accepted over proposed draft tokens, a share.
+
+        Raises:
+            NoData: nothing was drafted, or the engine does not report drafts.
+        """
         return self._measured("acceptance_rate", self._view.acceptance_rate)
 
     @property
     def acceptance_by_position(self) -> tuple[float | None, ...]:
-        """P(draft token k accepted | k - 1 accepted), k = 1 … DL; None where none was drafted."""
+        """P(draft token k accepted | k − 1 accepted), shape (DL,); None where none was drafted.
+
+        Raises:
+            NoData: the run has no SD, or the engine does not report drafts by step.
+        """
         positions = self._view.acceptance_by_position()
         return tuple(None if p is None else p.value for p in positions)
 
@@ -76,7 +97,11 @@ class SliceResult:
 
 
 class SpeedResult(SliceResult):
-    """A measured case. Acceptance belongs to its slice; throughput and speedup to its run."""
+    """A measured case: what the fixture ``speed`` gives.
+
+    Acceptance belongs to its slice; throughput and speedup to its run, and are the same in each of
+    its cases. Intervals of timing are over rounds, and need at least three.
+    """
 
     def __init__(
         self,
@@ -95,30 +120,54 @@ class SpeedResult(SliceResult):
 
     @property
     def speedup(self) -> Measured:
-        """Output tokens/s with SD over without, on the same samples and BS."""
+        """Output tokens/s with SD over without, on the same samples and BS, as a ratio.
+
+        The geometric mean over rounds that alternate with and without SD.
+
+        Raises:
+            NoData: the arm without SD was not measured (``--speed-rounds=0``).
+        """
         self._warn_of_random_input()
         return self._measured("speedup", self.run.speedup_at)
 
     @property
     def output_tps(self) -> Measured:
-        """Output tokens per second of the run."""
+        """Output tokens per second of the run.
+
+        Raises:
+            NoData: no round was timed.
+        """
         self._warn_of_random_input()
         return self._measured("output_tps", self.run.output_tps_at)
 
     @property
     def user_tps(self) -> Measured:
-        """Tokens per second that one request sees after its first event."""
+        """Tokens per second that one request sees after its first event: mean over requests.
+
+        Raises:
+            NoData: no request had a second event.
+        """
         self._warn_of_random_input()
         return self._measured("user_tps", self.run.user_tps_at)
 
     @property
     def ttft(self) -> Measured:
-        """Seconds to the first output event."""
+        """Seconds from sending a request to its first output event: mean over requests.
+
+        Raises:
+            NoData: no request had an output.
+        """
         return self._measured("ttft", self.run.ttft_at)
 
     @property
     def step_time(self) -> Measured:
-        """Seconds per decoding step."""
+        """Seconds per decoding step: Σ(last − first event) / ΣD.
+
+        The first event's own step is left out.
+
+        Raises:
+            NoData: no decoding step was timed.
+        """
         return self._measured("step_time", self.run.step_time_at)
 
     def _warn_of_random_input(self) -> None:
@@ -131,7 +180,7 @@ class SpeedResult(SliceResult):
 
     @property
     def by_category(self) -> Mapping[str, SliceResult]:
-        """Acceptance of every category that this case's run has measured."""
+        """Acceptance of every category that this case's run has measured, by name."""
         return {name: SliceResult(self.run.view(name), self._judgement) for name in self.run.slices}
 
     def assert_no_regression(self, **margins: str | float) -> None:
@@ -175,14 +224,15 @@ class SpeedResult(SliceResult):
         Raises:
             GateFailure: an AssertionError with sample, turn, position, both tokens, gap and
                 tolerance; or with the tokens drawn too often or too seldom.
-            NoData: the arm without SD was not measured; the message names the mend.
+            NoData: the arm without SD was not measured; the message names the fix.
+            UsageError: a tolerance, or a number of copies, that cannot be used.
         """
         __tracebackhide__ = True
         self._checks.lossless(tolerance, copies)
 
     @property
     def drift(self) -> list[DriftPoint]:
-        """AL and step time of every round of a soak, ready to plot."""
+        """AL and step time (seconds) of every round of a soak, shape (rounds,), ready to plot."""
         return self._view.drift
 
     def assert_no_drift(self, alpha: float | None = None) -> None:
@@ -194,7 +244,9 @@ class SpeedResult(SliceResult):
         body anyway; this chooses another α in its place.
 
         Raises:
-            NoData: the run is no soak.
+            GateFailure: an ``AssertionError`` with the slope and the test.
+            NoData: the run is not a soak.
+            UsageError: ``alpha`` is not a share.
         """
         __tracebackhide__ = True
         self._checks.no_drift(alpha)
