@@ -1,0 +1,59 @@
+"""An error of ours, of whatever class, is one message and no traceback; a bug keeps its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Project
+
+ENGINE = """
+from pytest_speedbench import EngineType
+from pytest_speedbench.errors import CannotRun, EngineUnavailable, SpeedbenchError
+
+class OutOfLuck(SpeedbenchError):
+    "A class that the package does not know."
+
+def start(config, timeout):
+    raise {error}
+
+ENGINE = EngineType("unlucky", ("none",), start, tokenizer="words")
+"""
+
+
+@pytest.fixture
+def unlucky(project: Project) -> Project:
+    """A project with an installed engine of a third party, which does not start."""
+    installed = project.pytester.mkdir("unlucky-1.0.dist-info")
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: unlucky\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text(
+        "[pytest_speedbench.engines]\nunlucky = unlucky:ENGINE\n"
+    )
+    project.pytester.syspathinsert()
+    project.gate("method='none'")
+    project.ini |= {"speed_engine": "unlucky", "speed_method": "none"}
+    return project
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        ("OutOfLuck('no luck today: try again tomorrow')", "errors"),
+        ("CannotRun('no luck today: try again tomorrow')", "skipped"),
+        ("EngineUnavailable('no luck today: try again tomorrow')", "skipped"),
+    ],
+)
+def test_an_error_of_ours(unlucky: Project, error: str, outcome: str) -> None:
+    unlucky.file("unlucky.py", ENGINE.format(error=error))
+    result = unlucky.run_apart("-rs")
+    result.assert_outcomes(**{outcome: 1})
+    text = result.stdout.str()
+    assert "no luck today: try again tomorrow" in text
+    assert "unlucky.py" not in text
+    assert "Traceback" not in text
+
+
+def test_a_bug_shows_where_it_is(unlucky: Project) -> None:
+    unlucky.file("unlucky.py", ENGINE.format(error="KeyError('luck')"))
+    result = unlucky.run_apart()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*unlucky.py:*: KeyError*"])
