@@ -169,9 +169,22 @@ class Answer:
         if steps is None and report.tokens_per_pass:
             steps = _whole_steps(self.tokens / report.tokens_per_pass)
         if steps is None and every_step_drafts:
-            steps = report.drafting_steps
+            steps = self._steps_of(report)
         trace.totals = replace(report.totals, steps=steps)
         return trace
+
+    def _steps_of(self, report: SpeculationReport) -> int | None:
+        """D for a method that drafts in every step, from the number of drafting steps.
+
+        A server may still decode steps without a draft, as at a draft length of 0 under load. Then
+        D is only known up to the accepted tokens that the end of the output cut off, unless the
+        number of chunks is in that range; None if not.
+        """
+        drafting, accepted = report.drafting_steps, report.totals.accepted_tokens
+        if drafting is None or accepted is None or self.tokens - 1 <= drafting + accepted:
+            return drafting
+        least, chunks = self.tokens - 1 - accepted, len(self.times) - 1
+        return chunks if least <= chunks <= least + (report.draft_length or 0) else None
 
     def step_trace(self, draft_length: int, *, every_step_drafts: bool) -> Trace:
         """The trace by decoding steps, for servers that report each step.
@@ -182,7 +195,8 @@ class Answer:
 
         Args:
             draft_length: 0 without speculation; then every token is one step.
-            every_step_drafts: whether every step has a draft (not so for lookup methods).
+            every_step_drafts: whether every step usually has a draft (not so for lookup methods);
+                steps without one are assumed only if the chunks show them.
         """
         trace, report = self.trace(), self.report
         if draft_length == 0:
@@ -191,7 +205,9 @@ class Answer:
             return trace
         if report.drafted is None or report.accepted is None:
             return self.totals_trace(every_step_drafts=every_step_drafts)
-        found = arrange(self.chunks, report.accepted, every_step_drafts=every_step_drafts)
+        found = None
+        for every in dict.fromkeys((every_step_drafts, False)):
+            found = found or arrange(self.chunks, report.accepted, every_step_drafts=every)
         if found is None:
             raise EngineError(
                 f"request {self.request.id}: the server reports {list(report.accepted)} accepted "

@@ -190,6 +190,19 @@ def test_merged_chunks_of_a_lookup_method_give_totals(vllm: tuple[Vllm, str]) ->
     check_traces([trace], Speculation("ngram", 3))
 
 
+def test_steps_without_a_draft_of_a_method_that_usually_drafts(
+    engine: Engine, vllm: tuple[Vllm, str]
+) -> None:
+    """vLLM lowers the draft length by batch size, down to 0."""
+    fake, _ = vllm
+    fake.chunks, fake.accepted = [1, 1, 3, 1, 1, 4], [2, 3]
+    engine.submit(requests(1))
+    trace = drain(engine, 1)[0]
+    assert trace.steps == [1, 3, 1, 1, 4]
+    assert (trace.drafted, trace.accepted) == ([3, 3], [2, 3])
+    check_traces([trace], EAGLE3)
+
+
 def test_a_version_without_request_metrics_is_checked_by_its_counters(
     engine: Engine, vllm: tuple[Vllm, str]
 ) -> None:

@@ -215,6 +215,27 @@ def test_sums_of_a_lookup_method_do_not_give_the_steps() -> None:
         assert one(e).totals == RequestTotals(None, 6, 2)
 
 
+@pytest.mark.parametrize(
+    ("steps", "accepted", "expected"),
+    [
+        (3, 3, 3),  # 6 decoded tokens in 3 steps, all with a draft
+        (1, 4, 2),  # one more step, as the three chunks show
+        (1, 0, None),  # 6 or more steps, in three chunks
+    ],
+)
+def test_steps_without_a_draft_are_not_left_out(
+    steps: int, accepted: int, expected: int | None
+) -> None:
+    found = {
+        "num_spec_steps": steps,
+        "num_draft_tokens": 9,
+        "num_accepted_draft_tokens": accepted,
+        "num_spec_tokens": 3,
+    }
+    with joined(Script(stream(usage(7, metrics={"speculative_decoding": found})))) as engine:
+        assert one(engine).totals == RequestTotals(expected, 9, accepted)
+
+
 def test_a_server_that_speculates_is_not_taken_for_one_without() -> None:
     script = Script(stream(usage(7, timings={"predicted_n": 7, "draft_n": 9})))
     with serving(script) as url:
