@@ -286,12 +286,17 @@ class ChangeRecord(_Part):
 class GateRecord(_Part):
     """The gate of the session that measured the case.
 
-    ``cases`` is the family over which ``alpha`` was divided: the selected cases of the session.
+    Attributes:
+        alpha: bound on a false *fail* anywhere in the session.
+        cases: the family over which ``alpha`` was divided: the selected cases of the session.
+        reach: smallest share of samples that a loss was looked for in.
+        session: how the session ended: ``passed``, ``failed`` or ``interrupted``.
     """
 
     alpha: float
     cases: int
     reach: float
+    session: str = ""
 
 
 class RecordSummary(_Part):

@@ -11,7 +11,17 @@ from typing import Annotated
 
 import typer
 
-from pytest_speedbench.cli import baseline, compare, doctor, history, init, plan, report, splits
+from pytest_speedbench.cli import (
+    baseline,
+    compare,
+    doctor,
+    history,
+    init,
+    plan,
+    recover,
+    report,
+    splits,
+)
 from pytest_speedbench.cli.errors import OneLineErrors
 
 app = typer.Typer(
@@ -53,6 +63,7 @@ app.command("plan")(plan.plan)
 app.add_typer(splits.app, name="splits")
 app.command("report")(report.report)
 app.command("init")(init.init)
+app.command("recover")(recover.recover)
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ class Eligibility:
 
     def objection(self, record: RecordSummary, run: SavedRun) -> str:
         """Why ``record`` of ``run`` is not a default reference; empty where it is one."""
-        if record.partial:
+        if record.partial or (record.gate and record.gate.session == "interrupted"):
             return "its run was not finished"
         if record.speculation_off:
             return "its speculation was off"

@@ -220,6 +220,9 @@ class Bench:
             self._failed[run] = error
             self._discard(run)
             raise
+        except BaseException:  # a time limit, pytest.fail, Ctrl-C: requests are still in flight
+            self.pool.close_all()
+            raise
 
     def _measure_in_turns(self, asked: RunKey) -> None:
         """``asked``, every other configuration that is at hand, and no speculation, in turns."""

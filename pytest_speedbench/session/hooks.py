@@ -23,9 +23,11 @@ from pytest_speedbench.errors import (
 from pytest_speedbench.session.collection import case_of, settings_of
 from pytest_speedbench.session.devices import claim, gpus_of_engine
 from pytest_speedbench.session.progress import Progress
+from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
 from pytest_speedbench.session.saving import saving_of
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.session.summary import SessionOutput, Summary
+from pytest_speedbench.session.termination import GracefulEnd
 from pytest_speedbench.session.xdist_schedule import REPORT, WORKER_OUTPUT, Place, labelled
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class SessionHooks:
         self.labels: dict[str, int] = {}
         """In an xdist worker: the share that each test belongs to."""
         self._told = 0
+        self._end = GracefulEnd().install()
 
     @classmethod
     def register(cls, config: pytest.Config, cases: Mapping[pytest.Item, Case]) -> SessionHooks:
@@ -69,11 +72,14 @@ class SessionHooks:
         )
         session.plan(list(cases.values()))
         hooks = cls(config, session)
-        if place := Place.of(config):
+        place = Place.of(config)
+        if place is not None:
             hooks.take_place(place, cases)
         if session.settings.compare:
             hooks.resolve_baseline()
-        Summary.of(config)
+        summary = Summary.of(config)
+        if place is None:
+            summary.results.problems += recover_interrupted(config)
         config.pluginmanager.register(hooks, PLUGIN)
         return hooks
 
@@ -109,7 +115,9 @@ class SessionHooks:
 
     def speed(self, case: Case, item: pytest.Item) -> SpeedResult:
         self._fail_if_refused()
-        return _or_give_up(lambda: self.session.measure(case, item))
+        result = _or_give_up(lambda: self.session.measure(case, item))
+        self._note(item.nodeid)
+        return result
 
     def engine(self, case: Case) -> Engine:
         self._fail_if_refused()
@@ -177,6 +185,12 @@ class SessionHooks:
             setattr(report, REPORT, self._news().as_dict())
         return report
 
+    def _note(self, nodeid: str) -> None:
+        """Writes a case to the journal, which survives a kill."""
+        case = self.session.result(nodeid)
+        if case is not None and (self.session.gate.comparing or saving_of(self.config).asked):
+            SessionJournal.of(self.config).add(case)
+
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         """A test that fails by an assertion fails by those of its comparisons that were false."""
@@ -195,6 +209,7 @@ class SessionHooks:
         return told
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self._note(nodeid)
         if case := self._cases.get(nodeid):
             self.session.finished(case)
 
@@ -205,6 +220,7 @@ class SessionHooks:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
         self.session.close()
+        SessionJournal.of(self.config).close()
         output: dict[str, object] | None = getattr(self.config, "workeroutput", None)
         if output is None:
             Summary.of(self.config).add(self._news())
@@ -214,6 +230,7 @@ class SessionHooks:
 
     def pytest_unconfigure(self) -> None:
         self.session.close()
+        self._end.restore()
 
 
 def _or_give_up(ask: Callable[[], T]) -> T:

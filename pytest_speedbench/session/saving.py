@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_speedbench.baselines.schema import EXTRA_KEY, Record
+from pytest_speedbench.baselines.entries import benchmark_entry
 
 if TYPE_CHECKING:
     from pytest_speedbench.compare.results import CaseResult
@@ -89,7 +88,7 @@ class Saving:
             self._problems.append("pytest-benchmark is switched off, so nothing can be saved")
             return
         for result in results:
-            entry = _entry(result)
+            entry = benchmark_entry(result.name, result.nodeid, result.final_record)
             if entry is not None:
                 self._ours.append(entry)
         self._benchmark.benchmarks.extend(self._ours)
@@ -127,42 +126,6 @@ class Saving:
                 self._saved.append(str(target))
 
         self._benchmark.save_json = guarded
-
-
-def _entry(result: CaseResult) -> Any | None:
-    """One case as pytest-benchmark keeps benchmarks; None without a single timed request."""
-    from pytest_benchmark.stats import Metadata
-
-    seconds = list(seconds_per_token(result.record))
-    if not seconds:
-        return None
-    fixture = SimpleNamespace(
-        name=result.name,
-        fullname=result.nodeid,
-        group=_group(result.record),
-        param=result.name.partition("[")[2].rstrip("]") or None,
-        params=result.record.case.model_dump(),
-        extra_info={EXTRA_KEY: result.final_record.model_dump(mode="json", by_alias=True)},
-        cprofile_stats=None,
-        has_error=False,
-    )
-    entry = Metadata(fixture, iterations=1, options={"unit": "seconds per output token"})
-    for value in seconds:
-        entry.stats.update(value)
-    return entry
-
-
-def _group(record: Record) -> str:
-    case = record.case
-    method = case.method if case.method == "none" else f"{case.method} dl{case.dl}"
-    return f"speedbench {case.engine} {method} bs{case.bs}"
-
-
-def seconds_per_token(record: Record) -> Iterable[float]:
-    """Seconds per output token of each request: what pytest-benchmark's statistics are about."""
-    for request in record.requests:
-        if request.tokens and request.last > request.sent:
-            yield (request.last - request.sent) / request.tokens
 
 
 def _tag() -> str:

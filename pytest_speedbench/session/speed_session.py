@@ -165,6 +165,10 @@ class SpeedSession:
             self._note_changes(case, result)
             self.gate.failed_test(result)
 
+    def result(self, nodeid: str) -> CaseResult | None:
+        """What one test has measured, if it has."""
+        return self._cases.get(nodeid)
+
     def verdicts(self, nodeid: str) -> list[Verdict]:
         """The verdicts of one test so far."""
         result = self._cases.get(nodeid)

@@ -17,8 +17,10 @@ from pytest_speedbench.compare.verdict import COMPARED, Outcome
 from pytest_speedbench.plan.table import LATEST
 from pytest_speedbench.plan.values import GATED_METRICS
 from pytest_speedbench.session.collection import settings_of
+from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
 from pytest_speedbench.session.saving import Saving, saving_of
 from pytest_speedbench.session.speed_session import SpeedSession
+from pytest_speedbench.session.termination import GracefulEnd
 
 PLUGIN = "speedbench-summary"
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -74,8 +76,9 @@ class Summary:
         found: Summary | None = config.pluginmanager.get_plugin(PLUGIN)
         if found is None:
             found = cls(config)
-            config.pluginmanager.register(found, PLUGIN)
-            config.pluginmanager.register(BeforeSaving(found))
+            if not hasattr(config, "workerinput"):  # a worker reports to its controller
+                config.pluginmanager.register(found, PLUGIN)
+                config.pluginmanager.register(BeforeSaving(found))
         return found
 
     def add(self, output: SessionOutput) -> None:
@@ -95,9 +98,25 @@ class Summary:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self.refused:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        self.results.cases += SessionJournal.of(self.config).missing(self.results.cases)
+        self._note_outcome(session)
         saving.add(merged(self.results.cases))
         if any(verdict.outcome is Outcome.NO_BASELINE for verdict in self.results.verdicts):
             saving.save_anyway()
+
+    def _note_outcome(self, session: pytest.Session) -> None:
+        """How the session ended, in every record of it."""
+        match session.exitstatus:
+            case pytest.ExitCode.OK:
+                outcome = "passed"
+            case pytest.ExitCode.TESTS_FAILED:
+                outcome = "failed"
+            case _:
+                outcome = "interrupted"
+        for case in self.results.cases:
+            if case.record.gate is not None:
+                gate = case.record.gate.model_copy(update={"session": outcome})
+                case.record = case.record.model_copy(update={"gate": gate})
 
     def _nothing_compared(self) -> bool:
         """A session that names a saved run and compares with nothing of it fails, and says why."""
@@ -117,6 +136,10 @@ class Summary:
             return
         self.results.problems += self.saving.problems
         self.results.saved = self.saving.saved
+        journal = SessionJournal.of(self.config)
+        self.results.problems += journal.problems
+        if self.saving.saved or not self.saving.asked or self.saving.problems:
+            journal.discard()  # saved, kept elsewhere as the problem says, or not to be saved
         self._write_files()
 
     def _write_files(self) -> None:
@@ -182,6 +205,31 @@ def deal_to_workers(config: pytest.Config) -> None:
     option = config.option
     way = "load" if option.distload else option.dist
     config.pluginmanager.register(Dealer(config, way, take), DEALER)
+    config.pluginmanager.register(ControllerHooks(config))
+
+
+class ControllerHooks:
+    """The controller's part in ending well: signals, and the journals of killed sessions."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._end = GracefulEnd()
+
+    def pytest_sessionstart(self) -> None:
+        """Takes the signals, and recovers what an earlier session has left behind."""
+        self._end.install()
+        lines = recover_interrupted(self._config)
+        if lines:
+            Summary.of(self._config).results.problems += lines
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Names the session's journals as the workers do."""
+        SessionJournal.of(self._config, node.workerinput["testrunuid"])
+
+    def pytest_unconfigure(self) -> None:
+        """Puts the former signal handlers back."""
+        self._end.restore()
 
 
 def _write_html(path: Path, results: SessionResults) -> None:

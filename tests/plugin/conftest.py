@@ -101,6 +101,10 @@ class Project:
         self._prepare(ini)
         return self.pytester.runpytest_subprocess(*QUIET, *arguments)
 
+    def collect(self, **ini: str) -> None:
+        """Writes the settings, for a session that a test starts by itself."""
+        self._prepare(ini)
+
     def ids(self, *arguments: str, **ini: str) -> list[str]:
         """What is collected, without file names."""
         result = self.run("--collect-only", "-q", *arguments, **ini)

@@ -1,0 +1,48 @@
+"""A case as pytest-benchmark keeps it: its name, its group, statistics of its requests' times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+from pytest_speedbench.baselines.schema import EXTRA_KEY, Record
+
+
+def benchmark_entry(name: str, nodeid: str, record: Record) -> Any | None:
+    """The entry of one case (a ``pytest_benchmark.stats.Metadata``).
+
+    ``stats.data`` are seconds per output token of each request. None without a timed request.
+    """
+    from pytest_benchmark.stats import Metadata
+
+    seconds = list(seconds_per_token(record))
+    if not seconds:
+        return None
+    fixture = SimpleNamespace(
+        name=name,
+        fullname=nodeid,
+        group=_group(record),
+        param=name.partition("[")[2].rstrip("]") or None,
+        params=record.case.model_dump(),
+        extra_info={EXTRA_KEY: record.model_dump(mode="json", by_alias=True)},
+        cprofile_stats=None,
+        has_error=False,
+    )
+    entry = Metadata(fixture, iterations=1, options={"unit": "seconds per output token"})
+    for value in seconds:
+        entry.stats.update(value)
+    return entry
+
+
+def _group(record: Record) -> str:
+    case = record.case
+    method = case.method if case.method == "none" else f"{case.method} dl{case.dl}"
+    return f"speedbench {case.engine} {method} bs{case.bs}"
+
+
+def seconds_per_token(record: Record) -> Iterable[float]:
+    """Seconds per output token of each request: what pytest-benchmark's statistics are about."""
+    for request in record.requests:
+        if request.tokens and request.last > request.sent:
+            yield (request.last - request.sent) / request.tokens
