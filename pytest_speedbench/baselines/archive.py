@@ -17,6 +17,13 @@ from pathlib import Path, PurePosixPath
 
 from pytest_speedbench.baselines.files import SUFFIX
 from pytest_speedbench.baselines.numbering import save_new
+from pytest_speedbench.baselines.promoted import (
+    NAME,
+    Promotion,
+    parse_promotions,
+    promotions,
+    write_promotions,
+)
 from pytest_speedbench.baselines.schema import CaseKey
 from pytest_speedbench.baselines.storage import SavedRun, Store, parse_run
 from pytest_speedbench.errors import BaselineError
@@ -28,10 +35,12 @@ _MOST_FILES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did: names of new runs; of those that were there already."""
+    """What an import did: names of new runs, of those that were there already, and of promoted
+    references that the storage did not have."""
 
     added: list[str] = field(default_factory=list)
     present: list[str] = field(default_factory=list)
+    promoted: list[str] = field(default_factory=list)
 
 
 def prunable(store: Store, keep: int, protected: Collection[str] = ()) -> list[SavedRun]:
@@ -40,7 +49,8 @@ def prunable(store: Store, keep: int, protected: Collection[str] = ()) -> list[S
     Args:
         store: the storage.
         keep: runs of each case to keep, at least 1.
-        protected: names (``0007_nightly``) or paths of runs that are kept whatever their age.
+        protected: places in the storage (``MACHINE/0007_nightly.json``) of runs that are kept
+            whatever their age.
 
     Raises:
         BaselineError: ``keep`` is below 1, or the storage cannot be listed.
@@ -52,7 +62,7 @@ def prunable(store: Store, keep: int, protected: Collection[str] = ()) -> list[S
     for run in reversed(store.runs()):
         kept = any(newer[key] < keep for key in run.keys)
         newer.update(run.keys)
-        if not kept and run.name not in protected and run.path not in protected:
+        if not kept and run.place not in protected:
             old.append(run)
     return old[::-1]
 
@@ -73,7 +83,9 @@ def prune(store: Store, keep: int, protected: Collection[str] = ()) -> list[Save
 
 
 def export(store: Store, path: Path) -> int:
-    """Writes all runs of a storage to one zip archive; returns how many.
+    """Writes all runs of a storage, and what is promoted, to one zip archive.
+
+    Returns how many runs.
 
     Raises:
         BaselineError: there is nothing to export, a run cannot be read, or the archive not written.
@@ -87,6 +99,8 @@ def export(store: Store, path: Path) -> int:
         with zipfile.ZipFile(draft, "x", zipfile.ZIP_DEFLATED) as archive:
             for run in runs:
                 archive.writestr(run.place, store.files.read(run.place))
+            if promotions(store):
+                archive.writestr(NAME, store.files.read(NAME))
         os.replace(draft, path)
     except OSError as error:
         raise BaselineError(f"cannot export to {path}: {error.strerror or error}") from error
@@ -106,31 +120,55 @@ def import_runs(store: Store, path: Path) -> Imported:
         BaselineError: a file that is not a run, a damaged record, a name that leads out of the
             storage, or a storage that cannot be written.
     """
+    pointers: dict[str, Promotion] = {}
     count = 0
     for name, content in _members(path):
+        if name == NAME:
+            pointers = parse_promotions(content, f"{path}: {name}")
+            continue
         count += 1
         if not parse_run(partial(bytes, content), f"{path}: {name}").summaries:
             raise BaselineError(f"{path}: {name} holds no records of pytest-speedbench")
     result = Imported()
+    places: dict[str, str] = {}
     try:
         names = set(store.files.list())
         for name, content in _members(path):  # again: all at once may not fit the memory
-            _add(store, names, name, content, result)
+            if name != NAME:
+                places[name] = _add(store, names, name, content, result)
     except OSError as error:
         raise BaselineError(
             f"cannot write to {store.folder}: {error.strerror or error}; "
             f"{len(result.added)} of {count} runs are imported"
         ) from error
+    _promote(store, pointers, places, result)
     return result
 
 
-def _add(store: Store, names: set[str], name: str, content: bytes, result: Imported) -> None:
+def _promote(
+    store: Store, pointers: dict[str, Promotion], places: dict[str, str], result: Imported
+) -> None:
+    """Adds the references whose names are free; a storage's own ones stay."""
+    own = promotions(store)
+    new = {
+        name: pointer.model_copy(update={"run": places[pointer.run]})
+        for name, pointer in pointers.items()
+        if name not in own and pointer.run in places
+    }
+    if new:
+        write_promotions(store, {**own, **new})
+        result.promoted.extend(new)
+
+
+def _add(store: Store, names: set[str], name: str, content: bytes, result: Imported) -> str:
+    """Adds one run unless the storage has it; returns its place there."""
     place = PurePosixPath(name)
     head, _, tag = place.stem.partition("_")
     alike = [n for n in names if PurePosixPath(n).stem.partition("_")[2] == tag]
-    if any(store.files.read(other) == content for other in alike):
-        result.present.append(name)
-        return
+    for other in alike:
+        if store.files.read(other) == content:
+            result.present.append(name)
+            return other
     folder = "" if place.parent == PurePosixPath(".") else str(place.parent)
     same_number = (n for n in names if PurePosixPath(n).name.partition("_")[0] == head)
     if any(PurePosixPath(other).parent == place.parent for other in same_number):
@@ -139,6 +177,7 @@ def _add(store: Store, names: set[str], name: str, content: bytes, result: Impor
         store.files.create(name, content)
     names.add(name)
     result.added.append(name)
+    return name
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -152,6 +191,9 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
             if len(infos) > _MOST_FILES:
                 raise BaselineError(f"{path}: {len(infos)} files; at most {_MOST_FILES} are read")
             for info in infos:
+                if info.filename == NAME:
+                    yield NAME, _content(path, archive, info)
+                    continue
                 yield _safe_name(path, info.filename), _content(path, archive, info)
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -45,11 +45,22 @@ def promotions(store: Store) -> dict[str, Promotion]:
     """
     place = store.files.shown(NAME)
     try:
-        data = json.loads(store.files.read(NAME))
+        content = store.files.read(NAME)
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise BaselineError(f"cannot read {place}: {error.strerror or error}") from error
+    return parse_promotions(content, place)
+
+
+def parse_promotions(content: bytes, place: str) -> dict[str, Promotion]:
+    """The pointers in the file at ``place``.
+
+    Raises:
+        BaselineError: the file is damaged.
+    """
+    try:
+        data = json.loads(content)
     except ValueError as error:
         raise BaselineError(_damaged(place)) from error
     if not isinstance(data, dict):
@@ -85,7 +96,7 @@ def promote(store: Store, run: SavedRun, name: str = DEFAULT, reason: str = "") 
         reason=reason,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    _write(store, {**promotions(store), name: pointer})
+    write_promotions(store, {**promotions(store), name: pointer})
     return pointer
 
 
@@ -106,7 +117,7 @@ def demote(store: Store, name: str = DEFAULT) -> Promotion:
     if name not in known:
         raise BaselineError(f"no promoted baseline {name!r}; {_known(known)}")
     pointer = known.pop(name)
-    _write(store, known)
+    write_promotions(store, known)
     return pointer
 
 
@@ -132,7 +143,12 @@ def _known(known: Mapping[str, Promotion]) -> str:
     return f"promoted are: {', '.join(known)}" if known else "nothing is promoted"
 
 
-def _write(store: Store, pointers: Mapping[str, Promotion]) -> None:
+def write_promotions(store: Store, pointers: Mapping[str, Promotion]) -> None:
+    """Replaces all pointers.
+
+    Raises:
+        BaselineError: the file cannot be written.
+    """
     text = json.dumps({name: p.model_dump() for name, p in pointers.items()}, indent=1)
     try:
         store.files.replace(NAME, text.encode())

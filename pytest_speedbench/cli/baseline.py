@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, find_run, store_at
+from pytest_speedbench.cli.arguments import (
+    DEFAULT_STORAGE,
+    Storage,
+    find_run,
+    report_skipped,
+    store_at,
+)
 from pytest_speedbench.cli.output import NOTHING, Lines
 
 app = typer.Typer(
@@ -104,3 +110,66 @@ def show(
         length = summary.metric("acceptance_length")
         value = NOTHING if length is None else f"AL {length.value:.2f} (n {length.n})"
         out.line(f"  {summary.case}  {value}")
+
+
+@app.command()
+def prune(
+    keep: Annotated[
+        int, typer.Option(metavar="N", help="Runs of each case to keep, the latest ones.")
+    ] = 50,
+    keep_promoted: Annotated[
+        bool, typer.Option(help="Keep promoted runs whatever their age.")
+    ] = True,
+    dry_run: Annotated[bool, typer.Option(help="List what would be removed.")] = False,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Remove old runs: those not among the latest N of any of their cases.
+
+    Files without records of this package stay.
+    """
+    from pytest_speedbench.baselines.archive import prunable
+    from pytest_speedbench.baselines.archive import prune as remove
+    from pytest_speedbench.baselines.promoted import promotions
+
+    out, store = Lines(), store_at(storage)
+    protected = {p.run for p in promotions(store).values()} if keep_promoted else set()
+    old = (prunable if dry_run else remove)(store, keep, protected)
+    report_skipped(store)
+    for run in old:
+        out.line(f"{'would remove' if dry_run else 'removed'}: {run}")
+    out.line(f"{len(old)} runs {'to remove' if dry_run else 'removed'} from {store.folder}")
+
+
+@app.command()
+def export(
+    archive: Annotated[Path, typer.Argument(metavar="FILE.zip", help="The archive to write.")],
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Write all runs, and what is promoted, to one archive: for a cache or another machine."""
+    from pytest_speedbench.baselines.archive import export as write
+
+    store = store_at(storage)
+    count = write(store, archive)
+    report_skipped(store)
+    Lines().line(f"exported: {count} runs of {store.folder} to {archive}")
+
+
+@app.command("import")
+def import_(
+    archive: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An exported archive, or one saved run (.json).")
+    ],
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Add the runs of an archive; those that are there already are left alone.
+
+    Every record is checked before the first one is written.
+    """
+    from pytest_speedbench.baselines.archive import import_runs
+
+    out, store = Lines(), store_at(storage)
+    result = import_runs(store, archive)
+    known = f", {len(result.present)} were there already" if result.present else ""
+    out.line(f"imported: {len(result.added)} runs into {store.folder}{known}")
+    if result.promoted:
+        out.line(f"promoted: {', '.join(result.promoted)}")

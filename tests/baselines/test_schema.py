@@ -110,13 +110,13 @@ def test_numbers_come_back(numbers: list[int]) -> None:
 
 
 @given(st.text(max_size=40))
-def test_damaged_ids_are_told_or_read_as_ids(text: str) -> None:
+def test_damaged_ids_are_refused_or_read_as_ids(text: str) -> None:
     with suppress(RecordError):
         assert all(isinstance(i, int) for i in unpack_ids(text))
 
 
 @given(st.text(max_size=20))
-def test_damaged_numbers_are_told_or_read_as_numbers(text: str) -> None:
+def test_damaged_numbers_are_refused_or_read_as_numbers(text: str) -> None:
     with suppress(ValueError):
         assert all(isinstance(i, int) for i in unpack_numbers(text))
 

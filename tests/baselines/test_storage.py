@@ -18,6 +18,7 @@ from pytest_speedbench.baselines import index
 from pytest_speedbench.baselines.archive import export, import_runs, prunable, prune
 from pytest_speedbench.baselines.files import Files, LocalFiles, open_files
 from pytest_speedbench.baselines.numbering import save_new
+from pytest_speedbench.baselines.promoted import promote, promotions
 from pytest_speedbench.baselines.secrets import shown_address
 from pytest_speedbench.baselines.storage import Store
 from pytest_speedbench.errors import BaselineError
@@ -307,7 +308,7 @@ def test_prune_keeps_the_latest_of_every_case(location: str) -> None:
     files.create("Linux/theirs.json", b'{"benchmarks": []}')
     files.create("Linux/cut.json", b'{"bench')
     store = Store(location)
-    assert [run.name for run in prunable(store, 2, ["0002_night"])] == ["0003_night"]
+    assert [run.name for run in prunable(store, 2, ["Linux/0002_night.json"])] == ["0003_night"]
     removed = prune(store, 2)
     assert [run.name for run in removed] == ["0002_night", "0003_night"]
     left = ["Linux/0001_coding.json", "Linux/0004_night.json", "Linux/0005_night.json"]
@@ -379,3 +380,27 @@ def test_what_is_not_an_archive(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "it.zip").write_bytes(content)
     with pytest.raises(BaselineError, match="expected an archive"):
         import_runs(Store(tmp_path / "storage"), tmp_path / "it.zip")
+
+
+def test_promoted_references_travel_with_an_archive(tmp_path: Path) -> None:
+    fill(LocalFiles(tmp_path / "a"), 2)
+    source, target = Store(tmp_path / "a"), Store(tmp_path / "b")
+    for name, run in zip(("default", "release"), source.runs(), strict=True):
+        promote(source, run, name)
+    save_new(target.files, "Linux", "day", saved(datetime="2026-02-02T00:00:00"))
+    promote(target, target.runs()[0])
+    export(source, tmp_path / "a.zip")
+    assert import_runs(target, tmp_path / "a.zip").promoted == ["release"]
+    found = {name: pointer.run for name, pointer in promotions(target).items()}
+    assert found == {"default": "Linux/0001_day.json", "release": "Linux/0003_night.json"}
+    assert import_runs(target, tmp_path / "a.zip").promoted == []
+
+
+def test_damaged_pointers_in_an_archive_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+        archive.writestr("0001_good.json", saved())
+        archive.writestr("speedbench-promoted", b"{")
+    store = Store(tmp_path / "storage")
+    with pytest.raises(BaselineError, match="is damaged"):
+        import_runs(store, tmp_path / "bad.zip")
+    assert store.files.list() == {}

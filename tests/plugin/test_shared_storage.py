@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import uuid
@@ -19,13 +20,6 @@ from pytest_speedbench.session.saving import USED
 from pytest_speedbench.session.storage import USED_OF_STORAGE
 
 from .conftest import Project, text_of
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-    return folder
 
 
 def test_a_failing_save_removes_its_own_file_alone(
@@ -47,7 +41,7 @@ def test_a_failing_save_removes_its_own_file_alone(
 
 
 def test_what_cannot_be_saved_is_kept_in_the_cache(
-    project: Project, cache: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read_only(files: LocalFiles, name: str, content: bytes) -> None:
         if files.root == project.path / ".benchmarks":
@@ -59,7 +53,7 @@ def test_what_cannot_be_saved_is_kept_in_the_cache(
     project.gate()
     result = project.run("--benchmark-save=mine")
     result.assert_outcomes(passed=1)
-    (kept,) = cache.rglob("0001_mine.json")
+    (kept,) = Path(os.environ["XDG_CACHE_HOME"]).rglob("0001_mine.json")
     assert f"Permission denied; kept in {kept}: speedbench baseline import" in text_of(result)
     assert len(project.records(kept)) == 1
     left = (project.path / ".benchmarks").rglob("*")
@@ -145,11 +139,11 @@ def test_an_address_without_its_package_names_the_fix(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("fsspec")
-    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
     project.gate()
-    result = project.run("--benchmark-storage=s3://KEY:SECRET@bucket/runs")
+    result = project.run("--benchmark-storage=gs://KEY:SECRET@bucket/runs")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--benchmark-storage=s3://bucket/runs: *pytest-speedbench?s3?*"])
+    result.stderr.fnmatch_lines(["*--benchmark-storage=gs://bucket/runs: *pytest-speedbench?gcs?*"])
     assert "SECRET" not in result.stderr.str()
 
 
