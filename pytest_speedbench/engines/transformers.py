@@ -133,7 +133,9 @@ class TransformersBackend:
 
         try:
             model = AutoModelForCausalLM.from_pretrained(path, **self.options)
-        except (OSError, ValueError, TypeError) as error:
+        except TypeError as error:  # an argument that neither it nor the model has
+            raise EngineError(f"transformers: {error}; see --speed-engine-arg") from error
+        except (OSError, ValueError) as error:
             raise EngineError(
                 f"transformers cannot load the model {path!r}: {str(error).strip()}\n"
                 "  give --speed-model a hub name or a folder with config.json and weights"

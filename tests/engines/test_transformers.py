@@ -157,6 +157,11 @@ def test_a_model_that_does_not_exist_is_one_clear_error() -> None:
         open_engine(EngineConfig("transformers", "/no/such/model"), TIMEOUT)
 
 
+def test_an_argument_that_does_not_exist_is_one_clear_error() -> None:
+    with pytest.raises(EngineError, match=r"argument 'attention'; see --speed-engine-arg"):
+        open_engine(EngineConfig("transformers", DEMO_MODEL, args=(("attention", 1),)), TIMEOUT)
+
+
 @pytest.mark.parametrize(
     ("speculation", "message"),
     [
