@@ -38,6 +38,7 @@ from pytest_speedbench.errors import EngineError
 
 _PAGE = "/prometheus/metrics"
 _SPECULATION = "trtllm_speculative_config_info"
+_NAMES = ("engine_type", "model_name", "spec_draft_model")
 _PER_REQUEST = "per_request_spec_decode_stats"
 
 
@@ -60,9 +61,9 @@ class TensorrtLlmDialect(Dialect):
         cache = infos.get("trtllm_kv_cache_config_info", {})
         details |= {name: value for name, value in parallel.items() if name.endswith("_size")}
         details["prefix_caching"] = cache.get("enable_block_reuse")
-        details["kv_cache_config"] = dict(cache)
+        details["kv_cache_config"] = _settings(cache)
         details["speculative_method"] = self._speculation(http.address.url, infos)
-        details["speculative"] = dict(infos.get(_SPECULATION, {}))
+        details["speculative"] = _settings(infos.get(_SPECULATION, {}))
         device = "unknown" if joined else device_name(cpu=False)
         dtype = infos.get("trtllm_model_config_info", {}).get("dtype", "auto")
         # Its log-probabilities come with token texts, not ids.
@@ -138,6 +139,11 @@ class TensorrtLlmDialect(Dialect):
                 f"the server decodes {average:.2f} tokens per iteration, but this is the arm "
                 "without SD: use a second server for it, --speed-engine-arg reference_url=URL"
             )
+
+
+def _settings(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels that are settings; models are identified by their weights."""
+    return {name: value for name, value in labels.items() if name not in _NAMES}
 
 
 def _enabled(found: Mapping[str, str]) -> bool:

@@ -104,7 +104,7 @@ def _scalars(part: Any) -> Iterator[tuple[str, object]]:
     fields = part if isinstance(part, Mapping) else getattr(part, "__dict__", {})
     for name, value in fields.items():
         plain = _plain(value)
-        if not name.startswith("_") and plain is not None:
+        if plain is not None and not name.startswith("_") and not name.endswith("_config"):
             yield name, plain
 
 
@@ -112,14 +112,16 @@ def _plain(value: Any) -> object:
     """``value`` as JSON; None where it is not a plain value."""
     if isinstance(value, Enum):
         return value.name
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, str) or type(value).__name__ == "dtype":
+        return str(value).removeprefix("torch.")
+    if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list | tuple):
         return [plain for item in value if (plain := _plain(item)) is not None]
-    if isinstance(value, Mapping):
-        items = ((str(key), _plain(item)) for key, item in value.items())
-        return {key: plain for key, plain in items if plain is not None} or None
-    return str(value).removeprefix("torch.") if type(value).__name__ == "dtype" else None
+    if not isinstance(value, Mapping):
+        return None
+    items = ((str(key), _plain(item)) for key, item in value.items())
+    return {key: plain for key, plain in items if plain is not None} or None
 
 
 def _get(part: Any, name: str) -> Any:

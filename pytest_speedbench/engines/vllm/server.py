@@ -42,6 +42,14 @@ from pytest_speedbench.errors import EngineError, EngineUnavailable
 _NOT_FOR_SERVE = ("port", "api_key", "reference_url", "skip_tokenizer_init")
 # Switches of vLLM's parser that have no --no-… form.
 _ONLY_ON = ("disable_log_stats", "aggregate_engine_logging", "headless")
+# Labels of the metrics page → the names of their settings.
+_CACHE_LABELS = {
+    "block_size": "block_size",
+    "cache_dtype": "kv_cache_dtype",
+    "gpu_memory_utilization": "gpu_memory_utilization",
+    "num_gpu_blocks": "kv_blocks",
+    "sliding_window": "sliding_window",
+}
 
 
 class VllmDialect(Dialect):
@@ -56,21 +64,12 @@ class VllmDialect(Dialect):
         page = parse_page(http.get_text(self.metrics_path), http.address.url + self.metrics_path)
         speculates = page.read(self.metrics).drafts is not None
         self._check_speculation(http.address.url, speculates)
-        cache = page.infos.get("vllm:cache_config_info", {})
         resolved = self._configuration(http)
         details: dict[str, object] = {
             "joined": bool(self.config.url),
             "served_model": self.model,
             "max_model_len": card.get("max_model_len"),
-            # A label of the metrics page, so text; None if it is missing.
-            "prefix_caching": {"True": True, "False": False}.get(
-                str(cache.get("enable_prefix_caching"))
-            ),
-            "kv_blocks": cache.get("num_gpu_blocks"),
-            "block_size": cache.get("block_size"),
-            "kv_cache_dtype": cache.get("cache_dtype"),
-            "gpu_memory_utilization": cache.get("gpu_memory_utilization"),
-            "sliding_window": cache.get("sliding_window"),
+            **_cache_settings(page.infos.get("vllm:cache_config_info", {})),
             **(configuration(resolved) if resolved else {}),
             "speculative_method": self.config.speculation.method if speculates else "none",
         }
@@ -83,8 +82,8 @@ class VllmDialect(Dialect):
     def _configuration(self, http: Http) -> Any:
         """The whole configuration, which only a server in development mode reports
         (``VLLM_SERVER_DEV_MODE=1``); None from others."""
-        found = http.find_json("/server_info?config_format=json") or {}
-        config = found.get("vllm_config")
+        found = http.find_json("/server_info?config_format=json")
+        config = found.get("vllm_config") if isinstance(found, dict) else None
         return config if isinstance(config, dict) else None
 
     def _check_speculation(self, url: str, speculates: bool) -> None:
@@ -153,6 +152,16 @@ class VllmDialect(Dialect):
             },
         )
         return reply["choices"][0]["prompt_logprobs"][-1]
+
+
+def _cache_settings(labels: Mapping[str, str]) -> dict[str, object]:
+    """The settings of the KV cache from the labels of the metrics page, which are text."""
+    caching = labels.get("enable_prefix_caching", "")
+    found = {name: labels.get(label) for label, name in _CACHE_LABELS.items()}
+    return {
+        "prefix_caching": {"True": True, "False": False}.get(caching),
+        **{name: value for name, value in found.items() if value not in (None, "None")},
+    }
 
 
 def launch(config: EngineConfig, port: int) -> Launch:

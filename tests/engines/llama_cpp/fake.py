@@ -59,7 +59,10 @@ class LlamaCpp:
         self.script.pages = {
             "/health": {"status": "ok"},
             "/props": {
-                "default_generation_settings": {"n_ctx": 2048},
+                "default_generation_settings": {
+                    "n_ctx": 2048,
+                    "params": {"temperature": 0.8, "speculative.n_min": 1},
+                },
                 "total_slots": self.slots,
                 "model_path": "/models/tiny.gguf",
                 "model_ftype": "Q4_1",

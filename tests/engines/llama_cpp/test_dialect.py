@@ -111,6 +111,8 @@ def test_engine_info() -> None:
     assert (info.engine, info.version, info.dtype) == ("llama-cpp", "b11549-0123abc", "Q4_1")
     assert info.details["max_model_len"] == 2048
     assert info.details["slots"] == 8
+    assert info.details["speculative.n_min"] == 1
+    assert "temperature" not in info.details  # each request has its own
 
 
 def test_a_stop_token_of_the_model_ends_the_output_and_is_part_of_it() -> None:

@@ -123,6 +123,9 @@ def test_what_the_record_keeps_of_the_server() -> None:
     assert info.details["attention_backend"] == "fa3"
     assert info.details["prefix_caching"] is False
     assert info.details["speculative_method"] == "eagle3"
+    assert info.details["speculative_ngram_max_bfs_breadth"] == 10
+    assert "internal_states" not in info.details
+    assert info.packages == {}  # those of the server are not known
 
 
 def test_foreign_traffic_is_detected_with_a_metrics_page() -> None:

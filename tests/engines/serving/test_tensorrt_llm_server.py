@@ -129,6 +129,11 @@ def test_what_the_record_keeps_of_the_server() -> None:
     assert info.details["tensor_parallel_size"] == "2"
     assert info.details["prefix_caching"] == "False"
     assert info.details["speculative_method"] == "eagle3"
+    assert info.details["speculative"] == {
+        "spec_enabled": "True",
+        "spec_method": "EAGLE3",
+        "spec_num_tokens": "3",
+    }
     assert info.scores is False
     with joined(TensorrtLlm(page=False)) as engine:
         assert engine.info.details["speculative_method"] == "unknown"
