@@ -51,6 +51,12 @@ _LEFT_OUT = frozenset(
         "pids",
     }
 )
+# What engines report of the case itself.
+_OF_THE_CASE = {
+    "speculative_method": "method",
+    "speculative.method": "method",
+    "speculative.num_speculative_tokens": "draft_length",
+}
 _TEMPORARY = re.compile(r"^(/private)?/(tmp|var/tmp|var/folders|dev/shm)/")
 _UNKNOWN = ("", "unknown")
 _LONGEST = 48
@@ -97,6 +103,9 @@ def changes(old: Record, new: Record) -> tuple[Change, ...]:
     found.update(
         (name, sides) for name, sides in _differing(*facts) if _both_known(name, *facts, *sides)
     )
+    for name, of_the_case in _OF_THE_CASE.items():
+        if name in found and found[name] == found.get(of_the_case):
+            del found[name]
     return tuple(Change(name, *_shortened(*found[name])) for name in sorted(found, key=_rank))
 
 
@@ -127,7 +136,7 @@ def _facts(record: Record) -> dict[str, str]:
         **flat(machine.model_dump(exclude={"fingerprint"}), "machine."),
         HARNESS: record.harness,
     }
-    texts = ((name, _text(value)) for name, value in facts.items())
+    texts = ((name, _text(hide_secrets(value))) for name, value in facts.items())
     return {name: text for name, text in texts if text not in _UNKNOWN}
 
 

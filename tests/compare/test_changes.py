@@ -109,6 +109,16 @@ def test_a_drafter_on_one_side_alone() -> None:
     assert lines(measured(), new) == ["drafter.name: – → head"]
 
 
+def test_what_an_engine_reports_of_the_case_itself_stands_once() -> None:
+    """``--map dl=3:5`` compares different cases on purpose."""
+
+    def drafting(length: int) -> Record:
+        resolved = {"speculative": {"num_speculative_tokens": length, "method": "eagle3"}}
+        return measured({}, resolved, spec={"method": "eagle3", "draft_length": length})
+
+    assert lines(drafting(3), drafting(5)) == ["draft_length: 3 → 5"]
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -7,6 +7,10 @@ import re
 
 import pytest
 
+from pytest_speedbench.baselines.storage import read_run
+from pytest_speedbench.compare.results import SessionResults
+from pytest_speedbench.report.markdown import render_markdown
+
 from .conftest import Project
 
 COMPARE = "--speed-compare"
@@ -53,6 +57,8 @@ def test_a_failing_gate_names_the_argument_in_every_report(saved: Project) -> No
     assert line in html.unescape((saved.path / "out.xml").read_text())
     (first, _) = saved.records()
     assert [(c.field, c.old, c.new) for c in first.changes] == [("acceptance", None, "0.2")]
+    again = render_markdown(SessionResults.of_saved_run(read_run(saved.saved[-1])))
+    assert "<details><summary>1 change since the baseline</summary>\n\n- acceptance:" in again
 
 
 def test_equal_runs_have_nothing_to_name(saved: Project) -> None:
