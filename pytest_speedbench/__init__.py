@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import CaseKey, Record
     from pytest_speedbench.compare.api import compare
     from pytest_speedbench.compare.asserts import Measured
+    from pytest_speedbench.compare.changes import Change
     from pytest_speedbench.compare.comparison import Comparison
     from pytest_speedbench.compare.judge import JudgedCase
     from pytest_speedbench.compare.verdict import Outcome, Verdict
@@ -45,6 +46,7 @@ __all__ = [
     "Backend",
     "Case",
     "CaseKey",
+    "Change",
     "Comparison",
     "Counters",
     "Engine",
@@ -85,6 +87,7 @@ _MODULES = {
     "baselines.schema": "CaseKey Record",
     "compare.api": "compare",
     "compare.asserts": "Measured",
+    "compare.changes": "Change",
     "compare.comparison": "Comparison",
     "compare.judge": "JudgedCase",
     "compare.verdict": "Outcome Verdict",

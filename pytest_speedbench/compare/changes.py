@@ -65,10 +65,13 @@ _CONTEXT = 12
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference between two records, as text; None where a side does not have the field.
+    """One difference between two records, as text.
 
-    ``field`` is dotted: ``drafter.weights``, ``packages.torch``, or the engine's own name of a
-    setting, such as ``speculative.prompt_lookup_min``.
+    Attributes:
+        field: a dotted name: ``drafter.weights``, ``packages.torch``, or the engine's own name of
+            a setting, such as ``speculative.prompt_lookup_min``.
+        old: the baseline's value; None where it does not have the field.
+        new: the value of the run under test, or None.
     """
 
     field: str
