@@ -135,7 +135,7 @@ class Rebuild:
         samples, strata: of each sample.
         owner: shape (turns,), the sample of each turn.
         arms: both runs.
-        cuts: for each arm, shape (turns,), decoded tokens before the texts part.
+        cuts: for each arm, shape (turns,), decoded tokens before the texts diverge.
     """
 
     name: str
@@ -164,7 +164,7 @@ def rebuilds(runs: Sequence[Run]) -> Iterator[Rebuild]:
 
 
 def match(old: Run, new: Run, name: str = "") -> Rebuild:
-    """Pair two runs by sample and turn, and find where their texts part."""
+    """Pair two runs by sample and turn, and find where their texts diverge."""
     olds, news = clusters(old.traces), clusters(new.traces)
     samples = tuple(sample for sample in olds if sample in news)
     owner: list[int] = []

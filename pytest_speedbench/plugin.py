@@ -59,9 +59,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
     option = config.option
     if getattr(option, "numprocesses", None) or getattr(option, "tx", None):
-        from pytest_speedbench.session.summary import deal_to_workers
+        from pytest_speedbench.session.summary import assign_to_workers
 
-        deal_to_workers(config)
+        assign_to_workers(config)
     return (yield)
 
 

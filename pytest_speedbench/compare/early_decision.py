@@ -75,7 +75,7 @@ class EarlyGate:
 
     @property
     def undecided(self) -> str:
-        """Which cases are open, in words."""
+        """Which cases are open, for a message."""
         names = [name for name, case in self._cases.items() if not case.sequential.decided]
         return f"{_names(names)} undecided after all samples" if names else ""
 

@@ -95,7 +95,7 @@ def _gate_acceptance(
             margin=margin,
             alpha=levels.alpha,
             fail_alpha=levels.fail_alpha,
-            healthy_parting=healthy_parting(old, new),
+            healthy_divergence=healthy_divergence(old, new),
             reach=levels.reach,
             greedy=not new.sampling.temperature,
             draft_length=longest_draft(old, new),
@@ -165,19 +165,19 @@ def longest_draft(old: Record, new: Record) -> int:
     return max(old.spec.draft_length, new.spec.draft_length)
 
 
-def healthy_parting(old: Record, new: Record) -> float | None:
+def healthy_divergence(old: Record, new: Record) -> float | None:
     """How often outputs *without* SD part between the two builds: at most this share, at 95 %.
 
     A conversation is compared while it is the same. None where a side has no arm without SD.
     """
     theirs = {(r.sample, r.turn): r.plain for r in old.requests}
-    parted: set[str] = set()
+    diverged: set[str] = set()
     compared = 0
     for request in sorted(new.requests, key=lambda r: r.turn):
         before = theirs.get((request.sample, request.turn), "")
-        if not (before and request.plain) or request.sample in parted:
+        if not (before and request.plain) or request.sample in diverged:
             continue
         compared += 1
         if before != request.plain:
-            parted.add(request.sample)
-    return upper_limit(len(parted), compared) if compared else None
+            diverged.add(request.sample)
+    return upper_limit(len(diverged), compared) if compared else None

@@ -1,6 +1,6 @@
 """Greedy output with speculation against greedy output without: equal, tied, or defective.
 
-Two correct runs of one model may part where two tokens are so nearly equal that another order of
+Two correct runs of one model may diverge where two tokens are so nearly equal that another order of
 additions decides between them. At the first token that differs, the target itself is asked: both
 tokens within the tolerance of its best one is a tie, anything else is a defect.
 """
@@ -27,7 +27,7 @@ from pytest_speedbench.stats.ties import (
 # Of the logits' last place. Half precision sums in single precision and rounds now and then, so a
 # few units are much; single precision sums thousands of terms in its own, and loses more of them.
 ULPS: dict[Dtype, float] = {"bfloat16": DEFAULT_ULPS, "float16": DEFAULT_ULPS, "float32": 64.0}
-# For engines that tell log-probabilities but no logits: the usual size of a chosen token's.
+# For engines that report log-probabilities but no logits: the usual size of a chosen token's.
 ASSUMED_MAGNITUDE = 20.0
 # A wrong token in a run without SD must not teach the gate to accept wrong tokens.
 MOST_CALIBRATED = 4.0
@@ -39,8 +39,8 @@ Score = Callable[[Sequence[int], Sequence[int]], TokenScore]
 
 
 @dataclass(frozen=True, slots=True)
-class Parting:
-    """Where two outputs of one prompt part. A token is None where that output has ended."""
+class Divergence:
+    """Where two outputs of one prompt diverge. A token is None where that output has ended."""
 
     sample: str
     turn: int
@@ -66,7 +66,7 @@ class Tolerance:
             return self.nats
         return tolerance(magnitude or ASSUMED_MAGNITUDE, self.dtype, self.ulps)
 
-    def words(self, magnitude: float | None) -> str:
+    def describe(self, magnitude: float | None) -> str:
         """The tolerance at ``magnitude``, and how it came about."""
         if self.nats is not None:
             return f"{self.nats:.3g} nats, {self.source}"
@@ -80,10 +80,10 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A parting and what the target says of it. ``gap`` is in nats, between the target's best
+    """A divergence and how the target scores it. ``gap`` is in nats, between the target's best
     token and the less likely of the two; infinite where one output just ended."""
 
-    parting: Parting
+    divergence: Divergence
     gap: float
     tolerance: float
     score: TokenScore | None
@@ -104,7 +104,7 @@ class Losslessness:
     Attributes:
         compared: outputs that had the same prompt in both arms.
         skipped: later turns whose history differed, so that they say nothing.
-        ties, defects: the partings, judged.
+        ties, defects: the divergences, judged.
         tolerance: what a tie is.
         healthy: this run's rate of ties against that of two runs without SD; None without those.
     """
@@ -172,10 +172,10 @@ def pair_turns(
     return pairs, skipped
 
 
-def find_partings(
+def find_divergences(
     pairs: Iterable[tuple[Turn, Turn]], stop_ids: Sequence[int] = ()
-) -> list[Parting]:
-    """Where the outputs of each pair part; equal ones are left out."""
+) -> list[Divergence]:
+    """Where the outputs of each pair diverge; equal ones are left out."""
     found = []
     for turn, other in pairs:
         ours, theirs = _output(turn.trace, stop_ids), _output(other.trace, stop_ids)
@@ -183,7 +183,7 @@ def find_partings(
         if at is None:
             continue
         found.append(
-            Parting(
+            Divergence(
                 turn.sample,
                 turn.turn,
                 at,
@@ -204,23 +204,25 @@ def _output(trace: Trace, stop_ids: Sequence[int]) -> Sequence[int]:
     return ids
 
 
-def judge(parting: Parting, score: Score, allowed: Tolerance) -> Judged:
+def judge(divergence: Divergence, score: Score, allowed: Tolerance) -> Judged:
     """Asks the target about both tokens.
 
     Raises:
         EngineError: it answers with NaN.
     """
-    if parting.speculative is None or parting.plain is None:
-        return Judged(parting, math.inf, allowed.at(None), None)
-    told = score((*parting.prompt, *parting.shared), (parting.speculative, parting.plain))
-    logprobs = (told.logprobs[parting.speculative], told.logprobs[parting.plain])
-    gap = max(told.top_logprob, *logprobs) - min(logprobs)
+    if divergence.speculative is None or divergence.plain is None:
+        return Judged(divergence, math.inf, allowed.at(None), None)
+    reported = score(
+        (*divergence.prompt, *divergence.shared), (divergence.speculative, divergence.plain)
+    )
+    logprobs = (reported.logprobs[divergence.speculative], reported.logprobs[divergence.plain])
+    gap = max(reported.top_logprob, *logprobs) - min(logprobs)
     if math.isnan(gap):
         raise EngineError(
-            f"sample {parting.sample!r}, position {parting.position}: the engine without SD scores "
-            f"with {logprobs}, best {told.top_logprob}; are its weights whole?"
+            f"sample {divergence.sample!r}, position {divergence.position}: the engine without SD "
+            f"scores with {logprobs}, best {reported.top_logprob}; are its weights whole?"
         )
-    return Judged(parting, gap, allowed.at(told.magnitude), told)
+    return Judged(divergence, gap, allowed.at(reported.magnitude), reported)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +231,7 @@ class Healthy:
 
     batch_sizes: tuple[int, int]
     outputs: int
-    partings: int
+    divergences: int
     gaps: tuple[float, ...]
     magnitudes: tuple[float, ...]
 
@@ -245,16 +247,16 @@ def compare_plain(
     pairs, _ = pair_turns(one, other)
     if not pairs:
         return None
-    partings = find_partings(pairs, stop_ids)
+    divergences = find_divergences(pairs, stop_ids)
     exact = Tolerance("bfloat16", 0.0, "", 0.0)
-    judged = [judge(parting, score, exact) for parting in partings[:MOST_CALIBRATING]]
-    told = [j for j in judged if math.isfinite(j.gap)]
+    judged = [judge(divergence, score, exact) for divergence in divergences[:MOST_CALIBRATING]]
+    reported = [j for j in judged if math.isfinite(j.gap)]
     return Healthy(
         batch_sizes,
         len(pairs),
-        len(partings),
-        tuple(j.gap for j in told),
-        tuple(j.magnitude or ASSUMED_MAGNITUDE for j in told),
+        len(divergences),
+        tuple(j.gap for j in reported),
+        tuple(j.magnitude or ASSUMED_MAGNITUDE for j in reported),
     )
 
 

@@ -183,7 +183,7 @@ def _for_acceptance(identity: Identity) -> dict[str, object]:
     return {
         "model weights": model.weights or model.revision,
         "chat template": identity.template,
-        "sampling": _sampling_words(sampling),
+        "sampling": _sampling_text(sampling),
         "prompt form": identity.prompt_form,
     }
 
@@ -191,7 +191,7 @@ def _for_acceptance(identity: Identity) -> dict[str, object]:
 def _for_timing(identity: Identity) -> dict[str, object]:
     """Must also be equal to compare timings."""
     return {
-        "machine": f"{identity.machine.fingerprint} ({_machine_words(identity.machine)})",
+        "machine": f"{identity.machine.fingerprint} ({_machine_text(identity.machine)})",
         "samples of each category": identity.split.samples or "all",
     }
 
@@ -202,7 +202,7 @@ def _differences(old: dict[str, object], new: dict[str, object]) -> Iterable[str
             yield f"{name}: {value} there, {new[name]} here"
 
 
-def _sampling_words(sampling: SamplingRecord) -> str:
+def _sampling_text(sampling: SamplingRecord) -> str:
     words = [f"max_tokens {sampling.max_tokens}", f"temperature {sampling.temperature:g}"]
     if sampling.temperature:
         words.append(f"seed {sampling.seed}")
@@ -213,5 +213,5 @@ def _sampling_words(sampling: SamplingRecord) -> str:
     return ", ".join(words)
 
 
-def _machine_words(machine: MachineRecord) -> str:
+def _machine_text(machine: MachineRecord) -> str:
     return ", ".join([machine.cpu, f"{machine.cores} cores", *machine.gpus])

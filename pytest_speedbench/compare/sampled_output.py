@@ -38,7 +38,7 @@ class Drawn:
 
     ``beginning`` are the output tokens before it; ``tokens`` holds (token, times drawn, expected
     times), likeliest first; ``verified`` is the share of the draws whose step had a draft, None
-    where the engine does not tell.
+    where the engine does not report it.
     """
 
     sample: str
@@ -104,8 +104,10 @@ def check_beginning(
     position, pilot = len(beginning), math.ceil(PILOT_SHARE * len(alike))
     asked = sorted({trace.token_ids[position] for trace in alike[:pilot]})
     drawn = Counter(trace.token_ids[position] for trace in alike[pilot:])
-    told = score((*prompt, *beginning), asked)
-    probabilities = at_temperature({token: told.logprobs[token] for token in asked}, temperature)
+    reported = score((*prompt, *beginning), asked)
+    probabilities = at_temperature(
+        {token: reported.logprobs[token] for token in asked}, temperature
+    )
     counts = within(drawn, probabilities, temperature)
     try:
         check = first_token_check(counts, probabilities, level=1 - alpha, draws=draws_for(alpha))
@@ -119,8 +121,8 @@ def check_beginning(
 
 
 def _verified(traces: Sequence[Trace], position: int) -> float | None:
-    """The share of traces whose step at ``position`` had a draft; None where it is not told."""
-    told = []
+    """The share of traces whose step at ``position`` had a draft; None where it is not reported."""
+    reported = []
     for trace in traces:
         drafts = align_drafts(trace)
         if drafts is None:
@@ -130,8 +132,8 @@ def _verified(traces: Sequence[Trace], position: int) -> float | None:
             reached, drafted = reached + size, proposed
             if reached > position:
                 break
-        told.append(drafted > 0)
-    return sum(told) / len(told)
+        reported.append(drafted > 0)
+    return sum(reported) / len(reported)
 
 
 def at_temperature(logprobs: dict[int, float], temperature: float) -> dict[int, float]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pytest_speedbench.compare.lossless import default_tolerance, find_partings, judge
+from pytest_speedbench.compare.lossless import default_tolerance, find_divergences, judge
 from pytest_speedbench.conformance.contract import broken
 from pytest_speedbench.conformance.subject import Subject
 from pytest_speedbench.engines.protocol import Request, Speculation, TokenScore, Trace
@@ -34,12 +34,13 @@ def same_output(
         (_turn(request, trace), _turn(request, other))
         for request, trace, other in zip(requests, traces, expected, strict=True)
     ]
-    partings = find_partings(pairs)
-    if not partings:
+    divergences = find_divergences(pairs)
+    if not divergences:
         return
     if not subject.adapter.scores:
         pytest.skip(
-            f"{len(partings)} of {len(pairs)} outputs differ ({what}), and {subject.name} has no "
+            f"{len(divergences)} of {len(pairs)} outputs differ ({what}), and {subject.name} has "
+            "no "
             "log-probabilities to distinguish ties from defects"
         )
     engine = subject.engine(speculation)
@@ -48,14 +49,14 @@ def same_output(
     def score(text: Sequence[int], candidates: Sequence[int]) -> TokenScore:
         return engine.score(text, len(text), candidates)
 
-    for parting in partings:
-        judged = judge(parting, score, allowed)
+    for divergence in divergences:
+        judged = judge(divergence, score, allowed)
         if not judged.tie:
             broken(
                 rule,
-                f"{what}: the same tokens, or a tie of at most {allowed.words(judged.magnitude)}",
-                f"prompt {parting.sample}, output token {parting.position}: "
-                f"{parting.speculative} instead of {parting.plain} (None: the output ended), "
+                f"{what}: the same tokens, or a tie of at most {allowed.describe(judged.magnitude)}",
+                f"prompt {divergence.sample}, output token {divergence.position}: "
+                f"{divergence.speculative} instead of {divergence.plain} (None: the output ended), "
                 f"{judged.gap:.3g} nats apart",
             )
 

@@ -16,7 +16,7 @@ _TAIL = 12  # tokens of prompt and output that are shown
 Decode = Callable[[Sequence[int]], str]
 
 
-def lossless_words(found: Losslessness) -> str:
+def lossless_text(found: Losslessness) -> str:
     """One line: how many outputs are equal, tied, defective, and what a tie is."""
     parts = [f"{found.equal} of {found.compared} outputs equal"]
     if found.defects:
@@ -24,8 +24,8 @@ def lossless_words(found: Losslessness) -> str:
     if found.ties:
         widest = max(found.ties, key=lambda judged: judged.gap)
         parts.append(
-            f"{len(found.ties)} parted in ties (widest gap {widest.gap:.3g} nats; a tie is up to "
-            f"{found.tolerance.words(widest.magnitude)})"
+            f"{len(found.ties)} diverged in ties (widest gap {widest.gap:.3g} nats; a tie is up to "
+            f"{found.tolerance.describe(widest.magnitude)})"
         )
     if found.skipped:
         parts.append(f"{found.skipped} turns without an equal history left out")
@@ -42,7 +42,7 @@ def lossless_words(found: Losslessness) -> str:
 
 def defect_text(case: str, found: Losslessness, decode: Decode) -> str:
     """The message of a failed check: each defect with its place, both tokens and the gap."""
-    lines = [f"lossless: fail: {case}", f"  {lossless_words(found)}"]
+    lines = [f"lossless: fail: {case}", f"  {lossless_text(found)}"]
     for judged in found.defects[:_MOST_DEFECTS]:
         lines += _defect(judged, found, decode)
     if len(found.defects) > _MOST_DEFECTS:
@@ -51,14 +51,14 @@ def defect_text(case: str, found: Losslessness, decode: Decode) -> str:
 
 
 def _defect(judged: Judged, found: Losslessness, decode: Decode) -> Iterator[str]:
-    parting = judged.parting
+    divergence = judged.divergence
     yield printable(
-        f"  sample {parting.sample!r}, turn {parting.turn}, position {parting.position} "
+        f"  sample {divergence.sample!r}, turn {divergence.turn}, position {divergence.position} "
         "(both from 0)"
     )
-    yield f"    prompt      …{_text(parting.prompt[-_TAIL:], decode)}"
-    yield f"    output      …{_text(parting.shared[-_TAIL:], decode)}"
-    for name, token in (("with SD", parting.speculative), ("without SD", parting.plain)):
+    yield f"    prompt      …{_text(divergence.prompt[-_TAIL:], decode)}"
+    yield f"    output      …{_text(divergence.shared[-_TAIL:], decode)}"
+    for name, token in (("with SD", divergence.speculative), ("without SD", divergence.plain)):
         yield f"    {name:<11} {_token(judged, token, decode)}"
     if judged.score and judged.score.top_token not in judged.score.logprobs:
         top = judged.score.top_token
@@ -68,7 +68,7 @@ def _defect(judged: Judged, found: Losslessness, decode: Decode) -> Iterator[str
         )
     if math.isfinite(judged.gap):
         yield (
-            f"    gap {judged.gap:.4g} nats, tolerance {found.tolerance.words(judged.magnitude)}"
+            f"    gap {judged.gap:.4g} nats, tolerance {found.tolerance.describe(judged.magnitude)}"
         )
     else:
         yield "    up to there both are equal, so both must end or both go on"
@@ -85,7 +85,7 @@ def _text(token_ids: Sequence[int], decode: Decode) -> str:
     return printable(repr(decode(token_ids)))
 
 
-def sampling_words(drawn: Sequence[Drawn], level: float) -> str:
+def sampling_text(drawn: Sequence[Drawn], level: float) -> str:
     """One line: what was compared with the target's probabilities, and the smallest p."""
     least = min(d.check.p_value for d in drawn)
     return (

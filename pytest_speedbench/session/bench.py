@@ -166,7 +166,7 @@ class Bench:
         Raises:
             EngineUnavailable: the engine is not installed.
             CannotRun: the engine cannot run this case by its nature.
-            EngineError: the engine failed; told again to every case of the run.
+            EngineError: the engine failed; raised again for every case of the run.
         """
         if run in self._failed:
             raise self._failed[run]
@@ -319,8 +319,8 @@ class Bench:
         samples, loop = self._samples_of([run]), self._loop(run)
         if counts_by_slice(loop, run.bs):
             raise EngineError(
-                f"--speed-early decides sample by sample, and engine {run.engine} tells acceptance "
-                "by its counters alone: leave it out, or take --speed-bs 1"
+                f"--speed-early decides sample by sample, and engine {run.engine} reports "
+                "acceptance by its counters alone: leave it out, or take --speed-bs 1"
             )
         return run_until_decided(loop, samples, run.bs, decider, progress)
 

@@ -11,15 +11,15 @@ from pytest_speedbench.compare import sampled_output as sampling
 from pytest_speedbench.compare.drift import METRIC as DRIFT
 from pytest_speedbench.compare.drift import drift_verdict
 from pytest_speedbench.compare.lossless import (
+    Divergence,
     Healthy,
     Losslessness,
-    Parting,
     Score,
     Tolerance,
     calibrated,
     compare_plain,
     default_tolerance,
-    find_partings,
+    find_divergences,
     given_tolerance,
     judge,
     pair_turns,
@@ -42,8 +42,8 @@ from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.report.lossless import (
     biased_text,
     defect_text,
-    lossless_words,
-    sampling_words,
+    lossless_text,
+    sampling_text,
 )
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.stats import AlphaSequence, NoData, compare_tie_rates
@@ -66,7 +66,7 @@ class Settle(Protocol):
 
 @dataclass
 class TargetBook:
-    """What the engines without speculation have said in this session; nothing is asked twice."""
+    """Scores of the engines without speculation in this session; nothing is asked twice."""
 
     bench: Bench
     _scores: dict[object, TokenScore] = field(default_factory=dict)
@@ -167,12 +167,12 @@ class CaseChecks:
             raise NoData("a run without SD is its own reference: nothing to compare")
         if self.run.reference is not None:
             return self.run.reference
-        why, mend = "--speed-rounds=0 leaves it out", "give --speed-rounds=1 or more"
+        why, fix = "--speed-rounds=0 leaves it out", "give --speed-rounds=1 or more"
         if run.soak:
-            why, mend = "a soak measures one engine alone", "check it in a test without soak"
+            why, fix = "a soak measures one engine alone", "check it in a test without soak"
         elif self.run.arm.early is not None:
-            why, mend = "--speed-early leaves it out", "leave --speed-early out"
-        raise NoData(f"assert_lossless needs the arm without SD, and {why}: {mend}")
+            why, fix = "--speed-early leaves it out", "leave --speed-early out"
+        raise NoData(f"assert_lossless needs the arm without SD, and {why}: {fix}")
 
     def _greedy(self, reference: ArmResult, allowed: Tolerance | None) -> CheckResult:
         __tracebackhide__ = True
@@ -184,28 +184,29 @@ class CaseChecks:
         if not all(turn.trace.ids_known for pair in pairs for turn in pair):
             return self._result(Outcome.UNDECIDED, self._texts_alone(pairs))
         stop_ids = self.book.bench.tokenizer(self.case.run).stop_ids
-        partings = find_partings(pairs, stop_ids)
-        if partings and not self._can_score:
+        divergences = find_divergences(pairs, stop_ids)
+        if divergences and not self._can_score:
             reason = (
-                f"{len(partings)} of {len(pairs)} outputs part, and engine {self.case.run.engine} "
-                "tells no log-probabilities: ties or defects, nobody knows"
+                f"{len(divergences)} of {len(pairs)} outputs diverge, and engine "
+                f"{self.case.run.engine} reports no log-probabilities, so that ties and defects "
+                "cannot be distinguished"
             )
             return self._result(Outcome.UNDECIDED, reason)
-        found = self._judged(partings, len(pairs), skipped, stop_ids, allowed)
+        found = self._judged(divergences, len(pairs), skipped, stop_ids, allowed)
         outcome = Outcome.PASS
         if found.healthy is not None and found.healthy.far_above:
             outcome = Outcome.UNDECIDED
         if found.defects:
             outcome = Outcome.FAIL
         return self._result(
-            outcome, lossless_words(found), defect_text(self.key, found, self._decode)
+            outcome, lossless_text(found), defect_text(self.key, found, self._decode)
         )
 
     def _texts_alone(self, pairs: Sequence[tuple[Turn, Turn]]) -> str:
         equal = sum(ours.trace.text == theirs.trace.text for ours, theirs in pairs)
         return (
             f"engine {self.case.run.engine} gives texts and no token ids: {equal} of {len(pairs)} "
-            "are equal, and whether tokens are, or where they part, is not known"
+            "are equal; whether tokens are, and where they diverge, is unknown"
         )
 
     @property
@@ -218,25 +219,25 @@ class CaseChecks:
 
     def _judged(
         self,
-        partings: Sequence[Parting],
+        divergences: Sequence[Divergence],
         compared: int,
         skipped: int,
         stop_ids: Sequence[int],
         allowed: Tolerance | None,
     ) -> Losslessness:
         default = default_tolerance(self.run.setting.engine.dtype)
-        if not partings:  # no question, so no engine is needed
+        if not divergences:  # no question, so no engine is needed
             return Losslessness(compared, skipped, (), (), allowed or default)
         with self.book.scores(self.case.run) as score:
             healthy = self.book.healthy(self.case.run, score, stop_ids)
             if allowed is None:
                 allowed = calibrated(default, healthy) if healthy else default
-            judged = [judge(parting, score, allowed) for parting in partings]
+            judged = [judge(divergence, score, allowed) for divergence in divergences]
         ties = tuple(j for j in judged if j.tie)
         rates = None
         if healthy is not None:
             rates = compare_tie_rates(
-                len(ties), compared, healthy.partings, healthy.outputs, 1 - self._alpha
+                len(ties), compared, healthy.divergences, healthy.outputs, 1 - self._alpha
             )
         defects = tuple(j for j in judged if not j.tie)
         return Losslessness(compared, skipped, ties, defects, allowed, rates)
@@ -250,7 +251,7 @@ class CaseChecks:
         __tracebackhide__ = True
         run, temperature = self.case.run, self.case.run.sampling.temperature
         if not self._can_score:
-            reason = f"engine {run.engine} tells no log-probabilities to compare draws with"
+            reason = f"engine {run.engine} reports no log-probabilities to compare draws with"
             return self._result(Outcome.UNDECIDED, reason)
         turns = [t for t in self.run.view(self.case.slice).turns if t.turn == 0][:PROMPTS]
         drawn = {turn.sample: self._copies(turn, run.speculation, 0, copies) for turn in turns}
@@ -271,7 +272,7 @@ class CaseChecks:
         if not rejected and not any(one.telling for one in found):
             reason = "no drafted position leaves two likely tokens: other samples, or more copies"
             return self._result(Outcome.UNDECIDED, reason)
-        words = sampling_words(found, 1 - alpha)
+        words = sampling_text(found, 1 - alpha)
         outcome = Outcome.FAIL if any(p > alpha for p in healthy) else Outcome.PASS
         if rejected and outcome is Outcome.PASS:
             outcome = Outcome.UNDECIDED

@@ -97,12 +97,12 @@ def _too_few(gpus: Gpus, workers: int, needed: int) -> str:
     each = f"{needed} GPU{'s' * (needed > 1)}" + " (its parallel sizes)" * (needed > 1)
     fit = len(gpus.ids) // needed
     if fit:
-        mend = f"-n {fit}"
+        fix = f"-n {fit}"
     else:
-        mend = f"at most {len(gpus.ids)} for tensor_parallel_size and the like, with -n 1"
+        fix = f"at most {len(gpus.ids)} for tensor_parallel_size and the like, with -n 1"
     return (
         f"-n {workers}: every worker has GPUs of its own and an engine takes {each}, but {have}: "
-        f"{mend} (engines that run on the CPU: {_VISIBLE[0]}= )"
+        f"{fix} (engines that run on the CPU: {_VISIBLE[0]}= )"
     )
 
 
@@ -110,7 +110,7 @@ def claim(slot: int, workers: int, needed: int) -> str:
     """Takes this process's share of the machine: GPUs, or where there are none, cores.
 
     Returns:
-        The share in words; empty where it shares everything.
+        The share, for a message; empty where it shares everything.
 
     Raises:
         DeviceError: as :func:`share_gpus`.

@@ -51,7 +51,7 @@ class SessionHooks:
         """Why nothing may be measured; an xdist worker cannot end the whole run by itself."""
         self.labels: dict[str, int] = {}
         """In an xdist worker: the share that each test belongs to."""
-        self._told = 0
+        self._reported = 0
         self._end = GracefulEnd().install()
 
     @classmethod
@@ -89,7 +89,7 @@ class SessionHooks:
         count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
         planned = list(cases.values())
         bench.shares = place.shares(planned, bool(settings.rounds) and not settings.early, count)
-        if place.dealt:
+        if place.assigned:
             self.labels = {item.nodeid: bench.shares[case.run] for item, case in cases.items()}
         if not bench.on_this_machine:
             return
@@ -99,7 +99,7 @@ class SessionHooks:
             self.refused = str(error)
 
     def labelled(self) -> AbstractContextManager[None]:
-        """While xdist tells the controller what was collected."""
+        """While xdist reports to the controller what was collected."""
         return labelled(self.config, self.labels)
 
     def resolve_baseline(self) -> None:
@@ -179,7 +179,7 @@ class SessionHooks:
     def pytest_runtest_makereport(
         self, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """An xdist worker tells of each test at its end: if it crashes later, that is safe."""
+        """An xdist worker reports each test at its end: if it crashes later, that is safe."""
         report = yield
         if call.when == "teardown" and hasattr(self.config, "workerinput"):
             setattr(report, REPORT, self._news().as_dict())
@@ -204,9 +204,9 @@ class SessionHooks:
 
     def _news(self) -> SessionOutput:
         """What this session has measured since it was last asked."""
-        told = SessionOutput.of(self.session, self.refused)
-        told.results, self._told = told.results[self._told :], len(told.results)
-        return told
+        reported = SessionOutput.of(self.session, self.refused)
+        reported.results, self._reported = reported.results[self._reported :], len(reported.results)
+        return reported
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         self._note(nodeid)

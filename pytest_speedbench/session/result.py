@@ -204,12 +204,12 @@ class SpeedResult(SliceResult):
         """Fails where speculation changed the output, and not just a numerical tie.
 
         Greedy: each output of the case against the same run's output without SD, token for token;
-        a later turn counts while the conversation before it is equal. Where two outputs part, the
-        target without SD is asked, given the text both share, for the log-probabilities of both
+        a later turn counts while the conversation before it is equal. Where two outputs diverge,
+        the target without SD is asked, given the text both share, for the log-probabilities of both
         tokens. Both within ``tolerance`` nats of its best token is a tie; anything else fails, and
         so does an output that ends where the other goes on. Without a ``tolerance``: some ulps of
         the engine's dtype at the logits' magnitude (4 in half precision, 64 in single), more where
-        two runs without SD at different BS part by more (at most 4 times as much). Ties far more
+        two runs without SD at different BS diverge by more (at most 4 times as much). Ties far more
         frequent than between those two runs are *undecided*.
 
         Temperature above 0: ``copies`` seeded copies of each of the first four prompts. What they

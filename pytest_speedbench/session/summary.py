@@ -191,20 +191,20 @@ class BeforeSaving:
         return (yield)
 
 
-def deal_to_workers(config: pytest.Config) -> None:
+def assign_to_workers(config: pytest.Config) -> None:
     """In the controller of a session with xdist workers: cases, places and results of each."""
-    from pytest_speedbench.session.xdist_schedule import PLUGIN as DEALER
-    from pytest_speedbench.session.xdist_schedule import Dealer
+    from pytest_speedbench.session.xdist_schedule import PLUGIN as ASSIGNER
+    from pytest_speedbench.session.xdist_schedule import Assigner
 
-    if hasattr(config, "workerinput") or config.pluginmanager.hasplugin(DEALER):
+    if hasattr(config, "workerinput") or config.pluginmanager.hasplugin(ASSIGNER):
         return
 
-    def take(told: dict[str, Any]) -> None:
-        Summary.of(config).add(SessionOutput.from_dict(told))
+    def take(output: dict[str, Any]) -> None:
+        Summary.of(config).add(SessionOutput.from_dict(output))
 
     option = config.option
     way = "load" if option.distload else option.dist
-    config.pluginmanager.register(Dealer(config, way, take), DEALER)
+    config.pluginmanager.register(Assigner(config, way, take), ASSIGNER)
     config.pluginmanager.register(ControllerHooks(config))
 
 

@@ -1,8 +1,8 @@
 """pytest-xdist: which worker runs which cases, and on which GPUs and cores.
 
-Cases are dealt by engine. Each worker gets one share of the started engines' configurations, so
+Cases are assigned by engine. Each worker gets one share of the started engines' configurations, so
 that no configuration with speculation starts on two workers. Every worker collects the same cases
-and so computes the same deal; the controller learns it from the list of tests that it is sent.
+and so computes the same assignment; the controller learns it from the list of tests that it gets.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.plan.cases import Case, RunKey
 
-PLUGIN = "speedbench-dealer"
+PLUGIN = "speedbench-assigner"
 WORKER_INPUT = "speedbench"
 WORKER_OUTPUT = "speedbench"
 REPORT = "speedbench_output"
@@ -28,10 +28,10 @@ _LABELLED = re.compile(_LABEL + r"\d+$")
 _OURS = ("no", "loadgroup")
 
 
-# -- the deal -------------------------------------------------------------------------------------
+# -- the assignment --------------------------------------------------------------------------------
 
 
-def deal(cases: Sequence[Case], workers: int, timed: bool) -> dict[RunKey, int]:
+def assign(cases: Sequence[Case], workers: int, timed: bool) -> dict[RunKey, int]:
     """The share, from 0 on, of every run.
 
     One share for each worker at most. With ``timed`` runs the engine without speculation is needed
@@ -55,7 +55,7 @@ def deal(cases: Sequence[Case], workers: int, timed: bool) -> dict[RunKey, int]:
 
 
 def _units(runs: Sequence[RunKey], timed: bool) -> list[list[RunKey]]:
-    """Runs that must not be parted: those of one engine configuration.
+    """Runs that stay together: those of one engine configuration.
 
     Timed runs without speculation go with the first that have it: they are measured in turns.
     """
@@ -87,7 +87,7 @@ def _merged(
     return list(found.values())
 
 
-def deal_apart(cases: Sequence[Case]) -> dict[RunKey, int]:
+def assign_separately(cases: Sequence[Case]) -> dict[RunKey, int]:
     """A share for each configuration: where xdist may send any case to any worker."""
     runs = dict.fromkeys(case.run for case in cases)
     return {run: number for number, unit in enumerate(_units(list(runs), False)) for run in unit}
@@ -98,32 +98,32 @@ def deal_apart(cases: Sequence[Case]) -> dict[RunKey, int]:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """This worker among those of its machine: ``slot`` of ``workers``, as the controller told it.
+    """This worker among those of its machine: ``slot`` of ``workers``, as the controller set it.
 
-    ``dealt`` tells that cases come by share, ``alike`` that every worker runs all of them.
+    ``assigned`` says that cases come by share, ``alike`` that every worker runs all of them.
     """
 
     slot: int
     workers: int
-    dealt: bool
+    assigned: bool
     alike: bool = False
 
     @classmethod
     def of(cls, config: pytest.Config) -> Place | None:
         """None in a session without workers, and in its controller."""
-        told = getattr(config, "workerinput", {}).get(WORKER_INPUT)
-        return cls(**told) if told else None
+        reported = getattr(config, "workerinput", {}).get(WORKER_INPUT)
+        return cls(**reported) if reported else None
 
     def shares(self, cases: Sequence[Case], timed: bool, count: int) -> dict[RunKey, int]:
-        """The deal among ``count`` workers on all machines."""
+        """The assignment among ``count`` workers on all machines."""
         if self.alike:
             return {}
-        return deal(cases, count, timed) if self.dealt else deal_apart(cases)
+        return assign(cases, count, timed) if self.assigned else assign_separately(cases)
 
 
 @contextmanager
 def labelled(config: pytest.Config, shares: Mapping[str, int]) -> Iterator[None]:
-    """The list of tests that xdist sends to its controller tells the share of each, by test id.
+    """The list of tests that xdist sends to its controller names the share of each, by test id.
 
     The ids themselves stay as they are: reports, files and other plugins never see a label.
     """
@@ -133,10 +133,10 @@ def labelled(config: pytest.Config, shares: Mapping[str, int]) -> Iterator[None]
         return
     send = worker.sendevent
 
-    def send_labelled(name: str, **told: Any) -> None:
+    def send_labelled(name: str, **content: Any) -> None:
         if name == "collectionfinish":
-            told["ids"] = [_label(nodeid, shares.get(nodeid)) for nodeid in told["ids"]]
-        send(name, **told)
+            content["ids"] = [_label(nodeid, shares.get(nodeid)) for nodeid in content["ids"]]
+        send(name, **content)
 
     worker.sendevent = send_labelled
     try:
@@ -163,14 +163,14 @@ def _label(nodeid: str, share: int | None) -> str:
 
 
 @dataclass(eq=False)  # pytest 8 hashes plugins
-class Dealer:
-    """Tells workers their places, sends each its share, and takes what they have measured."""
+class Assigner:
+    """Gives workers their places, sends each its share, and takes what they have measured."""
 
     config: pytest.Config
     way: str
     """What the user has chosen with --dist; "no" for nothing."""
     take: Callable[[dict[str, Any]], None]
-    """Gets what a worker has told, of a test as soon as it is over and of all at the end."""
+    """Called with what a worker reports: of a test as soon as it is over, of all at the end."""
     _slots: dict[str, int] = field(default_factory=dict)
     _local: int = 0
     """Workers on this machine."""
@@ -190,21 +190,21 @@ class Dealer:
         node.workerinput[WORKER_INPUT] = {
             "slot": slot,
             "workers": self._local,
-            "dealt": self.way in _OURS,
+            "assigned": self.way in _OURS,
             "alike": self.way == "each",
         }
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_testnodedown(self, node: Any) -> None:
         self._slots.pop(node.gateway.id, None)
-        if told := getattr(node, "workeroutput", {}).get(WORKER_OUTPUT):
-            self.take(told)
+        if reported := getattr(node, "workeroutput", {}).get(WORKER_OUTPUT):
+            self.take(reported)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        told = report.__dict__.pop(REPORT, None)
-        if told:
-            self.take(told)
+        reported = report.__dict__.pop(REPORT, None)
+        if reported:
+            self.take(reported)
 
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
         return EngineScheduling(config, log, self.way) if self.way in _OURS else None

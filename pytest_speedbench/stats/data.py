@@ -100,7 +100,7 @@ class TotalTrace:
     Attributes:
         sample, stratum, turn, prefill_tokens: as those of a `StepTrace`.
         output_tokens: all tokens of the output.
-        step_count: decoding steps, each of at least one token; None where nobody knows.
+        step_count: decoding steps, each of at least one token; None where it is unknown.
         draft_tokens: draft tokens proposed, where known.
         accepted_tokens: of those the accepted, before the output was cut off.
 

@@ -74,7 +74,7 @@ def non_inferiority(
     margin: float,
     alpha: float = 0.01,
     fail_alpha: float | None = None,
-    healthy_parting: float | None = None,
+    healthy_divergence: float | None = None,
     reach: float = REACH,
     greedy: bool = True,
     draft_length: int | None = None,
@@ -91,7 +91,9 @@ def non_inferiority(
         NoData: no sample in common, or no decoding step in the baseline.
         ValueError: arguments out of range, or traces that contradict themselves.
     """
-    rule = Rule(margin, alpha, fail_alpha=fail_alpha, healthy_parting=healthy_parting, reach=reach)
+    rule = Rule(
+        margin, alpha, fail_alpha=fail_alpha, healthy_divergence=healthy_divergence, reach=reach
+    )
     pairs = replace(pair(old, new, greedy=greedy), replay=replayed)
     return judge(pairs, scale_of(old, draft_length), rule)
 

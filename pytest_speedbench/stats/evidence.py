@@ -186,7 +186,7 @@ def withheld_pass(pairs: Pairs, rule: Rule) -> list[str]:
     if _diverge_too_often(pairs, rule):
         reasons.append(
             f"{pairs.diverged} of {pairs.compared} outputs diverge, healthy is"
-            f" {rule.healthy_parting:.0%}"
+            f" {rule.healthy_divergence:.0%}"
         )
     if falls_with_distance(replay) < TREND_LEVEL:
         reasons.append("AL falls with the distance from the prefill, which replay repeats")
@@ -203,11 +203,13 @@ def withheld_fail(pairs: Pairs, rule: Rule) -> list[str]:
 
 
 def _diverge_too_often(pairs: Pairs, rule: Rule) -> bool:
-    if rule.healthy_parting is None or not pairs.compared:
+    if rule.healthy_divergence is None or not pairs.compared:
         return False
     from scipy.special import bdtrc
 
-    return float(bdtrc(pairs.diverged - 1, pairs.compared, rule.healthy_parting)) < DIVERGENCE_LEVEL
+    return (
+        float(bdtrc(pairs.diverged - 1, pairs.compared, rule.healthy_divergence)) < DIVERGENCE_LEVEL
+    )
 
 
 def whole_shows(whole: PairedSums, theta: float, *, above: bool) -> bool:

@@ -22,8 +22,8 @@ class Rule:
         shared: part of each α for tokens that both runs share (common prefixes, replay) where they
             may give the verdict; the rest is for whole outputs. Bets pay for a smaller part only
             by its logarithm, and shared tokens are the sharper by far.
-        healthy_parting: share of outputs that diverge between healthy runs, where known; more than
-            that withhold a pass by replay.
+        healthy_divergence: share of outputs that diverge between healthy runs, where known; more
+            than that withhold a pass by replay.
         min_coverage: below this share of tokens replay cannot give a pass.
         min_clusters: fewer samples give no verdict.
 
@@ -36,7 +36,7 @@ class Rule:
     fail_alpha: float | None = None
     reach: float = REACH
     shared: float = 0.9
-    healthy_parting: float | None = None
+    healthy_divergence: float | None = None
     min_coverage: float = 0.9
     min_clusters: int = 8
 
@@ -52,7 +52,7 @@ class Rule:
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
-        for name in ("reach", "healthy_parting", "min_coverage"):
+        for name in ("reach", "healthy_divergence", "min_coverage"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must lie in 0 … 1, got {value!r}")

@@ -138,14 +138,14 @@ class Session:
         samples: of each category.
         slices: cases; a category's name, or "all".
         rule: margin and error rates of each comparison.
-        parting: share of outputs that diverge between healthy builds.
+        divergence: share of outputs that diverge between healthy builds.
     """
 
     categories: Mapping[str, Category]
     samples: Mapping[str, int]
     slices: Sequence[str]
     rule: Rule
-    parting: float
+    divergence: float
 
     def verdicts(self, loss: float, seed: int) -> dict[str, Conclusion]:
         """The verdict of every case of one session in which AL fell by `loss` everywhere."""
@@ -160,7 +160,7 @@ class Session:
         lengths, chance = self.categories[name].drawn(self.samples[name], draws)
         (n, dl), longest = chance.shape, int(lengths.max())
         weak = weakened(chance, lengths, loss, draws.standard_exponential((n,)))
-        divergences = np.minimum(lengths, draws.geometric(_hazard(lengths, self.parting), n) - 1)
+        divergences = np.minimum(lengths, draws.geometric(_hazard(lengths, self.divergence), n) - 1)
         numbers = draws.random((n, longest, dl), dtype=np.float32)
         fresh = draws.random((n, longest, dl), dtype=np.float32)
         diverged = np.arange(longest)[None, :] >= divergences[:, None]
@@ -177,13 +177,13 @@ class _Runs:
     new: Walk
 
 
-def _hazard(lengths: Ints, parting: float) -> float:
-    """Chance per token of a divergence that makes `parting` of the outputs diverge."""
+def _hazard(lengths: Ints, divergence: float) -> float:
+    """Chance per token of a divergence that makes `divergence` of the outputs diverge."""
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
         share = float((1 - (1 - middle) ** lengths.astype(np.float64)).mean())
-        low, high = (middle, high) if share < parting else (low, middle)
+        low, high = (middle, high) if share < divergence else (low, middle)
     return max(high, 1e-12)
 
 

@@ -105,7 +105,7 @@ def calibrated_ulps(
     """Ulps that cover every gap seen where two runs without SD part, at least `floor`.
 
     Raises:
-        NoData: no gaps; the two runs never parted.
+        NoData: no gaps; the two runs never diverged.
         ValueError: unequal lengths, or a gap that is not finite.
     """
     if not gaps:

@@ -17,11 +17,11 @@ from plugin.conftest import EngineLog, Project
 from pytest_speedbench.compare import sampled_output as sampling
 from pytest_speedbench.compare.lossless import (
     MOST_CALIBRATED,
+    Divergence,
     Healthy,
-    Parting,
     calibrated,
     default_tolerance,
-    find_partings,
+    find_divergences,
     first_difference,
     given_tolerance,
     judge,
@@ -36,7 +36,7 @@ from pytest_speedbench.measure.results import Turn
 IDS = st.lists(st.integers(0, 3), max_size=8)
 
 
-# -- where outputs part ---------------------------------------------------------------------
+# -- where outputs diverge ---------------------------------------------------------------------
 
 
 @given(IDS, IDS)
@@ -81,19 +81,19 @@ def test_turns_are_compared_while_their_histories_are_equal() -> None:
     ],
 )
 def test_partings(ours: Turn, theirs: Turn, tokens: tuple[int, int | None, int] | None) -> None:
-    found = find_partings([(ours, theirs)], stop_ids=[3])
+    found = find_divergences([(ours, theirs)], stop_ids=[3])
     if tokens is None:
         assert found == []
     else:
-        (parting,) = found
-        assert (parting.position, parting.speculative, parting.plain) == tokens
-        assert parting.prompt == (1, 2)
-        assert parting.shared == tuple(ours.trace.token_ids[: tokens[0]])
+        (divergence,) = found
+        assert (divergence.position, divergence.speculative, divergence.plain) == tokens
+        assert divergence.prompt == (1, 2)
+        assert divergence.shared == tuple(ours.trace.token_ids[: tokens[0]])
 
 
 # -- tie or defect --------------------------------------------------------------------------
 
-PARTING = Parting("a", 0, 3, (1, 2), (5, 6, 7), 8, 9)
+PARTING = Divergence("a", 0, 3, (1, 2), (5, 6, 7), 8, 9)
 HALF = default_tolerance("bfloat16")  # 0.5 nats at logits of 20
 
 
@@ -272,7 +272,7 @@ def test_ties_pass_and_are_told(project: Project) -> None:
     result = check(project, TIES, "--speed-summary=summary.md")
     result.assert_outcomes(passed=1, warnings=0)
     told = reason(project)
-    assert "parted in ties (widest gap 5.71e-06 nats; a tie is up to 0.000122 nats: 64" in told
+    assert "diverged in ties (widest gap 5.71e-06 nats; a tie is up to 0.000122 nats: 64" in told
     assert "turns without an equal history left out" in told
 
 
@@ -342,7 +342,9 @@ def test_an_engine_that_cannot_score_leaves_it_open(
     check(project).assert_outcomes(passed=1, warnings=0)
     result = check(project, TIES)
     result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*undecided: *tells no log-probabilities: ties or defects*"])
+    result.stdout.fnmatch_lines(
+        ["*undecided: *reports no log-probabilities, so that ties and defects cannot*"]
+    )
     check(project, TIES, "--speed-inconclusive=fail").assert_outcomes(failed=1)
 
 

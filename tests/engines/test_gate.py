@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from pytest_speedbench.baselines.storage import read_run
-from pytest_speedbench.compare.lossless import Parting, default_tolerance, given_tolerance, judge
+from pytest_speedbench.compare.lossless import Divergence, default_tolerance, given_tolerance, judge
 from pytest_speedbench.engines import EngineConfig, Sampling, Speculation
 from pytest_speedbench.engines.demo import DEMO_MODEL
 from pytest_speedbench.engines.protocol import TokenScore
@@ -126,7 +126,7 @@ def test_the_target_distinguishes_a_tie_from_a_defect(tokenizer: object) -> None
     def score(text: object, candidates: object) -> TokenScore:
         return driver.engine.score(list(text), len(list(text)), list(candidates))  # type: ignore[call-overload]
 
-    wrong = Parting("a", 0, 4, prompt, shared, 17, chosen)
+    wrong = Divergence("a", 0, 4, prompt, shared, 17, chosen)
     judged = judge(wrong, score, default_tolerance("float32"))
     assert not judged.tie
     assert judged.gap > 1

@@ -86,8 +86,8 @@ def test_divergence_makes_outputs_diverge_and_builds_differ() -> None:
     first, _ = simulate(divergence=0.02, build=1)
     second, _ = simulate(divergence=0.02, build=2)
     again, _ = simulate(divergence=0.02, build=2)
-    parted = mean(a.token_ids != b.token_ids for a, b in zip(plain, first, strict=True))
-    assert 0.4 < parted < 1.0  # 1 - 0.98**64 = 0.73
+    diverged = mean(a.token_ids != b.token_ids for a, b in zip(plain, first, strict=True))
+    assert 0.4 < diverged < 1.0  # 1 - 0.98**64 = 0.73
     assert [t.token_ids for t in first] != [t.token_ids for t in second]
     assert [t.token_ids for t in again] == [t.token_ids for t in second]
 

@@ -52,7 +52,7 @@ def test_speculation_is_off(measured: Run, reason: str) -> None:
         run(counters=None, steps=(2, 1)),
         run(method="none"),
         run(method="ngram", counters=None),  # a short run may draft nothing
-        run(method="dspark", counters=Counters(0, 0, 0)),  # nobody knows how often it drafts
+        run(method="dspark", counters=Counters(0, 0, 0)),  # how often it drafts is unknown
     ],
 )
 def test_speculation_is_not_off(measured: Run) -> None:

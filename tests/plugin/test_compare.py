@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_speedbench.compare.gate import healthy_parting
+from pytest_speedbench.compare.gate import healthy_divergence
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.stats.rule import REACH
 from pytest_speedbench.stats.simulation import upper_limit
@@ -142,11 +142,11 @@ def test_the_healthy_rate_is_that_of_the_outputs_without_sd(saved: Project) -> N
     (record,) = saved.records()
     changed = [r.model_copy(update={"plain": "0"}) for r in record.requests[:3]]
     other = record.model_copy(update={"requests": [*changed, *record.requests[3:]]})
-    assert healthy_parting(record, record) == upper_limit(0, 40)
-    assert healthy_parting(record, other) == upper_limit(3, 40)
+    assert healthy_divergence(record, record) == upper_limit(0, 40)
+    assert healthy_divergence(record, other) == upper_limit(3, 40)
     saved.run("--benchmark-save=bare", "--speed-rounds=0").assert_outcomes(passed=1)
     (bare,) = saved.records()
-    assert healthy_parting(record, bare) is None
+    assert healthy_divergence(record, bare) is None
 
 
 def test_texts_that_part_as_often_without_sd_are_healthy(

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 
 from pytest_speedbench.engines.protocol import Sampling, Speculation
 from pytest_speedbench.plan.cases import Case, RunKey
-from pytest_speedbench.session.xdist_schedule import Dealer, EngineScheduling, deal, deal_apart
+from pytest_speedbench.session.xdist_schedule import (
+    Assigner,
+    EngineScheduling,
+    assign,
+    assign_separately,
+)
 
 NONE = Speculation()
 
@@ -43,7 +48,7 @@ def test_no_engine_with_speculation_is_on_two_workers(
     cases = grid(dl, bs, models)
     if plain:
         cases += [case(NONE, batch, model) for model in models for batch in bs]
-    shares = deal(cases, workers, timed)
+    shares = assign(cases, workers, timed)
     assert set(shares) == {c.run for c in cases}
     assert set(shares.values()) <= set(range(workers))
     where: dict[tuple[str, Speculation], set[int]] = {}
@@ -53,36 +58,36 @@ def test_no_engine_with_speculation_is_on_two_workers(
 
 
 def test_draft_lengths_of_one_model_are_spread() -> None:
-    shares = deal(grid([1, 3, 5, 7], [1, 32]), 2, timed=True)
+    shares = assign(grid([1, 3, 5, 7], [1, 32]), 2, timed=True)
     by_share = [{r.speculation.draft_length for r, s in shares.items() if s == n} for n in (0, 1)]
     assert by_share == [{1, 5}, {3, 7}]
 
 
 def test_as_many_models_as_workers_go_whole_so_that_no_engine_at_all_starts_twice() -> None:
-    shares = deal(grid([1, 3], [1], "mn"), 2, timed=True)
+    shares = assign(grid([1, 3], [1], "mn"), 2, timed=True)
     assert {(run.model, share) for run, share in shares.items()} == {("m", 0), ("n", 1)}
 
 
 def test_timed_runs_without_speculation_go_where_they_are_measured_anyway() -> None:
     cases = [case(NONE, 1), *grid([1, 3], [1])]
-    shares = deal(cases, 2, timed=True)
+    shares = assign(cases, 2, timed=True)
     assert shares[case(NONE).run] == shares[case(Speculation("eagle3", 1, "head")).run]
-    alone = deal(cases, 3, timed=False)  # nothing is compared in time: a share of its own
+    alone = assign(cases, 3, timed=False)  # nothing is compared in time: a share of its own
     assert sorted(alone.values()) == [0, 1, 2]
 
 
 def test_an_engine_that_switches_serves_all_its_cases_on_one_worker() -> None:
-    shares = deal(grid([1, 3, 5], [1], engine="transformers"), 2, timed=True)
+    shares = assign(grid([1, 3, 5], [1], engine="transformers"), 2, timed=True)
     assert set(shares.values()) == {0}
 
 
 def test_apart_each_configuration_is_a_share() -> None:
-    assert len(set(deal_apart(grid([1, 3, 5], [1, 32])).values())) == 3
+    assert len(set(assign_separately(grid([1, 3, 5], [1, 32])).values())) == 3
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
 def test_work_is_dealt_evenly(workers: int) -> None:
-    shares = list(deal(grid(list(range(1, 15)), [1]), workers, timed=False).values())
+    shares = list(assign(grid(list(range(1, 15)), [1]), workers, timed=False).values())
     counts = [shares.count(n) for n in range(workers)]
     assert max(counts) - min(counts) <= 1
 
@@ -121,8 +126,8 @@ def schedule(collection: list[str], way: str = "no") -> tuple[EngineScheduling, 
 
 
 def test_cases_go_by_share_and_other_tests_as_ever() -> None:
-    dealt = [f"t.py::test_gate[dl{n}]@speedbench-{n % 2}" for n in range(6)]
-    _, nodes = schedule(dealt)
+    assigned = [f"t.py::test_gate[dl{n}]@speedbench-{n % 2}" for n in range(6)]
+    _, nodes = schedule(assigned)
     assert sorted(node.sent for node in nodes) == [[0, 2, 4], [1, 3, 5]]
     scheduling, nodes = schedule([f"t.py::test_{n}" for n in range(6)])
     assert type(scheduling._inner).__name__ == "LoadScheduling"
@@ -144,7 +149,7 @@ def test_the_test_in_which_a_worker_crashed_is_told_plainly_and_not_sent_again()
 
 
 def test_a_worker_that_replaces_another_gets_its_place() -> None:
-    dealer = Dealer(SimpleNamespace(), "no", lambda told: None)
+    dealer = Assigner(SimpleNamespace(), "no", lambda told: None)
     dealer.pytest_xdist_setupnodes([SimpleNamespace(popen=popen) for popen in (True, True, None)])
     first, second, third = Node("gw0"), Node("gw1"), Node("gw2")
     for node in (first, second):
@@ -158,5 +163,5 @@ def test_a_worker_that_replaces_another_gets_its_place() -> None:
 
 def test_a_worker_on_another_machine_owns_all_of_it() -> None:
     far = Node("gw0", popen=False)
-    Dealer(SimpleNamespace(), "no", lambda told: None).pytest_configure_node(far)
+    Assigner(SimpleNamespace(), "no", lambda told: None).pytest_configure_node(far)
     assert far.workerinput == {}

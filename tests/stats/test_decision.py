@@ -167,7 +167,7 @@ def test_margins_of_nothing_or_everything_are_refused(margin: float) -> None:
         non_inferiority(run(1, 9), run(1, 9), margin=margin)
 
 
-@pytest.mark.parametrize("field", ["alpha", "fail_alpha", "reach", "healthy_parting"])
+@pytest.mark.parametrize("field", ["alpha", "fail_alpha", "reach", "healthy_divergence"])
 def test_other_arguments_out_of_range_are_named(field: str) -> None:
     with pytest.raises(ValueError, match=field):
         Rule(0.02, **{field: 1.5})

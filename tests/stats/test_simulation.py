@@ -138,11 +138,11 @@ def test_a_loss_lowers_al_by_itself(loss: float) -> None:
 # -- sessions ---------------------------------------------------------------------------------
 
 
-def _session(samples: int, parting: float = 0.46, margin: float = 0.1) -> Session:
+def _session(samples: int, divergence: float = 0.46, margin: float = 0.1) -> Session:
     lengths = np.full(samples, 100)
     categories = {name: Category.declared(PROCESS, lengths) for name in ("a", "b")}
     rule = Rule(margin, 0.01, fail_alpha=0.01 / 3)
-    return Session(categories, {"a": samples, "b": samples}, ["a", "b", "all"], rule, parting)
+    return Session(categories, {"a": samples, "b": samples}, ["a", "b", "all"], rule, divergence)
 
 
 def test_a_session_can_be_had_again() -> None:
