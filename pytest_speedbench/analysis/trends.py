@@ -210,10 +210,7 @@ def _changes(trend: Trend) -> Iterator[Change]:
         for number, point in enumerate(trend.points)
         if point.metric is not None and not point.record.partial
     ]
-    for _, group in groupby(
-        usable,
-        key=lambda item: sorted(map(repr, _measured_on(trend.points[item[0]].record).items())),
-    ):
+    for _, group in groupby(usable, key=lambda item: _measured_on(trend.points[item[0]].record)):
         stretch = list(group)
         values = [value for _, value in stretch]
         cuts = change_points(values, ALPHA)

@@ -12,7 +12,7 @@ whatever its length, since the first split must pass the limit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Ints = NDArray[np.intp]
 
 FEWEST = 6
 """A shorter series has no change points."""
@@ -67,47 +68,52 @@ def _best_stretch(series: Floats, alpha: float, floor: float) -> list[int]:
     Half of ``alpha`` is for single changes, which are few and likely, half for all the others.
     """
     size = len(series)
-    low, high = np.triu_indices(size + 1, _LEAST)
-    single = (low == 0) | (high == size)
-    allowed = (high - low <= size - _LEAST) & (low != 1) & (high != size - 1)
-    allowed &= single | (high - low >= _LEAST_INSIDE)
-    low, high, single = low[allowed], high[allowed], single[allowed]
-    statistic = _statistics(series, low, high, floor)
+    sums = np.concatenate([[0.0], np.cumsum(series - series.mean())])
+    total = float(np.square(series - series.mean()).sum())
     best: tuple[float, list[int]] = (alpha, [])
-    for kind in (single, ~single):
-        if not kind.any():
-            continue
-        # A stretch from the start and the rest of the series are the same split.
-        tests = kind.sum() / 2 if kind is single else kind.sum()
-        chosen = int(np.argmax(np.where(kind, statistic, -1.0)))
-        chance = 2 * tests * _two_sided(statistic[chosen], size - 2)
+    for stretches in (_single_changes(size), _inner_stretches(size)):
+        tests, strongest, edges = 0, -1.0, [0, 0]
+        for low, high in stretches:
+            statistic = _statistics(sums, total, low, high, floor)
+            chosen = int(np.argmax(statistic))
+            tests += len(high)
+            if statistic[chosen] > strongest:
+                strongest, edges = float(statistic[chosen]), [low, int(high[chosen])]
+        chance = 2 * tests * _two_sided(strongest, size - 2) if tests else 1.0
         if chance < best[0]:
-            edges = [int(edge) for edge in (low[chosen], high[chosen]) if 0 < edge < size]
-            best = (chance, edges)
+            best = chance, [edge for edge in edges if edge]
     return best[1]
 
 
-def _statistics(
-    series: Floats, low: NDArray[np.intp], high: NDArray[np.intp], floor: float
-) -> Floats:
-    """Student's t of ``series[low:high]`` against the rest, without its sign."""
-    centred = series - series.mean()
-    sums = np.concatenate([[0.0], np.cumsum(centred)])
-    inside, size = high - low, len(series)
+def _single_changes(size: int) -> Iterator[tuple[int, Ints]]:
+    """Stretches from the start; those to the end divide the series in the same way."""
+    yield 0, np.arange(_LEAST, size - _LEAST + 1)
+
+
+def _inner_stretches(size: int) -> Iterator[tuple[int, Ints]]:
+    """For each first index, the ends of the stretches with values before and behind them."""
+    for low in range(_LEAST, size - _LEAST - _LEAST_INSIDE + 1):
+        yield low, np.arange(low + _LEAST_INSIDE, size - _LEAST + 1)
+
+
+def _statistics(sums: Floats, total: float, low: int, high: Ints, floor: float) -> Floats:
+    """Student's t of each stretch ``low:high`` against the rest, without its sign.
+
+    ``sums`` are the running sums of the centred series, ``total`` the sum of its squares.
+    """
+    size, inside = len(sums) - 1, high - low
     difference = (sums[high] - sums[low]) * size / (inside * (size - inside))
     weight = inside * (size - inside) / size
-    spread = np.maximum(
-        (np.square(centred).sum() - weight * np.square(difference)) / (size - 2), floor**2
-    )
+    spread = np.maximum((total - weight * np.square(difference)) / (size - 2), floor**2)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = np.abs(difference) * np.sqrt(weight / spread)
     return np.asarray(np.nan_to_num(found, posinf=np.inf), dtype=np.float64)
 
 
 def _two_sided(statistic: float, freedom: int) -> float:
-    from scipy.stats import t
+    from scipy.special import stdtr  # as scipy.stats has it, which takes a second to import
 
-    return 2 * float(t.sf(statistic, freedom))
+    return 2 * float(stdtr(freedom, -statistic))
 
 
 def _needed(series: Floats, edges: list[int], alpha: float, floor: float) -> list[int]:
@@ -127,5 +133,6 @@ def _needed(series: Floats, edges: list[int], alpha: float, floor: float) -> lis
 
 def _step(before: Floats, after: Floats, floor: float) -> float:
     both = np.concatenate([before, after])
-    low, high = np.array([0]), np.array([len(before)])
-    return float(_statistics(both, low, high, floor)[0])
+    both = both - both.mean()
+    sums, total = np.concatenate([[0.0], np.cumsum(both)]), float(np.square(both).sum())
+    return float(_statistics(sums, total, 0, np.array([len(before)]), floor)[0])
