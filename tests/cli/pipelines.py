@@ -138,6 +138,5 @@ class Runner:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        missing = "No such command 'baseline'" in done.stdout  # until it is there
-        assert done.returncode == 0 or missing, f"exit {done.returncode}\n{script}\n{done.stdout}"
+        assert done.returncode == 0, f"exit code {done.returncode}\n{script}\n{done.stdout}"
         return done.stdout

@@ -155,6 +155,26 @@ def test_the_workflow_runs_as_written(
                 runner.run(step["run"], folder)
         assert len(list(folder.glob(f".benchmarks/*/{saved}"))) == (job in jobs)
         assert all((folder / name).exists() == (job in jobs) for name in reports)
+    assert "0001_ci" in runner.run("speedbench baseline list", folder)
+    assert "first run on main" in runner.run("speedbench baseline list", folder)
+
+
+def test_only_the_first_run_is_promoted_by_itself(
+    speedbench: Speedbench, folder: Path, runner: Runner
+) -> None:
+    speedbench("init", folder)
+    jobs = load(folder / PIPELINES["github"][0])["jobs"]
+    gate = [step["run"] for step in jobs["gate"]["steps"][3:] if "run" in step]
+    for script in gate * 2:
+        runner.run(script, folder)
+    assert len(list(folder.glob(".benchmarks/*/*_ci.json"))) == 2
+    assert "0001_ci" in runner.run("speedbench baseline list", folder)
+    (promote,) = (step for step in jobs["promote"]["steps"] if step.get("name") == "Promote")
+    assert promote["env"] == {"RUN": "${{ inputs.run }}", "REASON": "${{ inputs.reason }}"}
+    runner.run(promote["run"], folder, RUN="ci", REASON='smaller "drafter"; $(exit 1)')
+    listed = runner.run("speedbench baseline list", folder)
+    assert "0002_ci" in listed
+    assert '"drafter"; $(exit' in " ".join(listed.split())
 
 
 def test_the_gitlab_pipeline_runs_as_written(
@@ -167,6 +187,10 @@ def test_the_gitlab_pipeline_runs_as_written(
     lines = [*pipeline[".speedbench"]["before_script"], *pipeline["speedbench:main"]["script"]]
     runner.run("\n".join(lines), folder, CI_DEFAULT_BRANCH="main")
     assert len(list(folder.glob(".benchmarks/*/*_ci.json"))) == 1
+    promote = "\n".join(pipeline["speedbench:promote"]["script"])
+    assert "a variable REASON" in runner.run(promote.replace("exit 2", "exit 0"), folder, REASON="")
+    output = runner.run(promote, folder, RUN="ci", REASON="intended")
+    assert "promoted: default is now run 0001" in output
     lines = pipeline["speedbench:merge-request"]["script"]
     runner.run("\n".join(lines), folder)
     lines = pipeline["speedbench:side-by-side"]["script"]
