@@ -148,6 +148,7 @@ class OpenAiDialect(Dialect):
     def trace(self, answer: Answer) -> Trace:
         """By steps if the server reports each of them; otherwise with totals."""
         self.check_report(answer.report)
+        answer.report = self.without_tree_nodes(answer.report)
         report, every = answer.report, traits(self.config.speculation.method).every_step
         if report is None or report.drafted is None or not answer.token_ids:
             return answer.totals_trace(every_step_drafts=every)

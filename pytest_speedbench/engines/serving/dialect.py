@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pytest_speedbench.engines.protocol import (
@@ -136,6 +137,16 @@ class Dialect(ABC):
                 f"the server drafts {theirs} tokens per step, this case has dl={mine}: "
                 f"use --speed-dl {theirs}, or start the server with {mine}"
             )
+
+    def without_tree_nodes(self, report: SpeculationReport | None) -> SpeculationReport | None:
+        """``report`` without draft tokens if they are nodes of a tree, most of which can never be
+        accepted: more per step than the draft length."""
+        if report is None or report.totals.draft_tokens is None:
+            return report
+        steps = report.totals.steps or report.drafting_steps
+        if not steps or report.totals.draft_tokens <= self.draft_length * steps:
+            return report
+        return replace(report, totals=replace(report.totals, draft_tokens=None))
 
     def counters(self, reading: Reading) -> Counters | None:
         """Lifetime totals from the metrics page; None if draft or accepted tokens are missing."""

@@ -128,6 +128,7 @@ class TensorrtLlmDialect(Dialect):
 
     def trace(self, answer: Answer) -> Trace:
         self.check_report(answer.report)
+        answer.report = self.without_tree_nodes(answer.report)
         self._check_plain(answer)
         return answer.reconciled_trace(self.draft_length)
 

@@ -216,24 +216,36 @@ def test_sums_of_a_lookup_method_do_not_give_the_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "accepted", "expected"),
+    ("tokens", "steps", "accepted", "expected"),
     [
-        (3, 3, 3),  # 6 decoded tokens in 3 steps, all with a draft
-        (1, 4, 2),  # one more step, as the three chunks show
-        (1, 0, None),  # 6 or more steps, in three chunks
+        (7, 3, 3, 3),  # 6 decoded tokens in 3 steps, all with a draft
+        (6, 1, 3, 2),  # one more step, as the three chunks show
+        (7, 1, 0, None),  # 6 or more steps, in three chunks
     ],
 )
 def test_steps_without_a_draft_are_not_left_out(
-    steps: int, accepted: int, expected: int | None
+    tokens: int, steps: int, accepted: int, expected: int | None
 ) -> None:
     found = {
         "num_spec_steps": steps,
-        "num_draft_tokens": 9,
+        "num_draft_tokens": 3 * steps,
         "num_accepted_draft_tokens": accepted,
         "num_spec_tokens": 3,
     }
-    with joined(Script(stream(usage(7, metrics={"speculative_decoding": found})))) as engine:
-        assert one(engine).totals == RequestTotals(expected, 9, accepted)
+    with joined(Script(stream(usage(tokens, metrics={"speculative_decoding": found})))) as engine:
+        assert one(engine).totals == RequestTotals(expected, 3 * steps, accepted)
+
+
+@pytest.mark.parametrize(("proposed", "expected"), [(9, 9), (45, None)])
+def test_nodes_of_a_tree_are_not_draft_tokens(proposed: int, expected: int | None) -> None:
+    details = {
+        "spec_verify_ct": 3,
+        "spec_num_proposed_drafts": proposed,
+        "spec_num_correct_drafts": 3,
+    }
+    event = usage(7, sglext={"spec_tokens_details": details})
+    with joined(Script(stream(event))) as engine:
+        assert one(engine).totals == RequestTotals(3, expected, 3)
 
 
 def test_a_server_that_speculates_is_not_taken_for_one_without() -> None:
