@@ -40,8 +40,7 @@ def same_output(
     if not subject.adapter.scores:
         pytest.skip(
             f"{len(divergences)} of {len(pairs)} outputs differ ({what}), and {subject.name} has "
-            "no "
-            "log-probabilities to distinguish ties from defects"
+            "no log-probabilities to distinguish ties from defects"
         )
     engine = subject.engine(speculation)
     allowed = default_tolerance(engine.info.dtype)
@@ -54,7 +53,8 @@ def same_output(
         if not judged.tie:
             broken(
                 rule,
-                f"{what}: the same tokens, or a tie of at most {allowed.describe(judged.magnitude)}",
+                f"{what}: the same tokens, or a tie of at most "
+                f"{allowed.describe(judged.magnitude)}",
                 f"prompt {divergence.sample}, output token {divergence.position}: "
                 f"{divergence.speculative} instead of {divergence.plain} (None: the output ended), "
                 f"{judged.gap:.3g} nats apart",
