@@ -20,6 +20,8 @@ Row: TypeAlias = Mapping[str, Any]
 PLACEHOLDER: Final = "FULL BENCHMARK DATA SHOULD BE FETCHED FROM THE SOURCE"
 MAX_TEXT: Final = 16 * 2**20
 """Most characters of one message: far above any prompt."""
+MAX_LABEL: Final = 500
+"""Most characters of an id, a category and other names."""
 DEFAULT_CATEGORY: Final = "default"
 FIELDS: Final = (
     "id",
@@ -118,7 +120,7 @@ def _identifier(row: Row) -> str:
             continue
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
             raise RowError(f"{name!r} must be a non-empty string or a whole number, got {value!r}")
-        return str(value)
+        return _short(str(value), name)
     return ""
 
 
@@ -130,7 +132,7 @@ def _category(row: Row) -> str:
         )
     if value == ALL:
         raise RowError(f"category {ALL!r} is reserved for the whole split; rename it")
-    return value
+    return _short(value, "category")
 
 
 def _label(row: Row, name: str) -> str:
@@ -139,7 +141,14 @@ def _label(row: Row, name: str) -> str:
         return ""
     if not isinstance(value, str | int | float):
         raise RowError(f"{name!r} must be a string, got {type(value).__name__}")
-    return str(value)
+    return _short(str(value), name)
+
+
+def _short(value: str, where: str) -> str:
+    """A name as it can be shown and stored: valid text of at most 500 characters."""
+    if len(value) > MAX_LABEL:
+        raise RowError(f"{where!r} has {len(value):,} characters; expected at most {MAX_LABEL}")
+    return _valid(value, where)
 
 
 def _text(value: object, where: str) -> str:
@@ -156,6 +165,10 @@ def _text(value: object, where: str) -> str:
             "an unresolved placeholder of nvidia/SPEED-Bench, not a prompt; prepare the data "
             "first with its specdec_bench (prepare_data.py), then give the folder it wrote"
         )
+    return _valid(value, where)
+
+
+def _valid(value: str, where: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:

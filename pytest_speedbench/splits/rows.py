@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
@@ -121,7 +121,15 @@ def read_rows(path: Path) -> Iterator[Numbered]:
         ending = "".join(path.suffixes[-2:]) if is_compressed(path) else suffix
         allowed = (*FILE_TYPES, *(f".jsonl{ending}" for ending in COMPRESSIONS))
         raise unknown(f"file type of {path.name!r}:", ending, allowed)
-    return _READERS[suffix](path)
+    return _named_errors(path, _READERS[suffix](path))
+
+
+def _named_errors(path: Path, rows: Iterator[Numbered]) -> Iterator[Numbered]:
+    """The rows; SplitError with the file's name where it cannot be read."""
+    try:
+        yield from rows
+    except OSError as error:
+        raise SplitError(f"{path}: cannot be read: {error}") from error
 
 
 def _jsonl(path: Path) -> Iterator[Numbered]:
@@ -144,14 +152,23 @@ def _skip_rest(stream: IO[bytes], piece: bytes) -> None:
 
 def _parse_line(line: bytes, *, first: bool) -> Row | RowError:
     try:
-        value = json.loads(_decode(line, first=first))
+        return _as_row(_parse_json(_decode(line, first=first)))
     except RowError as error:
         return error
     except json.JSONDecodeError as error:
         return RowError(f"not JSON ({error.msg} at column {error.colno}); one object a line")
+
+
+def _parse_json(text: str) -> object:
+    """Parse one document; RowError for what Python refuses to read although it may be JSON."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
     except RecursionError:
-        return RowError("JSON nested too deeply")
-    return _as_row(value)
+        raise RowError("JSON nested too deeply") from None
+    except ValueError:
+        raise RowError("JSON with a number of thousands of digits") from None
 
 
 def _decode(raw: bytes, *, first: bool) -> str:
@@ -182,7 +199,7 @@ def _json(path: Path) -> Iterator[Numbered]:
             "jq -c '.[]' FILE > FILE.jsonl"
         )
     try:
-        value = json.loads(_decode(raw, first=True))
+        value = _parse_json(_decode(raw, first=True))
     except RowError as error:
         raise SplitError(f"{path}: {error}") from None
     except json.JSONDecodeError as error:
@@ -222,12 +239,19 @@ def _csv(path: Path) -> Iterator[Numbered]:
     try:
         with open_content(path) as stream:
             rows = csv.DictReader(_text_lines(stream), delimiter=delimiter, strict=True)
+            _refuse_doubled(rows.fieldnames or ())
             for number, row in enumerate(rows, start=1):
                 yield number, _checked_csv(row)
     except (csv.Error, RowError) as error:
         raise SplitError(f"{path}: not readable as {suffix[1:].upper()}: {error}") from None
     finally:
         csv.field_size_limit(old_limit)
+
+
+def _refuse_doubled(header: Sequence[str]) -> None:
+    for name in header:
+        if header.count(name) > 1:
+            raise RowError(f"the header names the column {name!r} {header.count(name)} times")
 
 
 def _text_lines(stream: IO[bytes]) -> Iterator[str]:
@@ -251,15 +275,14 @@ def _checked_csv(row: dict[str | Any, str | Any]) -> Row | RowError:
 
 def _parquet(path: Path) -> Iterator[Numbered]:
     parquet: Any = optional_import("pyarrow.parquet", "hub", f"reading {path.name}")
-    try:
-        table = parquet.ParquetFile(path)
-    except Exception as error:
-        raise SplitError(f"{path}: not a readable parquet file: {error}") from error
     number = 0
-    for batch in table.iter_batches(batch_size=256):
-        for row in batch.to_pylist():
-            number += 1
-            yield number, row
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches(batch_size=256):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except Exception as error:  # pyarrow's own classes, known only where it is installed
+        raise SplitError(f"{path}: not a readable parquet file: {error}") from error
 
 
 _READERS: Final[dict[str, Callable[[Path], Iterator[Numbered]]]] = {

@@ -25,6 +25,11 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
     ({"id": "b", "turns": ["x"], "category": "all"}, "category 'all' is reserved"),
     ({"id": "b", "turns": ["x"], "language": ["en"]}, "'language' must be a string, got list"),
     ({"id": "b", "turns": ["\ud800"]}, "half of a surrogate pair"),
+    ({"id": "b\ud800", "turns": ["x"]}, "'id' holds half of a surrogate pair"),
+    ({"turns": ["x"], "category": "\ud800"}, "'category' holds half of a surrogate pair"),
+    ({"turns": ["x"], "language": "\ud800"}, "'language' holds half of a surrogate pair"),
+    ({"id": "b" * 501, "turns": ["x"]}, "'id' has 501 characters; expected at most 500"),
+    ({"turns": ["x"], "category": "c" * 501}, "'category' has 501 characters"),
     ({"id": "b", "turns": ["x"], "system": 3}, "'system' must be a string, got int"),
     (
         {"id": "b", "turns": ["FULL BENCHMARK DATA SHOULD BE FETCHED FROM THE SOURCE USING …"]},
@@ -50,6 +55,7 @@ RAW: list[tuple[bytes, str]] = [
     (b"[1, 2]", "row 2: expected a JSON object, got list"),
     (b'{"turns": ["caf\xe9"]}', r"row 2: not UTF-8 \(byte 0xe9 at byte 16 .*iconv -f latin1"),
     (b"[" * 100_000, "row 2: (JSON nested too deeply|not JSON)"),
+    (b'{"id": ' + b"1" * 5000 + b"}", "row 2: JSON with a number of thousands of digits"),
 ]
 
 
@@ -59,6 +65,28 @@ def test_a_line_that_is_not_a_row(line: bytes, message: str, tmp_path: Path) -> 
     path.write_bytes(json.dumps(GOOD).encode() + b"\n" + line + b"\n")
     with pytest.raises(SplitError, match=message):
         load_split(str(path))
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, f"[{'1' * 5000}]"])
+def test_a_document_that_python_cannot_read(text: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_text(text)
+    with pytest.raises(SplitError, match=r"rows\.json.*: (JSON |not JSON)"):
+        load_split(str(tmp_path / "rows.json"))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    memory = Path("/proc/self/mem")  # a file whose first byte is an error
+    if not memory.exists():
+        pytest.skip("no /proc")
+    (tmp_path / "rows.jsonl").symlink_to(memory)
+    with pytest.raises(SplitError, match=r"rows\.jsonl: cannot be read: "):
+        load_split(str(tmp_path / "rows.jsonl"))
+
+
+def test_a_column_twice_in_a_header_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("prompt,id,prompt\na,1,b\n")
+    with pytest.raises(SplitError, match="the header names the column 'prompt' 2 times"):
+        load_split(str(tmp_path / "rows.csv"))
 
 
 def test_utf16_is_named(tmp_path: Path) -> None:
@@ -222,6 +250,18 @@ def test_a_file_that_is_not_parquet(tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(SplitError, match="not a readable parquet file"):
         load_split(str(tmp_path / "rows.parquet"))
+
+
+def test_a_parquet_file_with_a_damaged_page(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pa.table({"prompt": [f"Prompt {i}?" for i in range(2000)]}), path)
+    raw = bytearray(path.read_bytes())
+    raw[2000:2400] = b"\xff" * 400
+    path.write_bytes(raw)
+    with pytest.raises(SplitError, match="not a readable parquet file"):
+        load_split(str(path))
 
 
 def test_the_hub_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
