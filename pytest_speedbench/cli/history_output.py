@@ -24,7 +24,7 @@ _COLUMNS: tuple[tuple[str, Justify], ...] = (
     ("value", "right"),
     ("95 %", "right"),
     ("n", "right"),
-    ("gate", "left"),
+    ("verdict", "left"),
 )
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 60
@@ -49,7 +49,7 @@ def show_table(trends: Sequence[Trend]) -> None:
             _COLUMNS,
             [row for row, _ in rows],
             [style for _, style in rows],
-            wrap=frozenset({"gate"}),
+            wrap=frozenset({"verdict"}),
         )
         out.line()
     out.line(_summary(trends))
