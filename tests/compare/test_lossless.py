@@ -147,7 +147,7 @@ def test_the_tolerance_is_stated(
 ) -> None:
     allowed = default_tolerance(dtype)
     assert allowed.at(magnitude) == pytest.approx(nats)
-    assert re.search(words, allowed.words(magnitude))
+    assert re.search(words, allowed.describe(magnitude))
 
 
 @pytest.mark.parametrize("nats", [-0.1, math.nan, math.inf, "0.1", True])
