@@ -152,11 +152,11 @@ class Session:
         draws = np.random.default_rng([seed, round(1e6 * loss)])
         runs = {name: self._runs(name, loss, draws) for name in self.categories}
         return {
-            name: _verdict({name: runs[name]} if name in runs else runs, self.rule)
+            name: conclude({name: runs[name]} if name in runs else runs, self.rule)
             for name in self.slices
         }
 
-    def _runs(self, name: str, loss: float, draws: np.random.Generator) -> _Runs:
+    def _runs(self, name: str, loss: float, draws: np.random.Generator) -> PairedRuns:
         lengths, chance = self.categories[name].drawn(self.samples[name], draws)
         (n, dl), longest = chance.shape, int(lengths.max())
         weak = weakened(chance, lengths, loss, draws.standard_exponential((n,)))
@@ -166,11 +166,19 @@ class Session:
         diverged = np.arange(longest)[None, :] >= divergences[:, None]
         old = walk(chance, lengths, numbers)
         new = walk(weak, lengths, np.where(diverged[:, :, None], fresh, numbers))
-        return _Runs(lengths, divergences, old, new)
+        return PairedRuns(lengths, divergences, old, new)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Runs:
+class PairedRuns:
+    """Two runs of the same requests.
+
+    Attributes:
+        lengths: shape (requests,), tokens that decoding steps emit.
+        divergences: shape (requests,), the first token that differs; the length where none does.
+        old, new: what decoding did.
+    """
+
     lengths: Ints
     divergences: Ints
     old: Walk
@@ -187,7 +195,8 @@ def _hazard(lengths: Ints, divergence: float) -> float:
     return max(high, 1e-12)
 
 
-def _verdict(runs: Mapping[str, _Runs], rule: Rule) -> Conclusion:
+def conclude(runs: Mapping[str, PairedRuns], rule: Rule) -> Conclusion:
+    """The gate's verdict on all categories of ``runs`` together."""
     strata = tuple(name for name, run in runs.items() for _ in run.lengths)
     samples = tuple(f"{name}/{i}" for name, run in runs.items() for i in range(len(run.lengths)))
     tables = [_table(run) for run in runs.values()]
@@ -209,7 +218,7 @@ def _verdict(runs: Mapping[str, _Runs], rule: Rule) -> Conclusion:
     return verdict_of(pairs, Scale(tokens, old, long_tokens, long_steps, top), rule)
 
 
-def _table(run: _Runs) -> Floats:
+def _table(run: PairedRuns) -> Floats:
     """Columns of one category, a row a sample."""
     cuts = common_cuts(run.old, run.new, run.lengths, run.divergences)
     columns = (
