@@ -117,7 +117,7 @@ def throughput_bucket(name_or_path: str) -> str | None:
     if _is_built(base):
         from .throughput import read_report
 
-        return str(read_report(Path(base))["name"]).removeprefix("throughput_")
+        return read_report(Path(base)).name.removeprefix("throughput_")
     return None
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from pytest_speedbench.errors import SplitError
 
@@ -95,8 +95,8 @@ def _read(folder: Path, per_tier: int) -> Split:
     samples: list[Sample] = []
     for tier in TIERS:
         samples.extend(read_samples(folder / f"{tier}.jsonl", limit=per_tier).samples)
-    version = f"{BUILDER_VERSION}/py{report['python']}"
-    return Split(report["name"], version, report["digest"], tuple(samples), LICENCE, "entropy")
+    version = f"{BUILDER_VERSION}/py{report.python}"
+    return Split(report.name, version, report.digest, tuple(samples), LICENCE, "entropy")
 
 
 def build_report(
@@ -110,14 +110,13 @@ def build_report(
     """Build like :func:`build_throughput`, and return what was built instead of the split."""
     wanted = PER_TIER if per_tier is None else per_tier
     folder = _ready(bucket, tokenizer, wanted, cache, progress)
-    raw = read_report(folder)
-    tiers = tuple(TierReport(**tier) for tier in raw["tiers"])
-    return BuildReport(**(raw | {"tiers": tiers, "folder": str(folder)}))
+    return read_report(folder)
 
 
 def is_built(path: Path) -> bool:
     """Return whether a path is the folder of a finished build."""
-    return (path / _REPORT).is_file()
+    files = (_REPORT, *(f"{tier}.jsonl" for tier in TIERS))
+    return all((path / name).is_file() for name in files)
 
 
 def load_built(folder: Path, *, per_tier: int | None = None) -> Split:
@@ -125,7 +124,7 @@ def load_built(folder: Path, *, per_tier: int | None = None) -> Split:
 
     ``per_tier`` None takes all there are. Raises SplitError where fewer were built than requested.
     """
-    built = min(tier["samples"] for tier in read_report(folder)["tiers"])
+    built = min(tier.samples for tier in read_report(folder).tiers)
     wanted = built if per_tier is None else per_tier
     if not 1 <= wanted <= built:
         raise SplitError(
@@ -145,17 +144,28 @@ def cache_dir() -> Path:
     return Path(base or Path.home() / ".cache") / "pytest-speedbench" / "splits"
 
 
-def read_report(folder: Path) -> dict[str, Any]:
+def read_report(folder: Path) -> BuildReport:
     """Return ``build.json`` of a finished build; SplitError where it cannot be read."""
     path = folder / _REPORT
     try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        tiers = tuple(TierReport(**tier) for tier in raw["tiers"])
+        sizes = [_count(tier.samples) for tier in tiers]
+        report = BuildReport(**(raw | {"tiers": tiers, "folder": str(folder)}))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise SplitError(
-            f"cached split {folder.name}: cannot read {path} ({error}); delete the folder, it is "
+            f"cached split {folder.name}: cannot read {path} ({error!r}); delete the folder, it is "
             "built again"
         ) from error
+    if len(sizes) != len(TIERS) or not report.name.startswith("throughput_"):
+        raise SplitError(f"{path}: not the report of a throughput split; delete the folder")
     return report
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"expected a number of samples, got {value!r}")
+    return value
 
 
 def recipe_digest(bucket: str, tokenizer: TargetTokenizer, material: Material) -> str:
@@ -180,7 +190,8 @@ def _ready(
     digest = recipe_digest(bucket, tokenizer, material)
     home = (cache or cache_dir()) / f"throughput_{bucket}"
     for folder in sorted(home.glob(f"{digest[:16]}-*")):
-        if int(folder.name.rpartition("-")[2]) >= per_tier:
+        size = folder.name.rpartition("-")[2]
+        if size.isdecimal() and int(size) >= per_tier:
             return folder
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home, prefix=".building-") as temporary:

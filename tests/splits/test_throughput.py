@@ -138,10 +138,20 @@ def test_a_broken_cache_names_the_fix(tmp_path: Path) -> None:
     words = word_tokenizer()
     build_throughput("1k", words, per_tier=1, cache=tmp_path)
     (folder,) = (tmp_path / "throughput_1k").iterdir()
-    (folder / "build.json").write_text("{")
-    throughput._read.cache_clear()
-    with pytest.raises(SplitError, match="delete the folder, it is built again"):
-        build_throughput("1k", words, per_tier=1, cache=tmp_path)
+    for text in ("{", "[]", "{}", '{"tiers": [{"tier": "mixed"}]}', '{"tiers": 3}'):
+        (folder / "build.json").write_text(text)
+        throughput._read.cache_clear()
+        with pytest.raises(SplitError, match="delete the folder, it is built again"):
+            build_throughput("1k", words, per_tier=1, cache=tmp_path)
+        with pytest.raises(SplitError, match="delete the folder, it is built again"):
+            load_split(str(folder))
+
+
+def test_another_tools_build_json_makes_no_split_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "build.json").write_text("{}")
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "Why?"}\n')
+    assert len(load_split(str(tmp_path)).samples) == 1
+    assert throughput_bucket(str(tmp_path)) is None
 
 
 def test_bad_requests(tmp_path: Path) -> None:
