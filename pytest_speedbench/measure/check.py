@@ -147,7 +147,7 @@ def _counts(trace: Trace) -> Counters | None:
 def _disagreement(grown: Counters, ours: Counters) -> MeasurementMismatch:
     return MeasurementMismatch(
         f"the engine's counters grew by {_described(grown)}, its requests add up to "
-        f"{_described(ours)}; is somebody else using this engine?"
+        f"{_described(ours)}; is another client using this engine?"
     )
 
 
@@ -156,7 +156,7 @@ def _check_output(traces: Sequence[Trace], grown: Counters) -> None:
     if grown.output_tokens not in (None, ours):
         raise MeasurementMismatch(
             f"the engine emitted {grown.output_tokens} output tokens, our requests {ours}; is "
-            "somebody else using this engine?"
+            "another client using this engine?"
         )
 
 
