@@ -102,7 +102,7 @@ def test_the_counters_of_a_slice_are_never_a_silent_pass(project: Project) -> No
     result = project.run("--speed-compare", tells("counters"))
     result.assert_outcomes(passed=1)
     assert "gate: 1 undecided" in text_of(result)
-    assert "of the slice as a whole: without its samples no change is certain" in text_of(result)
+    assert "for the slice as a whole: without its samples no change is certain" in text_of(result)
     strict = project.run("--speed-compare", "--speed-inconclusive=fail", tells("counters"))
     strict.assert_outcomes(failed=1)
     strict.stdout.fnmatch_lines(["*AL is known from the engine's counters*"])
@@ -177,7 +177,7 @@ def test_an_engine_that_fell_silent_since_the_baseline_is_undecided(project: Pro
     project.run(AUTOSAVE)
     result = project.run("--speed-compare", tells("nothing"))
     assert "1 undecided" in text_of(result)
-    assert "tells nothing of decoding steps here" in text_of(result)
+    assert "the engine reports no decoding steps here" in text_of(result)
 
 
 @pytest.mark.parametrize("what", ["totals", "counters"])
@@ -212,12 +212,12 @@ def test_early_decision_by_totals(project: Project) -> None:
     assert "stopped early: decided after" in text_of(result)
 
 
-def test_early_decision_by_counters_names_the_mend(project: Project) -> None:
+def test_early_decision_by_counters_names_the_fix(project: Project) -> None:
     project.gate("bs=4", ANYTHING)
     project.run(AUTOSAVE, tells("counters"))
     result = project.run("--speed-early", tells("counters"))
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*tells acceptance by its counters alone: leave it out*"])
+    result.stdout.fnmatch_lines(["*reports acceptance by its counters alone: leave it out*"])
 
 
 def test_reports_show_no_number_where_none_is_told(project: Project) -> None:
