@@ -120,8 +120,8 @@ def page(
         f"A nightly gate at a margin of {MARGIN:.0%} and α = {ALPHA:.0%}, simulated "
         f"{simulations} times: {CATEGORIES * SAMPLES} prompts, each night a rebuild whose outputs "
         f"diverge after {1 / DIVERGENCE:.0f} tokens on average. In the slide AL falls by "
-        f"{SLIDE:.1%} a night, and by night {due + 1} it has lost a point more than the margin; the drop loses "
-        f"{DROP:.0%} in night {DROP_NIGHT + 1} and keeps them lost. Made by "
+        f"{SLIDE:.1%} a night, and by night {due + 1} it has lost a point more than the margin; "
+        f"the drop loses {DROP:.0%} in night {DROP_NIGHT + 1} and keeps them lost. Made by "
         "`python benchmarks/nightly_chain.py`; in brackets 95 % Clopper–Pearson limits."
     )
     yield ""

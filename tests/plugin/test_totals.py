@@ -105,7 +105,7 @@ def test_the_counters_of_a_slice_are_never_a_silent_pass(project: Project) -> No
     assert "for the slice as a whole: without its samples no change is certain" in text_of(result)
     strict = project.run("--speed-compare", "--speed-inconclusive=fail", tells("counters"))
     strict.assert_outcomes(failed=1)
-    strict.stdout.fnmatch_lines(["*AL is known from the engine's counters*"])
+    strict.stdout.fnmatch_lines(["*AL comes from the engine's counters*"])
 
 
 def test_an_assert_on_a_slice_without_interval_is_undecided(project: Project) -> None:
