@@ -62,6 +62,20 @@ class Piece:
     count: int | None = None
     note: Any = None
 
+    def check(self) -> None:
+        """Checks what a server may have sent in another type.
+
+        Raises:
+            ValueError: a text that is not one, or a number of tokens that cannot be.
+        """
+        if not isinstance(self.text, str):
+            raise ValueError(f"expected text, got {self.text!r}")
+        if not all(type(token) is int and token >= 0 for token in self.token_ids):
+            raise ValueError("expected token ids, integers >= 0")
+        for number in (self.usage, self.prompt_tokens, self.count):
+            if number is not None and not (type(number) is int and number >= 0):
+                raise ValueError(f"expected a number of tokens, an integer >= 0, got {number!r}")
+
 
 @dataclass(slots=True)
 class Answer:

@@ -281,5 +281,15 @@ def _start(
 
 
 def api_key(config: EngineConfig) -> str:
-    """The key of a server: the engine argument ``api_key``, else ``OPENAI_API_KEY``."""
-    return str(config.option("api_key") or os.environ.get("OPENAI_API_KEY", ""))
+    """The key of a server: the engine argument ``api_key``, else ``OPENAI_API_KEY``.
+
+    Raises:
+        EngineError: a line break or another character that no header can hold.
+    """
+    key = str(config.option("api_key") or os.environ.get("OPENAI_API_KEY", ""))
+    if not (key.isascii() and key.isprintable()):
+        raise EngineError(
+            "the key of the server has a line break or another character that no header can hold: "
+            "correct OPENAI_API_KEY, or --speed-engine-arg api_key=…"
+        )
+    return key

@@ -52,11 +52,16 @@ def parse_url(url: str) -> str:
     Raises:
         EngineError: not an http address.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise EngineError(f"--speed-url={url}: expected an address such as http://localhost:8000")
-    if parts.username or parts.password:
+    try:
+        parts = urlsplit(url)
+        password = bool(parts.username or parts.password)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, or a port that is not one
+        password, known = "@" in url, False
+    if password:
         raise EngineError("--speed-url holds a password; give it as --speed-engine-arg api_key=…")
+    if not known:
+        raise EngineError(f"--speed-url={url}: expected an address such as http://localhost:8000")
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
@@ -271,6 +276,14 @@ class Http:
             f"{self.address.url}{path} answered with something that is not JSON: "
             f"{self.address.hide(_excerpt(content.decode(errors='replace')))!r}; is --speed-url "
             "the address of an inference server?"
+        )
+
+    def unexpected(self, path: str, content: object, reason: object) -> EngineError:
+        """The error for JSON of another form than that of the OpenAI API."""
+        text = content.decode(errors="replace") if isinstance(content, bytes) else repr(content)
+        return EngineError(
+            f"{self.address.url}{path} answered in a form that is not that of the OpenAI API "
+            f"({reason}): {self.address.hide(_excerpt(text))}"
         )
 
 

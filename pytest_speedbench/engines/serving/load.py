@@ -12,7 +12,7 @@ from functools import partial
 from pydantic_core import from_json
 
 from pytest_speedbench.engines.protocol import Request, Trace
-from pytest_speedbench.engines.serving.answer import Answer
+from pytest_speedbench.engines.serving.answer import Answer, Piece
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.errors import EngineError
@@ -125,7 +125,7 @@ async def read_stream(
             now = time.perf_counter()
             if data == _DONE:
                 return False
-            piece = dialect.read(_event(http, dialect.path, data))
+            piece = _piece(http, dialect, data)
             if dialect.cuts and piece.token_ids and answer.at_stop:
                 answer.finish_reason = "stop"
                 return True
@@ -133,6 +133,16 @@ async def read_stream(
             answer.add(piece, now)
             count(answer.tokens - before)
     return False
+
+
+def _piece(http: Http, dialect: Dialect, data: bytes) -> Piece:
+    event = _event(http, dialect.path, data)
+    try:
+        piece = dialect.read(event)
+        piece.check()
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise http.unexpected(dialect.path, data, error) from None
+    return piece
 
 
 def _event(http: Http, path: str, data: bytes) -> dict[str, object]:

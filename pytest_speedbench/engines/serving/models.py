@@ -11,13 +11,21 @@ from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.errors import EngineError
 
 
+def _cards(http: Http) -> list[Mapping[str, Any]]:
+    found = http.get_json("/v1/models")
+    cards = found.get("data") or [] if isinstance(found, dict) else found
+    if not isinstance(cards, list) or not all(isinstance(card, dict) for card in cards):
+        raise http.unexpected("/v1/models", found, "expected a list of models in 'data'")
+    return cards
+
+
 def find_model(http: Http, config: EngineConfig) -> Mapping[str, Any]:
     """The entry of ``/v1/models`` for the model of the case.
 
     Raises:
         EngineError: the server serves other models; the message lists them.
     """
-    cards = http.get_json("/v1/models").get("data") or []
+    cards = _cards(http)
     asked = config.option("served_model_name")
     names = (asked,) if asked else (config.model, resolve_model(config.model))
     for card in cards:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytest_speedbench.engines import (
     Engine,
@@ -374,3 +377,80 @@ def test_a_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(stream())
     with joined(script):
         assert script.headers[0]["Authorization"] == "Bearer sk-from-env"
+
+
+ODD = st.one_of(
+    *(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3)),
+    *(st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=2), st.none())),
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where something is in an event."""
+    parts = value.items() if isinstance(value, dict) else ()
+    for key, part in enumerate(value) if isinstance(value, list) else parts:
+        yield (*path, key)
+        yield from places(part, (*path, key))
+
+
+def put(value: Json, path: tuple[Any, ...], odd: object) -> Json:
+    """A copy with something else in one place."""
+    copy: Any = json.loads(json.dumps(value))
+    holder = copy
+    for key in path[:-1]:
+        holder = holder[key]
+    holder[path[-1]] = odd
+    found: Json = copy
+    return found
+
+
+STREAM = stream()({})
+PLACES = [
+    (number, path)
+    for number, event in enumerate(STREAM)
+    if isinstance(event, dict)
+    for path in places(event)
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(PLACES), ODD)
+def test_a_field_of_another_type_is_an_error_of_the_engine(
+    place: tuple[int, tuple[Any, ...]], odd: object
+) -> None:
+    """Or harmless: never another exception."""
+    number, path = place
+    event = STREAM[number]
+    assert isinstance(event, dict)
+    events = [*STREAM[:number], put(event, path, odd), *STREAM[number + 1 :]]
+    with serving(Script(lambda body: events)) as url:
+        config = EngineConfig("openai", MODEL, Speculation("eagle3", 3), 4, url)
+        try:
+            engine = open_engine(config, 3)
+        except EngineError:
+            return
+        try:
+            trace = one(engine)
+            assert trace.tokens == sum(trace.chunks) >= 0
+        except EngineError:
+            pass
+        finally:
+            engine.close()
+
+
+@pytest.mark.parametrize(
+    "page", [[], {"data": "x"}, {"data": [1]}, {"data": {"id": MODEL}}, "text", 3, None]
+)
+def test_a_list_of_models_of_another_form(page: object) -> None:
+    script = Script(stream(), pages={"/v1/models": (200, json.dumps(page))})
+    with pytest.raises(EngineError, match=r"/v1/models|does not serve"), joined(script):
+        pass
+
+
+@pytest.mark.parametrize("key", ["sk-x\n", "sk\x7f", "schlüssel"])
+def test_a_key_that_no_header_can_hold(key: str) -> None:
+    script = Script(stream())
+    message = "line break or another character"
+    with pytest.raises(EngineError, match=message) as caught, joined(script, api_key=key):
+        pass
+    assert key not in str(caught.value)
