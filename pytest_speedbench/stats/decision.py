@@ -190,7 +190,9 @@ def _undecided(findings: tuple[Finding, ...], pairs: Pairs, scale: Scale, rule: 
     trusted = _trusted(findings, pairs, rule)
     waits = [f.more_samples for f in findings if f.more_samples is not None]
     finding = trusted[0] if trusted else findings[-1]
-    ends = [f"{end - 1:+.2%}" if end is not None else "unbounded" for end in _range(findings)]
+    ends = [
+        f"{end - 1:+.2%}" if math.isfinite(end) else "any gain" for end in _range(findings, scale)
+    ]
     reason = f"AL may have changed by {ends[0]} to {ends[1]}, margin {rule.margin:.2%}"
     reasons = [*withheld_pass(pairs, rule), *_hidden(findings, pairs, scale, rule), reason]
     return _decision(
@@ -204,11 +206,15 @@ def _undecided(findings: tuple[Finding, ...], pairs: Pairs, scale: Scale, rule: 
     )
 
 
-def _range(findings: tuple[Finding, ...]) -> tuple[float | None, float | None]:
-    """What AL of whole outputs may have changed by; the common prefix bounds its own only."""
+def _range(findings: tuple[Finding, ...], scale: Scale) -> tuple[float, float]:
+    """What AL of whole outputs may have changed by; the common prefix bounds its own only.
+
+    Where nothing was shown, what is possible: AL lies between 1 and DL + 1.
+    """
     lows = [f.low for f in findings if f.evidence != "prefix" and f.low is not None]
     highs = [f.high for f in findings if f.evidence != "prefix" and f.high is not None]
-    return (max(lows) if lows else None), (min(highs) if highs else None)
+    most = math.inf if scale.top is None else scale.top / scale.al
+    return max([1 / scale.al, *lows]), min([most, *highs])
 
 
 def _hidden(findings: tuple[Finding, ...], pairs: Pairs, scale: Scale, rule: Rule) -> list[str]:

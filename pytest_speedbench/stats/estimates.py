@@ -22,6 +22,7 @@ from pytest_speedbench.stats.data import (
     steps_of,
     stratum_codes,
 )
+from pytest_speedbench.stats.intervals import ratio_bounds
 
 MIN_CLUSTERS = 5  # fewer samples give a value without an interval
 
@@ -71,8 +72,37 @@ def check_level(level: float) -> None:
         raise ValueError(f"level must lie between 0 and 1, got {level!r}")
 
 
-def micro_al(traces: Sequence[RequestTrace], level: float = 0.95) -> Estimate:
+def ratio_estimate(
+    numerator: Floats,
+    denominator: Floats,
+    codes: NDArray[np.intp],
+    level: float,
+    *,
+    lowest: tuple[float, float],
+    highest: tuple[float, float],
+    unit: str = "",
+) -> Estimate:
+    """A ratio of sums with bounds that hold for few and for skewed clusters; see `ratio_bounds`.
+
+    Raises:
+        NoData: the denominators sum to zero.
+        ValueError: `level` not between 0 and 1.
+    """
+    check_level(level)
+    value, _ = delta.ratio(numerator, denominator, codes)
+    n = len(codes)
+    if n < MIN_CLUSTERS:
+        return Estimate(value, None, None, n, level, unit)
+    low, high = ratio_bounds(numerator, denominator, codes, level, lowest=lowest, highest=highest)
+    return Estimate(value, min(low, value), max(high, value), n, level, unit)
+
+
+def micro_al(
+    traces: Sequence[RequestTrace], level: float = 0.95, draft_length: int | None = None
+) -> Estimate:
     """Tokens per decoding step over all requests, Σ(N - n0) / ΣD; between 1 and DL + 1.
+
+    Without `draft_length` the longest step or draft of the traces bounds AL from above.
 
     Raises:
         NoData: no traces, no decoding step in any, or an engine that tells no number of steps.
@@ -80,11 +110,21 @@ def micro_al(traces: Sequence[RequestTrace], level: float = 0.95) -> Estimate:
     tokens, steps, codes = _token_and_step_sums(traces)
     if not steps.sum():
         raise NoData("no decoding steps: every output ended with the prefill's token")
-    value, error = delta.ratio(tokens, steps, codes)
-    return _floor_at_one(interval_estimate(value, error, codes, level, unit="tokens/step"))
+    longest, top = float(tokens.max()), longest_step(traces, draft_length)
+    return ratio_estimate(
+        tokens,
+        steps,
+        codes,
+        level,
+        lowest=(longest, longest),
+        highest=(longest, longest / top),
+        unit="tokens/step",
+    )
 
 
-def macro_al(traces: Sequence[RequestTrace], level: float = 0.95) -> Estimate:
+def macro_al(
+    traces: Sequence[RequestTrace], level: float = 0.95, draft_length: int | None = None
+) -> Estimate:
     """Mean over requests of tokens per decoding step; requests without a step have none.
 
     Raises:
@@ -97,8 +137,29 @@ def macro_al(traces: Sequence[RequestTrace], level: float = 0.95) -> Estimate:
     sums = np.array([math.fsum(values) for values in ratios])
     counts = np.array([float(len(values)) for values in ratios])
     codes = stratum_codes([turns[0].stratum for turns in groups.values()])
-    value, error = delta.ratio(sums, counts, codes)
-    return _floor_at_one(interval_estimate(value, error, codes, level, unit="tokens/step"))
+    most, top = float(counts.max()), longest_step(traces, draft_length)
+    return ratio_estimate(
+        sums,
+        counts,
+        codes,
+        level,
+        lowest=(most, most),
+        highest=(top * most, most),
+        unit="tokens/step",
+    )
+
+
+def longest_step(traces: Sequence[RequestTrace], draft_length: int | None = None) -> float:
+    """Most tokens that a step can emit: DL + 1, or what the traces show of it."""
+    top = 1.0 if draft_length is None else draft_length + 1.0
+    for trace in traces:
+        if isinstance(trace, StepTrace):
+            drafts = 0 if trace.drafted is None else int(trace.drafted.max(initial=0))
+            top = max(top, float(trace.steps.max(initial=1)), drafts + 1.0)
+        elif trace.step_count:
+            drafted = (trace.draft_tokens or 0) / trace.step_count
+            top = max(top, drafted + 1.0, trace.decode_tokens / trace.step_count)
+    return top
 
 
 def acceptance_rate(traces: Sequence[RequestTrace], level: float = 0.95) -> Estimate:
@@ -116,8 +177,7 @@ def acceptance_rate(traces: Sequence[RequestTrace], level: float = 0.95) -> Esti
     if not sum(drafted):
         raise NoData("nothing was drafted")
     codes = stratum_codes([turns[0].stratum for turns in groups.values()])
-    value, error = delta.ratio(np.array(accepted), np.array(drafted), codes)
-    return _clip_to_unit(interval_estimate(value, error, codes, level))
+    return _share_estimate(np.array(accepted), np.array(drafted), codes, level)
 
 
 def acceptance_by_position(
@@ -147,7 +207,10 @@ def acceptance_by_position(
             reached[row] += reach.sum(axis=0)
             passed[row] += (reach & (accepted[:, None] >= positions)).sum(axis=0)
     codes = stratum_codes([turns[0].stratum for turns in groups.values()])
-    return tuple(_position_estimate(passed[:, k], reached[:, k], codes, level) for k in range(dl))
+    return tuple(
+        _share_estimate(passed[:, k], reached[:, k], codes, level) if reached[:, k].any() else None
+        for k in range(dl)
+    )
 
 
 def by_stratum(
@@ -208,24 +271,7 @@ def _drafts_or_guess(trace: StepTrace, dl: int) -> tuple[Ints, Ints]:
     return np.full_like(accepted, dl), accepted
 
 
-def _position_estimate(
-    passed: Floats, reached: Floats, codes: NDArray[np.intp], level: float
-) -> Estimate | None:
-    if not reached.sum():
-        return None
-    value, error = delta.ratio(passed, reached, codes)
-    return _clip_to_unit(interval_estimate(value, error, codes, level))
-
-
-def _floor_at_one(estimate: Estimate) -> Estimate:
-    # An acceptance length below 1 does not exist; the t interval does not know that.
-    if estimate.low is None or estimate.low >= 1:
-        return estimate
-    return Estimate(estimate.value, 1.0, estimate.high, estimate.n, estimate.level, estimate.unit)
-
-
-def _clip_to_unit(estimate: Estimate) -> Estimate:
-    if estimate.low is None or estimate.high is None:
-        return estimate
-    low, high = max(0.0, estimate.low), min(1.0, estimate.high)
-    return Estimate(estimate.value, low, high, estimate.n, estimate.level, estimate.unit)
+def _share_estimate(part: Floats, whole: Floats, codes: NDArray[np.intp], level: float) -> Estimate:
+    """A share between 0 and 1."""
+    most = float(whole.max())
+    return ratio_estimate(part, whole, codes, level, lowest=(0.0, most), highest=(most, most))

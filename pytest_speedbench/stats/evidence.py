@@ -142,7 +142,7 @@ def find(pairs: Pairs, scale: Scale, rule: Rule) -> tuple[Finding, ...]:
 def _finding(
     sums: PairedSums, pass_share: float, fail_share: float, pairs: Pairs, scale: Scale, rule: Rule
 ) -> Finding:
-    ratio = sums.al_ratio()
+    ratio = sums.al_ratio(top=scale.top)
     keep, drop = keeps(sums, pairs, scale, rule), drops(sums, scale, rule)
     floor, roof = 1 - rule.margin, 1 + rule.margin
     need = -math.log(rule.alpha * pass_share)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pytest_speedbench.stats import delta
 from pytest_speedbench.stats.data import Floats, stratum_codes
 from pytest_speedbench.stats.estimates import MIN_CLUSTERS, Estimate, check_level
+from pytest_speedbench.stats.intervals import ratio_bounds
 
 Evidence = Literal["whole", "prefix", "replay"]
 
@@ -38,22 +39,34 @@ class PairedSums:
         """Stratum numbers, shape (clusters,)."""
         return stratum_codes(self.strata)
 
-    def al_ratio(self, level: float = 0.95) -> Estimate:
-        """ρ = AL new / AL old, with a delta-method interval on the log scale.
+    def al_ratio(self, level: float = 0.95, top: float | None = None) -> Estimate:
+        """ρ = AL new / AL old, with bounds that hold for few and for skewed samples.
+
+        As the ratio of the steps that the new tokens would have taken at the old pace to those that
+        they took; see `ratio_bounds`. `top` is the most tokens of a step, where known.
 
         Raises:
             NoData: no tokens or steps in one of the runs.
         """
         check_level(level)
         codes = self.codes
-        log_value, error = delta.log_ratio_of_ratios(
+        log_value, _ = delta.log_ratio_of_ratios(
             (self.new_tokens, self.new_steps), (self.old_tokens, self.old_steps), codes
         )
         value, n = float(np.exp(log_value)), len(codes)
         if n < MIN_CLUSTERS:
             return Estimate(value, None, None, n, level)
-        factor = float(np.exp(delta.t_quantile(level, delta.degrees_of_freedom(codes)) * error))
-        return Estimate(value, value / factor, value * factor, n, level)
+        al = float(self.old_tokens.sum() / self.old_steps.sum())
+        longest = float(self.old_steps.max())
+        low, high = ratio_bounds(
+            self.old_steps + (self.new_tokens - self.old_tokens) / al,
+            self.new_steps,
+            codes,
+            level,
+            lowest=(longest, max(al, 1.0) * longest),
+            highest=(longest, 0.0 if top is None else longest * min(1.0, al / top)),
+        )
+        return Estimate(value, min(low, value), max(high, value), n, level)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

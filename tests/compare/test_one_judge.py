@@ -151,8 +151,9 @@ def printed_of(comparison: Comparison) -> list[str]:
     for case in comparison.paired:
         for verdict in case.verdicts:
             numbers = [] if verdict.ratio is None else [change(verdict.ratio)]
-            interval = change_interval(verdict.low, verdict.high)
-            texts += [*numbers, interval, verdict.outcome.value]
+            if verdict.low is not None:
+                numbers.append(change_interval(verdict.low, verdict.high))
+            texts += [*numbers, verdict.outcome.value]
     return texts
 
 

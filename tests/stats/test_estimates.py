@@ -163,3 +163,15 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
     estimates = [micro_al(run(seed, n=30, tokens=30)) for seed in range(1, 201)]
     covered = sum(e.low <= truth <= e.high for e in estimates)  # type: ignore[operator]
     assert covered >= 180
+
+
+def test_a_stratified_interval_is_narrower_than_a_pooled_one() -> None:
+    categories = [run(1, n=40, accept=0.8), run(2, n=40, accept=0.3)]
+    named = [
+        [replace(t, sample=f"{name}{t.sample}", stratum=name) for t in traces]
+        for name, traces in zip("ab", categories, strict=True)
+    ]
+    apart = micro_al([*named[0], *named[1]])
+    pooled = micro_al([replace(t, stratum="a") for t in (*named[0], *named[1])])
+    assert apart.value == pooled.value
+    assert apart.high - apart.low < 0.8 * (pooled.high - pooled.low)  # type: ignore[operator]

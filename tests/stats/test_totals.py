@@ -54,8 +54,11 @@ def runs(draw: st.DrawFn) -> list[StepTrace]:
 @given(runs())
 def test_totals_give_the_estimates_of_the_steps(traces: list[StepTrace]) -> None:
     for metric in (micro_al, macro_al):
-        assert metric(totals(traces)) == metric(traces)
-    assert by_stratum(totals(traces)) == by_stratum(traces)
+        assert metric(totals(traces), 0.95, DL) == metric(traces, 0.95, DL)
+    there, here = by_stratum(totals(traces)), by_stratum(traces)
+    assert {name: e and e.value for name, e in there.items()} == {
+        name: e and e.value for name, e in here.items()
+    }
     assert scale_of(totals(traces)).al == scale_of(traces).al
     if sum(t.draft_tokens or 0 for t in traces):
         assert acceptance_rate(totals(traces)) == acceptance_rate(traces)
@@ -84,14 +87,15 @@ def test_single_totals_among_steps_cost_coverage_of_the_prefix_alone() -> None:
     assert (pairs.compared, pairs.no_prefix) == (15, "")
 
 
-def test_the_bootstrap_of_totals_agrees_with_the_delta_method() -> None:
+def test_bounds_of_totals_are_a_little_wider_than_the_bootstraps() -> None:
     old, new = totals(run(1, n=120)), totals(slower(run(1, n=120), 0.1))
     whole = pair(old, new).whole
     shown = whole.al_ratio()
     low, high = ratio_of_ratios_interval(
         (whole.new_tokens, whole.new_steps), (whole.old_tokens, whole.old_steps), whole.codes
     )
-    assert (shown.low, shown.high) == (pytest.approx(low, rel=2e-3), pytest.approx(high, rel=2e-3))
+    assert low - 0.05 < shown.low < low  # type: ignore[operator]
+    assert high < shown.high < high + 0.05  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(

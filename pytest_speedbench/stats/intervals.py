@@ -1,0 +1,116 @@
+"""Confidence bounds of a ratio of sums that hold for few and for skewed samples.
+
+Gaffke's bound (Learned-Miller & Thomas, "A new confidence interval for the mean of a bounded random
+variable", 2020; Gaffke 2005): weights of the samples are drawn uniformly from the simplex, as in
+the Bayesian bootstrap (Rubin 1981), with one further observation as extreme as is possible. The
+quantile of the weighted ratio is the bound. What has not been seen has its weight, so that no width
+is zero and rare samples are reckoned with; for many samples it is the bootstrap's. No population is
+known for which it covers less than it states.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_speedbench.stats.data import Floats
+
+ENOUGH = 5  # samples of a stratum whose own mean is taken out of the spread
+HALVINGS = 40
+
+
+def ratio_bounds(
+    numerator: Floats,
+    denominator: Floats,
+    codes: NDArray[np.intp],
+    level: float,
+    *,
+    lowest: tuple[float, float],
+    highest: tuple[float, float],
+) -> tuple[float, float]:
+    """Bounds on a ratio of expectations, together wrong with probability 1 - level.
+
+    Args:
+        numerator: shape (clusters,).
+        denominator: shape (clusters,), its sum positive.
+        codes: shape (clusters,), stratum numbers. Strata of at least 5 clusters count with their
+            spread within; smaller ones are pooled, which errs on the safe side.
+        level: coverage of both bounds together.
+        lowest: (numerator, denominator) of the most extreme cluster with a small ratio.
+        highest: the same with a large one.
+    """
+    top, bottom = within_strata(numerator, codes), within_strata(denominator, codes)
+    tail = (1 - level) / 2
+    low = _bound(np.append(top, lowest[0]), np.append(bottom, lowest[1]), tail, lowest)
+    # The upper bound of a ratio is the lower one of its reciprocal.
+    high = _bound(np.append(bottom, highest[1]), np.append(top, highest[0]), tail, highest[::-1])
+    return low, math.inf if high == 0 else 1 / high
+
+
+def within_strata(values: Floats, codes: NDArray[np.intp]) -> Floats:
+    """The same total and, for large strata, the spread within them alone; shape (clusters,)."""
+    counts = np.bincount(codes)
+    means = np.bincount(codes, weights=values) / np.maximum(counts, 1)
+    large = counts >= ENOUGH
+    if large.sum() < 2:
+        return values
+    inside = large[codes]
+    factor = np.sqrt(counts / np.maximum(counts - 1, 1))[codes]
+    pooled = float(values[inside].mean())
+    return np.asarray(np.where(inside, pooled + (values - means[codes]) * factor, values))
+
+
+def _bound(top: Floats, bottom: Floats, tail: float, extreme: tuple[float, float]) -> float:
+    """Ratio that the weighted ratio falls below with probability `tail`."""
+    inside = float(top[:-1].sum() / bottom[:-1].sum()) if bottom[:-1].sum() > 0 else math.inf
+    low = extreme[0] / extreme[1] if extreme[1] else 0.0
+    high = inside
+    if not high > low:
+        return low
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if below_zero(top - middle * bottom) < tail:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def below_zero(values: Floats) -> float:
+    """P(a sum of `values`, weighted uniformly from the simplex, is at most 0).
+
+    That is the sum weighted by independent exponentials, whose tail is Lugannani and Rice's
+    saddlepoint approximation (1980). Shape (terms,).
+    """
+    if values.max() <= 0:
+        return 1.0
+    if values.min() >= 0:
+        return 0.0
+    scaled = values / np.abs(values).max()
+    point = _saddlepoint(scaled)
+    cumulant = -float(np.log1p(-point * scaled).sum())
+    spread = float(((scaled / (1 - point * scaled)) ** 2).sum())
+    root = math.copysign(math.sqrt(max(0.0, -2 * cumulant)), point)
+    other = point * math.sqrt(spread)
+    if abs(root) < 1e-5:
+        return 0.5
+    density = math.exp(-root * root / 2) / math.sqrt(2 * math.pi)
+    normal = math.erfc(-root / math.sqrt(2)) / 2
+    return min(1.0, max(0.0, normal + density * (1 / root - 1 / other)))
+
+
+def _saddlepoint(values: Floats) -> float:
+    """Where the derivative of the cumulant generating function is zero; it rises there."""
+    low, high = 1 / float(values.min()), 1 / float(values.max())
+    point = 0.0
+    for _ in range(100):
+        terms = values / (1 - point * values)
+        slope, curve = float(terms.sum()), float((terms**2).sum())
+        if abs(slope) <= 1e-9 * math.sqrt(curve):
+            break
+        low, high = (point, high) if slope < 0 else (low, point)
+        step = point - slope / curve
+        point = step if low < step < high else (low + high) / 2
+    return point
