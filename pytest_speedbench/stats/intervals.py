@@ -19,6 +19,7 @@ from pytest_speedbench.stats.data import Floats
 
 ENOUGH = 5  # samples of a stratum whose own mean is taken out of the spread
 HALVINGS = 40
+ROUNDING = 1e-12  # relative to the largest term
 
 
 def ratio_bounds(
@@ -64,9 +65,12 @@ def within_strata(values: Floats, codes: NDArray[np.intp]) -> Floats:
 
 def _bound(top: Floats, bottom: Floats, tail: float, extreme: tuple[float, float]) -> float:
     """Ratio that the weighted ratio falls below with probability `tail`."""
-    inside = float(top[:-1].sum() / bottom[:-1].sum()) if bottom[:-1].sum() > 0 else math.inf
     low = extreme[0] / extreme[1] if extreme[1] else 0.0
-    high = inside
+    high = float(top[:-1].sum() / bottom[:-1].sum()) if bottom[:-1].sum() > 0 else 0.0
+    if not high:  # the samples alone have no finite ratio, with the extreme one there is one
+        high = max(1.0, 2 * low)
+        while below_zero(top - high * bottom) < tail:
+            high *= 2
     if not high > low:
         return low
     for _ in range(HALVINGS):
@@ -84,11 +88,12 @@ def below_zero(values: Floats) -> float:
     That is the sum weighted by independent exponentials, whose tail is Lugannani and Rice's
     saddlepoint approximation (1980). Shape (terms,).
     """
-    if values.max() <= 0:
+    scaled = values / max(float(np.abs(values).max()), np.finfo(np.float64).tiny)
+    scaled = np.where(np.abs(scaled) < ROUNDING, 0.0, scaled)
+    if scaled.max() <= 0:
         return 1.0
-    if values.min() >= 0:
+    if scaled.min() >= 0:
         return 0.0
-    scaled = values / np.abs(values).max()
     point = _saddlepoint(scaled)
     cumulant = -float(np.log1p(-point * scaled).sum())
     spread = float(((scaled / (1 - point * scaled)) ** 2).sum())
