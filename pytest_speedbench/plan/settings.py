@@ -48,7 +48,8 @@ class Settings(OptionTable):
         metavar="NAME",
         marker=True,
         text="methods of speculative decoding: `none`, `ngram`, `draft_model`, `eagle`, "
-        "`eagle3`, `mtp`, `medusa`, `mlp_speculator`, `suffix`, `dflash`, `early_exit`",
+        "`eagle3`, `mtp`, `medusa`, `mlp_speculator`, `suffix`, `dflash`, `early_exit`; other "
+        "names go to engines with an open list unchanged",
     )
     drafter: tuple[str, ...] = option(
         default=(),
