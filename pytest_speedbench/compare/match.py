@@ -17,6 +17,7 @@ from pytest_speedbench.baselines.schema import (
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.eligible import ANY, Eligibility
 from pytest_speedbench.compare.rows import EarlierIds, earlier_ids_of, match_rows, same_split
+from pytest_speedbench.errors import BaselineError, warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,11 @@ def find_baseline(new: Identity, runs: Sequence[SavedRun], eligibility: Eligibil
     """
     part, refused = Match(), Match()
     for run in reversed(runs):
-        match = match_in(run, new, eligibility)
+        try:
+            match = match_in(run, new, eligibility)
+        except BaselineError as error:  # it was there when the storage was listed
+            warn(f"left out as a baseline: {error}")
+            continue
         if match.comparable and not match.part:
             return match
         if match.comparable and part.record is None:

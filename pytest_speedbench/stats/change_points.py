@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from math import erfc, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,7 +80,10 @@ def _best_stretch(series: Floats, alpha: float, floor: float) -> list[int]:
             tests += len(high)
             if statistic[chosen] > strongest:
                 strongest, edges = float(statistic[chosen]), [low, int(high[chosen])]
-        chance = 2 * tests * _two_sided(strongest, size - 2) if tests else 1.0
+        # The normal tail is below Student's: where it is too large already, scipy is not needed.
+        if not tests or 2 * tests * erfc(strongest / sqrt(2)) >= best[0]:
+            continue
+        chance = 2 * tests * _two_sided(strongest, size - 2)
         if chance < best[0]:
             best = chance, [edge for edge in edges if edge]
     return best[1]

@@ -153,3 +153,26 @@ def test_pytest_benchmark_has_what_saving_uses(pytestconfig: pytest.Config) -> N
     assert isinstance(plugin, BenchmarkSession)
     assert [name for name in USED if not hasattr(plugin, name)] == []
     assert [n for n in USED_OF_STORAGE if not hasattr(plugin.storage, n)] == []
+
+
+def test_a_baseline_that_vanishes_is_left_out(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.gate()
+    project.run("--benchmark-save=one")
+    project.run("--benchmark-save=two")
+    two = project.saved[1]
+    read = LocalFiles.read
+
+    def vanished(files: LocalFiles, name: str) -> bytes:
+        if name.endswith(two.name):
+            raise FileNotFoundError(2, "No such file or directory")
+        return read(files, name)
+
+    assert len(Store(project.path / ".benchmarks").runs()) == 2  # indexed
+    monkeypatch.setattr(LocalFiles, "read", vanished)
+    result = project.run("--speed-compare", "-W", "default")
+    result.assert_outcomes(passed=1)
+    text = text_of(result)
+    assert f"left out as a baseline: cannot read {two}: No such file" in text
+    assert "against 0001" in text
