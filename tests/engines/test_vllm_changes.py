@@ -23,10 +23,14 @@ def session(pytester: pytest.Pytester, *arguments: str) -> list[str]:
     pytester.makeini(
         f"[pytest]\nspeed_engine = vllm\nspeed_model = {DEMO_MODEL}\nspeed_method = ngram\n"
         "speed_dl = 3\nspeed_samples = 1\nspeed_max_tokens = 8\nspeed_category = math\n"
-        "speed_rounds = 0\nspeed_engine_arg = dtype=float32 max_model_len=2048\n"
+        "speed_rounds = 0\n"
     )
     pytester.makepyfile("def test_it(speed):\n    assert speed.traces\n")
-    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", *arguments)
+    result = pytester.runpytest_subprocess(
+        *("-q", "-p", "no:cacheprovider"),
+        *("--speed-engine-arg=dtype=float32", "--speed-engine-arg=max_model_len=2048"),
+        *arguments,
+    )
     result.assert_outcomes(passed=1)
     return re.findall(r"changed: (.*)", result.stdout.str())
 
@@ -46,11 +50,10 @@ def test_a_changed_setting_of_speculation_is_all_that_is_named(pytester: pytest.
     assert LOOKUP not in old.engine.args
     assert old.engine.details["speculative"]["prompt_lookup_min"] == 2
     assert [(c.field, c.old, c.new) for c in new.changes] == [(LOOKUP, "2", "4")]
+    resolved_without_being_given(old)
 
 
-def test_the_record_holds_what_was_resolved_without_being_given(pytester: pytest.Pytester) -> None:
-    session(pytester, "--benchmark-save=a")
-    record = saved(pytester, "a")
+def resolved_without_being_given(record: Record) -> None:
     given, found = record.engine.args, record.engine.details
     for name in ("attention_backend", "kv_cache_dtype", "block_size", "max_num_batched_tokens"):
         assert name not in given
