@@ -19,6 +19,7 @@ from pytest_speedbench.baselines.secrets import hide_secrets
 ABSENT = "–"
 HARNESS = "pytest-speedbench"
 PACKAGES = "packages."
+_WHOLE = (PACKAGES, "environment.")
 # What most likely explains a change of AL comes first.
 _ORDER = tuple(
     re.compile(pattern)
@@ -94,18 +95,16 @@ def changes(old: Record, new: Record) -> tuple[Change, ...]:
     shortened.
     """
     facts, settings = (_facts(old), _facts(new)), (_settings(old), _settings(new))
-    same_harness = old.harness == new.harness != ""
     found: dict[str, tuple[str | None, str | None]] = {}
+    reported = [facts[side].keys() | settings[side].keys() for side in (0, 1)]
     for name, sides in _differing(_flat_args(old), _flat_args(new)):
-        if not all(name in reported for reported in settings):
+        if not all(name in names for names in reported):
             found[name] = sides
+    # A setting that only one side reports is unknown to the other version of engine or plugin.
     for name, sides in _differing(*settings):
-        # A setting that only one side reports may be unknown to the other version of the plugin.
-        if None not in sides or (same_harness and not set(sides) <= {None, "false"}):
+        if all(_reported(name, side) for side in settings):
             found[name] = sides
-    found.update(
-        (name, sides) for name, sides in _differing(*facts) if _both_known(name, *facts, *sides)
-    )
+    found.update((name, sides) for name, sides in _differing(*facts) if _both_known(name, *facts))
     for name, of_the_case in _OF_THE_CASE.items():
         if name in found and found[name] == found.get(of_the_case):
             del found[name]
@@ -149,14 +148,10 @@ def _model(name: str, model: ModelRecord | None) -> dict[str, str]:
     return {f"{name}.{part}": getattr(model, part) for part in ("name", "weights", "revision")}
 
 
-def _settings(record: Record) -> dict[str, str]:
-    """The engine's configuration as it reported it; a setting that is not set is left out."""
+def _settings(record: Record) -> dict[str, str | None]:
+    """The engine's configuration as it reported it; None where a setting is not set."""
     found = flat(hide_secrets(record.engine.details))
-    return {
-        name: _text(value)
-        for name, value in found.items()
-        if value not in (None, "") and name not in _LEFT_OUT
-    }
+    return {name: _text(value) or None for name, value in found.items() if name not in _LEFT_OUT}
 
 
 def _flat_args(record: Record) -> dict[str, str]:
@@ -184,7 +179,7 @@ def _text(value: Any) -> str:
 
 
 def _differing(
-    old: Mapping[str, str], new: Mapping[str, str]
+    old: Mapping[str, str | None], new: Mapping[str, str | None]
 ) -> Iterator[tuple[str, tuple[str | None, str | None]]]:
     for name in {**old, **new}:
         sides = old.get(name), new.get(name)
@@ -192,21 +187,18 @@ def _differing(
             yield name, sides
 
 
-def _both_known(
-    name: str,
-    old: Mapping[str, str],
-    new: Mapping[str, str],
-    before: str | None,
-    after: str | None,
-) -> bool:
-    """Whether a side that does not have ``name`` is known not to have it."""
-    if before is not None and after is not None:
+def _reported(name: str, side: Mapping[str, object]) -> bool:
+    """Whether a side has ``name``, or is known not to have it: packages and environment variables
+    are recorded together."""
+    group = next((group for group in _WHOLE if name.startswith(group)), None)
+    return name in side or (group is not None and any(key.startswith(group) for key in side))
+
+
+def _both_known(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    """Whether a side that does not have the fact ``name`` is known not to have it."""
+    if name.startswith("drafter.") and not ("drafter.name" in old and "drafter.name" in new):
         return True
-    if name.startswith(PACKAGES):
-        return all(any(key.startswith(PACKAGES) for key in side) for side in (old, new))
-    if name.startswith("drafter."):  # a case without a drafter, or an unknown digest
-        return not all("drafter.name" in side for side in (old, new))
-    return name == "machine.gpus"
+    return name == "machine.gpus" or (_reported(name, old) and _reported(name, new))
 
 
 def _shortened(old: str | None, new: str | None) -> tuple[str | None, str | None]:

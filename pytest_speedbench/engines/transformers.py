@@ -348,9 +348,9 @@ class TransformersBackend:
 
 
 def _own_settings(model: Any) -> dict[str, object]:
-    """The checkpoint's own settings of generation that apply here, where they are set."""
-    found = {name: getattr(model.generation_config, name, None) for name in _OWN_SETTINGS}
-    return {f"generation.{name}": value for name, value in found.items() if value is not None}
+    """The checkpoint's own settings of generation that apply here; None where one is not set."""
+    settings = model.generation_config
+    return {f"generation.{name}": getattr(settings, name, None) for name in _OWN_SETTINGS}
 
 
 def _unfiltered(temperature: float) -> dict[str, Any]:

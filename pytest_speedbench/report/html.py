@@ -397,7 +397,7 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items())
+    return ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
 
 
 def _model(name: str, weights: str, revision: str) -> str:

@@ -42,6 +42,7 @@ def test_a_resolved_value_stands_for_the_argument() -> None:
 def test_an_argument_that_resolves_to_the_same_value_changes_nothing() -> None:
     resolved = {"speculative": {"prompt_lookup_min": 2}}
     assert lines(measured({}, resolved), measured({LOOKUP: 2}, resolved)) == []
+    assert lines(measured(), measured({"dtype": "float32"})) == []
 
 
 def test_a_default_that_the_engine_has_changed_is_seen_without_any_argument() -> None:
@@ -99,9 +100,23 @@ def test_what_one_record_does_not_know_is_not_a_change() -> None:
     assert lines(joined, measured()) == []
 
 
-def test_a_setting_of_a_newer_engine_is_a_change_unless_it_is_off() -> None:
-    new = measured({}, {"fast_path": True, "debug": False, "extra": None})
-    assert lines(measured(), new) == ["fast_path: – → true"]
+def test_a_setting_that_was_not_set_is_known_and_one_that_is_missing_is_not() -> None:
+    old = measured({}, {"quantization": None, "debug": True})
+    new = measured({}, {"quantization": "fp8", "fast_path": True})
+    assert lines(old, new) == ["quantization: – → fp8"]
+
+
+def test_environment_variables_are_recorded_together() -> None:
+    old = measured({}, {"environment": {"VLLM_A": "1"}})
+    new = measured({}, {"environment": {"VLLM_A": "1", "VLLM_B": "1"}})
+    assert lines(old, new) == ["environment.VLLM_B: – → 1"]
+    assert lines(measured(), new) == []
+
+
+def test_an_argument_is_compared_where_only_one_engine_reports_its_configuration() -> None:
+    """As ``vllm serve`` with and without its development mode."""
+    old = measured({}, {"speculative": {"prompt_lookup_min": 2, "prompt_lookup_max": 4}})
+    assert lines(old, measured({LOOKUP: 4})) == [f"{LOOKUP}: – → 4"]
 
 
 def test_a_drafter_on_one_side_alone() -> None:

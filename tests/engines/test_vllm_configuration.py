@@ -39,6 +39,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
 }
 KEPT = {
     "max_model_len": 2048,
+    "quantization": None,
     "kv_cache_dtype": "auto",
     "block_size": 128,
     "tensor_parallel_size": 1,
@@ -50,7 +51,10 @@ KEPT = {
     "speculative": {
         "method": "ngram",
         "prompt_lookup_min": 2,
+        "prompt_lookup_max": None,
         "draft_model.dtype": "float32",
+        "draft_model.quantization": None,
+        "draft_model.max_model_len": None,
     },
     "prefix_caching": False,
     "speculative_method": "ngram",
@@ -69,7 +73,14 @@ def test_settings_have_the_names_of_their_arguments(settings: Any) -> None:
 
 def test_without_speculation_and_sections_of_other_versions() -> None:
     found = configuration({"model_config": {"max_model_len": 8}, "cache_config": {}})
-    assert found == {"max_model_len": 8, "prefix_caching": None, "speculative_method": "none"}
+    assert found == {
+        "max_model_len": 8,
+        "prefix_caching": None,
+        "attention_backend": None,
+        "attention_config": {},
+        "speculative": {},
+        "speculative_method": "none",
+    }
 
 
 def test_the_backend_that_layers_have_is_the_one_used() -> None:
@@ -100,6 +111,7 @@ def test_a_server_reports_all_of_it_in_development_mode_alone(development: bool)
     assert info.details["speculative_method"] == "eagle3"
     assert info.dtype == ("bfloat16" if development else "unknown")
     assert ("speculative" in info.details) == development
+    assert info.details["max_model_len"] == (4096 if development else 2048)
 
 
 def test_packages_are_those_that_are_installed() -> None:

@@ -200,7 +200,7 @@ def _plain_fields(part: Any) -> dict[str, object]:
     return {
         name: value
         for name, value in values.items()
-        if isinstance(value, bool | int | float | str)
+        if (value is None or isinstance(value, bool | int | float | str))
         and not name.startswith("_")
         and name not in _PLACES
     }

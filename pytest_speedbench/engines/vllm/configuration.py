@@ -64,23 +64,27 @@ _KEPT: Mapping[str, Mapping[str, str]] = {
 }
 _DRAFT_MODEL = ("dtype", "quantization", "max_model_len")
 _BACKEND = "attention_backend"
+_MISSING = object()
 
 
 def configuration(settings: Any) -> dict[str, object]:
-    """What of ``settings`` decides about speed and acceptance; what is not set is left out."""
-    found: dict[str, object] = {}
+    """What of ``settings`` decides about speed and acceptance; None is a setting that is not set,
+    and one that this version does not have is missing."""
+    found: dict[str, object] = {"prefix_caching": None}
     for section, names in _KEPT.items():
         part = _get(settings, section) if section else settings
         for field, name in names.items():
-            found[name or field] = _plain(_get(part, field))
+            value = _get(part, field, _MISSING)
+            if value is not _MISSING:
+                found[name or field] = _plain(value)
     attention = dict(_scalars(_get(settings, "attention_config")))
-    found[_BACKEND] = _attention_backend(settings) or attention.pop("backend", None)
+    chosen = _attention_backend(settings) or attention.pop("backend", None)
     speculative = _get(settings, "speculative_config")
-    found["attention_config"] = attention
-    found["speculative"] = _speculative(speculative)
     return {
-        **{name: value for name, value in found.items() if value not in (None, {}, [])},
-        "prefix_caching": found["prefix_caching"],
+        **found,
+        _BACKEND: chosen,
+        "attention_config": attention,
+        "speculative": _speculative(speculative),
         "speculative_method": str(_get(speculative, "method") or "none"),
     }
 
@@ -96,15 +100,17 @@ def _speculative(settings: Any) -> dict[str, object]:
     found = dict(_scalars(settings))
     found.pop("model", None)
     draft = _get(settings, "draft_model_config")
-    values = {name: _plain(_get(draft, name)) for name in _DRAFT_MODEL}
-    return found | {f"draft_model.{k}": v for k, v in values.items() if v is not None}
+    if draft is not None:
+        found |= {f"draft_model.{name}": _plain(_get(draft, name)) for name in _DRAFT_MODEL}
+    return found
 
 
 def _scalars(part: Any) -> Iterator[tuple[str, object]]:
     fields = part if isinstance(part, Mapping) else getattr(part, "__dict__", {})
     for name, value in fields.items():
         plain = _plain(value)
-        if plain is not None and not name.startswith("_") and not name.endswith("_config"):
+        hidden = name.startswith("_") or name.endswith("_config")
+        if not hidden and (plain is not None or value is None):
             yield name, plain
 
 
@@ -124,8 +130,8 @@ def _plain(value: Any) -> object:
     return {key: plain for key, plain in items if plain is not None} or None
 
 
-def _get(part: Any, name: str) -> Any:
-    return part.get(name) if isinstance(part, Mapping) else getattr(part, name, None)
+def _get(part: Any, name: str, default: object = None) -> Any:
+    return part.get(name, default) if isinstance(part, Mapping) else getattr(part, name, default)
 
 
 def _attention_backend(settings: Any) -> str | None:
