@@ -21,7 +21,7 @@ SHORTER = {
 TEST = """
 import pytest
 
-@pytest.mark.speed(bs=1, dl=3)
+@pytest.mark.speed
 def test_gate(speed):
     speed.assert_no_regression()
 """
@@ -137,6 +137,35 @@ def test_the_workflow_runs_as_written(page: str, project: Path, runner: Runner) 
     assert "compared" in output or "pass" in output or "undecided" in output
     for name in ("summary.md", "report.html", "junit.xml"):
         assert (project / name).stat().st_size > 0
+
+
+# What stands for a reader's own choice, and sizes that take minutes.
+CHOICES = {
+    r'SUITE -k "bs32 and dl3"': 'SUITE --speed-bs 1,32 -k "bs32 and dl3 and math"',
+    r"\bSUITE\b": "--pyargs pytest_speedbench.suites",
+    r"\[(--baseline) REF\] \[(--samples) 80\]": r"\1 base \2 80",
+    r"--speed-engine vllm ": "--speed-engine simulated ",
+    r"--speed-dl 1,3,5,7 --speed-bs 1,8,32": "--speed-dl 1,3 --speed-bs 1,2 -k math",
+    r"--speed-samples \d+": "--speed-samples 8 -k all",
+    r"--speed-max-tokens \d+": "--speed-max-tokens 8",
+    r"speedup:2%": "speedup:2% --speed-rounds 2",
+}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("page", ["at-the-desk", "gate", "index", "train-a-drafter"])
+def test_the_commands_of_other_pages_run(page: str, project: Path, runner: Runner) -> None:
+    """In one shell, after a run that was saved under the names that the pages use."""
+    for name in ("base", "dl3", "dl5"):
+        options = f"--speed-samples 8 --speed-dl {name[-1] if name != 'base' else 3}"
+        runner.run(f"pytest tests/speed {options} --benchmark-save={name} -k all", project)
+    script = []
+    for command in commands(page):
+        for choice, example in CHOICES.items():
+            command = re.sub(choice, example, command)
+        if not re.match(r"(python -m )?(pip|tox)", command):
+            script.append(command)
+    runner.run("\n".join(script), project)
 
 
 def commands(page: str) -> list[str]:
