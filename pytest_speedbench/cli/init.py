@@ -52,8 +52,8 @@ _ENTRIES = {
 _NOTES = {
     Ci.GITHUB: (
         "GitHub drops a cache that was not used for 7 days; the next run on {branch} is then the "
-        "first one again. Records that must last belong on a disk of the runner: "
-        "--benchmark-storage"
+        "first one again. Records that must last belong on a disk of the runner or at an address "
+        "such as s3://bucket/folder: --benchmark-storage"
     ),
     Ci.GITLAB: (
         "runners on several machines need a distributed cache, or they do not see each other's "
