@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from pytest_speedbench.baselines.files import SUFFIX
+from pytest_speedbench.baselines.files import SUFFIX, LocalFiles
 from pytest_speedbench.baselines.numbering import save_new
 from pytest_speedbench.baselines.promoted import (
     NAME,
@@ -31,6 +31,7 @@ from pytest_speedbench.errors import BaselineError
 # Larger than any run; an archive that unpacks to more is refused before memory is full.
 MOST_BYTES = 256 << 20
 _MOST_FILES = 100_000
+_A_DAY = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,9 @@ def prunable(store: Store, keep: int, protected: Collection[str] = ()) -> list[S
 
 
 def prune(store: Store, keep: int, protected: Collection[str] = ()) -> list[SavedRun]:
-    """Removes the runs that :func:`prunable` names; returns them.
+    """Removes the runs that :func:`prunable` names, and what killed sessions left.
+
+    Returns the runs.
 
     Raises:
         BaselineError: as :func:`prunable`, or a file cannot be removed.
@@ -79,6 +82,8 @@ def prune(store: Store, keep: int, protected: Collection[str] = ()) -> list[Save
             store.files.remove(run.place)
         except OSError as error:
             raise BaselineError(f"cannot remove {run.path}: {error.strerror or error}") from error
+    if isinstance(store.files, LocalFiles):
+        store.files.sweep(_A_DAY)
     return old
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -18,6 +19,7 @@ from pytest_speedbench.baselines.secrets import shown_address
 from pytest_speedbench.errors import BaselineError
 
 SUFFIX = ".json"
+_LEFT_BEHIND = (".tmp", ".claim")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
@@ -81,12 +83,19 @@ class LocalFiles:
         return (self.root / name).read_bytes()
 
     def create(self, name: str, content: bytes) -> None:
-        self._write(name, content, os.link)
+        self._write(name, content, _publish_new)
 
     def replace(self, name: str, content: bytes) -> None:
         self._write(name, content, os.replace)
 
-    def _write(self, name: str, content: bytes, publish: Any) -> None:
+    def sweep(self, older_than: float) -> None:
+        """Removes drafts and claims that killed sessions left more than so many seconds ago."""
+        for path in self.root.rglob(".*"):
+            with contextlib.suppress(OSError):
+                if path.suffix in _LEFT_BEHIND and time.time() - path.stat().st_mtime > older_than:
+                    path.unlink()
+
+    def _write(self, name: str, content: bytes, publish: Callable[[Path, Path], None]) -> None:
         target = self.root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
@@ -105,6 +114,17 @@ class LocalFiles:
 
     def shown(self, name: str = "") -> str:
         return str(self.root / name)
+
+
+def _publish_new(draft: Path, target: Path) -> None:
+    """Gives a finished draft its name, unless that is taken."""
+    try:
+        os.link(draft, target)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links there, as on some network drives: reserve the name first
+        target.open("xb").close()
+        os.replace(draft, target)
 
 
 def _walk(root: Path, below: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -251,8 +251,7 @@ def decode_run(records: Sequence[Record]) -> Run:
 def decode_turns(record: Record) -> list[Turn]:
     """The turns of a record, in the order in which they finished.
 
-    The times of events between the first and the last are not kept; evenly spaced ones stand for
-    them.
+    Events between the first and the last are evenly spaced: their times are not kept.
 
     Raises:
         RecordError: a request is damaged.
@@ -322,30 +321,28 @@ def _optional(packed: str | None) -> list[int] | None:
 
 
 def _decode_setting(record: Record, records: Sequence[Record]) -> RunSetting:
-    drafter = record.spec.drafter
+    engine, spec, drafter = record.engine, record.spec, record.spec.drafter
     rows = [one.split.rows or {} for one in records]
     split = record.split.model_copy(update={"rows": dict(ChainMap(*reversed(rows)))})
     return RunSetting(
         EngineInfo(
-            record.engine.name,
-            record.engine.version,
-            record.engine.device,
-            record.engine.dtype,
-            record.engine.details,
-            packages=record.engine.packages,
+            engine.name,
+            engine.version,
+            engine.device,
+            engine.dtype,
+            engine.details,
+            packages=engine.packages,
         ),
         record.model.model_dump(),
         drafter.model_dump() if drafter else None,
-        Speculation(
-            record.spec.method, record.spec.draft_length, drafter.name if drafter else None
-        ),
+        Speculation(spec.method, spec.draft_length, drafter.name if drafter else None),
         record.case.bs,
         Sampling(**_fields(record.sampling)),
         record.template,
         record.prompt_form,
         split.model_dump(),
         record.arm.samples if record.arm else len({r.sample for r in record.requests}),
-        record.engine.args,
+        engine.args,
     )
 
 
@@ -356,8 +353,7 @@ def _decode_arm(first: Record, records: Sequence[Record]) -> ArmResult:
         warmup_requests=first.warmup.get("requests", 0),
         counted={r.case.slice: Counted(**_fields(r.counted)) for r in records if r.counted},
     )
-    arm = first.arm
-    if arm is None:
+    if (arm := first.arm) is None:
         return result
     result.counters = Counters(**_fields(arm.counters)) if arm.counters else None
     result.early = EarlyStop(**_fields(arm.early)) if arm.early else None
@@ -389,8 +385,7 @@ def _decode_reference(first: Record, records: Sequence[Record]) -> ArmResult | N
         for request in record.requests
         if request.plain is not None
     }
-    there = first.arm.reference if first.arm else bool(first.reference_rounds or digests)
-    if not there:
+    if not (first.arm.reference if first.arm else first.reference_rounds or digests):
         return None
     rounds = _decode_rounds(first.reference_rounds)
     return ArmResult(NO_SPECULATION, rounds=rounds, digests=digests)

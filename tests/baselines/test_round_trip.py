@@ -97,6 +97,7 @@ settings = st.builds(
         st.just("cpu"),
         st.just("float32"),
         st.dictionaries(st.text(max_size=9), st.text(max_size=9) | counts | st.none(), max_size=3),
+        packages=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2),
     ),
     st.just({"name": "org/m", "weights": "w", "revision": ""}),
     st.none() | st.just({"name": "org/d", "weights": "v", "revision": "1"}),

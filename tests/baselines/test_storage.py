@@ -404,3 +404,28 @@ def test_damaged_pointers_in_an_archive_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BaselineError, match="is damaged"):
         import_runs(store, tmp_path / "bad.zip")
     assert store.files.list() == {}
+
+
+def test_prune_removes_what_killed_sessions_left(tmp_path: Path) -> None:
+    fill(LocalFiles(tmp_path), 1)
+    old, young = tmp_path / "Linux/.0002.claim", tmp_path / "Linux/.x.tmp"
+    for path in (old, young):
+        path.touch()
+    os.utime(old, (0, 0))
+    assert prune(Store(tmp_path), 1) == []
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+def test_a_drive_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    fill(LocalFiles(tmp_path), 2)
+    assert [run.name for run in Store(tmp_path).runs()] == ["0001_night", "0002_night"]
+    with pytest.raises(FileExistsError):
+        LocalFiles(tmp_path).create("Linux/0001_night.json", b"")
+    assert sorted(path.name for path in (tmp_path / "Linux").iterdir()) == [
+        "0001_night.json",
+        "0002_night.json",
+    ]
