@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_speedbench.engines import simulated
 from pytest_speedbench.plan.values import argument
 
 from .conftest import Project
@@ -32,6 +33,12 @@ HIDDEN = (
     "dashed-secret",
     "aws-secret",
 )
+
+
+@pytest.fixture(autouse=True)
+def _any_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an engine that alone knows its arguments."""
+    monkeypatch.setattr(simulated, "ARGUMENTS", None)
 
 
 @pytest.fixture
