@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -12,6 +13,8 @@ from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.attribution import Attribution
 from pytest_speedbench.compare.changes import Change
 from pytest_speedbench.compare.verdict import Outcome, Verdict
+
+_DEFAULT_STORAGE = ".benchmarks"  # of the commands, as of pytest-benchmark
 
 
 @dataclass
@@ -110,8 +113,14 @@ class SessionResults:
     @property
     def promote_command(self) -> str:
         """The command that makes this run what later runs are compared with."""
-        name = PurePosixPath(self.saved[0]).stem if self.saved else "REF"
-        return f"speedbench baseline promote {name} --reason TEXT"
+        if not self.saved:
+            return "speedbench baseline promote REF --reason TEXT"
+        # A place is STORAGE/MACHINE/FILE; the storage may be an address.
+        storage, *_, file = self.saved[0].rsplit("/", 2)
+        command = f"speedbench baseline promote {PurePosixPath(file).stem} --reason TEXT"
+        if storage in (_DEFAULT_STORAGE, file):
+            return command
+        return f"{command} --storage {shlex.quote(storage)}"
 
     @classmethod
     def of_saved_run(cls, run: SavedRun) -> SessionResults:
