@@ -118,7 +118,8 @@ class SavedRun:
         known = self.known_commit
         commit = f", commit {self.commit[:9]}" if known else ""
         changed = " with changes" if known and self.dirty else ""
-        return f"{self.number} of {self.time[:16].replace('T', ' ')}{commit}{changed}"
+        when = f" of {self.time[:16].replace('T', ' ')}" if self.time else ""
+        return f"{self.number}{when}{commit}{changed}"
 
 
 def read_run(path: Path) -> SavedRun:
