@@ -51,6 +51,15 @@ from pytest_speedbench.stats.ties import (
     first_token_check,
     tolerance,
 )
+from pytest_speedbench.stats.timing import (
+    Spread,
+    TimingDecision,
+    against_sessions,
+    side_by_side,
+    start_spread,
+    units_needed,
+    within_session,
+)
 
 __all__ = [
     "AlphaSequence",
@@ -74,11 +83,14 @@ __all__ = [
     "Segment",
     "Sequential",
     "SpeedRounds",
+    "Spread",
     "StepTrace",
+    "TimingDecision",
     "TotalTrace",
     "Trend",
     "acceptance_by_position",
     "acceptance_rate",
+    "against_sessions",
     "attribute",
     "attribute_change",
     "balanced_blocks",
@@ -102,6 +114,10 @@ __all__ = [
     "replayed_sums",
     "scale_of",
     "sequence_level",
+    "side_by_side",
+    "start_spread",
     "tolerance",
     "trend",
+    "units_needed",
+    "within_session",
 ]
