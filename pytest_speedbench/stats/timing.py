@@ -213,7 +213,8 @@ def block_means(values: Floats) -> Floats:
     n = len(values)
     if n < MIN_ROUNDS:
         raise NoData(
-            f"{n} rounds; at least {MIN_ROUNDS} are needed to see whether they depend on one another"
+            f"{n} rounds; at least {MIN_ROUNDS} are needed to see whether they depend on one"
+            " another"
         )
     size = _block_size(correlation_limit(values))
     count = n // size
