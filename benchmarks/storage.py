@@ -3,7 +3,7 @@
     python benchmarks/storage.py [RECORDS] [KILOBYTES]
 
 Prints CPU seconds and the peak memory of a fresh process for each: building the index, resolving a
-commit, finding the baseline of a case, and ``speedbench history``.
+case, the values of a history, and the command ``speedbench history`` with all that it prints.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import resource
 import subprocess
 import sys
 import tempfile
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 SAMPLE = Path(__file__).parents[1] / "tests/baselines/data/schema_1.json"
-TASKS = ("index", "reference", "history")
+TASKS = ("index", "reference", "history", "command")
 
 
 def grown(data: dict[str, Any], kilobytes: int, number: int) -> str:
@@ -42,6 +44,12 @@ def make(folder: Path, records: int, kilobytes: int) -> None:
 
 
 def task(name: str, folder: Path) -> None:
+    if name == "command":
+        from pytest_speedbench.cli import app
+
+        with redirect_stdout(StringIO()):
+            app(["history", "--storage", str(folder)], standalone_mode=False)
+        return
     from pytest_speedbench.baselines.storage import Store
 
     store = Store(folder)
