@@ -20,6 +20,7 @@ from pytest_speedbench.errors import (
     SpeedWarning,
     warnings_at,
 )
+from pytest_speedbench.report.text import printable
 from pytest_speedbench.session.collection import case_of, settings_of
 from pytest_speedbench.session.devices import claim, gpus_of_engine
 from pytest_speedbench.session.progress import Progress
@@ -170,10 +171,11 @@ class SessionHooks:
         case = case_of(item)
         if case is None:
             return
-        item.user_properties += [
-            ("speedbench", f"{verdict.metric}: {verdict.outcome}")
-            for verdict in self.session.verdicts(item.nodeid)
-        ]
+        for verdict in self.session.verdicts(item.nodeid):
+            item.user_properties.append(("speedbench", f"{verdict.metric}: {verdict.outcome}"))
+            if verdict.reason:
+                reason = printable(f"{verdict.metric}: {verdict.reason}")
+                item.user_properties.append(("speedbench_reason", reason))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

@@ -67,6 +67,8 @@ def test_junit_property_tells_the_word(project: Project) -> None:
     tree = ElementTree.parse(project.path / "out.xml")
     properties = [(p.get("name"), p.get("value")) for p in tree.iter("property")]
     assert ("speedbench", "acceptance_length: no baseline") in properties
+    reasons = dict(properties).get("speedbench_reason", "")
+    assert reasons.startswith("acceptance_length: no record of this case")
 
 
 def test_junit_property_of_a_failed_gate(project: Project) -> None:
