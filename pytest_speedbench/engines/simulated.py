@@ -34,6 +34,7 @@ Engine arguments (``--speed-engine-arg KEY=VALUE``):
                      request, ``counters`` only, or ``nothing``; except for ``steps``, output
                      arrives in chunks that are not steps
 ``foreign``          tokens that other clients generate between two readings of the counters
+``max_model_len``    context window in tokens (default: none)
 ``tensor_parallel_size``
                      GPUs that pytest-xdist workers set aside for it; it uses none (default 1)
 ===================  ==========================================================================
@@ -93,6 +94,7 @@ _NUMBERS = (
     "speculation_off",
     "miscount",
     "foreign",
+    "max_model_len",
     "tensor_parallel_size",
 )
 ARGUMENTS = ("acceptance", "acceptance.*", "build", "tells", *_NUMBERS)
