@@ -136,7 +136,13 @@ def test_actionlint_accepts_the_workflow(speedbench: Speedbench, folder: Path, m
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("make", SHAPES)
+# Each run makes environments and installs into them: half a minute of processor time.
+ONE_NOW = [
+    pytest.param(make, marks=[] if make is src_layout else pytest.mark.nightly) for make in SHAPES
+]
+
+
+@pytest.mark.parametrize("make", ONE_NOW)
 def test_the_workflow_runs_as_written(
     speedbench: Speedbench, folder: Path, make: Make, runner: Runner
 ) -> None:
@@ -159,6 +165,7 @@ def test_the_workflow_runs_as_written(
     assert "first run on main" in runner.run("speedbench baseline list", folder)
 
 
+@pytest.mark.nightly
 def test_only_the_first_run_is_promoted_by_itself(
     speedbench: Speedbench, folder: Path, runner: Runner
 ) -> None:
@@ -177,6 +184,7 @@ def test_only_the_first_run_is_promoted_by_itself(
     assert '"drafter"; $(exit' in " ".join(listed.split())
 
 
+@pytest.mark.nightly
 def test_the_gitlab_pipeline_runs_as_written(
     speedbench: Speedbench, folder: Path, runner: Runner
 ) -> None:
@@ -198,6 +206,7 @@ def test_the_gitlab_pipeline_runs_as_written(
     assert len(list(folder.glob(".benchmarks/*/*_base.json"))) == 1
 
 
+@pytest.mark.nightly
 def test_the_buildkite_pipeline_runs_as_written(
     speedbench: Speedbench, folder: Path, runner: Runner
 ) -> None:
