@@ -73,13 +73,13 @@ def test_exit_code_says_whether_a_real_engine_works(
     for works, code in ((True, 0), (False, 1)):
         checks = [
             Check("simulated", True, ""),
-            Check("vllm", works, "", "" if works else "mend it"),
+            Check("vllm", works, "", "" if works else "fix it"),
         ]
         monkeypatch.setattr(checkup, "engines", lambda quick, checks=checks: checks)
         result = speedbench("doctor", "--quick")
         assert result.code == code
         assert ("no engine that runs a model works here" in result.out) is not works
-        assert ("        mend it\n" in result.out) is not works
+        assert ("        fix it\n" in result.out) is not works
 
 
 def test_missing_package_names_the_extra(one_engine: Iterator[dict[str, EngineType]]) -> None:
@@ -216,10 +216,10 @@ def test_lines_to_copy_are_never_wrapped(
     speedbench: Speedbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    mend = "pip install --force-reinstall 'pytest-speedbench[tensorrt-llm]'"
-    checks = [Check("x", True, "a " * 60), Check("y", False, "gone", mend)]
+    fix = "pip install --force-reinstall 'pytest-speedbench[tensorrt-llm]'"
+    checks = [Check("x", True, "a " * 60), Check("y", False, "gone", fix)]
     monkeypatch.setattr(checkup, "engines", lambda quick: checks)
     out = speedbench("doctor", "--quick").out
-    assert f"        {mend}\n" in out
+    assert f"        {fix}\n" in out
     assert "\n" + " " * 8 + "a a" in out  # further lines stand under the first
     assert sys.version.split()[0] in out

@@ -72,7 +72,7 @@ def test_an_engine_that_cannot_start_is_one_clear_error(project: Project) -> Non
     assert "pytest_speedbench/" not in result.stdout.str()
 
 
-def test_a_context_too_short_for_the_split_is_told_with_the_mend(project: Project) -> None:
+def test_a_context_too_short_for_the_split_is_told_with_the_fix(project: Project) -> None:
     project.gate()
     result = project.run("--speed-engine-arg=max_model_len=20")
     result.assert_outcomes(errors=1)

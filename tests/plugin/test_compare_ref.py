@@ -57,7 +57,7 @@ def test_an_unknown_name_is_a_usage_error_before_anything_is_measured(
     assert engines.events == []
 
 
-def test_an_unknown_name_without_any_saved_run_names_the_mend(project: Project) -> None:
+def test_an_unknown_name_without_any_saved_run_names_the_fix(project: Project) -> None:
     project.gate()
     result = project.run("--speed-compare=5")
     result.stderr.fnmatch_lines(["*Nothing is saved there yet: run once with --benchmark-autosave"])
@@ -118,7 +118,7 @@ def test_a_run_with_uncommitted_changes_does_not_stand_for_its_commit(
     result.stdout.fnmatch_lines(["gate: 1 undecided (against 0001 of *"])
 
 
-def test_a_shallow_clone_says_so_and_names_the_mend(
+def test_a_shallow_clone_says_so_and_names_the_fix(
     repository: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clone = repository.path / "clone"

@@ -98,17 +98,17 @@ def test_an_unknown_server_gives_timing_and_no_acceptance(project: Project) -> N
 
 
 @pytest.mark.parametrize(
-    ("status", "mend"), [(429, "lower --speed-bs"), (401, "OPENAI_API_KEY"), (500, "its own log")]
+    ("status", "fix"), [(429, "lower --speed-bs"), (401, "OPENAI_API_KEY"), (500, "its own log")]
 )
-def test_a_server_that_refuses_ends_the_test_with_the_mend(
-    project: Project, vllm: Vllm, status: int, mend: str
+def test_a_server_that_refuses_ends_the_test_with_the_fix(
+    project: Project, vllm: Vllm, status: int, fix: str
 ) -> None:
     vllm.script.status = status
     project.gate()
     result = project.run(f"--speed-url={vllm.url}", **TIMED)
     assert result.ret == 1
     assert f"HTTP {status} from {vllm.url}/v1/completions" in text_of(result)
-    assert mend in text_of(result)
+    assert fix in text_of(result)
 
 
 @pytest.mark.parametrize(("slots", "told"), [(2, True), (8, False)])

@@ -120,7 +120,7 @@ def test_no_configuration_starts_twice_and_every_worker_has_its_gpus(logged: Pro
     assert all(record.metric("speedup") for record in logged.records())
 
 
-def test_more_workers_than_gpus_is_one_error_that_names_the_mend(logged: Project) -> None:
+def test_more_workers_than_gpus_is_one_error_that_names_the_fix(logged: Project) -> None:
     logged.gate("dl=[1, 2, 3], category='math'")
     result = logged.run_apart("-n3", "--speed-engine-arg=tp_size=2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -308,7 +308,7 @@ def test_the_foot_tells_when_it_was_written() -> None:
     assert "2026-01-02 03:04 UTC" in text
 
 
-def test_without_jinja2_the_message_names_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_jinja2_the_message_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ReportError, match=r"pip install 'pytest-speedbench\[report\]'"):
         render_html(SessionResults(grid()))

@@ -104,7 +104,7 @@ def test_shares_are_equal_and_apart_or_refused(count: int, workers: int, needed:
         (1, 2, 2, "this machine has 1 GPU: at most 1 for tensor_parallel_size and the like"),
     ],
 )  # fmt: skip
-def test_too_few_gpus_is_one_error_with_its_mend(
+def test_too_few_gpus_is_one_error_with_its_fix(
     gpus: int, workers: int, needed: int, told: str
 ) -> None:
     found = Gpus("CUDA_VISIBLE_DEVICES", tuple(map(str, range(gpus))))
