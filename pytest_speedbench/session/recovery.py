@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,8 +60,15 @@ class SessionJournal:
             "datetime": datetime.now(UTC).isoformat(),
             "version": __version__,
         }
-        store = Store(saving_of(self.config).location)
-        return Journal(journal_folder(store), self.session, head, str(get_machine_id()))
+        return Journal(self._folder, self.session, head, str(get_machine_id()))
+
+    @property
+    def _folder(self) -> Path:
+        return journal_folder(Store(saving_of(self.config).location))
+
+    def _any(self) -> Journal:
+        """This process's journal, or one that only names the session's files."""
+        return self._journal or Journal(self._folder, self.session, {})
 
     @property
     def problems(self) -> list[str]:
@@ -71,7 +79,7 @@ class SessionJournal:
     def missing(self, known: Iterable[CaseResult]) -> list[CaseResult]:
         """Cases that crashed workers measured and never reported."""
         have = {(case.group, case.key) for case in known}
-        left = (self._journal or self._make()).left_behind()
+        left = self._any().left_behind()
         cases = [CaseResult(e.name, e.nodeid, str(e.record.case), e.group, e.record) for e in left]
         return [case for case in cases if (case.group, case.key) not in have]
 
@@ -82,7 +90,7 @@ class SessionJournal:
 
     def discard(self) -> None:
         """All is saved, or nothing was to be saved."""
-        (self._journal or self._make()).discard()
+        self._any().discard()
 
 
 def _new_session() -> str:

@@ -121,6 +121,7 @@ def shortened(script: str) -> str:
     return script
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("page", ["nightly", "gate-a-pull-request"])
 def test_the_workflow_runs_as_written(page: str, project: Path, runner: Runner) -> None:
     """Every step of the page's workflow; a night twice, of which the second one compares."""
