@@ -9,8 +9,8 @@ import numpy as np
 from gate_traces import Arm, Floats, Ints, Rebuild
 from numpy.typing import NDArray
 
-from pytest_speedbench.stats.pairing import Evidence, PairedSums
-from pytest_speedbench.stats.rule import Scale
+from pytest_speedbench.stats.scale import Scale
+from pytest_speedbench.stats.sums import Evidence, PairedSums
 
 Pattern = Callable[[np.random.Generator, NDArray[np.str_]], Floats]
 """How a loss is spread: for every sample its share, relative to one another."""
@@ -101,8 +101,10 @@ def confined(stratum: str) -> Pattern:
 def only(population: Population, stratum: str) -> Population:
     """The slice of one category."""
     rows = np.flatnonzero(population.strata == stratum)
-    prefix, whole = _rows(population.prefix, rows), _rows(population.whole, rows)
-    return Population(stratum, prefix, whole, _scale(whole))
+    prefix, whole, scale = population.prefix, population.whole, population.scale
+    columns = (scale.tokens, scale.steps, scale.long_tokens, scale.long_steps)
+    sizes = Scale(*(column[rows] for column in columns), scale.top)
+    return Population(stratum, _rows(prefix, rows), _rows(whole, rows), sizes)
 
 
 def category(rebuild: Rebuild, stratum: str) -> Rebuild:
@@ -116,7 +118,7 @@ def category(rebuild: Rebuild, stratum: str) -> Rebuild:
         strata=rebuild.strata[inside],
         owner=np.searchsorted(inside, rebuild.owner[turns]),
         arms=(arms[0], arms[1]),
-        cuts=(rebuild.cuts[0][turns], rebuild.cuts[1][turns]),
+        divergences=rebuild.divergences[turns],
     )
 
 
@@ -138,53 +140,65 @@ def variation_of_loss(population: Population) -> float:
     return float(np.sqrt(max(0.0, excess) / (expected**2).sum()))
 
 
-def _population(rebuild: Rebuild, orders: list[tuple[Floats, Floats]]) -> Population:
+def _population(rebuild: Rebuild, orders: list[Floats]) -> Population:
     times = len(orders)
     samples, strata = rebuild.samples * times, tuple(rebuild.strata.tolist()) * times
-    prefix, whole = (np.concatenate([order[kind] for order in orders]) for kind in (0, 1))
+    prefix, whole, long = np.split(np.concatenate(orders), (4, 8), axis=1)
     everything = float(whole[:, [0, 2]].sum())
 
     def sums(evidence: Evidence, table: Floats) -> PairedSums:
         covered = float(table[:, [0, 2]].sum()) / everything
         return PairedSums(evidence, samples, strata, *table.T, covered)
 
-    return Population(
-        rebuild.name, sums("prefix", prefix), sums("whole", whole), _scale(sums("whole", whole))
-    )
+    scale = Scale(whole[:, 0], whole[:, 1], long[:, 0], long[:, 1], rebuild.draft_length + 1.0)
+    return Population(rebuild.name, sums("prefix", prefix), sums("whole", whole), scale)
 
 
-def _scale(whole: PairedSums) -> Scale:
-    tokens, steps = whole.old_tokens, whole.old_steps
-    return Scale(
-        float(tokens.sum() / steps.sum()),
-        float(steps.mean()),
-        max(1.0, float((tokens - steps).max())),
-        float(steps.max()),
-    )
-
-
-def _order(rebuild: Rebuild, first: int, chances: Floats, seed: int) -> tuple[Floats, Floats]:
-    """(prefix, whole) tables of one order, columns as in PairedSums, a row a sample."""
-    second = 1 - first
+def _order(rebuild: Rebuild, first: int, chances: Floats, seed: int) -> Floats:
+    """Columns of the prefix and of the whole as in PairedSums, then tokens and number of the
+    baseline's steps of at least two; a row a sample."""
     rng = np.random.default_rng([seed, first])
-    columns: tuple[list[Floats], list[Floats]] = ([], [])
-    for which, q in ((first, np.zeros_like(chances)), (second, chances)):
-        arm, cuts = rebuild.arms[which], rebuild.cuts[which]
-        steps, until = walk_again(arm, cuts, q[rebuild.owner], rng)
-        for column, tokens, count in zip(columns, (cuts, arm.lengths), (until, steps), strict=True):
-            column += [tokens.astype(np.float64), count]
+    old = walk_again(rebuild.arms[first], np.zeros(len(rebuild.owner)), rng)
+    new = walk_again(rebuild.arms[1 - first], chances[rebuild.owner], rng)
+    cuts = common_cuts(old, new, rebuild.divergences)
+    long = old.sizes >= 2
+    columns = (
+        *(part for walk, cut in zip((old, new), cuts, strict=True) for part in walk.until(cut)),
+        *(part for walk in (old, new) for part in walk.until(walk.lengths)),
+        np.where(long, old.sizes, 0).sum(axis=1),
+        long.sum(axis=1),
+    )
+    n = len(rebuild.samples)
+    return np.stack([np.bincount(rebuild.owner, part, minlength=n) for part in columns], axis=1)
 
-    def by_sample(column: list[Floats]) -> Floats:
-        n = len(rebuild.samples)
-        return np.stack([np.bincount(rebuild.owner, part, minlength=n) for part in column], axis=1)
 
-    return by_sample(columns[0]), by_sample(columns[1])
+@dataclass(frozen=True, slots=True, eq=False)
+class Walk:
+    """``sizes`` has shape (turns, longest): tokens of the step that starts at each decoded token,
+    0 where none does; ``lengths`` the decoded tokens of each turn."""
+
+    sizes: Ints
+    lengths: Ints
+
+    def until(self, cuts: Ints) -> tuple[Ints, Ints]:
+        """Tokens, and steps that start, before each turn's cut."""
+        before = np.arange(self.sizes.shape[1])[None, :] < cuts[:, None]
+        return cuts, ((self.sizes > 0) & before).sum(axis=1)
 
 
-def walk_again(
-    arm: Arm, cuts: Ints, chances: Floats, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
-    """Decoding steps of every turn, in all and up to its cut (a straddling step by its fraction).
+def common_cuts(old: Walk, new: Walk, divergences: Ints) -> tuple[Ints, Ints]:
+    """For each run the last token up to each divergence at which both start a step, as in
+    `stats.pairing`; the output's end where nothing diverges."""
+    shared = min(old.sizes.shape[1], new.sizes.shape[1])
+    positions = np.arange(shared)[None, :]
+    both = (old.sizes[:, :shared] > 0) & (new.sizes[:, :shared] > 0)
+    last = np.where(both & (positions <= divergences[:, None]), positions, 0).max(axis=1)
+    same = (divergences >= old.lengths) & (divergences >= new.lengths)
+    return np.where(same, old.lengths, last), np.where(same, new.lengths, last)
+
+
+def walk_again(arm: Arm, chances: Floats, rng: np.random.Generator) -> Walk:
+    """Decode every turn, each accepted draft token rejected with the chance of its turn.
 
     After a rejection the next step starts inside an old one, where the drafts that were accepted
     there are taken to be proposed again; the walk falls into step at the old one's end.
@@ -193,16 +207,15 @@ def walk_again(
     kept = _kept(chances, rng.random((n, longest)))
     rows = np.flatnonzero(arm.lengths)
     position = np.zeros(len(rows), dtype=np.int64)
-    steps, until = np.zeros(n), np.zeros(n)
+    sizes = np.zeros((n, longest), dtype=np.int64)
     number = 0
     while len(rows):
         size = np.minimum(arm.end[rows, position] - position, kept[rows, number] + 1)
-        steps[rows] += 1
-        until[rows] += np.clip((cuts[rows] - position) / size, 0, 1)
+        sizes[rows, position] = size
         position = position + size
         going = position < arm.lengths[rows]
         rows, position, number = rows[going], position[going], number + 1
-    return steps, until
+    return Walk(sizes, arm.lengths)
 
 
 def _kept(chances: Floats, uniform: Floats) -> Ints:

@@ -1,18 +1,22 @@
-"""Sessions drawn from a population, decided by the shipped rule at every block, vectorised."""
+"""Sessions drawn from a population, decided by the shipped rule at every block, vectorised.
+
+Two things differ from a session: the bounds of the bets come from all recorded prompts, not from
+those drawn, and a fail by common prefixes that whole outputs contradict counts as a fail.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from gate_losses import Population
 from numpy.typing import NDArray
 
-from pytest_speedbench.stats.betting import Bets, contrast, log_growth, stress
+from pytest_speedbench.stats.betting import Bet, Bets, bets_of, contrast, log_growth, stress
 from pytest_speedbench.stats.data import Floats
-from pytest_speedbench.stats.pairing import PairedSums
-from pytest_speedbench.stats.rule import Rule, bets_of
+from pytest_speedbench.stats.rule import Rule
+from pytest_speedbench.stats.sums import PairedSums
 
 PER_CATEGORY = 80
 CHUNK = 125
@@ -134,10 +138,11 @@ def _looks(
     *,
     against_loss: bool,
 ) -> Looks:
-    """First of so many blocks at which either evidence, with its share of α, shows ρ beyond
-    theta."""
+    """First of so many blocks at which evidence, with its share of α, shows ρ beyond theta: whole
+    outputs for a pass, common prefixes too for a fail."""
+    shares = [(_prefix, rule.shared), (_whole, 1 - rule.shared)]
     looks = np.full(len(index), NEVER)
-    for evidence, share in ((_prefix, rule.prefix_share), (_whole, 1 - rule.prefix_share)):
+    for evidence, share in [(_whole, 1.0)] if against_loss else shares:
         capital = evidence(population, index, blocks, rule, theta, against_loss)
         found = _first(capital >= -log_alpha - np.log(share), rule, index.shape[-1])
         looks = np.minimum(looks, found)
@@ -151,33 +156,64 @@ def _prefix(
     session, since up to the cut both arms have as many tokens and the baseline's AL plays no part.
     """
     sums, scale = population.prefix, population.scale
-    bets = bets_of(rule, scale, "prefix", against_loss=against_loss)
-    values = (1 if against_loss else -1) * contrast(sums, theta, scale.al)
+    bets = bets_of(rule, scale, sums, against_loss=against_loss)
     strain = stress(sums, scale.max_steps, against_loss=against_loss)
-    paths = [
-        _growth(bets, rung, values, strain).astype(np.float32)[index[:, :blocks]].sum(axis=-1)
-        for rung in range(len(bets.bounds))
-    ]
-    return _capital(paths, bets)
+
+    def growth(bet: Bet, weaker: float) -> Floats:
+        values = bets.sign * contrast(sums, weaker, scale.al)
+        bound, may_end = bet.bound(weaker)
+        each = _ended(log_growth(values / bound), strain, bound if may_end else np.inf)
+        return np.asarray(each.astype(np.float32)[index[:, :blocks]].sum(axis=-1))
+
+    return _capital(bets, theta, growth)
 
 
 def _whole(
     population: Population, index: Index, blocks: int, rule: Rule, theta: float, against_loss: bool
 ) -> Floats:
     """The same for whole outputs, at the AL of each session's own baseline."""
-    tokens, steps = population.whole.old_tokens[index], population.whole.old_steps[index]
+    sums, scale = population.whole, population.scale
+    tokens, steps = sums.old_tokens[index], sums.old_steps[index]
     al = (tokens.sum(axis=(1, 2)) / steps.sum(axis=(1, 2))).astype(np.float32)[:, None, None]
-    drawn = single(take(population.whole, index[:, :blocks]))
-    bets = bets_of(rule, population.scale, "whole", against_loss=against_loss)
-    values = np.float32(1 if against_loss else -1) * contrast(drawn, np.float32(theta), al)
-    paths = [_quick_log(1 + values / np.float32(bound)).sum(axis=-1) for bound in bets.bounds]
-    return _capital(paths, bets)
+    drawn = single(take(sums, index[:, :blocks]))
+    bets = bets_of(rule, scale, sums, against_loss=against_loss)
+    # A loss that common prefixes show ends a bet on whole outputs too, as in `stats.evidence`.
+    known = population.prefix if against_loss else sums
+    strain = stress(known, scale.max_steps, against_loss=against_loss)[index[:, :blocks]]
+
+    def growth(bet: Bet, weaker: float) -> Floats:
+        values = np.float32(bets.sign) * contrast(drawn, np.float32(weaker), al)
+        bound, may_end = bet.bound(weaker)
+        each = _quick_log(1 + values / np.float32(bound))
+        return np.asarray(_ended(each, strain, bound if may_end else np.inf).sum(axis=-1))
+
+    return _capital(bets, theta, growth)
 
 
-def _capital(growth: list[Floats], bets: Bets) -> Floats:
-    """Log capital of the mixture; `growth` holds that of each bet in each block."""
-    paths = np.stack(growth).astype(np.float64).cumsum(axis=-1)
-    return np.logaddexp.reduce(paths + bets.log_weights[:, None, None], axis=0)
+def _ended(growth: Floats, strain: Floats, bound: float) -> Floats:
+    """Minus infinity for a sample that ends a bet with this assumed bound for good."""
+    return growth if bound == np.inf else np.where(strain > bound, -np.inf, growth)
+
+
+def _capital(bets: Bets, theta: float, growth: Callable[[Bet, float], Floats]) -> Floats:
+    """Log capital of the mixture, each bet at its smallest over all weaker claims, as `Monotone`.
+
+    `growth` gives the log growth of one bet in each block.
+    """
+    theta = max(theta, bets.lowest)
+    paths = []
+    for bet in bets.bets:
+        knots = bet.knots[bet.knots >= bets.lowest]
+        weaker = knots[bets.sign * knots < bets.sign * theta]
+        path = _path(growth(bet, theta))
+        for knot in weaker:
+            path = np.minimum(path, _path(growth(bet, float(knot))))
+        paths.append(path + bet.log_weight)
+    return np.asarray(np.logaddexp.reduce(np.stack(paths), axis=0))
+
+
+def _path(growth: Floats) -> Floats:
+    return np.asarray(growth.astype(np.float64).cumsum(axis=-1))
 
 
 def single(sums: PairedSums) -> PairedSums:
@@ -199,14 +235,6 @@ def single(sums: PairedSums) -> PairedSums:
 def _quick_log(capital: Floats) -> Floats:
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(np.maximum(capital, 0)))
-
-
-def _growth(bets: Bets, rung: int, values: Floats, strain: Floats) -> Floats:
-    """Log growth of one bet by each sample; minus infinity for one that loses it for good."""
-    bound = bets.bounds[rung]
-    growth = log_growth(values / bound)
-    last = rung == len(bets.bounds) - 1
-    return growth if last else np.where(strain > bound, -np.inf, growth)
 
 
 def _first(shown: NDArray[np.bool_], rule: Rule, size: int) -> Looks:

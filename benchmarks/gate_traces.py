@@ -44,6 +44,7 @@ class Run:
     family: str
     prompts: str
     bs: int
+    draft_length: int
     source: str
     traces: tuple[StepTrace, ...]
 
@@ -57,7 +58,8 @@ def load_traces(folder: Path) -> list[Run]:
             record = json.load(file)
         for run in record["runs"]:
             family = f"vllm {name}, {SPEC_BENCH}"
-            runs.append(Run(family, SPEC_BENCH, run["bs"], path.name, _traces(run["rows"])))
+            dl = int(tag[-1])
+            runs.append(Run(family, SPEC_BENCH, run["bs"], dl, path.name, _traces(run["rows"])))
     return runs
 
 
@@ -86,17 +88,18 @@ def load_records(path: Path) -> list[Run]:
     with openers.get(path.suffix, open)(path, "rt", encoding="utf-8") as file:
         benchmarks = json.load(file)["benchmarks"]
     found: dict[tuple[str, int], dict[tuple[str, int], StepTrace]] = {}
-    prompts: dict[str, str] = {}
+    families: dict[str, tuple[str, int]] = {}
     for benchmark in benchmarks:
         record = parse_record(benchmark["extra_info"][EXTRA_KEY])
         if record.spec.method == "none" or record.partial or record.sampling.temperature:
             continue
-        prompts[_family(record)] = f"{record.split.name} {record.split.version}"
+        prompts = f"{record.split.name} {record.split.version}"
+        families[_family(record)] = prompts, record.spec.draft_length
         traces = found.setdefault((_family(record), record.case.bs), {})
-        told = step_traces(traces_of(record), "the benchmark")
-        traces.update({(trace.sample, trace.turn): trace for trace in told})
+        recorded = step_traces(traces_of(record), "the benchmark")
+        traces.update({(trace.sample, trace.turn): trace for trace in recorded})
     return [
-        Run(family, prompts[family], bs, path.name, tuple(traces.values()))
+        Run(family, families[family][0], bs, families[family][1], path.name, tuple(traces.values()))
         for (family, bs), traces in found.items()
     ]
 
@@ -135,7 +138,8 @@ class Rebuild:
         samples, strata: of each sample.
         owner: shape (turns,), the sample of each turn.
         arms: both runs.
-        cuts: for each arm, shape (turns,), decoded tokens before the texts diverge.
+        divergences: shape (turns,), decoded tokens before the texts diverge; all where they do not.
+        draft_length: of both runs.
     """
 
     name: str
@@ -144,14 +148,14 @@ class Rebuild:
     strata: NDArray[np.str_]
     owner: Ints
     arms: tuple[Arm, Arm]
-    cuts: tuple[Ints, Ints]
+    divergences: Ints
+    draft_length: int
 
     @property
     def coverage(self) -> float:
-        """Share of both runs' tokens in common prefixes."""
-        return sum(float(c.sum()) for c in self.cuts) / sum(
-            float(arm.lengths.sum()) for arm in self.arms
-        )
+        """Share of both runs' tokens before the texts diverge."""
+        everything = sum(float(arm.lengths.sum()) for arm in self.arms)
+        return 2 * float(self.divergences.sum()) / everything
 
 
 def rebuilds(runs: Sequence[Run]) -> Iterator[Rebuild]:
@@ -169,7 +173,7 @@ def match(old: Run, new: Run, name: str = "") -> Rebuild:
     samples = tuple(sample for sample in olds if sample in news)
     owner: list[int] = []
     turns: tuple[list[StepTrace], list[StepTrace]] = ([], [])
-    cuts: list[int] = []
+    divergences: list[int] = []
     for number, sample in enumerate(samples):
         same = True
         for before, after in zip(olds[sample], news[sample], strict=False):
@@ -180,7 +184,8 @@ def match(old: Run, new: Run, name: str = "") -> Rebuild:
             owner.append(number)
             turns[0].append(before)
             turns[1].append(after)
-            cuts.append(cut)
+            # Both prefills emit as many tokens: the engine is the same.
+            divergences.append(max(0, cut - before.prefill_tokens))
     return Rebuild(
         name or f"{old.family}: {_difference(old, new)}",
         old.family,
@@ -188,7 +193,8 @@ def match(old: Run, new: Run, name: str = "") -> Rebuild:
         np.array([olds[sample][0].stratum for sample in samples]),
         np.array(owner),
         (Arm.of(turns[0]), Arm.of(turns[1])),
-        (_decoded(turns[0], cuts), _decoded(turns[1], cuts)),
+        np.array(divergences),
+        max(old.draft_length, new.draft_length),
     )
 
 
@@ -198,7 +204,3 @@ def _difference(old: Run, new: Run) -> str:
     if old.bs == new.bs:
         return f"{old.source} / {new.source}"
     return f"BS {old.bs} / {new.bs} of {new.source}"
-
-
-def _decoded(turns: Sequence[StepTrace], cuts: Sequence[int]) -> Ints:
-    return np.array([max(0, cut - t.prefill_tokens) for t, cut in zip(turns, cuts, strict=True)])
