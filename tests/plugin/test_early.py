@@ -138,7 +138,7 @@ def test_a_gate_on_speed_in_a_test_is_not_gated(saved: Project) -> None:
 @pytest.mark.parametrize("metric", ["speedup", "output_tps"])
 def test_refused_where_the_session_gates_speed(saved: Project, metric: str) -> None:
     margins = f"--speed-compare-fail=acceptance_length:2%,{metric}:5%"
-    result = saved.run(EARLY, margins, "--speed-rounds=3")
+    result = saved.run(EARLY, margins, speed_rounds=None)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*--speed-early decides AL alone*but {metric} is gated too*"])
 
