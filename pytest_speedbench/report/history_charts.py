@@ -27,7 +27,7 @@ _COLOURS: Final = {
     "open": "#070707",
     "card": "#080808",
 }
-# Shape and colour of a run by its verdict: the shape tells them apart without the colour.
+# Shape and colour of a run by its verdict: the shape distinguishes them without the colour.
 MARKERS: Final = {
     Outcome.FAIL: ("X", "bad", "✖"),
     Outcome.SPECULATION_OFF: ("X", "bad", "✖"),

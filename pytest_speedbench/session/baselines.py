@@ -76,7 +76,7 @@ class Baselines:
         """The runs to choose from, the one to prefer last.
 
         Raises:
-            BaselineError: the option names nothing, or git cannot tell what is an ancestor.
+            BaselineError: the option names nothing, or git cannot say what is an ancestor.
         """
         if self.named is not None:
             return [self.named]

@@ -46,7 +46,7 @@ def expected_step(chance: Floats) -> Floats:
 def fit_process(traces: Sequence[StepTrace], draft_length: int) -> AcceptanceProcess:
     """Marginal maximum likelihood: a logistic model with a normal effect of the request.
 
-    The last step of an output is cut off by its end: it tells of the tokens it has, and nothing of
+    The last step of an output is cut off by its end: it counts for the tokens it has, and not for
     the one after (Cox & Snell, Analysis of Binary Data, 2.7; a stopped trial is censored).
 
     Raises:

@@ -95,7 +95,7 @@ class StepTrace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TotalTrace:
-    """One request, or one turn, of which an engine tells totals and no steps.
+    """One request, or one turn, of which an engine reports totals and no steps.
 
     Attributes:
         sample, stratum, turn, prefill_tokens: as those of a `StepTrace`.
@@ -140,16 +140,16 @@ class TotalTrace:
 
 
 RequestTrace = StepTrace | TotalTrace
-"""One request as its engine tells it."""
+"""One request as its engine reports it."""
 
-NO_STEP_COUNT = "the engine does not tell how many decoding steps a request took"
+NO_STEP_COUNT = "the engine does not report how many decoding steps a request took"
 
 
 def steps_of(trace: RequestTrace) -> int:
     """Decoding steps of a request.
 
     Raises:
-        NoData: its engine does not tell.
+        NoData: its engine does not report it.
     """
     if trace.step_count is None:
         raise NoData(NO_STEP_COUNT)
@@ -165,7 +165,9 @@ def step_traces(traces: Iterable[RequestTrace], purpose: str) -> list[StepTrace]
     found = list(traces)
     stepwise = [trace for trace in found if isinstance(trace, StepTrace)]
     if len(stepwise) < len(found):
-        raise NoData(f"{purpose} needs the size of every decoding step, and the engine tells none")
+        raise NoData(
+            f"{purpose} needs the size of every decoding step, and the engine reports none"
+        )
     return stepwise
 
 

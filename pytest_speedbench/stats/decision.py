@@ -50,7 +50,7 @@ class Decision:
         n: paired samples.
         divergence_rate: share of compared outputs that differ; None without token ids.
         more_samples: further samples that would settle it at the present rate; None where decided
-            or not to be told.
+            or unknown.
         only_old: samples or turns without a partner in the new run.
         only_new: the reverse.
     """

@@ -105,7 +105,7 @@ def micro_al(
     Without `draft_length` the longest step or draft of the traces bounds AL from above.
 
     Raises:
-        NoData: no traces, no decoding step in any, or an engine that tells no number of steps.
+        NoData: no traces, no decoding step in any, or an engine that reports no number of steps.
     """
     tokens, steps, codes = _token_and_step_sums(traces)
     if not steps.sum():
@@ -128,7 +128,7 @@ def macro_al(
     """Mean over requests of tokens per decoding step; requests without a step have none.
 
     Raises:
-        NoData: no traces, no decoding step in any, or an engine that tells no number of steps.
+        NoData: no traces, no decoding step in any, or an engine that reports no number of steps.
     """
     groups = clusters(trace for trace in traces if steps_of(trace))
     if not groups:
@@ -187,11 +187,11 @@ def acceptance_by_position(
 
     Where an engine gives no draft counts, a step of s tokens counts as s - 1 accepted of dl
     drafted, and each request's last step, which the length limit may have cut, is left out. Steps
-    without a draft cannot be told from rejected drafts then, so position 1 reads low for n-gram.
+    without a draft cannot be distinguished from rejected drafts then, so position 1 reads low for n-gram.
     None for a position that no draft reached.
 
     Raises:
-        NoData: no traces, or an engine that tells totals of a request and no steps.
+        NoData: no traces, or an engine that reports totals of a request and no steps.
         ValueError: dl below 1.
     """
     if dl < 1:

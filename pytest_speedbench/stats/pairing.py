@@ -62,7 +62,7 @@ def no_prefix(traces: Iterable[RequestTrace]) -> str:
     """Why no greedy output has a prefix to compare over; empty where one has."""
     steps = [trace for trace in traces if isinstance(trace, StepTrace)]
     if not steps:
-        return "the engine tells totals of a request and no steps"
+        return "the engine reports totals of a request and no steps"
     if any(trace.token_ids is None for trace in steps):
         return "without a common prefix of tokens"
     return ""
@@ -74,7 +74,7 @@ def pair(old: Sequence[RequestTrace], new: Sequence[RequestTrace], *, greedy: bo
     A request of which one run has totals alone adds nothing to the prefix, and lowers its coverage.
 
     Raises:
-        NoData: the runs have no sample in common, or an engine does not tell its number of steps.
+        NoData: the runs have no sample in common, or an engine does not report its number of steps.
         ValueError: a turn twice in one run, or a sample whose stratum differs between the runs.
     """
     olds, news = clusters(old), clusters(new)

@@ -113,7 +113,7 @@ def scale_of(baseline: Sequence[RequestTrace], draft_length: int | None = None) 
         draft_length: the larger DL of both runs, where known: it bounds what a sample can gain.
 
     Raises:
-        NoData: no decoding step, or an engine that does not tell how many there were.
+        NoData: no decoding step, or an engine that does not report how many there were.
     """
     rows, top = [], 0.0 if draft_length is None else draft_length + 1.0
     for turns in clusters(baseline).values():

@@ -317,7 +317,7 @@ def _more(variance: float, margin: float, alpha: float, n: int, *, earlier: bool
 def _needed_by(
     sessions: Sequence[Sequence[float]], new: Sequence[float], margin: float, alpha: float
 ) -> str:
-    """How many earlier sessions this margin needs, as far as so few can tell."""
+    """How many earlier sessions this margin needs, as far as so few can show."""
     rounds = min(map(len, (*sessions, new)))
     if sessions:
         variance = float(session_means([*sessions, new], rounds).var(ddof=1))

@@ -78,7 +78,7 @@ def test_totals_compare_with_steps_over_whole_outputs(
     assert "gate: 3 pass" in result.words
     worse = speedbench("compare", path, "worse", "--fail", "acceptance_length:5%")
     assert worse.code == 1
-    assert "whole outputs only, the engine tells totals of a request and no steps" in worse.words
+    assert "whole outputs only, the engine reports totals of a request and no steps" in worse.words
 
 
 def test_counters_of_a_slice_are_undecided(speedbench: Speedbench, edited: Edited) -> None:
@@ -121,7 +121,7 @@ def test_a_plan_for_totals_and_for_counters(speedbench: Speedbench, edited: Edit
     assert row[1] == "40"
     edited("counters", to_counters)
     counted = speedbench("plan", "--baseline", "counters")
-    assert "no plan for alpha, beta, all: the engine does not tell how many" in counted.words
+    assert "no plan for alpha, beta, all: the engine does not report how many" in counted.words
     simulated = speedbench("plan", "--simulate", "--baseline", "totals")
     assert simulated.code != 0
     assert "fitted to a saved run needs the size of every decoding step" in simulated.err

@@ -52,7 +52,7 @@ def test_totals_are_gated_over_whole_outputs(project: Project) -> None:
     again.assert_outcomes(passed=1)
     assert "gate: 1 pass (against 0001" in text_of(again)
     told = (project.path / "out.md").read_text()
-    assert "whole outputs only, the engine tells totals of a request and no steps" in told
+    assert "whole outputs only, the engine reports totals of a request and no steps" in told
     worse = project.run(margin, tells("totals"), "--speed-engine-arg=acceptance=0.3")
     worse.assert_outcomes(failed=1)
     assert "gate: 1 fail" in text_of(worse)

@@ -71,7 +71,7 @@ def test_totals_pair_over_whole_outputs_as_steps_do(traces: list[StepTrace]) -> 
     stepwise, summed = pair(traces, new), pair(totals(traces), totals(new))
     assert summed.whole.al_ratio() == stepwise.whole.al_ratio()
     assert (summed.prefix, summed.compared) == (None, 0)
-    assert summed.no_prefix == "the engine tells totals of a request and no steps"
+    assert summed.no_prefix == "the engine reports totals of a request and no steps"
     assert pair(traces, totals(new)).whole.al_ratio() == stepwise.whole.al_ratio()
 
 
@@ -119,7 +119,7 @@ def test_an_undecided_gate_says_so_too() -> None:
     old = totals(run(1, n=12))
     decision = non_inferiority(old, totals(run(2, n=12)), margin=0.01)
     assert decision.conclusion is Conclusion.UNDECIDED
-    assert "the engine tells totals of a request and no steps" in decision.reason
+    assert "the engine reports totals of a request and no steps" in decision.reason
 
 
 def test_early_decision_of_totals_is_that_of_whole_outputs() -> None:
