@@ -121,7 +121,7 @@ def page(
         f"{simulations} times: {CATEGORIES * SAMPLES} prompts, each night a rebuild whose outputs "
         f"diverge after {1 / DIVERGENCE:.0f} tokens on average. In the slide AL falls by "
         f"{SLIDE:.1%} a night, and by night {due + 1} it has lost a point more than the margin; "
-        f"the drop loses {DROP:.0%} in night {DROP_NIGHT + 1} and keeps them lost. Made by "
+        f"the drop loses {DROP:.0%} in night {DROP_NIGHT + 1}, for good. Made by "
         "`python benchmarks/nightly_chain.py`; in brackets 95 % Clopper–Pearson limits."
     )
     yield ""

@@ -187,7 +187,8 @@ def acceptance_by_position(
 
     Where an engine gives no draft counts, a step of s tokens counts as s - 1 accepted of dl
     drafted, and each request's last step, which the length limit may have cut, is left out. Steps
-    without a draft cannot be distinguished from rejected drafts then, so position 1 reads low for n-gram.
+    without a draft cannot be distinguished from rejected drafts then, so position 1 reads low for
+    n-gram.
     None for a position that no draft reached.
 
     Raises:

@@ -105,7 +105,7 @@ def test_a_gate_decides_by_totals_and_says_so(share: float, verdict: Conclusion)
     old = run(1, n=300)
     decision = non_inferiority(totals(old), totals(slower(old, share)), margin=0.05)
     assert decision.conclusion is verdict
-    assert decision.reason.endswith("whole outputs only, the engine tells totals of a request and"
+    assert decision.reason.endswith("whole outputs only, the engine reports totals of a request and"
                                     " no steps")  # fmt: skip
     assert decision.carried_by is not None
     assert decision.carried_by.evidence == "whole"
@@ -160,7 +160,7 @@ def test_a_plan_for_totals_is_that_for_whole_outputs() -> None:
     ],
 )
 def test_an_unknown_number_of_steps_is_no_data(use: object) -> None:
-    with pytest.raises(NoData, match="does not tell how many decoding steps"):
+    with pytest.raises(NoData, match="does not report how many decoding steps"):
         use(totals(run(1, n=12), steps=False))  # type: ignore[operator]
 
 
