@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pytest_speedbench.baselines.schema import ChangeRecord, Record, VerdictRecord
@@ -118,7 +118,8 @@ class SessionResults:
         # A place is STORAGE/MACHINE/FILE; the storage may be an address.
         storage, *_, file = self.saved[0].rsplit("/", 2)
         command = f"speedbench baseline promote {PurePosixPath(file).stem} --reason TEXT"
-        if storage in (_DEFAULT_STORAGE, file):
+        default = (_DEFAULT_STORAGE, str(Path.cwd() / _DEFAULT_STORAGE), file)
+        if storage in default:
             return command
         return f"{command} --storage {shlex.quote(storage)}"
 

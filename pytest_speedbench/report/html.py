@@ -189,7 +189,7 @@ class Section:
     axis: Axis
     positions: range
     gated: bool
-    verdicts: tuple[Chip, ...]
+    verdicts: tuple[tuple[Chip, str], ...]
     command: str
 
 
@@ -292,7 +292,7 @@ def _section(
         axis,
         range(1, 1 + max((len(row.positions) for row in rows), default=0)),
         any(row.outcome for row in table.rows),
-        tuple(_chip(outcome, text) for text, outcome in table.verdicts),
+        tuple((_chip(outcome), text) for text, outcome in table.verdicts),
         _command(records),
     )
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.results import SessionResults
-from pytest_speedbench.compare.verdict import Outcome, Verdict
+from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
 from pytest_speedbench.report.text import label, printable
 from pytest_speedbench.report.view import Row, RunTable, run_tables
 
@@ -138,12 +138,14 @@ def _counts(verdicts: Sequence[Verdict]) -> str:
 def _reason_lines(results: SessionResults) -> Iterator[Line]:
     """Why, for each verdict on AL that is neither a pass nor a missing baseline."""
     quiet = (Outcome.PASS, Outcome.NO_BASELINE)
-    reasons = dict.fromkeys(
-        f"  {case.record.case.slice} bs{case.record.case.bs} dl{case.record.case.dl} {verdict}"
+    found = [
+        (case.record.case, verdict)
         for case in results.cases
         for verdict in case.verdicts
         if verdict.metric == ACCEPTANCE and verdict.outcome not in quiet
-    )
+    ]
+    found.sort(key=lambda pair: pair[1].outcome not in FAILING)
+    reasons = dict.fromkeys(f"  {key.slice} bs{key.bs} dl{key.dl} {v}" for key, v in found)
     missing = {v.reason for v in results.verdicts if v.outcome is Outcome.NO_BASELINE}
     reasons |= dict.fromkeys(f"  no baseline: {reason}" for reason in sorted(missing))
     for text in list(reasons)[:_MOST_REASONS]:

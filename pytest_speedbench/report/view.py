@@ -10,8 +10,11 @@ from pytest_speedbench.compare.attribution import Attribution, Factor
 from pytest_speedbench.compare.judge import ACCEPTANCE, verdict_on
 from pytest_speedbench.compare.results import CaseResult, merged
 from pytest_speedbench.compare.verdict import FAILING, Outcome
+from pytest_speedbench.measure.metrics import METRICS
+from pytest_speedbench.splits import ALL
 
 NOTHING = "–"
+_OF_THE_RUN = [metric.name for metric in METRICS.values() if metric.scope == "run"]
 _WITH_CAUSES = FAILING | {Outcome.UNDECIDED, Outcome.IMPROVED}
 
 
@@ -74,11 +77,19 @@ def _table(cases: Sequence[CaseResult]) -> RunTable:
         tuple(_row(case, gated) for case in cases),
         _speed(record),
         speedup is not None and speedup.value < 1,
-        (*_details(record), *map(_attribution, causes[:1])),
+        (*_details(record), *map(_attribution, causes[:1]), *_beside(cases)),
         tuple(_other_verdicts(cases)),
         tuple(record.notes),
         tuple(dict.fromkeys(str(change) for case in cases for change in case.changes)),
     )
+
+
+def _beside(cases: Sequence[CaseResult]) -> Iterator[str]:
+    """How the latest run compares, of the whole split where it is a case."""
+    texts = {case.record.case.slice: case.beside for case in cases if case.beside}
+    if texts:
+        name = ALL if ALL in texts else next(iter(texts))
+        yield f"{name}: {texts[name]}"
 
 
 def _other_verdicts(cases: Sequence[CaseResult]) -> Iterator[tuple[str, Outcome]]:
@@ -90,7 +101,8 @@ def _other_verdicts(cases: Sequence[CaseResult]) -> Iterator[tuple[str, Outcome]
                 entry = str(verdict), verdict.outcome
                 slices.setdefault(entry, []).append(case.record.case.slice)
     for (text, outcome), names in slices.items():
-        where = "" if len(names) == len(cases) else f"{', '.join(names)}: "
+        everywhere = len(names) == len(cases) or text.partition(":")[0] in _OF_THE_RUN
+        where = "" if everywhere else f"{', '.join(names)}: "
         yield f"{where}{text}", outcome
 
 

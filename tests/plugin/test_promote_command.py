@@ -31,3 +31,19 @@ def test_the_printed_command_promotes_the_run(
     assert "promoted: default is now run 0002" in done.output
     again = project.run("--speed-compare", LOSS, *place)
     again.assert_outcomes(passed=1)
+
+
+def test_beside_a_promoted_run_the_latest_is_shown_and_not_gated(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.path)
+    project.gate(body="speed.assert_no_regression()")
+    project.run("--speed-compare", "--benchmark-save=first")
+    assert CliRunner().invoke(app, ["baseline", "promote", "1"]).exit_code == 0
+    project.run("--speed-compare", "--benchmark-save=second")
+    result = project.run("--speed-compare")
+    text = result.stdout.str()
+    assert "(against 0001 of" in text
+    assert "math: beside it, the latest run 0002 of" in text
+    assert "AL +0.00%, not gated" in text
+    assert "gate: 1 " in text
