@@ -135,10 +135,8 @@ def test_a_command_that_does_not_exist() -> None:
 
 def test_a_start_that_takes_too_long_is_ended() -> None:
     slow = "import time; print('compiling', flush=True); time.sleep(600)"
-    begin = time.monotonic()
     with pytest.raises(EngineDied, match=r"not ready after 2 s [\s\S]*compiling"):
         start(slow, timeout=2)
-    assert time.monotonic() - begin < 120
 
 
 def test_a_server_that_dies_at_work_is_reported_with_its_last_output(engine: ServerEngine) -> None:
