@@ -127,7 +127,9 @@ def check_method(engine: str, method: str) -> EngineType:
         if method.lower() == own.lower():
             raise EngineError(f"engine {engine!r}: method {method!r} is called {known!r} here")
     close = close_names(method, adapter.methods if adapter.own_methods is None else METHODS)
-    if adapter.own_methods is None or (close and not lists(adapter, method)):
+    # An engine's own list is read without regard to case.
+    other_case = method.lower() in METHODS and method not in METHODS
+    if adapter.own_methods is None or other_case or (close and not lists(adapter, method)):
         hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
         raise EngineError(f"unknown method {method!r}{hint}; engine {engine!r}: {has}")
     return adapter

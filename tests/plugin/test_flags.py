@@ -102,7 +102,7 @@ def test_a_bad_engine_argument_is_one_clear_error(project: Project) -> None:
             "engine 'simulated' has no argument 'acceptence' (--speed-engine-arg); "
             "did you mean 'acceptance'?; known: acceptance, *",
         ),
-        ("max_model_len=4096", "engine 'simulated' has no argument 'max_model_len'*known: *"),
+        ("gpu_memory=4096", "engine 'simulated' has no argument 'gpu_memory'*known: *"),
         ("spread=wide", "spread=wide: expected a number"),
         ("step_ms=nan", "step_ms=nan: expected a number"),
     ],
