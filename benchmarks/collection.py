@@ -1,7 +1,7 @@
 """What the plugin costs where nothing is measured: ratios of runs taken in turns.
 
 * ``benchmark``: ``pytest -q`` on a project of one plain test, with and without pytest-benchmark,
-  which tells what a millisecond is on this machine.
+  which shows what a millisecond is on this machine.
 * ``start``: the same with our plugin, and with pytest-benchmark alone. Wanted: at most 5 ms more.
 * ``collect``: collecting a grid of 10,000 cases, and a plain ``parametrize`` of 10,000. Wanted: at
   most 1.5 times as long.
