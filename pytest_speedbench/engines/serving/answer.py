@@ -103,6 +103,7 @@ class Answer:
         """Adds a piece. Empty ones (a role, a finish, the usage) are not chunks."""
         ids = piece.token_ids
         if piece.count is not None:
+            self._check_count(piece.count)  # before as many placeholders are allocated
             ids = [*[UNKNOWN_ID] * (piece.count - len(self.token_ids) - len(ids)), *ids]
         if ids or (piece.text and not self.token_ids):
             self.token_ids.extend(ids)
@@ -149,11 +150,28 @@ class Answer:
                 "(its stream has no usage, although stream_options.include_usage was set), so "
                 "nothing can be measured: use a server or a version that does"
             )
+        if self.usage is not None:
+            self._check_count(self.usage)
+        if self.usage == 0 and not self.token_ids and any(self.texts):
+            raise EngineError(
+                f"request {self.request.id}: the server counts 0 output tokens "
+                f"(usage.completion_tokens), but sent text in {len(self.chunks)} chunks; its "
+                "counts cannot be used: connect to the engine directly, or use another version"
+            )
         if self.token_ids and self.usage is not None and self.usage != len(self.token_ids):
             raise EngineError(
                 f"request {self.request.id}: the server counts {self.usage} output tokens, but its "
                 f"stream contained {len(self.token_ids)}; a proxy or a filter may drop events: "
                 "connect to the engine directly"
+            )
+
+    def _check_count(self, count: int) -> None:
+        most = self.request.sampling.max_tokens
+        if count > most:
+            raise EngineError(
+                f"request {self.request.id}: the server counts {count} output tokens, more than "
+                f"max_tokens={most}; its counts cannot be used: connect to the engine directly, or "
+                "use another version"
             )
 
     def trace(self, finish_reason: FinishReason | None = None) -> Trace:

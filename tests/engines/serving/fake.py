@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +22,7 @@ Event = dict[str, Any] | str | bytes | float
 class Script:
     """What the server answers; tests change it while it runs."""
 
-    events: Callable[[dict[str, Any]], Sequence[Event]] = lambda body: ()
+    events: Callable[[dict[str, Any]], Iterable[Event]] = lambda body: ()
     pages: dict[str, Any] = field(default_factory=dict)
     """GET: path → an object (JSON), text, (status, text), or a function that returns one."""
     posts: dict[str, Callable[[dict[str, Any]], Any]] = field(default_factory=dict)
@@ -32,8 +32,6 @@ class Script:
     refusal: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    open_streams: int = 0
-    most_open: int = 0
     slots: threading.Semaphore | None = None
     """How many streams it sends at once; the others wait."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -79,9 +77,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def _stream(self, script: Script, body: dict[str, Any]) -> None:
-        with script.lock:
-            script.open_streams += 1
-            script.most_open = max(script.most_open, script.open_streams)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -93,8 +88,6 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             pass  # the client went away
         finally:
-            with script.lock:
-                script.open_streams -= 1
             self.close_connection = True
 
     def _send(self, event: Event) -> None:

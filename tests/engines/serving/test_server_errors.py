@@ -170,6 +170,27 @@ def test_fewer_tokens_than_the_server_counts(engine: Engine, vllm: Vllm) -> None
         send(engine)
 
 
+@pytest.mark.parametrize("ids", [True, False])
+def test_more_tokens_than_were_asked_for(engine: Engine, vllm: Vllm, ids: bool) -> None:
+    vllm.script.events = lambda body: [
+        vllm.chunk([1]) if ids else {"choices": [{"text": "a"}]},
+        {"choices": [{"text": "b", "finish_reason": "length"}]},
+        vllm.usage(3, 10**18),
+    ]
+    with pytest.raises(EngineError, match=rf"counts {10**18} output tokens, .* max_tokens=\d+"):
+        send(engine)
+
+
+def test_text_that_the_server_counts_as_no_tokens(engine: Engine, vllm: Vllm) -> None:
+    vllm.script.events = lambda body: [
+        {"choices": [{"text": "a"}]},
+        {"choices": [{"text": "b", "finish_reason": "length"}]},
+        vllm.usage(3, 0),
+    ]
+    with pytest.raises(EngineError, match=r"counts 0 output tokens .* text in 2 chunks"):
+        send(engine)
+
+
 def test_steps_that_the_chunks_contradict(engine: Engine, vllm: Vllm) -> None:
     vllm.chunks, vllm.accepted = [1, 2, 2], [3, 3]
     with pytest.raises(
