@@ -75,7 +75,7 @@ def test_an_error_of_the_user_has_no_traceback_even_so() -> None:
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(typer.BadParameter("want a folder"), 2), (typer.Exit(1), 1), (typer.Abort(), 1)],
+    [(typer.BadParameter("expected a folder"), 2), (typer.Exit(1), 1), (typer.Abort(), 1)],
 )
 def test_errors_of_typer_keep_their_exit_code(error: Exception, code: int) -> None:
     result = CliRunner().invoke(app_that_raises(error), ["work"])

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.forms import OURS, serves
 from pytest_speedbench.engines.installed import enum_members, source_of
-from pytest_speedbench.engines.library_or_server import OURS, serves
 from pytest_speedbench.engines.methods import own_names, traits
 from pytest_speedbench.engines.protocol import EngineConfig, Speculation
 from pytest_speedbench.errors import EngineError

@@ -6,7 +6,7 @@ runs as a library.
 
 from __future__ import annotations
 
-from pytest_speedbench.engines.library_or_server import environment, open_either
+from pytest_speedbench.engines.forms import environment, open_either
 from pytest_speedbench.engines.methods import methods_of
 from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import EngineType
