@@ -34,5 +34,5 @@ def open_either(library: Open, server: Open) -> Open:
 
 
 def environment(config: EngineConfig) -> dict[str, str]:
-    """Environment variables of a library's child process."""
+    """Environment variables of the process that runs the engine, in either form."""
     return {"TOKENIZERS_PARALLELISM": "false"}

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.forms import environment
 from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo, Request, TokenScore, Trace
 from pytest_speedbench.engines.serving.answer import Answer, Piece, SpeculationReport
 from pytest_speedbench.engines.serving.device import device_name
@@ -156,7 +157,7 @@ def launch(config: EngineConfig, port: int) -> Launch:
     command = [sys.executable, "-m", "sglang.launch_server", "--host", HOST, "--port", str(port)]
     for name, value in arguments.items():
         command += _flags(name, value)
-    return Launch(command, {"TOKENIZERS_PARALLELISM": "false"})
+    return Launch(command, environment(config))
 
 
 def _flags(name: str, value: object) -> Iterator[str]:
