@@ -21,6 +21,9 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "PYTEST_XDIST_WORKER_COUNT",
         "PYTEST_ADDOPTS",
         "GITHUB_STEP_SUMMARY",
+        # With one of these, pytest prints its short summary in full.
+        "CI",
+        "BUILD_NUMBER",
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "120")
