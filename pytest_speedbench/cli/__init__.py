@@ -15,6 +15,7 @@ from pytest_speedbench.cli import (
     baseline,
     compare,
     doctor,
+    drafter,
     history,
     init,
     plan,
@@ -59,6 +60,7 @@ app.command("compare")(compare.compare)
 app.command("history")(history.history)
 app.add_typer(baseline.app, name="baseline")
 app.command("doctor")(doctor.doctor)
+app.add_typer(drafter.app, name="drafter")
 app.command("plan")(plan.plan)
 app.add_typer(splits.app, name="splits")
 app.command("report")(report.report)

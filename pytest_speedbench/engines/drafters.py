@@ -6,53 +6,25 @@ files are read; a hub name that is not in the local cache is not checked.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from pytest_speedbench.engines.demo import local_folder
+from pytest_speedbench.engines.checkpoints import Checkpoint, checkpoint
+from pytest_speedbench.engines.draft_vocabulary import is_cut, refuse_wrong_map
 from pytest_speedbench.engines.protocol import Speculation
 from pytest_speedbench.errors import EngineError
 
 _FIX = "choose a drafter that was trained for this target, or its target with --speed-model"
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A model's folder. ``name`` is what the user calls it."""
-
-    name: str
-    folder: Path
-
-    @cached_property
-    def config(self) -> Mapping[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "config.json").read_text("utf-8"))
-        return {**found, **(found.get("text_config") or {})}
-
-    def number(self, key: str) -> int | None:
-        value = self.config.get(key)
-        return value if isinstance(value, int) else None
-
-    @cached_property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Tensor names and shapes of all safetensors files; empty where there are none."""
-        found: dict[str, tuple[int, ...]] = {}
-        for path in self.folder.glob("*.safetensors"):
-            with path.open("rb") as file:
-                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-            found |= {n: tuple(t["shape"]) for n, t in header.items() if n != "__metadata__"}
-        return found
-
-
-def checkpoint(model: str) -> Checkpoint | None:
-    """The files of ``model``; None where they are not on this machine."""
-    folder = local_folder(model)
-    if folder is None or not (folder / "config.json").is_file():
-        return None
-    return Checkpoint(model, folder)
+# Of the one layer of a Llama-like EAGLE-3 head; its tensors begin with midlayer. or layers.0.
+_LAYER_WEIGHTS = (
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+)
 
 
 def refuse_mismatch(model: str, speculation: Speculation, *, any_vocabulary: bool = False) -> None:
@@ -66,8 +38,10 @@ def refuse_mismatch(model: str, speculation: Speculation, *, any_vocabulary: boo
     target, drafter = checkpoint(model), checkpoint(speculation.drafter or "")
     if drafter is None:
         return
+    drafter.refuse_pickle()
     if speculation.method == "eagle3":
-        _refuse_unmapped_vocabulary(drafter)
+        refuse_wrong_map(drafter)
+        _refuse_missing_weights(drafter)
     if speculation.method == "medusa":
         _refuse_missing_heads(drafter, speculation.draft_length)
     if target is None:
@@ -89,16 +63,38 @@ def _refuse_unequal(drafter: Checkpoint, target: Checkpoint, key: str, phrase: s
         )
 
 
-def _refuse_unmapped_vocabulary(drafter: Checkpoint) -> None:
-    """A head with a pruned vocabulary and no map loads without an error and drafts wrong tokens."""
-    whole = drafter.number("vocab_size")
-    cut = drafter.number("draft_vocab_size")
-    if drafter.shapes and cut is not None and cut != whole and "d2t" not in drafter.shapes:
+def _refuse_missing_weights(drafter: Checkpoint) -> None:
+    """vLLM leaves weights that a head lacks as they are: it drafts noise, without an error."""
+    if not drafter.tensors or "Llama" not in drafter.architecture:
+        return
+    tensors = drafter.tensors
+    fused = any("qkv_proj" in name or "gate_up_proj" in name for name in tensors)
+    layer = () if fused else _LAYER_WEIGHTS
+    needed: list[tuple[str, ...]] = [(f"midlayer.{w}.", f"layers.0.{w}.") for w in layer]
+    if _reads_layers(drafter):
+        needed.append(("fc.",))
+    if is_cut(drafter):  # a whole one may be the target's
+        needed.append(("lm_head.",))
+    missing = [
+        spellings[0].rstrip(".")
+        for spellings in needed
+        if not any(name.startswith(spellings) for name in tensors)
+    ]
+    if missing:
         raise EngineError(
-            f"the drafter {drafter.name} has a vocabulary of {cut} of {whole} tokens and no 'd2t' "
-            "map to the target's ids: it would load without an error and draft wrong tokens; save "
-            "the head with its map"
+            f"the drafter {drafter.name} has no weights for {', '.join(missing)}: it would load "
+            "and draft noise; save the head with all its tensors"
         )
+
+
+def _reads_layers(drafter: Checkpoint) -> bool:
+    """Whether the head reads hidden states of several layers, not of the last one alone."""
+    return _eagle_config(drafter).get("use_aux_hidden_state") is not False
+
+
+def _eagle_config(drafter: Checkpoint) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = drafter.config.get("eagle_config") or {}
+    return found
 
 
 def _refuse_missing_heads(drafter: Checkpoint, wanted: int) -> None:
@@ -114,10 +110,9 @@ def _refuse_missing_heads(drafter: Checkpoint, wanted: int) -> None:
 def _refuse_hidden_states(drafter: Checkpoint, target: Checkpoint) -> None:
     """EAGLE-3 reads the hidden states of some layers of the target, side by side."""
     layers, hidden = target.number("num_hidden_layers"), target.number("hidden_size")
-    own = drafter.config.get("eagle_config") or {}
-    if layers is None or hidden is None or own.get("use_aux_hidden_state") is False:
+    if layers is None or hidden is None or not _reads_layers(drafter):
         return
-    nested = own.get("eagle_aux_hidden_state_layer_ids")
+    nested = _eagle_config(drafter).get("eagle_aux_hidden_state_layer_ids")
     ids = drafter.config.get("eagle_aux_hidden_state_layer_ids") or nested
     ids = list(ids or (2, layers // 2, layers - 3))
     if len(set(ids)) < len(ids) or not all(0 <= layer <= layers for layer in ids):
@@ -132,6 +127,5 @@ def _refuse_hidden_states(drafter: Checkpoint, target: Checkpoint) -> None:
         raise EngineError(
             f"the drafter {drafter.name} takes {width} values per token (fc.weight), but {count} "
             f"hidden states of the target {target.name} are {count} x {hidden} = "
-            f"{count * hidden}: "
-            f"{_FIX}"
+            f"{count * hidden}: {_FIX}"
         )

@@ -6,11 +6,13 @@ They load and draft; what they draft is noise. Fault tests change one number of 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -72,6 +74,44 @@ def eagle(folder: Path, shape: dict[str, Any]) -> Path:
     shapes = {"fc.weight": (hidden, 2 * hidden), **_layer("layers.0", shape, hidden)}
     del shapes["layers.0.input_layernorm.weight"]  # the first layer has none
     return write_head(folder, config, shapes)
+
+
+def eagle3(
+    folder: Path,
+    shape: dict[str, Any],
+    draft_ids: Sequence[int] | None = None,
+    **config: Any,
+) -> Path:
+    """A head whose output layer has the rows of ``draft_ids``, the target's; None: of all."""
+    hidden, vocabulary = shape["hidden_size"], shape["vocab_size"]
+    ids = np.arange(vocabulary) if draft_ids is None else np.array(draft_ids, dtype=np.int64)
+    shapes = {
+        "fc.weight": (hidden, 3 * hidden),
+        "norm.weight": (hidden,),
+        "lm_head.weight": (len(ids), hidden),
+        **_layer("midlayer", shape, 2 * hidden),
+        "midlayer.hidden_norm.weight": (hidden,),
+    }
+    whole = {
+        **shape,
+        "architectures": ["LlamaForCausalLMEagle3"],
+        "model_type": "llama",
+        "num_hidden_layers": 1,
+        "hidden_act": "silu",
+        "draft_vocab_size": len(ids),
+        **config,
+    }
+    write_head(folder, whole, shapes)
+    if draft_ids is not None:
+        set_maps(folder, d2t=ids - np.arange(len(ids)), t2d=np.isin(np.arange(vocabulary), ids))
+    return folder
+
+
+def set_maps(folder: Path, **maps: NDArray[Any] | None) -> None:
+    """Replaces tensors of a head; None removes one."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path) | maps
+    save_file({name: values for name, values in tensors.items() if values is not None}, path)
 
 
 def _layer(prefix: str, shape: dict[str, Any], width: int) -> Shapes:

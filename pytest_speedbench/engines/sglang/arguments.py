@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.drafters import refuse_mismatch
 from pytest_speedbench.engines.forms import OURS, serves
 from pytest_speedbench.engines.installed import enum_members, source_of
 from pytest_speedbench.engines.methods import own_names, traits
@@ -118,6 +119,8 @@ def refuse(config: EngineConfig) -> None:
         return
     if traits(speculation.method).needs_drafter and not speculation.drafter:
         raise EngineError(f"method {speculation.method} needs a drafter: --speed-drafter PATH")
+    if not config.url:
+        refuse_mismatch(config.model, speculation)
     _refuse_window(given, speculation)
     depth = int(given.get("speculative_ngram_max_trie_depth", _TRIE_DEPTH))
     if speculation.method == "ngram" and speculation.draft_length >= depth:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
+from pytest_speedbench.engines.drafters import refuse_mismatch
 from pytest_speedbench.engines.forms import OURS, serves
 from pytest_speedbench.engines.installed import source_of
 from pytest_speedbench.engines.methods import own_names, traits
@@ -153,6 +154,8 @@ def refuse(config: EngineConfig) -> None:
     method = config.speculation.method
     if traits(method).needs_drafter and not config.speculation.drafter:
         raise EngineError(f"method {method} needs a drafter: --speed-drafter PATH")
+    if not config.url:
+        refuse_mismatch(config.model, config.speculation)
     if method in _WITHOUT_OVERLAP and not config.url and "disable_overlap_scheduler" not in names:
         raise EngineError(
             f"TensorRT-LLM requires {method} to run without its overlap scheduler, and then the "

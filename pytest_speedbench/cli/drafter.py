@@ -1,0 +1,96 @@
+"""``speedbench drafter``: what a drafter's checkpoint is, what its vocabulary costs, and cuts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_speedbench.cli.output import NOTHING, Lines
+from pytest_speedbench.errors import CliError
+
+if TYPE_CHECKING:
+    from pytest_speedbench.engines.checkpoints import Checkpoint
+    from pytest_speedbench.engines.drafter_summary import DrafterSummary
+
+UNSOUND = 1
+"""Exit code of ``inspect`` for a checkpoint with problems."""
+
+app = typer.Typer(
+    help="Inspect a drafter, measure what its vocabulary costs, and prune it.",
+    no_args_is_help=True,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("inspect")
+def inspect(
+    drafter: Annotated[str, typer.Argument(metavar="PATH", help="Folder of the drafter.")],
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="Also check that it fits this target.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Show what a drafter's checkpoint is, and check that it is sound.
+
+    Reads config.json and the headers of safetensors files; of the weights only the maps of the
+    vocabulary. Exit code 0: sound; 1: problems were found; 2: it cannot be read.
+    """
+    from pytest_speedbench.engines.drafter_summary import summarize
+
+    found = summarize(drafter_at(drafter), model)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+    else:
+        _show(Lines(), found, model)
+    if found.problems:
+        raise typer.Exit(UNSOUND)
+
+
+def drafter_at(path: str) -> Checkpoint:
+    """The checkpoint of a drafter.
+
+    Raises:
+        CliError: there is no such folder.
+    """
+    from pytest_speedbench.engines.checkpoints import checkpoint
+
+    found = checkpoint(path)
+    if found is None:
+        raise CliError(f"no checkpoint at {path}: give the drafter's folder")
+    return found
+
+
+def _show(out: Lines, found: DrafterSummary, model: str) -> None:
+    rows = [
+        ("method", found.method),
+        ("architecture", found.architecture or NOTHING),
+        ("layers", _number(found.layers)),
+        ("hidden size", _number(found.hidden_size)),
+        ("parameters", f"{found.parameters:,}, {found.head_parameters:,} in the output layer"),
+        ("size", f"{found.bytes / 2**20:.1f} MiB, {', '.join(found.dtypes)}"),
+        ("draft vocabulary", _vocabulary(found)),
+        ("engines", ", ".join(found.engines) or NOTHING),
+    ]
+    out.exact(found.name, "bold")
+    for name, value in rows:
+        out.item(f"  {name:18}", value)
+    for problem in found.problems:
+        out.item("problem: ", problem, "red")
+    if not found.problems:
+        out.line(f"no problems found{f', and it fits {model}' if model else ''}", "green")
+
+
+def _vocabulary(found: DrafterSummary) -> str:
+    whole, cut = found.target_vocabulary, found.draft_vocabulary
+    if whole is None or cut is None:
+        return NOTHING
+    maps = f"; maps: {', '.join(found.maps)}" if found.maps else ""
+    return f"all {whole:,} tokens{maps}" if cut == whole else f"{cut:,} of {whole:,} tokens{maps}"
+
+
+def _number(value: int | None) -> str:
+    return NOTHING if value is None else f"{value:,}"
