@@ -1,6 +1,7 @@
 """Line coverage of each package, from coverage's JSON report; fails below a floor.
 
-coverage json -o coverage.json && python benchmarks/coverage_by_package.py coverage.json
+Run: ``tox -e coverage``, or after ``coverage combine`` of such a run
+``coverage json -o coverage.json && python benchmarks/coverage_by_package.py coverage.json``.
 """
 
 from __future__ import annotations
