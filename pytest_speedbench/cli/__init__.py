@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from pytest_speedbench.cli import (
+    analyze,
     baseline,
     compare,
     doctor,
@@ -59,6 +60,7 @@ def _root(
 app.command("compare")(compare.compare)
 app.command("history")(history.history)
 app.add_typer(baseline.app, name="baseline")
+app.add_typer(analyze.app, name="analyze")
 app.command("doctor")(doctor.doctor)
 app.add_typer(drafter.app, name="drafter")
 app.command("plan")(plan.plan)

@@ -1,0 +1,119 @@
+"""Two engines with the same drafter on the same prompts: SPEED-Bench (arXiv 2604.09557), fig 15."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_speedbench.analysis.runs import metric, paired_ratio, ratio
+from pytest_speedbench.analysis.table import Column, Table, Value
+from pytest_speedbench.baselines.schema import Record
+from pytest_speedbench.errors import GateFailure, NoData
+from pytest_speedbench.stats import Estimate
+
+NAME = "engines"
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Both engines side by side, category by category."""
+
+    names: tuple[str, str]
+    table: Table
+
+    def assert_equal_within(self, margin: float) -> None:
+        """Fails where the AL of a category is shown to differ by more than ``margin``.
+
+        Raises:
+            GateFailure: an ``AssertionError`` that names the categories.
+        """
+        __tracebackhide__ = True
+        off = [
+            f"{row['slice']} DL {row['dl']} BS {row['bs']} {found.value - 1:+.1%}"
+            for row in self.table.rows
+            if isinstance(found := row["al_ratio"], Estimate)
+            and found.low is not None
+            and found.high is not None
+            and (found.low > 1 + margin or found.high < 1 - margin)
+        ]
+        if off:
+            raise GateFailure(
+                f"AL of {self.names[1]} differs from {self.names[0]} by more than {margin:.0%}: "
+                f"{', '.join(off)}"
+            )
+
+
+def engines(records: Sequence[Record]) -> Engines:
+    """The cases that exactly two engines have measured, side by side.
+
+    AL is paired sample by sample; output tokens/s are compared by their intervals.
+
+    Raises:
+        NoData: the records are not of two engines, or share no case.
+    """
+    names = list(dict.fromkeys(record.case.engine for record in records))
+    if len(names) != 2:
+        raise NoData(f"expected runs of two engines, got {', '.join(names) or 'none'}")
+    first, second = names
+    others = {_case(r): r for r in records if r.case.engine == second}
+    rows: list[Mapping[str, Value]] = []
+    notes: dict[str, None] = {}
+    for record in records:
+        partner = others.get(_case(record))
+        if record.case.engine != first or partner is None:
+            continue
+        rows.append(_row(record, partner))
+        for what, one, two in _differences(record, partner):
+            notes[f"{what} differs: {one or '–'} and {two or '–'}"] = None
+    if not rows:
+        raise NoData(
+            f"{first} and {second} share no case: model, method, DL, BS and split must be the same"
+        )
+    columns = (
+        Column("method", "method", "text"),
+        Column("dl", "DL"),
+        Column("bs", "BS"),
+        Column("slice", "category", "text"),
+        Column("al_first", f"AL {first}"),
+        Column("al_second", f"AL {second}"),
+        Column("al_ratio", "AL", "change", 1),
+        Column("tps_first", f"tokens/s {first}", digits=0),
+        Column("tps_second", f"tokens/s {second}", digits=0),
+        Column("tps_ratio", "tokens/s", "change", 0),
+    )
+    title = f"{second} relative to {first}"
+    return Engines((first, second), Table(NAME, title, columns, tuple(rows), tuple(notes)))
+
+
+def _case(record: Record) -> tuple[object, ...]:
+    case = record.case
+    return case.method, case.dl, case.bs, case.split, case.slice
+
+
+def _row(record: Record, partner: Record) -> Mapping[str, Value]:
+    first, second = metric(record, "output_tps"), metric(partner, "output_tps")
+    return {
+        "method": record.case.method,
+        "dl": record.case.dl,
+        "bs": record.case.bs,
+        "slice": record.case.slice,
+        "al_first": metric(record, "acceptance_length"),
+        "al_second": metric(partner, "acceptance_length"),
+        "al_ratio": paired_ratio(partner, record),
+        "tps_first": first,
+        "tps_second": second,
+        "tps_ratio": ratio(second, first),
+    }
+
+
+def _differences(record: Record, partner: Record) -> list[tuple[str, str, str]]:
+    """What should be the same in both, and is not."""
+    drafters = [r.spec.drafter.weights if r.spec.drafter else "" for r in (record, partner)]
+    pairs = (
+        ("target weights", record.model.weights, partner.model.weights),
+        ("drafter weights", *drafters),
+        ("chat template", record.template, partner.template),
+        ("split", record.split.digest[:8], partner.split.digest[:8]),
+        ("dtype", record.engine.dtype, partner.engine.dtype),
+    )
+    return [(what, one[:12], two[:12]) for what, one, two in pairs if one != two]

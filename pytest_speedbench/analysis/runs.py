@@ -1,0 +1,110 @@
+"""What the analyses read from records: their estimates, and names for what varies among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from pytest_speedbench.baselines.records import traces_of
+from pytest_speedbench.baselines.schema import MetricRecord, Record, RecordSummary
+from pytest_speedbench.errors import NoData
+from pytest_speedbench.splits import ALL
+from pytest_speedbench.stats import Estimate
+from pytest_speedbench.stats.contrast import ratio_of
+
+_PARALLEL = (
+    ("tensor_parallel_size", "tp_size"),
+    ("pipeline_parallel_size", "pp_size"),
+    ("data_parallel_size", "dp_size"),
+)
+_NAMED: dict[str, Callable[[RecordSummary], str]] = {
+    "engine": lambda record: record.case.engine,
+    "model": lambda record: record.case.model,
+    "method": lambda record: record.case.method,
+    "drafter": lambda record: record.spec.drafter.name if record.spec.drafter else "",
+    "temperature": lambda record: f"T={record.sampling.temperature:g}",
+    "template": lambda record: f"template {record.template[:8]}",
+    "split": lambda record: record.case.split,
+}
+
+
+def names_of(
+    records: Sequence[RecordSummary], but: Sequence[str] = ()
+) -> Callable[[RecordSummary], str]:
+    """Names a record by its method and whatever else varies among ``records``, ``but`` these."""
+    shown = [
+        read
+        for part, read in _NAMED.items()
+        if part == "method"
+        or (part not in but and len({value for r in records if (value := read(r))}) > 1)
+    ]
+
+    def name(record: RecordSummary) -> str:
+        return " ".join(filter(None, (read(record) for read in shown)))
+
+    return name
+
+
+def metric(record: RecordSummary, name: str) -> Estimate | None:
+    """A metric of a record with its interval; None where it has no value."""
+    found = record.metric(name)
+    return None if found is None else estimate(found)
+
+
+def estimate(saved: MetricRecord) -> Estimate:
+    """A saved metric as an estimate."""
+    return Estimate(saved.value, saved.low, saved.high, saved.n, saved.level, saved.unit)
+
+
+def ratio(new: Estimate | None, old: Estimate | None) -> Estimate | None:
+    """new / old of two independent estimates; None where one is missing."""
+    return None if new is None or old is None else ratio_of(new, old)
+
+
+def whole(records: Iterable[Record]) -> list[Record]:
+    """One record a run: that of ``all``, or of its only slice."""
+    runs: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        runs.setdefault(run_of(record), []).append(record)
+    return [
+        next((r for r in group if r.case.slice == ALL), group[0])
+        for group in runs.values()
+        if len(group) == 1 or any(r.case.slice == ALL for r in group)
+    ]
+
+
+def run_of(record: RecordSummary) -> tuple[object, ...]:
+    """What the records of one run have in common."""
+    case = record.case
+    return tuple(value for name, value in case.model_dump().items() if name != "slice")
+
+
+def gpus(record: RecordSummary) -> int:
+    """GPUs that the engine was given: the product of its parallel sizes, 1 where it names none."""
+    count = 1
+    for spellings in _PARALLEL:
+        sizes = [_size(record.engine.args.get(name)) for name in spellings]
+        sizes += [_size(record.engine.details.get(name)) for name in spellings]
+        count *= max([1, *sizes])
+    return count
+
+
+def _size(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return 1
+
+
+def paired_ratio(new: Record, old: Record) -> Estimate | None:
+    """AL new / AL old over the samples that both have, paired; None where there are none.
+
+    Raises:
+        RecordError: a request of a record is damaged.
+    """
+    from pytest_speedbench.stats import pair
+
+    try:
+        return pair(traces_of(old), traces_of(new), greedy=False).whole.al_ratio()
+    except (NoData, ValueError):  # no sample in common, or one in another category
+        return None

@@ -1,0 +1,238 @@
+"""``speedbench analyze NAME``: the figures of SPEED-Bench for one's own runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, Protocol
+
+import typer
+
+from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, find_run, share, store_at
+from pytest_speedbench.cli.output import Justify, Lines
+from pytest_speedbench.errors import CliError, GateFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_speedbench.analysis.table import Table
+    from pytest_speedbench.baselines.schema import Record
+
+FAILED = 1
+"""Exit code where ``--fail`` finds more than its margin."""
+
+app = typer.Typer(
+    name="analyze",
+    help="Draw SPEED-Bench's figures for saved runs: a table, a plot, JSON.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Runs = Annotated[
+    list[str], typer.Argument(metavar="RUN...", help="Numbers, names, files, commits or branches.")
+]
+Plot = Annotated[
+    Path | None, typer.Option(metavar="PATH", help="Draw a figure: .png, .svg or .pdf.")
+]
+Json = Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write the numbers.")]
+Margin = Annotated[
+    str, typer.Option("--fail", metavar="SHARE", help="Exit with 1 beyond this share, such as 5%.")
+]
+
+
+class Analysis(Protocol):
+    """What every analysis returns."""
+
+    @property
+    def table(self) -> Table: ...
+
+
+@app.command()
+def categories(
+    runs: Runs,
+    at_least: Annotated[
+        float | None, typer.Option(metavar="AL", help="Exit with 1 where a category lies below.")
+    ] = None,
+    plot: Plot = None,
+    output: Json = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Acceptance length by category over the draft length."""
+    from pytest_speedbench.analysis.categories import categories as analyze
+
+    found = analyze(_records(runs, storage))
+    _show(found, plot, output)
+    if at_least is not None:
+        _check(lambda: found.assert_at_least(at_least))
+
+
+@app.command()
+def bias(
+    runs: Runs,
+    against: Annotated[
+        str, typer.Option(metavar="RUN", help="The same on another split, such as Spec-Bench.")
+    ],
+    fail: Margin = "",
+    plot: Plot = None,
+    output: Json = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Difference of acceptance length between two splits, by category."""
+    from pytest_speedbench.analysis.bias import bias as analyze
+
+    found = analyze(_records(runs, storage), _records([against], storage))
+    _show(found, plot, output)
+    _check_margin(fail, found.assert_within)
+
+
+@app.command()
+def synthetic(
+    runs: Runs,
+    fail: Margin = "",
+    plot: Plot = None,
+    output: Json = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """By how much random token ids overstate the speed of real text."""
+    from pytest_speedbench.analysis.synthetic import synthetic as analyze
+
+    found = analyze(_records(runs, storage))
+    _show(found, plot, output)
+    _check_margin(fail, found.assert_overstates_at_most)
+
+
+@app.command()
+def pareto(
+    runs: Runs,
+    faster_up_to: Annotated[
+        int | None, typer.Option(metavar="BS", help="Exit with 1 where SD is slower up to this BS.")
+    ] = None,
+    plot: Plot = None,
+    output: Json = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Output tokens/s per GPU against user tokens/s, no SD included."""
+    from pytest_speedbench.analysis.pareto import pareto as analyze
+
+    found = analyze(_records(runs, storage))
+    _show(found, plot, output)
+    if faster_up_to is not None:
+        _check(lambda: found.assert_faster_up_to(faster_up_to))
+
+
+@app.command()
+def length(
+    runs: Runs,
+    fail: Margin = "",
+    plot: Plot = None,
+    output: Json = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Acceptance length over input length, by entropy tier."""
+    from pytest_speedbench.analysis.length import length as analyze
+
+    found = analyze(_records(runs, storage))
+    _show(found, plot, output)
+    _check_margin(fail, found.assert_no_fall)
+
+
+@app.command()
+def engines(
+    runs: Runs,
+    fail: Margin = "",
+    plot: Plot = None,
+    output: Json = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Two engines with the same drafter on the same prompts."""
+    from pytest_speedbench.analysis.engines import engines as analyze
+
+    found = analyze(_records(runs, storage))
+    _show(found, plot, output)
+    _check_margin(fail, found.assert_equal_within)
+
+
+@app.command()
+def routing(
+    model: Annotated[str, typer.Option(help="Mixture-of-experts target: hub name or folder.")],
+    split: Annotated[str, typer.Option(metavar="SPLIT", help="Real prompts.")] = "qualitative",
+    samples: Annotated[int, typer.Option(min=1, help="Samples of each category.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the random prompts.")] = 0,
+    plot: Plot = None,
+    output: Json = None,
+) -> None:
+    """Experts that real and random prompts activate, by layer."""
+    from pytest_speedbench.analysis.routing_model import route_split
+
+    _show(route_split(model, split, samples, seed), plot, output)
+
+
+@app.command()
+def similarity(
+    split: Annotated[str, typer.Argument(metavar="SPLIT", help="Name or file.")],
+    against: Annotated[str, typer.Option(metavar="SPLIT", help="Another split beside it.")] = "",
+    plot: Plot = None,
+    output: Json = None,
+) -> None:
+    """Cosine similarity of the prompts of each category."""
+    from pytest_speedbench.analysis.similarity import similarity as analyze
+    from pytest_speedbench.splits import load_split
+
+    found = analyze(load_split(split), load_split(against) if against else None)
+    _show(found, plot, output)
+
+
+def _records(names: Sequence[str], storage: str) -> list[Record]:
+    store = store_at(storage)
+    runs = [find_run(store, name) for name in names]
+    return [record for run in runs for record in (*run.records.values(), *run.twins)]
+
+
+def _show(found: Analysis, plot: Path | None, output: Path | None) -> None:
+    """Writes what was asked for, and prints the table."""
+    from pytest_speedbench.analysis.table import shared, text_rows, without
+
+    if plot is not None:
+        from pytest_speedbench.report.figures import draw
+
+        _write(plot, draw(found, plot.suffix))
+    if output is not None:
+        text = json.dumps(found.table.as_dict(), indent=2, allow_nan=False)
+        _write(output, text.encode())
+    table, out = found.table, Lines()
+    common = shared(table)
+    narrow = without(table, common)
+    titles: list[tuple[str, Justify]] = [
+        (column.title, "left" if column.form == "text" else "right") for column in narrow.columns
+    ]
+    settings = ", ".join(f"{title} {text}" for title, text in common.items() if text)
+    out.line(f"{table.title} ({settings})" if settings else table.title, "bold")
+    out.table(titles, text_rows(narrow))
+    for note in table.notes:
+        out.line(f"  {note}")
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise CliError(f"cannot write {path}: {error.strerror or error}") from error
+    Lines().exact(f"written: {path}")
+
+
+def _check_margin(text: str, check: Callable[[float], None]) -> None:
+    if text:
+        margin = share("--fail", text)
+        _check(lambda: check(margin))
+
+
+def _check(check: Callable[[], None]) -> None:
+    try:
+        check()
+    except GateFailure as failure:
+        _fail(str(failure))
+
+
+def _fail(message: str) -> NoReturn:
+    Lines().line(f"fail: {message}", "red")
+    raise typer.Exit(FAILED)

@@ -1,0 +1,368 @@
+"""The figures of the analyses, drawn by matplotlib without a display."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pytest_speedbench.analysis.bias import Bias
+from pytest_speedbench.analysis.categories import Categories
+from pytest_speedbench.analysis.engines import Engines
+from pytest_speedbench.analysis.length import Length, LengthCurve
+from pytest_speedbench.analysis.pareto import WITHOUT, OperatingPoint, Pareto
+from pytest_speedbench.analysis.routing import Routing
+from pytest_speedbench.analysis.similarity import Similarity
+from pytest_speedbench.analysis.synthetic import Synthetic
+from pytest_speedbench.analysis.table import Value
+from pytest_speedbench.errors import ReportError
+from pytest_speedbench.report.text import printable
+from pytest_speedbench.stats import Estimate
+
+FORMATS = (".png", ".svg", ".pdf")
+_WIDTH, _HEIGHT = 7.5, 4.2
+_DPI = 150
+# Distinguishable with any colour vision (Okabe & Ito 2008).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = "osD^vPX"
+_STYLES = ("-", "--", ":")
+
+_AL = "acceptance length (tokens/step)"
+
+Row = Mapping[str, Value]
+
+
+def draw(analysis: object, suffix: str) -> bytes:
+    """The figure of an analysis as a file of the format that ``suffix`` names.
+
+    Raises:
+        ReportError: another format, or matplotlib is not installed.
+    """
+    if suffix.lower() not in FORMATS:
+        raise ReportError(
+            f"--plot: expected a path that ends in {', '.join(FORMATS)}, got {suffix or 'none'!r}"
+        )
+    if isinstance(analysis, Similarity):
+        return _heatmap(analysis, suffix)
+    figure = _figure(_panels(analysis))
+    _PAINTERS[type(analysis)](analysis, figure)
+    out = io.BytesIO()
+    _save(figure, out, suffix[1:].lower())
+    return out.getvalue()
+
+
+def _save(figure: Any, out: io.BytesIO, form: str) -> None:
+    """Equal figures make equal files: no date, and no random ids."""
+    import matplotlib as mpl
+
+    undated = {"Date": None} if form == "svg" else None
+    with mpl.rc_context({"svg.hashsalt": "speedbench"}):
+        figure.savefig(out, format=form, dpi=_DPI, metadata=undated)
+
+
+def _panels(analysis: object) -> int:
+    """How many panels stand one above the other."""
+    if isinstance(analysis, Routing):
+        return len(analysis.activations)
+    if isinstance(analysis, Categories) and analysis.lengths[1:]:
+        return len(_grouped(analysis.table.rows, "run", "bs"))
+    if isinstance(analysis, Length):
+        return len(_runs_of(analysis))
+    return 1
+
+
+def _figure(panels: int) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ReportError(
+            "--plot needs matplotlib: pip install 'pytest-speedbench[plots]'"
+        ) from error
+    return Figure(figsize=(_WIDTH, _HEIGHT * panels), layout="constrained")
+
+
+def _heatmap(analysis: Similarity, suffix: str) -> bytes:
+    from pytest_speedbench.splits.heatmap import heatmap_png
+
+    if suffix.lower() != ".png":
+        raise ReportError("--plot: heatmaps are written as .png")
+    return heatmap_png(analysis.split, analysis.other, embedder=analysis.embedder)
+
+
+def _draw_categories(analysis: Categories, figure: Any) -> None:
+    """AL over DL, a line per category; a bar per category where there is one DL."""
+    rows = analysis.table.rows
+    if not analysis.lengths[1:]:
+        axes = figure.subplots()
+        _bars(axes, _grouped(rows, "run", "dl", "bs"), "slice", "acceptance_length")
+        axes.set_ylabel(_AL)
+        axes.set_ylim(bottom=1)
+        return
+    runs = _grouped(rows, "run", "bs")
+    panels = figure.subplots(len(runs), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    for axes, ((run, bs), own) in zip(panels, runs.items(), strict=True):
+        for number, ((name,), points) in enumerate(_grouped(own, "slice").items()):
+            ordered = sorted(points, key=lambda row: _order(row["dl"]))
+            lengths = [row["dl"] for row in ordered]
+            _line(axes, number, str(name), lengths, ordered, "acceptance_length")
+        axes.set_title(_text(f"{run} BS {bs}"), fontsize=10)
+        axes.set_xticks(analysis.lengths)
+        axes.set_ylabel(_AL)
+    axes.set_xlabel("draft length (tokens)")
+    _legend_beside(panels[0], "category")
+
+
+def _draw_bias(analysis: Bias, figure: Any) -> None:
+    axes = figure.subplots()
+    _bars(axes, _grouped(analysis.table.rows, "run", "dl", "bs"), "slice", "ratio", change=True)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_ylabel("AL there relative to here (%)")
+    axes.set_title(_text(analysis.table.title), fontsize=10)
+
+
+def _draw_synthetic(analysis: Synthetic, figure: Any) -> None:
+    axes = figure.subplots()
+    groups = _grouped(analysis.table.rows, "run", "isl", "dl")
+    for number, ((run, isl, dl), own) in enumerate(groups.items()):
+        points = sorted(own, key=lambda row: _order(row["bs"]))
+        label = f"{run} ISL {isl}" + (f" DL {dl}" if dl else "")
+        batches = [r["bs"] for r in points]
+        _line(axes, number, label, batches, points, "output_tps", change=True)
+    axes.axhline(0, color="black", linewidth=0.8)
+    _log_batches(axes, analysis.table.rows)
+    axes.set_ylabel("tokens/s of random input\nrelative to real text (%)")
+    _legend(axes)
+
+
+def _draw_pareto(analysis: Pareto, figure: Any) -> None:
+    axes = figure.subplots()
+    groups: dict[tuple[str, int], list[OperatingPoint]] = {}
+    for point in analysis.points:
+        groups.setdefault((point.run, point.dl), []).append(point)
+    for number, ((run, dl), points) in enumerate(groups.items()):
+        style = "--" if run == WITHOUT else "-"
+        colour = "#555555" if run == WITHOUT else _COLOURS[number % len(_COLOURS)]
+        label = run if run == WITHOUT else f"{run} DL {dl}"
+        x, y = [p.user_tps for p in points], [p.output_tps for p in points]
+        marker = _MARKERS[number % len(_MARKERS)]
+        axes.plot(x, y, style, color=colour, marker=marker, ms=4, label=_text(label))
+    # One label a batch size, at its highest point: those of other arms lie close by.
+    for bs in dict.fromkeys(p.bs for p in analysis.points):
+        top = max((p for p in analysis.points if p.bs == bs), key=lambda p: p.output_tps)
+        axes.annotate(
+            f"BS {bs}",
+            (top.user_tps, top.output_tps),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+    frontier = [p for p in analysis.points if p.on_frontier]
+    axes.scatter(
+        [p.user_tps for p in frontier],
+        [p.output_tps for p in frontier],
+        s=90,
+        facecolors="none",
+        edgecolors="black",
+        linewidths=0.8,
+        label="frontier",
+    )
+    axes.margins(0.08, 0.12)
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("tokens/s of one user")
+    axes.set_ylabel("output tokens/s and GPU")
+    _legend(axes)
+
+
+def _draw_length(analysis: Length, figure: Any) -> None:
+    runs = _runs_of(analysis)
+    panels = figure.subplots(len(runs), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    for axes, ((run, dl, bs), curves) in zip(panels, runs.items(), strict=True):
+        for number, curve in enumerate(curves):
+            colour = _COLOURS[number % len(_COLOURS)]
+            lengths = [s.input_tokens for s in curve.samples]
+            values = [s.decode_tokens / s.steps for s in curve.samples]
+            axes.scatter(lengths, values, s=6, color=colour, alpha=0.3, linewidths=0)
+            ends = np.array([curve.slope.shortest, curve.slope.longest], dtype=float)
+            label = _text(f"{curve.tier} {curve.slope.per_doubling.value:+.1%}")
+            style = _STYLES[number // len(_COLOURS) % len(_STYLES)]
+            axes.plot(ends, _fitted(curve, ends), style, color=colour, label=label)
+        axes.set_title(_text(f"{run} DL {dl} BS {bs}"), fontsize=10)
+        axes.set_ylabel(_AL)
+        axes.set_xscale("log", base=2)
+        _legend_beside(axes, "change a doubling")
+    panels[0].set_ylim(bottom=1)
+    panels[-1].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    panels[-1].set_xlabel("input (tokens)")
+
+
+def _runs_of(analysis: Length) -> dict[tuple[str, int, int], list[LengthCurve]]:
+    runs: dict[tuple[str, int, int], list[LengthCurve]] = {}
+    for curve in analysis.curves:
+        runs.setdefault((curve.run, curve.dl, curve.bs), []).append(curve)
+    return runs
+
+
+def _fitted(curve: LengthCurve, ends: Any) -> Any:
+    """The regression line through the weighted mean of its samples."""
+    steps = np.array([s.steps for s in curve.samples], dtype=float)
+    doublings = np.log2([s.input_tokens / curve.slope.shortest for s in curve.samples])
+    mean = sum(s.decode_tokens for s in curve.samples) / steps.sum()
+    slope = curve.slope.per_doubling.value
+    base = mean / (1 + slope * float((steps * doublings).sum() / steps.sum()))
+    return base * (1 + slope * np.log2(ends / curve.slope.shortest))
+
+
+def _draw_engines(analysis: Engines, figure: Any) -> None:
+    axes = figure.subplots()
+    groups: dict[tuple[Value, ...], list[dict[str, Value]]] = {
+        (engine, "", ""): [{**row, "al": row[key]} for row in analysis.table.rows]
+        for engine, key in zip(analysis.names, ("al_first", "al_second"), strict=True)
+    }
+    settings = {(row["dl"], row["bs"]) for row in analysis.table.rows}
+    for rows in groups.values():
+        for row in rows:
+            more = f"\nDL {row['dl']} BS {row['bs']}" if len(settings) > 1 else ""
+            row["label"] = f"{row['slice']}{more}"
+    _bars(axes, groups, "label", "al")
+    axes.set_ylabel(_AL)
+    axes.set_ylim(bottom=1)
+
+
+def _draw_routing(analysis: Routing, figure: Any) -> None:
+    panels = figure.subplots(len(analysis.activations), 1, squeeze=False)[:, 0]
+    highest = max(float(a.frequency.max()) for a in analysis.activations)
+    for axes, activation in zip(panels, analysis.activations, strict=True):
+        image = axes.imshow(activation.frequency, aspect="auto", cmap="magma", vmin=0, vmax=highest)
+        axes.set_title(_text(activation.name), fontsize=10)
+        axes.set_ylabel("layer")
+        axes.set_xlabel("expert")
+    figure.colorbar(image, ax=list(panels), label="share of the layer's choices")
+
+
+_PAINTERS: Mapping[type, Callable[[Any, Any], None]] = {
+    Categories: _draw_categories,
+    Bias: _draw_bias,
+    Synthetic: _draw_synthetic,
+    Pareto: _draw_pareto,
+    Length: _draw_length,
+    Engines: _draw_engines,
+    Routing: _draw_routing,
+}
+
+
+def _grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Value, ...], list[Row]]:
+    groups: dict[tuple[Value, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return groups
+
+
+def _bars(
+    axes: Any,
+    groups: Mapping[tuple[Value, ...], Sequence[Mapping[str, Value]]],
+    label: str,
+    value: str,
+    *,
+    change: bool = False,
+) -> None:
+    """Grouped bars with intervals, one colour a group."""
+    names = list(dict.fromkeys(str(row[label]) for rows in groups.values() for row in rows))
+    width = 0.8 / len(groups)
+    for number, (group, rows) in enumerate(groups.items()):
+        found = {str(row[label]): row[value] for row in rows}
+        shown = [(i, e) for i, n in enumerate(names) if isinstance(e := found.get(n), Estimate)]
+        centre = (number - (len(groups) - 1) / 2) * width
+        axes.bar(
+            [i + centre for i, _ in shown],
+            [_shown(e.value, change) for _, e in shown],
+            width,
+            yerr=_errors([e for _, e in shown], change),
+            color=_COLOURS[number % len(_COLOURS)],
+            error_kw={"elinewidth": 1, "capsize": 2},
+            label=_text(_group_label(group)),
+        )
+    axes.set_xticks(range(len(names)), [_text(n) for n in names], rotation=40)
+    for text in axes.get_xticklabels():
+        text.set_horizontalalignment("right")
+    if len(groups) > 1:
+        _legend(axes)
+
+
+def _group_label(group: tuple[Value, ...]) -> str:
+    run, dl, bs = group
+    return " ".join(filter(None, (str(run), f"DL {dl}" if dl else "", f"BS {bs}" if bs else "")))
+
+
+def _line(
+    axes: Any,
+    number: int,
+    label: str,
+    x: Sequence[Value],
+    rows: Sequence[Row],
+    key: str,
+    *,
+    change: bool = False,
+) -> None:
+    shown = [
+        (at, e) for at, row in zip(x, rows, strict=True) if isinstance(e := row[key], Estimate)
+    ]
+    estimates = [e for _, e in shown]
+    axes.errorbar(
+        [at for at, _ in shown],
+        [_shown(e.value, change) for e in estimates],
+        yerr=_errors(estimates, change),
+        color=_COLOURS[number % len(_COLOURS)],
+        marker=_MARKERS[number // len(_COLOURS) % len(_MARKERS)],
+        ms=4,
+        capsize=2,
+        elinewidth=0.8,
+        label=_text(label),
+    )
+
+
+def _shown(value: float, change: bool) -> float:
+    return 100 * (value - 1) if change else value
+
+
+def _errors(estimates: Sequence[Estimate], change: bool) -> Any:
+    """Distances to the limits, shape (2, estimates); none where there is no interval."""
+    scale = 100.0 if change else 1.0
+    down = [scale * (e.value - e.low) if e.low is not None else 0.0 for e in estimates]
+    up = [scale * (e.high - e.value) if e.high is not None else 0.0 for e in estimates]
+    return np.array([down, up])
+
+
+def _order(value: Value) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _log_batches(axes: Any, rows: Iterable[Row]) -> None:
+    batches = sorted({row["bs"] for row in rows if isinstance(row["bs"], int)})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(batches, [str(bs) for bs in batches])
+    axes.set_xlabel("batch size")
+
+
+def _text(text: str) -> str:
+    """A label without control characters, and with dollar signs that start no formula."""
+    return printable(text).replace("$", r"\$")
+
+
+def _legend(axes: Any) -> None:
+    axes.legend(fontsize=7, frameon=False, ncols=2)
+
+
+def _legend_beside(axes: Any, title: str) -> None:
+    """To the right of the plot, where it covers no point."""
+    axes.legend(
+        title=title,
+        title_fontsize=8,
+        fontsize=7,
+        frameon=False,
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+    )
