@@ -291,12 +291,15 @@ class GateRecord(_Part):
         cases: the family over which ``alpha`` was divided: the selected cases of the session.
         reach: smallest share of samples that a loss was looked for in.
         session: how the session ended: ``passed``, ``failed`` or ``interrupted``.
+        beside_all: the case is a category beside ``all``: it can fail, and is *not gated* where its
+            own samples decide nothing.
     """
 
     alpha: float
     cases: int
     reach: float
     session: str = ""
+    beside_all: bool = False
 
 
 class RecordSummary(_Part):

@@ -26,6 +26,7 @@ _MOST_NAMED = 3
 class _Case:
     margin: float
     sequential: Sequential
+    waited_for: bool
 
 
 class EarlyGate:
@@ -38,31 +39,41 @@ class EarlyGate:
         self._lengths: dict[str, int] = {}
 
     def add(
-        self, slice_name: str, baseline: Match, margin: float | None, levels: Levels | None
+        self,
+        slice_name: str,
+        baseline: Match,
+        margin: float | None,
+        levels: Levels | None,
+        *,
+        waited_for: bool,
     ) -> None:
-        """One case of the run; one that cannot be decided keeps the whole run from stopping."""
+        """One case of the run. One that is ``waited_for`` and cannot be decided keeps the whole run
+        from stopping; a category beside ``all`` is not waited for."""
+        problem = ""
         if margin is None or levels is None:
-            self._closed[slice_name] = "AL is not gated"
+            problem = "AL is not gated"
         elif baseline.record is None:
-            self._closed[slice_name] = "no baseline"
+            problem = "no baseline"
         elif baseline.incomparable:
-            self._closed[slice_name] = "the baseline is incomparable"
+            problem = "the baseline is incomparable"
         else:
             try:
-                self._open(slice_name, traces_of(baseline.record), margin, levels)
+                sequential = self._open(traces_of(baseline.record), margin, levels)
             except (NoData, RecordError) as error:
-                self._closed[slice_name] = str(error)
+                problem = str(error)
+            else:
+                self._cases[slice_name] = _Case(margin, sequential, waited_for)
+        if problem and waited_for:
+            self._closed[slice_name] = problem
 
-    def _open(
-        self, slice_name: str, traces: Sequence[RequestTrace], margin: float, levels: Levels
-    ) -> None:
+    def _open(self, traces: Sequence[RequestTrace], margin: float, levels: Levels) -> Sequential:
         rule = Rule(margin, levels.alpha, fail_alpha=levels.fail_alpha, reach=levels.reach)
         sequential = Sequential(traces, rule, greedy=self._greedy)
-        self._cases[slice_name] = _Case(margin, sequential)
         lengths: dict[str, int] = {}
         for trace in traces:
             lengths[trace.sample] = lengths.get(trace.sample, 0) + trace.output_tokens
         self._lengths |= lengths
+        return sequential
 
     # -- what a run asks --------------------------------------------------------------------
 
@@ -76,7 +87,11 @@ class EarlyGate:
     @property
     def undecided(self) -> str:
         """Which cases are open, for a message."""
-        names = [name for name, case in self._cases.items() if not case.sequential.decided]
+        names = [
+            name
+            for name, case in self._cases.items()
+            if case.waited_for and not case.sequential.decided
+        ]
         return f"{_names(names)} undecided after all samples" if names else ""
 
     def look(self, turns: Sequence[Turn], errored: Sequence[str]) -> bool:
@@ -88,7 +103,7 @@ class EarlyGate:
             own = [trace for trace in traces if name in (ALL, trace.stratum)]
             if own:
                 case.sequential.add(own, errored if name == ALL else ())
-        return all(case.sequential.decided for case in self._cases.values())
+        return not self.undecided
 
     def tokens(self, samples: Iterable[str]) -> int:
         """Output tokens that the baseline needed for these samples."""

@@ -10,7 +10,7 @@ from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.timing import gate_timing
 from pytest_speedbench.compare.verdict import COMPARED, Outcome, Verdict
 from pytest_speedbench.errors import RecordError
-from pytest_speedbench.stats import Decision, NoData, non_inferiority
+from pytest_speedbench.stats import Conclusion, Decision, NoData, non_inferiority
 from pytest_speedbench.stats.rule import REACH
 from pytest_speedbench.stats.simulation import upper_limit
 
@@ -45,12 +45,26 @@ def gate(
     samples that came after it would say.
     """
     verdict = _untested(new, match, metric) or _tested(new, match, metric, margin, levels, decided)
+    verdict = as_category(verdict, new)
     baseline = str(match.run) if match.run else ""
     alpha = levels.fail_alpha if verdict.outcome in COMPARED else None
     part = match.part if match.comparable else ""
     remark = f"named explicitly, although {match.remark}" if match.remark else ""
     reason = "; ".join(filter(None, (verdict.reason, part, remark)))
     return replace(verdict, case=case, margin=margin, baseline=baseline, alpha=alpha, reason=reason)
+
+
+def is_beside_all(record: Record) -> bool:
+    """Whether the case is a category whose whole split is judged in the same session."""
+    return record.gate is not None and record.gate.beside_all
+
+
+def as_category(verdict: Verdict, record: Record) -> Verdict:
+    """The verdict of a case that may be a category beside ``all``: such a one is never undecided,
+    since the whole split is what is judged."""
+    if verdict.outcome is Outcome.UNDECIDED and is_beside_all(record):
+        return replace(verdict, outcome=Outcome.NOT_GATED)
+    return verdict
 
 
 def _untested(new: Record, match: Match, metric: str) -> Verdict | None:
@@ -110,7 +124,7 @@ def _gate_acceptance(
         "",
         metric,
         Outcome(decision.conclusion.value),
-        _reason(decision),
+        _reason(decision, numbers_alone=is_beside_all(new)),
         ratio.value if ratio else None,
         ratio.low if ratio else None,
         ratio.high if ratio else None,
@@ -149,8 +163,9 @@ def _counted_ratio(old: Record, new: Record) -> float | None:
     return after.value / before.value if before and after else None
 
 
-def _reason(decision: Decision) -> str:
-    parts = [decision.reason]
+def _reason(decision: Decision, *, numbers_alone: bool) -> str:
+    undecided = decision.conclusion is Conclusion.UNDECIDED
+    parts = [_numbers(decision) if numbers_alone and undecided else decision.reason]
     if decision.more_samples is not None:
         parts.append(f"about {decision.more_samples} more samples would settle it")
     if decision.only_old or decision.only_new:
@@ -158,6 +173,18 @@ def _reason(decision: Decision) -> str:
             f"{len(decision.only_old)} samples only there, {len(decision.only_new)} only here"
         )
     return "; ".join(parts)
+
+
+def _numbers(decision: Decision) -> str:
+    """What the samples show of a category that they do not decide."""
+    finding = decision.carried_by
+    if finding is None:
+        return decision.reason
+    ratio = finding.ratio
+    bound = f"{ratio.n} samples are too few for a bound"
+    if ratio.low is not None:
+        bound = f"lost at most {max(0.0, 1 - ratio.low):.2%} at {ratio.level:.0%}"
+    return f"AL changed by {ratio.value - 1:+.2%}, {bound}"
 
 
 def longest_draft(old: Record, new: Record) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_speedbench.engines.protocol import EngineConfig, Sampling, Speculation
 from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.plan.soak import NO_SOAK, Soak
+from pytest_speedbench.splits import ALL
 
 if TYPE_CHECKING:
     from pytest_speedbench.plan.settings import Settings
@@ -50,10 +51,22 @@ class Case:
         run: what is measured together: engine, model, method, draft length, batch size, split,
             sampling.
         slice: a category, an entropy tier, or ``all``.
+        beside_all: the slice was not asked for by name and stands beside the case ``all``.
     """
 
     run: RunKey
     slice: str
+    beside_all: bool = field(default=False, compare=False)
+
+
+def beside_all(cases: Sequence[Case]) -> frozenset[Case]:
+    """Those of the selected ``cases`` that stand beside a selected case ``all`` of their run.
+
+    A case that any test has asked for by name is not among them.
+    """
+    selected = set(cases)
+    named = {case for case in cases if not case.beside_all}
+    return frozenset(case for case in selected - named if replace(case, slice=ALL) in selected)
 
 
 def engine_config(run: RunKey, largest_batch: int, settings: Settings) -> EngineConfig:

@@ -46,8 +46,9 @@ def build_grid(marker: Mapping[str, Any], settings: Settings) -> tuple[list[Case
     cases, ids = [], []
     for split, run in found:
         before, after = label.before(run), label.after(run)
+        unnamed = not (asked.category or asked.entropy or asked.category_verdicts)
         for name in slices[split]:
-            cases.append(Case(run, name))
+            cases.append(Case(run, name, beside_all=unnamed and name != ALL))
             ids.append(f"{before}{name}{after}")
     return cases, ids
 

@@ -281,6 +281,15 @@ class Settings(OptionTable):
         metavar="DO",
         text="result of an undecided case: `pass`, `warn` (pass with a pytest warning) or `fail`",
     )
+    category_verdicts: bool = option(
+        default=False,
+        read=values.switch,
+        form="switch",
+        group=GATE,
+        marker=True,
+        text="a verdict of its own for each category that runs beside `all`; without it "
+        "[such a category](gate.md#categories) can fail, but is never *undecided*",
+    )
     early: bool = option(
         default=False,
         read=values.switch,

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pytest_speedbench.compare.gate import is_beside_all
 from pytest_speedbench.compare.judge import ACCEPTANCE
-from pytest_speedbench.compare.results import SessionResults
+from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
 from pytest_speedbench.report.text import label, printable
 from pytest_speedbench.report.view import Row, RunTable, run_tables
@@ -18,6 +19,7 @@ Justify = Literal["left", "right"]
 _WIDEST = 110
 _MOST_REASONS = 4
 _MOST_CHANGES = 4
+_MOST_CATEGORIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def _columns(table: RunTable) -> list[tuple[str, Justify, Callable[[Row], str]]]
     if any(row.outcome for row in table.rows):
         columns += [
             ("change", "right", lambda row: row.change),
-            ("verdict", "left", lambda row: row.verdict),
+            ("verdict", "left", lambda row: row.outcome.value if row.outcome else row.verdict),
         ]
     return columns
 
@@ -119,6 +121,7 @@ def _gate_lines(results: SessionResults) -> Iterator[Line]:
         against = f" (against {', '.join(baselines)})" if baselines else ""
         yield Line(f"gate: {printable(_counts(verdicts) + against)}", {"bold": True})
         yield from _reason_lines(results)
+        yield from _category_lines(results)
         yield Line(f"  {results.family}")
     elif not results.comparing:
         yield Line("gate: nothing compared; --speed-compare compares with the latest saved run")
@@ -142,7 +145,9 @@ def _reason_lines(results: SessionResults) -> Iterator[Line]:
         (case.record.case, verdict)
         for case in results.cases
         for verdict in case.verdicts
-        if verdict.metric == ACCEPTANCE and verdict.outcome not in quiet
+        if verdict.metric == ACCEPTANCE
+        and verdict.outcome not in quiet
+        and not _beside_all(case, verdict)
     ]
     found.sort(key=lambda pair: pair[1].outcome not in FAILING)
     reasons = dict.fromkeys(f"  {key.slice} bs{key.bs} dl{key.dl} {v}" for key, v in found)
@@ -152,6 +157,39 @@ def _reason_lines(results: SessionResults) -> Iterator[Line]:
         yield Line(printable(text))
     if len(reasons) > _MOST_REASONS:
         yield Line(f"  … and {len(reasons) - _MOST_REASONS} more (all in --speed-summary=PATH.md)")
+
+
+def _category_lines(results: SessionResults) -> Iterator[Line]:
+    """The categories that are not gated, the largest losses first, and the way to gate them."""
+    found = {
+        case.record.case.slice: verdict
+        for case in results.cases
+        for verdict in case.verdicts
+        if verdict.ratio is not None and _beside_all(case, verdict)
+    }
+    worst = sorted(found.items(), key=lambda item: item[1].ratio or 0.0)
+    if not worst:
+        return
+    names = [f"{name} {_change(verdict)}" for name, verdict in worst[:_MOST_CATEGORIES]]
+    more = f" and {len(worst) - len(names)} more" if len(worst) > len(names) else ""
+    yield Line(
+        printable(
+            f"  too few samples to gate each category: {', '.join(names)}{more}; "
+            "--speed-category-verdicts asks for a verdict on each"
+        )
+    )
+
+
+def _beside_all(case: CaseResult, verdict: Verdict) -> bool:
+    """Whether this is the verdict on AL of a category that only the whole split is judged for."""
+    not_gated = verdict.metric == ACCEPTANCE and verdict.outcome is Outcome.NOT_GATED
+    return not_gated and is_beside_all(case.record)
+
+
+def _change(verdict: Verdict) -> str:
+    assert verdict.ratio is not None
+    bound = "" if verdict.low is None else f" (lost at most {max(0.0, 1 - verdict.low):.1%})"
+    return f"{verdict.ratio - 1:+.1%}{bound}"
 
 
 def _saved_lines(results: SessionResults) -> Iterator[Line]:

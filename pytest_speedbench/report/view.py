@@ -9,7 +9,7 @@ from pytest_speedbench.baselines.schema import MetricRecord, Record
 from pytest_speedbench.compare.attribution import Attribution, Factor
 from pytest_speedbench.compare.judge import ACCEPTANCE, verdict_on
 from pytest_speedbench.compare.results import CaseResult, merged
-from pytest_speedbench.compare.verdict import FAILING, Outcome
+from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
 from pytest_speedbench.measure.metrics import METRICS
 from pytest_speedbench.splits import ALL
 
@@ -139,10 +139,17 @@ def _row(case: CaseResult, gated: bool) -> Row:
         else f"{record.engine_acceptance_length:.2f}",
         _percent(record.metric("acceptance_rate")),
         NOTHING if verdict is None or verdict.ratio is None else f"{verdict.ratio - 1:+.2%}",
-        outcome.value if outcome else ("AL not gated" if gated else NOTHING),
+        _verdict(verdict) if verdict else ("AL not gated" if gated else NOTHING),
         outcome,
         tuple(str(verdict) for verdict in case.verdicts if verdict.reason),
     )
+
+
+def _verdict(verdict: Verdict) -> str:
+    """The outcome; of a category that is not gated, how much it may have lost as well."""
+    if verdict.outcome is Outcome.NOT_GATED and verdict.low is not None:
+        return f"{verdict.outcome}, lost at most {max(0.0, 1 - verdict.low):.1%}"
+    return verdict.outcome.value
 
 
 def _interval(metric: MetricRecord | None) -> str:

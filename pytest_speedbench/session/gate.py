@@ -11,7 +11,7 @@ from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.attribution import attribute_records
 from pytest_speedbench.compare.changes import changes
 from pytest_speedbench.compare.family import Family
-from pytest_speedbench.compare.gate import Levels
+from pytest_speedbench.compare.gate import Levels, as_category
 from pytest_speedbench.compare.judge import ACCEPTANCE, DEFAULT_MARGINS, Judge
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.results import CaseResult
@@ -43,11 +43,12 @@ class SessionGate:
         family = Family(self.settings.alpha, max(1, self.cases))
         return Judge(margins, family, self.settings.reach)
 
-    @property
-    def record(self) -> GateRecord:
-        """What every record of the session says of its gate."""
-        family = self.judge.family
-        return GateRecord(alpha=family.alpha, cases=family.cases, reach=self.judge.reach)
+    def record(self, *, beside_all: bool) -> GateRecord:
+        """What the record of a case says of the gate of its session."""
+        family, reach = self.judge.family, self.judge.reach
+        return GateRecord(
+            alpha=family.alpha, cases=family.cases, reach=reach, beside_all=beside_all
+        )
 
     @property
     def comparing(self) -> bool:
@@ -125,6 +126,7 @@ class SessionGate:
             GateFailure: the verdict fails; ``text`` is the message, where given.
         """
         __tracebackhide__ = True
+        verdict = as_category(verdict, case.record)
         undecided = verdict.outcome is Outcome.UNDECIDED
         if case.add(verdict) and undecided and self.settings.inconclusive == "warn":
             warn(f"undecided: {case.key}: {verdict}")
@@ -139,7 +141,10 @@ class SessionGate:
 
     def undecided_assert(self, case: CaseResult, text: str) -> bool:
         """Keeps an assert that the numbers do not decide; returns what it counts as."""
-        case.add(Verdict(case.key, ASSERT, Outcome.UNDECIDED, text))
+        verdict = as_category(Verdict(case.key, ASSERT, Outcome.UNDECIDED, text), case.record)
+        case.add(verdict)
+        if verdict.outcome is not Outcome.UNDECIDED:
+            return True
         if self.settings.inconclusive == "warn":
             warn(f"undecided: {text}")
         return self.settings.inconclusive != "fail"

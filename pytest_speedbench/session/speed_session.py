@@ -30,7 +30,7 @@ from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.errors import BaselineError
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.measure.tokenizer import model_name
-from pytest_speedbench.plan.cases import Case, RunKey
+from pytest_speedbench.plan.cases import Case, RunKey, beside_all
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.session.baselines import Baselines
 from pytest_speedbench.session.bench import Bench
@@ -55,6 +55,7 @@ class SpeedSession:
         self.baselines = Baselines(Store(self.storage), self.folder, self.settings.compare)
         self.gate = SessionGate(self.settings)
         self._early: dict[RunKey, EarlyGate] = {}
+        self._beside_all: frozenset[Case] = frozenset()
         if self.settings.early:
             self.bench.decider = self._early_gate
         self._users: Counter[RunKey] = Counter()
@@ -70,6 +71,7 @@ class SpeedSession:
             self.bench.add(case)
             self._users[case.run] += 1
         self.gate.cases = len(set(cases))
+        self._beside_all = beside_all(cases)
 
     # -- one test ---------------------------------------------------------------------------
 
@@ -104,7 +106,8 @@ class SpeedSession:
             known.verdicts.clear()
             known.false_asserts.clear()
             return known
-        record = with_gate(write_record(run.view(case.slice), key_of(case)), self.gate.record)
+        gate = self.gate.record(beside_all=case in self._beside_all)
+        record = with_gate(write_record(run.view(case.slice), key_of(case)), gate)
         result = CaseResult(item.nodeid, item.name, str(key_of(case)), repr(case.run), record)
         self.results.append(result)
         self._cases[item.nodeid] = result
@@ -147,9 +150,11 @@ class SpeedSession:
         early = EarlyGate(run.sampling.greedy)
         for name in self.bench.plan[run]:
             method = run.speculation.method
+            case = Case(run, name)
             margin = self.gate.margins(method, name).get(ACCEPTANCE)
             levels = self.gate.early_levels(method, name)
-            early.add(name, self.baseline(Case(run, name)), margin, levels)
+            waited_for = case not in self._beside_all
+            early.add(name, self.baseline(case), margin, levels, waited_for=waited_for)
         self._early[run] = early
         return early
 

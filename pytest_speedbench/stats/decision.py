@@ -105,10 +105,10 @@ def judge(pairs: Pairs, scale: Scale, rule: Rule) -> Decision:
         NoData: one of the runs has no tokens or steps.
     """
     n = len(pairs.whole.samples)
+    findings = find(pairs, scale, rule)
     if n < rule.min_clusters:
         reason = f"{n} samples in common; a verdict needs at least {rule.min_clusters}"
-        return _decision(Conclusion.UNDECIDED, reason, None, (), pairs, rule)
-    findings = find(pairs, scale, rule)
+        return _decision(Conclusion.UNDECIDED, reason, findings[-1], findings, pairs, rule)
     shown = _shown(findings, pairs, rule)
     if shown is None:
         return _undecided(findings, pairs, scale, rule)

@@ -65,7 +65,7 @@ def test_fewer_than_eight_samples_give_no_verdict() -> None:
     decision = non_inferiority(old, slower(old, 1.0), margin=0.02)
     assert decision.conclusion is Conclusion.UNDECIDED
     assert decision.reason == "7 samples in common; a verdict needs at least 8"
-    assert decision.findings == ()
+    assert [finding.evidence for finding in decision.findings] == ["prefix", "whole"]
 
 
 def test_without_token_ids_whole_outputs_decide_and_it_says_so() -> None:
