@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pytest_speedbench.errors import SpeedbenchError, SpeedWarning
     from pytest_speedbench.plan.cases import Case
     from pytest_speedbench.session.result import SliceResult, SpeedResult
+    from pytest_speedbench.session.standalone import Measurement, measure
     from pytest_speedbench.splits import Sample, Split, load_split
     from pytest_speedbench.stats import Estimate
 
@@ -56,6 +57,7 @@ __all__ = [
     "Estimate",
     "JudgedCase",
     "Measured",
+    "Measurement",
     "Outcome",
     "Record",
     "Request",
@@ -76,6 +78,7 @@ __all__ = [
     "compare",
     "errors",
     "load_split",
+    "measure",
     "open_child",
     "read_record",
     "read_records",
@@ -98,6 +101,7 @@ _MODULES = {
     "errors": "SpeedbenchError SpeedWarning",
     "plan.cases": "Case",
     "session.result": "SliceResult SpeedResult",
+    "session.standalone": "Measurement measure",
     "splits": "Sample Split load_split",
     "stats": "Estimate",
 }
@@ -107,7 +111,7 @@ def __getattr__(name: str) -> object:
     """Import a public name where it is first used."""
     from importlib import import_module
 
-    if name in ("compare", "errors"):  # the package `compare` is a function too
+    if name in ("compare", "errors", "measure"):  # two packages are functions too
         return import_module(f"{__name__}.{name}")
     for module, names in _MODULES.items():
         if name in names.split():

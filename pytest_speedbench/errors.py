@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -152,3 +152,11 @@ _place: ContextVar[Place | None] = ContextVar("place", default=None)
 
 def _ours(filename: str) -> bool:
     return filename.startswith(_PACKAGE) and not filename.startswith(_SUITES)
+
+
+def did_you_mean(value: object, known: Iterable[str]) -> str:
+    """``; did you mean 'math'?`` where a known name is close to ``value``, else nothing."""
+    from difflib import get_close_matches  # only an error needs it
+
+    close = get_close_matches(value, list(known), 1) if isinstance(value, str) else []
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +35,18 @@ def benchmark_entry(name: str, nodeid: str, record: Record) -> Any | None:
     for value in seconds:
         entry.stats.update(value)
     return entry
+
+
+def run_document(head: Mapping[str, Any], entries: Sequence[Any]) -> bytes:
+    """A saved run as pytest-benchmark writes it: ``head`` says when, where and of which commit."""
+    content = {
+        "machine_info": head.get("machine_info", {}),
+        "commit_info": head.get("commit_info", {}),
+        "benchmarks": [entry.as_dict() for entry in entries],
+        "datetime": head.get("datetime") or datetime.now(UTC).isoformat(),
+        "version": head.get("version", ""),
+    }
+    return json.dumps(content, indent=4).encode()
 
 
 def _group(record: Record) -> str:

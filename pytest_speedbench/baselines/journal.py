@@ -14,11 +14,10 @@ import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from pytest_speedbench.baselines.entries import benchmark_entry
+from pytest_speedbench.baselines.entries import benchmark_entry, run_document
 from pytest_speedbench.baselines.files import LocalFiles
 from pytest_speedbench.baselines.index import cache_folder
 from pytest_speedbench.baselines.numbering import save_new
@@ -186,19 +185,11 @@ def _save(store: Store, head: dict[str, Any], entries: list[Entry]) -> Recovered
         record = entry.record.model_copy(update={"partial": True, "notes": notes})
         benchmark = benchmark_entry(entry.name, entry.nodeid, record)
         if benchmark is not None:
-            benchmarks.append(benchmark.as_dict())
+            benchmarks.append(benchmark)
     if not benchmarks:
         return None
-    content = {
-        "machine_info": head.get("machine_info", {}),
-        "commit_info": head.get("commit_info", {}),
-        "benchmarks": benchmarks,
-        "datetime": head.get("datetime") or datetime.now(UTC).isoformat(),
-        "version": head.get("version", ""),
-    }
     machine = str(head.get("machine") or "recovered")
-    text = json.dumps(content, indent=4).encode()
-    name = save_new(store.files, machine, "recovered", text)
+    name = save_new(store.files, machine, "recovered", run_document(head, benchmarks))
     return Recovered(store.files.shown(name), len(benchmarks))
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from pytest_speedbench.engines.methods import METHODS, close_names, own_names, traits
 from pytest_speedbench.engines.protocol import Engine, EngineConfig, EngineType
-from pytest_speedbench.errors import EngineError, EngineUnavailable
+from pytest_speedbench.errors import EngineError, EngineUnavailable, did_you_mean
 
 GROUP = "pytest_speedbench.engines"
 # More arguments than these are not listed in a message.
@@ -57,7 +57,10 @@ def engine_type(name: str) -> EngineType:
                 f"the entry point {point.value!r} of group {GROUP!r} is not an EngineType"
             )
         return loaded
-    raise EngineError(f"unknown engine {name!r}; known: {', '.join(engine_names())}")
+    known = engine_names()
+    raise EngineError(
+        f"unknown engine {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}"
+    )
 
 
 def installed(adapter: EngineType) -> bool:

@@ -12,13 +12,12 @@ from typing import Any
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import Sampling, Speculation
 from pytest_speedbench.engines.registry import check_method, engine_names, engine_type
-from pytest_speedbench.errors import CaseError, EngineError, UsageError
+from pytest_speedbench.errors import CaseError, EngineError, UsageError, did_you_mean
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.plan.ids import Labels
 from pytest_speedbench.plan.precedence import with_marker
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.plan.soak import NO_SOAK
-from pytest_speedbench.plan.values import did_you_mean
 from pytest_speedbench.splits import (
     ALL,
     BUCKETS,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_speedbench.engines.methods import traits
-from pytest_speedbench.errors import CaseError, UsageError
+from pytest_speedbench.errors import CaseError, UsageError, did_you_mean
 from pytest_speedbench.plan.options import (
     command_line_options,
     from_command_line,
@@ -20,7 +20,6 @@ from pytest_speedbench.plan.options import (
     marker_arguments,
 )
 from pytest_speedbench.plan.settings import Settings
-from pytest_speedbench.plan.values import did_you_mean
 from pytest_speedbench.splits import NAMES, RANDOM
 from pytest_speedbench.splits.formats import FIELDS
 
@@ -90,11 +89,31 @@ def with_marker(settings: Settings, marker: Mapping[str, Any]) -> Settings:
     return asked
 
 
+def settings_of_keywords(given: Mapping[str, Any]) -> Settings:
+    """The settings that keyword arguments of Python code name; None is not given.
+
+    Raises:
+        UsageError: an unknown name, a value of a wrong type, or a contradiction.
+    """
+    known = Settings.options
+    for name in sorted(set(given) - set(known)):
+        raise UsageError(f"unknown argument {name!r}{did_you_mean(name, known)}")
+    parsed = {name: _value(name, raw) for name, raw in given.items() if raw is not None}
+    return _combine(Settings(), parsed, lambda name: f"{name}={given[name]!r}")
+
+
 def _argument(name: str, raw: object) -> Any:
+    try:
+        return _value(name, raw)
+    except UsageError as error:
+        raise CaseError(f"speed marker: {error}") from None
+
+
+def _value(name: str, raw: object) -> Any:
     try:
         return Settings.options[name].parse_argument(raw)
     except ValueError as error:
-        raise CaseError(f"speed marker: {name}={raw!r}: {error}") from None
+        raise UsageError(f"{name}={raw!r}: {error}") from None
 
 
 def _combine(base: Settings, given: Mapping[str, Any], spelling: _Spelling) -> Settings:

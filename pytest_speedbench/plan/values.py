@@ -14,6 +14,8 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from pytest_speedbench.errors import did_you_mean
+
 Reader: TypeAlias = Callable[[object, bool], Any]
 
 ALL_SAMPLES = 0
@@ -193,11 +195,3 @@ def _pair(value: object, sign: str, expected: str) -> tuple[str, object]:
     if not isinstance(key, str) or not key.strip():
         raise ValueError(f"expected {expected}")
     return key.strip(), found
-
-
-def did_you_mean(value: object, known: tuple[str, ...] | list[str]) -> str:
-    """``; did you mean 'math'?`` where a known name is close to ``value``, else nothing."""
-    from difflib import get_close_matches  # only an error needs it
-
-    close = get_close_matches(value, known, 1) if isinstance(value, str) else []
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -116,7 +116,7 @@ class SessionHooks:
 
     def speed(self, case: Case, item: pytest.Item) -> SpeedResult:
         self._fail_if_refused()
-        result = _or_give_up(lambda: self.session.measure(case, item))
+        result = _or_give_up(lambda: self.session.measure(case, item.nodeid, item.name))
         self._note(item.nodeid)
         return result
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 
-import pytest
-
 from pytest_speedbench.baselines.machine import this_machine
 from pytest_speedbench.baselines.records import write_record
 from pytest_speedbench.baselines.schema import (
@@ -75,10 +73,10 @@ class SpeedSession:
 
     # -- one test ---------------------------------------------------------------------------
 
-    def measure(self, case: Case, item: pytest.Item) -> SpeedResult:
-        """The measured case of ``item``, its record kept at once."""
+    def measure(self, case: Case, nodeid: str, name: str) -> SpeedResult:
+        """The measured case of the test ``nodeid``, its record kept at once."""
         run = self.bench.run(case.run)
-        result = self._result(case, item, run)
+        result = self._result(case, nodeid, name, run)
         spending = self.gate.spending_of(result)
 
         def compare(metric: str, margin: float) -> Verdict:
@@ -96,21 +94,21 @@ class SpeedSession:
             result.false_asserts.append,
         )
         checks = CaseChecks(self._book, case, run, result.key, spending, settle)
-        self._checks[item.nodeid] = checks
+        self._checks[nodeid] = checks
         margins = self.gate.margins(case.run.speculation.method, case.slice)
         return SpeedResult(run, case.slice, judgement, compare, margins, checks)
 
-    def _result(self, case: Case, item: pytest.Item, run: Run) -> CaseResult:
+    def _result(self, case: Case, nodeid: str, name: str, run: Run) -> CaseResult:
         """The entry of a test; a rerun of the same test starts anew on the same measurement."""
-        if known := self._cases.get(item.nodeid):
+        if known := self._cases.get(nodeid):
             known.verdicts.clear()
             known.false_asserts.clear()
             return known
         gate = self.gate.record(beside_all=case in self._beside_all)
         record = with_gate(write_record(run.view(case.slice), key_of(case)), gate)
-        result = CaseResult(item.nodeid, item.name, str(key_of(case)), repr(case.run), record)
+        result = CaseResult(nodeid, name, str(key_of(case)), repr(case.run), record)
         self.results.append(result)
-        self._cases[item.nodeid] = result
+        self._cases[nodeid] = result
         return result
 
     def compare(self, case: Case, result: CaseResult, metric: str, margin: float) -> Verdict:

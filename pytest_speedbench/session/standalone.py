@@ -1,0 +1,177 @@
+"""``pytest_speedbench.measure``: the measurement of a test, without pytest."""
+
+from __future__ import annotations
+
+import html
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, overload
+
+from pytest_speedbench.baselines.entries import benchmark_entry, run_document
+from pytest_speedbench.baselines.numbering import save_new
+from pytest_speedbench.baselines.schema import Record
+from pytest_speedbench.baselines.storage import Store
+from pytest_speedbench.errors import BaselineError, NoData, UsageError
+from pytest_speedbench.plan.grid import build_grid
+from pytest_speedbench.plan.precedence import settings_of_keywords
+from pytest_speedbench.session.result import SpeedResult
+from pytest_speedbench.session.speed_session import SpeedSession
+from pytest_speedbench.splits import ALL
+
+ONLY_SESSION = ("compare", "compare_fail", "require_baseline", "report", "summary", "disable")
+"""Options of a pytest session that a measurement by itself has no use for."""
+
+
+class Measurement(Sequence[SpeedResult]):
+    """Measured cases, in the order of the grid: categories, then ``all``, at every point.
+
+    Attributes:
+        records: shape (cases,), as they are saved; :func:`pytest_speedbench.compare` takes them.
+    """
+
+    def __init__(self, results: Sequence[SpeedResult], records: Sequence[Record]) -> None:
+        self._results = list(results)
+        self.records = list(records)
+
+    @overload
+    def __getitem__(self, index: int) -> SpeedResult: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[SpeedResult]: ...
+
+    def __getitem__(self, index: int | slice) -> SpeedResult | list[SpeedResult]:
+        return self._results[index]
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def select(self, **case: str | int) -> SpeedResult:
+        """The one result whose case has the given values, such as ``slice="math", dl=3``.
+
+        Raises:
+            UsageError: no case has them, or more than one.
+        """
+        found = [
+            result
+            for result, record in zip(self._results, self.records, strict=True)
+            if all(getattr(record.case, name, None) == value for name, value in case.items())
+        ]
+        if len(found) != 1:
+            asked = ", ".join(f"{name}={value!r}" for name, value in case.items())
+            raise UsageError(f"expected one case with {asked}, found {len(found)}")
+        return found[0]
+
+    @property
+    def whole(self) -> SpeedResult:
+        """The result over all samples, where one point of the grid was measured.
+
+        Raises:
+            UsageError: several points were measured.
+        """
+        return self[0] if len(self) == 1 else self.select(slice=ALL)
+
+    def save(self, name: str, storage: str | Path = ".benchmarks") -> str:
+        """Saves the records as a run, as ``--benchmark-save=NAME`` does; returns where it is.
+
+        Raises:
+            BaselineError: it cannot be written.
+        """
+        from pytest_benchmark import __version__
+        from pytest_benchmark.utils import get_commit_info, get_machine_id
+
+        named = [(str(record.case), record) for record in self.records]
+        entries = [e for case, r in named if (e := benchmark_entry(case, case, r)) is not None]
+        head = {
+            "machine_info": {"node": platform.node(), "machine": platform.machine()},
+            "commit_info": get_commit_info(),
+            "datetime": datetime.now(UTC).isoformat(),
+            "version": __version__,
+        }
+        store = Store(storage)
+        try:
+            path = save_new(store.files, get_machine_id(), name, run_document(head, entries))
+        except OSError as error:
+            raise BaselineError(
+                f"cannot save in {store.folder}: {error.strerror or error}"
+            ) from error
+        return store.files.shown(path)
+
+    def _cells(self) -> Iterator[tuple[str, ...]]:
+        """Case, requests, AL, speedup and tokens/s of every result."""
+        yield "case", "requests", "AL", "speedup", "tokens/s"
+        for result, record in zip(self._results, self.records, strict=True):
+            yield (
+                str(record.case),
+                str(len(result.traces)),
+                _cell(result, "acceptance_length", 2),
+                _cell(result, "speedup", 2),
+                _cell(result, "output_tps", 1),
+            )
+
+    def __repr__(self) -> str:
+        rows = list(self._cells())
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        head, *rows = self._cells()
+        cells = "".join(f"<th>{html.escape(title)}</th>" for title in head)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in rows
+        )
+        return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def measure(*, show: Callable[[str], None] = lambda text: None, **options: Any) -> Measurement:
+    """Measure speculative decoding here and now, with the results that the fixtures give.
+
+        head = measure(model="org/model", engine="vllm", method="eagle3", drafter="head", bs=8)
+        print(head.whole.acceptance_length, head.select(slice="math").acceptance_length)
+        compare(before.records, head.records)
+
+    Args:
+        show: called with one line at every step of progress.
+        **options: every option of docs/options.md by its name without ``speed_``, one value or a
+            list; lists span the grid. Engine arguments are a dict: ``engine_arg={"dtype": "…"}``.
+
+    Raises:
+        UsageError: an unknown option, a value that cannot be read, or one of a pytest session, such
+            as ``compare``.
+        EngineUnavailable: the engine is not installed.
+        CannotRun: the engine cannot run one of the cases.
+        EngineError: the engine failed.
+    """
+    if session := sorted(set(options) & set(ONLY_SESSION)):
+        raise UsageError(
+            f"{session[0]} belongs to a pytest session; pytest_speedbench.compare compares "
+            "measurements"
+        )
+    settings = settings_of_keywords(options)
+    cases, ids = build_grid({}, settings)
+    session_ = SpeedSession(settings, Path(".benchmarks"), Path.cwd(), show)
+    session_.plan(cases)
+    results = []
+    try:
+        for case, name in zip(cases, ids, strict=True):
+            results.append(session_.measure(case, name, name))
+            session_.finished(case)
+    finally:
+        session_.close()
+    return Measurement(results, [result.final_record for result in session_.results])
+
+
+def _cell(result: SpeedResult, metric: str, digits: int) -> str:
+    """A metric with its interval; a dash where it has no value."""
+    try:
+        found = getattr(result, metric)
+        value = f"{found.value:.{digits}f}"
+    except NoData:
+        return "–"
+    if found.low is None:
+        return value
+    return f"{value} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
