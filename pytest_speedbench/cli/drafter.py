@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pytest_speedbench.cli.drafter_coverage import coverage
 from pytest_speedbench.cli.output import NOTHING, Lines
-from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
-    from pytest_speedbench.engines.checkpoints import Checkpoint
     from pytest_speedbench.engines.drafter_summary import DrafterSummary
 
 UNSOUND = 1
@@ -22,6 +21,8 @@ app = typer.Typer(
     help="Inspect a drafter, measure what its vocabulary costs, and prune it.",
     no_args_is_help=True,
 )
+
+app.command("coverage")(coverage)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -39,29 +40,16 @@ def inspect(
     Reads config.json and the headers of safetensors files; of the weights only the maps of the
     vocabulary. Exit code 0: sound; 1: problems were found; 2: it cannot be read.
     """
+    from pytest_speedbench.engines.checkpoints import local_checkpoint
     from pytest_speedbench.engines.drafter_summary import summarize
 
-    found = summarize(drafter_at(drafter), model)
+    found = summarize(local_checkpoint(drafter), model)
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2))
     else:
         _show(Lines(), found, model)
     if found.problems:
         raise typer.Exit(UNSOUND)
-
-
-def drafter_at(path: str) -> Checkpoint:
-    """The checkpoint of a drafter.
-
-    Raises:
-        CliError: there is no such folder.
-    """
-    from pytest_speedbench.engines.checkpoints import checkpoint
-
-    found = checkpoint(path)
-    if found is None:
-        raise CliError(f"no checkpoint at {path}: give the drafter's folder")
-    return found
 
 
 def _show(out: Lines, found: DrafterSummary, model: str) -> None:

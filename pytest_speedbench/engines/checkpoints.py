@@ -156,6 +156,20 @@ def checkpoint(model: str) -> Checkpoint | None:
     return Checkpoint(model, folder)
 
 
+def local_checkpoint(model: str) -> Checkpoint:
+    """The files of ``model``, which must be on this machine.
+
+    Raises:
+        EngineError: they are not, or its folder has no ``config.json``.
+    """
+    found = checkpoint(model)
+    if found is None:
+        raise EngineError(
+            f"no checkpoint at {model}: give the folder, or a name in the local hub cache"
+        )
+    return found
+
+
 def _header(path: Path) -> Iterator[tuple[str, TensorHeader]]:
     try:
         with path.open("rb") as file:

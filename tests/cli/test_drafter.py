@@ -39,3 +39,106 @@ def test_inspect_names_a_folder_that_is_missing(speedbench: Speedbench) -> None:
     done = speedbench("drafter", "inspect", "no/such/head")
     assert done.code == 2
     assert "no checkpoint at no/such/head" in done.err
+
+
+# -- coverage ---------------------------------------------------------------------------------
+
+SIMULATED = {**SHAPE, "vocab_size": 32_000}  # the vocabulary of the simulated engine
+PASS = ("--engine", "simulated", "--model", "sim", "--samples", 2, "--max-tokens", 20)
+
+
+@pytest.fixture
+def cut(tmp_path: Path) -> Path:
+    """A head for the simulated target that drafts the half of its tokens with even ids."""
+    return eagle3(tmp_path / "even", SIMULATED, range(0, 32_000, 2))
+
+
+def test_one_pass_of_the_target_serves_several_vocabularies(
+    speedbench: Speedbench, project: Path, cut: Path, tmp_path: Path
+) -> None:
+    whole = eagle3(tmp_path / "whole", SIMULATED)
+    heads = ("--drafter", cut, "--drafter", whole)
+    done = speedbench("drafter", "coverage", "prompts.jsonl", *heads, *PASS, "--json")
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert "outputs of sim on prompts: 4 samples" in found["outputs"]
+    half, none = (v["slices"] for v in found["vocabularies"])
+    assert [s["name"] for s in half] == ["all", "alpha", "beta"]
+    assert half[0]["tokens"] == 4 * 19  # the prefill's token is not decoded
+    assert 0.3 < half[0]["share_outside"] < 0.7
+    assert none[0]["share_outside"] == 0
+    assert none[0]["ceilings"][1]["acceptance_length"] == none[0]["ceilings"][1]["whole"]
+    assert found["vocabularies"][0]["lost"][0]["text"].startswith("'w")
+
+
+def test_a_saved_run_shows_what_its_drafter_is_left_with(
+    speedbench: Speedbench, project: Path, cut: Path
+) -> None:
+    options = ("--engine", "simulated", "--drafter", cut, "--dl", 1)
+    done = speedbench("drafter", "coverage", "base", *options)
+    assert done.code == 0
+    assert "AL ≤, DL 1 AL ≤, DL 3 expected AL, DL 3" in done.words
+    assert "16,000 of 32,000 tokens" in done.out
+
+
+def test_sizes_are_the_most_frequent_tokens_of_another_run(
+    speedbench: Speedbench, project: Path
+) -> None:
+    sizes = ("--sizes", "100,32000", "--frequencies", "longer", "--engine", "simulated")
+    done = speedbench("drafter", "coverage", "base", *sizes, "--json")
+    small, whole = json.loads(done.out)["vocabularies"]
+    assert (small["size"], whole["size"]) == (100, 32_000)
+    assert small["slices"][0]["share_outside"] > 0.5
+    assert whole["slices"][0]["share_outside"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "no vocabulary to measure: give --drafter PATH"),
+        (("--sizes", "100"), "--sizes counts the tokens of --frequencies"),
+        (("--sizes", "0", "--frequencies", "base"), "--sizes: cannot read '0'"),
+        (
+            ("--sizes", "40000", "--frequencies", "base"),
+            "--sizes 40000: the vocabulary of demo has",
+        ),
+        (("--drafter", "no/head"), "no checkpoint at no/head"),
+        (("--drafter", "CUT", "--dl", "0"), "--dl: cannot read '0'"),
+        (("--drafter", "CUT", "--category", "maths"), "there are: alpha, beta"),
+        (("--drafter", "CUT", "--language", "en"), "there are: none is declared"),
+    ],
+)
+def test_bad_options_of_coverage(
+    speedbench: Speedbench, project: Path, cut: Path, options: tuple[str, ...], message: str
+) -> None:
+    given = [str(cut) if option == "CUT" else option for option in options]
+    done = speedbench("drafter", "coverage", "base", *given, "--engine", "simulated")
+    assert done.code == 2
+    assert message in " ".join(done.err.split())
+
+
+def test_outputs_of_another_target_are_refused(
+    speedbench: Speedbench, project: Path, head: Path
+) -> None:
+    done = speedbench("drafter", "coverage", "base", "--drafter", head)
+    assert done.code == 2
+    assert "which has 64 tokens: they belong to different targets" in " ".join(done.err.split())
+
+
+def test_a_source_that_does_not_exist_is_named(
+    speedbench: Speedbench, project: Path, cut: Path
+) -> None:
+    for source, message in (("nothing", "no run number or name"), ("no.txt", "cannot read no.txt")):
+        done = speedbench("drafter", "coverage", source, "--drafter", cut, "--engine", "simulated")
+        assert done.code == 2
+        assert message in " ".join(done.err.split())
+
+
+def test_an_empty_text_has_nothing_to_count(
+    speedbench: Speedbench, project: Path, cut: Path
+) -> None:
+    (project / "empty.txt").write_text("\n")
+    arguments = ("empty.txt", "--drafter", cut, "--engine", "simulated")
+    done = speedbench("drafter", "coverage", *arguments)
+    assert done.code == 2
+    assert "empty.txt: no output tokens" in done.err

@@ -1,0 +1,241 @@
+"""``speedbench drafter coverage``: what candidate vocabularies cost on the target's own outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, read
+from pytest_speedbench.cli.drafter_outputs import (
+    SOURCE,
+    Asked,
+    BatchSize,
+    Category,
+    Engine,
+    EngineArg,
+    Language,
+    MaxTokens,
+    Model,
+    Outputs,
+    Samples,
+    decoder,
+    get_outputs,
+)
+from pytest_speedbench.cli.output import Justify, Lines, percent
+from pytest_speedbench.errors import CliError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_speedbench.analysis.coverage import Ints, LostToken, SliceCoverage
+    from pytest_speedbench.analysis.pruned_acceptance import ExpectedAcceptance
+
+_MOST_LANGUAGES = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A vocabulary under test; ``token_ids`` has shape (draft vocabulary,)."""
+
+    name: str
+    token_ids: Ints
+    target_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a vocabulary costs. ``expected`` has the shape of ``slices``, and is empty where the run
+    had no drafter."""
+
+    name: str
+    size: int
+    target_size: int
+    slices: tuple[SliceCoverage, ...]
+    expected: tuple[ExpectedAcceptance, ...]
+    lost: tuple[LostToken, ...]
+
+
+def coverage(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE)],
+    drafter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Drafter whose vocabulary to measure; may be repeated."),
+    ] = None,
+    sizes: Annotated[
+        str, typer.Option(metavar="N,…", help="Also the N most frequent tokens of --frequencies.")
+    ] = "",
+    frequencies: Annotated[
+        str, typer.Option(metavar="SOURCE", help="Outputs or text whose tokens are counted.")
+    ] = "",
+    dl: Annotated[str, typer.Option(metavar="N,…", help="Draft lengths.")] = "1,3,5,7",
+    tokens: Annotated[int, typer.Option(min=0, help="Lost tokens to list.")] = 12,
+    engine: Engine = "transformers",
+    model: Model = "demo",
+    samples: Samples = "8",
+    max_tokens: MaxTokens = 128,
+    bs: BatchSize = 1,
+    engine_arg: EngineArg = None,
+    category: Category = "",
+    language: Language = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Show which tokens a draft vocabulary lacks, and the AL that it allows.
+
+    One pass of the target serves any number of vocabularies. The ceiling of AL is exact: no drafter
+    with the vocabulary exceeds it on these outputs. Where SOURCE is a run with a drafter, the
+    expected AL is that drafter's with the vocabulary.
+    """
+    asked = Asked(
+        engine, model, samples, max_tokens, bs, engine_arg or (), category, language, storage
+    )
+    lengths = numbers("--dl", dl)
+    candidates = list(_drafters(drafter or ()))
+    counts = numbers("--sizes", sizes) if sizes else []
+    if bool(counts) != bool(frequencies):
+        raise CliError("--sizes counts the tokens of --frequencies SOURCE: give both, or neither")
+    if not candidates and not counts:
+        raise CliError("no vocabulary to measure: give --drafter PATH, or --sizes N --frequencies")
+    found = get_outputs(source, asked)
+    if counts:
+        ranked = found if frequencies == source else get_outputs(frequencies, asked)
+        candidates += _most_frequent(counts, ranked, frequencies, asked)
+    costs = [_cost(candidate, found, lengths, tokens) for candidate in candidates]
+    show = decoder(found, asked) if tokens else str
+    if as_json:
+        typer.echo(json.dumps(_plain(found, costs, show), indent=2))
+        return
+    out = Lines()
+    out.line(found.about)
+    if counts and frequencies == source:
+        out.line(
+            "note: the sizes are ranked on these very outputs, so they cover them too well: give "
+            "--frequencies another SOURCE",
+            "yellow",
+        )
+    for cost in costs:
+        _show(out, cost, found, show)
+
+
+def numbers(option: str, text: str) -> list[int]:
+    """``4096,8192`` → the numbers, each at least 1.
+
+    Raises:
+        CliError: one cannot be read.
+    """
+    from pytest_speedbench.plan import values
+
+    least_one = values.integer(1)
+    parts = [part for part in text.replace(",", " ").split() if part]
+    if not parts:
+        raise CliError(f"{option}: it is empty: expected numbers, such as 4096,8192")
+    return [read(option, part, lambda value: int(least_one(value, True))) for part in parts]
+
+
+def _drafters(paths: Sequence[str]) -> Iterator[Candidate]:
+    from pytest_speedbench.engines.checkpoints import local_checkpoint
+    from pytest_speedbench.engines.draft_vocabulary import draft_vocabulary
+
+    for path in paths:
+        vocabulary = draft_vocabulary(local_checkpoint(path))
+        yield Candidate(path, vocabulary.token_ids, vocabulary.target_size)
+
+
+def _most_frequent(
+    counts: Sequence[int], ranked: Outputs, source: str, asked: Asked
+) -> Iterator[Candidate]:
+    from pytest_speedbench.analysis.coverage import rank_tokens
+    from pytest_speedbench.cli.drafter_outputs import target_tokenizer
+
+    tokenizer = target_tokenizer(ranked, asked)
+    whole = tokenizer.vocab_size
+    check_vocabulary(ranked, whole, asked.model)
+    ranking = rank_tokens(ranked.outputs, whole, tokenizer.stop_ids)
+    for count in counts:
+        if count > whole:
+            raise CliError(f"--sizes {count}: the vocabulary of {asked.model} has {whole} tokens")
+        yield Candidate(f"the {count:,} most frequent of {source}", ranking[:count], whole)
+
+
+def check_vocabulary(found: Outputs, whole: int, name: str) -> None:
+    """Refuses outputs that another vocabulary has made.
+
+    Raises:
+        CliError: a token id is too large for the vocabulary of ``whole`` tokens.
+    """
+    if found.largest_id >= whole:
+        raise CliError(
+            f"{found.about}: token {found.largest_id} is outside of the vocabulary of {name}, "
+            f"which has {whole} tokens: they belong to different targets"
+        )
+
+
+def _cost(candidate: Candidate, found: Outputs, lengths: Sequence[int], most: int) -> Cost:
+    from pytest_speedbench.analysis.coverage import costliest_tokens, measure_coverage
+    from pytest_speedbench.analysis.pruned_acceptance import expect_by_slice
+
+    check_vocabulary(found, candidate.target_size, candidate.name)
+    ids = candidate.token_ids
+    wanted = sorted({*lengths, found.draft_length} - {0})
+    lost = costliest_tokens(found.outputs, ids, found.draft_length or max(lengths))
+    return Cost(
+        candidate.name,
+        len(ids),
+        candidate.target_size,
+        measure_coverage(found.outputs, ids, wanted),
+        tuple(expect_by_slice(found.outputs, ids, dl)) if (dl := found.draft_length) else (),
+        tuple(lost[:most]),
+    )
+
+
+def _show(out: Lines, cost: Cost, found: Outputs, show: Callable[[int], str]) -> None:
+    out.line()
+    out.line(f"{cost.name}: {cost.size:,} of {cost.target_size:,} tokens", "bold")
+    lengths = [ceiling.draft_length for ceiling in cost.slices[0].ceilings]
+    columns: list[tuple[str, Justify]] = [("slice", "left"), ("tokens", "right")]
+    columns += [("outside", "right"), *((f"AL ≤, DL {dl}", "right") for dl in lengths)]
+    if cost.expected:
+        columns.append((f"expected AL, DL {found.draft_length}", "right"))
+    rows = [_row(cost, place) for place in range(len(cost.slices))]
+    hidden = max(0, sum(own.axis == "language" for own in cost.slices) - _MOST_LANGUAGES)
+    out.table(columns, rows[: len(rows) - hidden])
+    if hidden:
+        out.line(f"  … and {hidden} more languages (--json lists all)")
+    if cost.lost:
+        out.line()
+        dl = found.draft_length or max(lengths)
+        steps = f"steps at DL {dl}"
+        out.table(
+            (("lost token", "left"), ("id", "right"), ("count", "right"), (steps, "right")),
+            [(show(t.token_id), str(t.token_id), str(t.count), str(t.steps)) for t in cost.lost],
+        )
+
+
+def _row(cost: Cost, place: int) -> tuple[str, ...]:
+    own = cost.slices[place]
+    ceilings = (f"{c.acceptance_length:.2f} {percent(-c.loss, 1)}" for c in own.ceilings)
+    row = (own.name, f"{own.tokens:,}", f"{own.share_outside:.1%}".replace("%", " %"), *ceilings)
+    if not cost.expected:
+        return row
+    found = cost.expected[place]
+    return (*row, f"{found.measured:.2f} → {found.expected:.2f} {percent(-found.loss, 1)}")
+
+
+def _plain(found: Outputs, costs: Sequence[Cost], show: Callable[[int], str]) -> dict[str, Any]:
+    def plain(cost: Cost) -> dict[str, Any]:
+        data = asdict(cost)
+        for own, slice_ in zip(cost.slices, data["slices"], strict=True):
+            slice_["share_outside"] = own.share_outside
+        for token in data["lost"]:
+            token["text"] = show(token["token_id"])
+        return data
+
+    return {
+        "outputs": found.about,
+        "draft_length": found.draft_length or None,
+        "vocabularies": [plain(cost) for cost in costs],
+    }

@@ -1,0 +1,213 @@
+"""The target's own outputs, for the commands on vocabularies: a split, a saved run, or a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+
+import typer
+
+from pytest_speedbench.cli.arguments import find_run, read, store_at
+from pytest_speedbench.cli.splits_load import Progress, load
+from pytest_speedbench.errors import CliError, EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_speedbench.analysis.coverage import Output
+    from pytest_speedbench.measure.tokenizer import Tokenizer
+
+SOURCE = (
+    "Split, which the target answers; saved run with token ids (number, name or file); or a text "
+    "file (.txt)."
+)
+Engine = Annotated[str, typer.Option(metavar="NAME", help="Engine that runs the target.")]
+Model = Annotated[str, typer.Option(metavar="MODEL", help="Target: hub name, folder, or demo.")]
+Samples = Annotated[str, typer.Option(metavar="N", help="Samples of each category, or all.")]
+MaxTokens = Annotated[int, typer.Option(min=1, metavar="N", help="Longest output, in tokens.")]
+BatchSize = Annotated[int, typer.Option("--bs", min=1, metavar="N", help="Requests in flight.")]
+EngineArg = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Argument of the engine; may be repeated."),
+]
+Category = Annotated[
+    str, typer.Option(metavar="NAME,…", help="Only these categories. [default: all]")
+]
+Language = Annotated[
+    str, typer.Option(metavar="CODE,…", help="Only samples of these languages, such as en.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How the commands were asked to get outputs; the fields are their options."""
+
+    engine: str
+    model: str
+    samples: str
+    max_tokens: int
+    bs: int
+    engine_arg: Sequence[str]
+    category: str
+    language: str
+    storage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Outputs of a target.
+
+    Attributes:
+        outputs: one a turn.
+        about: where they come from, one line.
+        draft_length: that of the run, in tokens; 0 for one without a drafter.
+        tokenizer: the target's, where it was needed already.
+    """
+
+    outputs: list[Output]
+    about: str
+    draft_length: int = 0
+    tokenizer: Tokenizer | None = field(default=None, repr=False)
+
+    @property
+    def largest_id(self) -> int:
+        """The largest token id of all outputs."""
+        return max((int(o.token_ids.max()) for o in self.outputs if len(o.token_ids)), default=0)
+
+
+def get_outputs(source: str, asked: Asked) -> Outputs:
+    """The outputs that ``source`` names: of a saved run, of a text, or of the target on a split.
+
+    Raises:
+        CliError: ``source`` is none of these, or holds no token.
+    """
+    kind = _kind(source)
+    found = kind(source, asked)
+    found = replace(found, outputs=_selected(found.outputs, asked))
+    if not any(len(output.token_ids) for output in found.outputs):
+        raise CliError(f"{source}: no output tokens, so there is nothing to count")
+    return found
+
+
+def _kind(source: str) -> Callable[[str, Asked], Outputs]:
+    from pytest_speedbench.splits import NAMES, divide_name, given_name
+
+    base = divide_name(source)[0]
+    if base in NAMES or given_name(base)[0] or "/SPEED-Bench" in base:
+        return _of_split
+    suffix = Path(source).suffix
+    if suffix == ".txt":
+        return _of_text
+    return _of_split if Path(source).exists() and suffix != ".json" else _of_saved_run
+
+
+def _of_saved_run(source: str, asked: Asked) -> Outputs:
+    from pytest_speedbench.analysis.target_outputs import outputs_of_records
+
+    run = find_run(store_at(asked.storage), source)
+    record, outputs = outputs_of_records([*run.records.values(), *run.twins])
+    about = f"outputs of run {run}: {record.case.model}, {record.spec.method}"
+    return Outputs(outputs, about, record.spec.draft_length)
+
+
+def _of_text(source: str, asked: Asked) -> Outputs:
+    import numpy as np
+
+    from pytest_speedbench.analysis.coverage import Output
+
+    tokenizer = _tokenizer(asked)
+    try:
+        paragraphs = Path(source).read_text(encoding="utf-8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CliError(f"cannot read {source}: {error}") from error
+    ids = [np.array(tokenizer.encode(text), dtype=np.int64) for text in paragraphs]
+    outputs = [Output(str(n), "text", "", own, 0) for n, own in enumerate(ids) if len(own)]
+    return Outputs(outputs, f"text of {source}", tokenizer=tokenizer)
+
+
+def _of_split(source: str, asked: Asked) -> Outputs:
+    from pytest_speedbench.analysis.target_outputs import languages_of, outputs_of_turns
+    from pytest_speedbench.engines.protocol import EngineConfig, Sampling
+    from pytest_speedbench.measure.outputs import target_outputs
+    from pytest_speedbench.plan import values
+    from pytest_speedbench.plan.settings import Settings
+
+    count = read("--samples", asked.samples, lambda text: values.samples(text, True)) or None
+    arguments = tuple(
+        read("--engine-arg", text, lambda text: values.argument(text, True))
+        for text in asked.engine_arg
+    )
+    tokenizer, progress = _tokenizer(asked), Progress()
+    split = load(source, model=asked.model, per_tier=count)
+    samples = _selected(split.interleaved(n=count), asked)
+    turns = target_outputs(
+        EngineConfig(asked.engine, asked.model, max_batch=asked.bs, args=arguments),
+        tokenizer,
+        samples,
+        Sampling(asked.max_tokens),
+        Settings().timeout,
+        lambda done, of: progress("samples", done, of),
+    )
+    about = (
+        f"outputs of {asked.model} on {split.name}: {len(samples)} samples, at most "
+        f"{asked.max_tokens} tokens each"
+    )
+    outputs = outputs_of_turns(turns, languages_of(samples))
+    return Outputs(outputs, about, tokenizer=tokenizer)
+
+
+def target_tokenizer(found: Outputs, asked: Asked) -> Tokenizer:
+    """The target's tokenizer.
+
+    Raises:
+        EngineError: it is not here.
+    """
+    return found.tokenizer or _tokenizer(asked)
+
+
+def _tokenizer(asked: Asked) -> Tokenizer:
+    from pytest_speedbench.engines.registry import engine_type
+    from pytest_speedbench.measure.tokenizer import load_tokenizer
+
+    return load_tokenizer(engine_type(asked.engine).tokenizer, asked.model)
+
+
+def decoder(found: Outputs, asked: Asked) -> Callable[[int], str]:
+    """Token id → its text, as Python writes it; ids alone where the tokenizer is not here."""
+    try:
+        tokenizer = target_tokenizer(found, asked)
+    except EngineError as error:
+        reason = str(error).splitlines()[0]
+        typer.echo(f"note: tokens are shown by their ids: {reason} (--model)", err=True)
+        return lambda token: ""
+    return lambda token: repr(tokenizer.decode([token]))
+
+
+class _Labelled(Protocol):
+    @property
+    def category(self) -> str: ...
+    @property
+    def language(self) -> str: ...
+
+
+T = TypeVar("T", bound=_Labelled)
+
+
+def _selected(items: Sequence[T], asked: Asked) -> list[T]:
+    """Those of the categories and languages that were asked for.
+
+    Raises:
+        CliError: there is none; the message names those that there are.
+    """
+    found = _narrowed(list(items), "--category", asked.category, lambda item: item.category)
+    return _narrowed(found, "--language", asked.language, lambda item: item.language)
+
+
+def _narrowed(items: list[T], option: str, text: str, name_of: Callable[[T], str]) -> list[T]:
+    wanted = {name.strip() for name in text.split(",") if name.strip()}
+    known = sorted({name_of(item) for item in items} - {""})
+    if missing := sorted(wanted - set(known)):
+        names = ", ".join(known) or "none is declared"
+        raise CliError(f"{option} {missing[0]}: no such sample; there are: {names}")
+    return [item for item in items if not wanted or name_of(item) in wanted]

@@ -1,0 +1,43 @@
+"""One pass of a target over samples, without speculation: its own outputs, and nothing timed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_speedbench.engines.protocol import EngineConfig, Sampling, Speculation
+from pytest_speedbench.engines.registry import engine_type, open_engine
+from pytest_speedbench.measure.load import ClosedLoop, Progress, Reported
+from pytest_speedbench.measure.results import Turn
+from pytest_speedbench.measure.tokenizer import Tokenizer
+from pytest_speedbench.splits import Sample
+
+
+def target_outputs(
+    config: EngineConfig,
+    tokenizer: Tokenizer,
+    samples: Sequence[Sample],
+    sampling: Sampling,
+    timeout: float,
+    progress: Progress = lambda done, of: None,
+) -> list[Turn]:
+    """Every turn of ``samples`` as the target of ``config`` answers it.
+
+    Holds ``config.max_batch`` requests in flight; ``timeout`` in seconds bounds the engine's start
+    and its silences.
+
+    Raises:
+        EngineError: the engine cannot run, or a prompt does not fit the context window.
+    """
+    adapter = engine_type(config.engine)
+    bounds = (config.option("max_model_len"), adapter.window(config))
+    window = min([tokenizer.context_window, *(b for b in bounds if isinstance(b, int))])
+    engine = open_engine(config, timeout)
+    try:
+        counts = engine.info.request_counts
+        reported = Reported(
+            adapter.request_counts if counts is None else counts, adapter.prompt_form
+        )
+        loop = ClosedLoop(engine, tokenizer, sampling, Speculation(), window, reported)
+        return loop.run(samples, config.max_batch, progress)
+    finally:
+        engine.close()
