@@ -23,6 +23,7 @@ from pytest_speedbench.cli import (
     recover,
     report,
     splits,
+    tune,
 )
 from pytest_speedbench.cli.errors import OneLineErrors
 
@@ -66,6 +67,7 @@ app.add_typer(drafter.app, name="drafter")
 app.command("plan")(plan.plan)
 app.add_typer(splits.app, name="splits")
 app.command("report")(report.report)
+app.command("tune")(tune.tune)
 app.command("init")(init.init)
 app.command("recover")(recover.recover)
 

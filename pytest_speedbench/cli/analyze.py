@@ -60,8 +60,8 @@ def categories(
     """Acceptance length by category over the draft length."""
     from pytest_speedbench.analysis.categories import categories as analyze
 
-    found = analyze(_records(runs, storage))
-    _show(found, plot, output)
+    found = analyze(saved_records(runs, storage))
+    show(found, plot, output)
     if at_least is not None:
         _check(lambda: found.assert_at_least(at_least))
 
@@ -80,8 +80,8 @@ def bias(
     """Difference of acceptance length between two splits, by category."""
     from pytest_speedbench.analysis.bias import bias as analyze
 
-    found = analyze(_records(runs, storage), _records([against], storage))
-    _show(found, plot, output)
+    found = analyze(saved_records(runs, storage), saved_records([against], storage))
+    show(found, plot, output)
     _check_margin(fail, found.assert_within)
 
 
@@ -96,8 +96,8 @@ def synthetic(
     """By how much random token ids overstate the speed of real text."""
     from pytest_speedbench.analysis.synthetic import synthetic as analyze
 
-    found = analyze(_records(runs, storage))
-    _show(found, plot, output)
+    found = analyze(saved_records(runs, storage))
+    show(found, plot, output)
     _check_margin(fail, found.assert_overstates_at_most)
 
 
@@ -114,8 +114,8 @@ def pareto(
     """Output tokens/s per GPU against user tokens/s, no SD included."""
     from pytest_speedbench.analysis.pareto import pareto as analyze
 
-    found = analyze(_records(runs, storage))
-    _show(found, plot, output)
+    found = analyze(saved_records(runs, storage))
+    show(found, plot, output)
     if faster_up_to is not None:
         _check(lambda: found.assert_faster_up_to(faster_up_to))
 
@@ -131,8 +131,8 @@ def length(
     """Acceptance length over input length, by entropy tier."""
     from pytest_speedbench.analysis.length import length as analyze
 
-    found = analyze(_records(runs, storage))
-    _show(found, plot, output)
+    found = analyze(saved_records(runs, storage))
+    show(found, plot, output)
     _check_margin(fail, found.assert_no_fall)
 
 
@@ -147,8 +147,8 @@ def engines(
     """Two engines with the same drafter on the same prompts."""
     from pytest_speedbench.analysis.engines import engines as analyze
 
-    found = analyze(_records(runs, storage))
-    _show(found, plot, output)
+    found = analyze(saved_records(runs, storage))
+    show(found, plot, output)
     _check_margin(fail, found.assert_equal_within)
 
 
@@ -164,7 +164,7 @@ def routing(
     """Experts that real and random prompts activate, by layer."""
     from pytest_speedbench.analysis.routing_model import route_split
 
-    _show(route_split(model, split, samples, seed), plot, output)
+    show(route_split(model, split, samples, seed), plot, output)
 
 
 @app.command()
@@ -179,16 +179,17 @@ def similarity(
     from pytest_speedbench.splits import load_split
 
     found = analyze(load_split(split), load_split(against) if against else None)
-    _show(found, plot, output)
+    show(found, plot, output)
 
 
-def _records(names: Sequence[str], storage: str) -> list[Record]:
+def saved_records(names: Sequence[str], storage: str) -> list[Record]:
+    """The records of some saved runs."""
     store = store_at(storage)
     runs = [find_run(store, name) for name in names]
     return [record for run in runs for record in (*run.records.values(), *run.twins)]
 
 
-def _show(found: Analysis, plot: Path | None, output: Path | None) -> None:
+def show(found: Analysis, plot: Path | None, output: Path | None) -> None:
     """Writes what was asked for, and prints the table."""
     from pytest_speedbench.analysis.table import shared, text_rows, without
 

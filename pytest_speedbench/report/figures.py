@@ -17,6 +17,7 @@ from pytest_speedbench.analysis.routing import Routing
 from pytest_speedbench.analysis.similarity import Similarity
 from pytest_speedbench.analysis.synthetic import Synthetic
 from pytest_speedbench.analysis.table import Value
+from pytest_speedbench.analysis.tuning import Tuning
 from pytest_speedbench.errors import ReportError
 from pytest_speedbench.report.text import printable
 from pytest_speedbench.stats import Estimate
@@ -136,6 +137,23 @@ def _draw_synthetic(analysis: Synthetic, figure: Any) -> None:
     _legend(axes)
 
 
+def _draw_tuning(analysis: Tuning, figure: Any) -> None:
+    """Speedup over DL, a line per batch size; dashed what the longest DL predicts."""
+    axes = figure.subplots()
+    for number, ((bs,), rows) in enumerate(_grouped(analysis.table.rows, "bs").items()):
+        lengths = [row["dl"] for row in rows]
+        _line(axes, number, f"BS {bs}", lengths, rows, "speedup")
+        shown = [(row["dl"], row["predicted"]) for row in rows if row["predicted"] is not None]
+        colour = _COLOURS[number % len(_COLOURS)]
+        axes.plot([dl for dl, _ in shown], [value for _, value in shown], "--", color=colour)
+    axes.plot([], [], "--", color="#555555", label="predicted from the longest DL")
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_xticks(sorted({_order(row["dl"]) for row in analysis.table.rows}))
+    axes.set_xlabel("draft length (tokens)")
+    axes.set_ylabel("speedup")
+    _legend(axes)
+
+
 def _draw_pareto(analysis: Pareto, figure: Any) -> None:
     axes = figure.subplots()
     groups: dict[tuple[str, int], list[OperatingPoint]] = {}
@@ -251,6 +269,7 @@ _PAINTERS: Mapping[type, Callable[[Any, Any], None]] = {
     Length: _draw_length,
     Engines: _draw_engines,
     Routing: _draw_routing,
+    Tuning: _draw_tuning,
 }
 
 

@@ -47,6 +47,7 @@ from pytest_speedbench.report.lossless import (
 )
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.stats import AlphaSequence, NoData, compare_tie_rates
+from pytest_speedbench.stats.draft_length import Arm, BestDraftLength, best_of_arms
 
 LOSSLESS = "lossless"
 # Outcomes of these say nothing of a comparison with a baseline.
@@ -138,6 +139,30 @@ class CaseChecks:
     def _alpha(self) -> float:
         """The α of the check for losslessness."""
         return self.spending.level(LOSSLESS)
+
+    # -- draft length -----------------------------------------------------------------------
+
+    def best_draft_length(self) -> BestDraftLength:
+        """The best of the session's draft lengths that differ from the case in nothing else.
+
+        Raises:
+            NoData: nothing was timed, or a single draft length without the arm without SD.
+        """
+        bench, own = self.book.bench, self.case.run
+        arms = {}
+        for run in bench.plan:
+            length = run.speculation.draft_length
+            same = replace(run.speculation, draft_length=own.speculation.draft_length)
+            if not length or replace(run, speculation=same) != own:
+                continue
+            measured = bench.run(run)
+            plain = measured.reference.rounds if measured.reference else []
+            arms[length] = Arm(
+                tuple(r.output_tps for r in measured.arm.rounds),
+                tuple(r.output_tps for r in plain),
+                measured.arm.alternated,
+            )
+        return best_of_arms(arms)
 
     # -- losslessness -----------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_speedbench.measure.results import DriftPoint
     from pytest_speedbench.session.checks import CaseChecks
     from pytest_speedbench.stats import Estimate
+    from pytest_speedbench.stats.draft_length import BestDraftLength
 
 _WORST = 3
 Compare = Callable[[str, float], "Verdict"]
@@ -129,6 +130,18 @@ class SpeedResult(SliceResult):
         """
         self._warn_of_random_input()
         return self._measured("speedup", self.run.speedup_at)
+
+    @property
+    def best_draft_length(self) -> BestDraftLength:
+        """The fastest of the grid's draft lengths at this BS, with those not told apart from it.
+
+        No SD takes part as DL 0. ``assert 3 in speed.best_draft_length`` fails where another draft
+        length is shown to be faster than 3. Draft lengths that are not measured yet are measured.
+
+        Raises:
+            NoData: no round was timed.
+        """
+        return self._checks.best_draft_length()
 
     @property
     def output_tps(self) -> Measured:

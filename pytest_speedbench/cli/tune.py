@@ -1,0 +1,132 @@
+"""``speedbench tune``: which draft length at which batch size, and the schedule for the engine."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, read
+
+if TYPE_CHECKING:
+    from pytest_speedbench.analysis.tuning import Tuning
+    from pytest_speedbench.baselines.schema import Record
+
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+class Schedule(StrEnum):
+    """Engines that take a draft length by batch size."""
+
+    VLLM = "vllm"
+    SGLANG = "sglang"
+
+
+def tune(
+    bs: Annotated[str, typer.Option(metavar="LIST", help="Batch sizes: 1,8,32.")] = "1,8,32",
+    dl: Annotated[str, typer.Option(metavar="LIST", help="Draft lengths: 1,3,5 or 1..8.")] = "1..5",
+    engine: Annotated[str, typer.Option(metavar="NAME", help="As --speed-engine.")] = "",
+    model: Annotated[str, typer.Option(metavar="MODEL", help="As --speed-model.")] = "",
+    method: Annotated[str, typer.Option(metavar="NAME", help="As --speed-method.")] = "",
+    drafter: Annotated[str, typer.Option(metavar="MODEL", help="As --speed-drafter.")] = "",
+    engine_arg: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="As --speed-engine-arg.")
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="SPLIT", help="As --speed-split.")] = "",
+    samples: Annotated[int, typer.Option(min=1, help="Samples of each category.")] = 4,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer, at most.")] = 128,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; 3 give intervals.")] = 5,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="RUN", help="Read saved runs; nothing is measured."),
+    ] = None,
+    schedule: Annotated[
+        Schedule | None, typer.Option(help="Print the schedule that this engine takes.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Draw a figure: .png, .svg or .pdf.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--json", metavar="PATH", help="Write the numbers.")
+    ] = None,
+    save: Annotated[
+        str, typer.Option(metavar="NAME", help="Save the run, as --benchmark-save does.")
+    ] = "",
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Measure speedup over batch size and draft length; find the best draft length of each."""
+    from pytest_speedbench.analysis.tuning import tuning
+    from pytest_speedbench.cli.analyze import saved_records, show
+
+    if source:
+        records = saved_records(source, storage)
+    else:
+        asked = {
+            "engine": engine,
+            "model": model,
+            "method": method,
+            "drafter": drafter,
+            "split": split,
+        }
+        records = _measured(
+            {name: value for name, value in asked.items() if value}
+            | {
+                "bs": read("--bs", bs, numbers),
+                "dl": read("--dl", dl, numbers),
+                "samples": samples,
+                "max_tokens": max_tokens,
+                "rounds": rounds,
+                "engine_arg": dict(
+                    read("--engine-arg", text, _argument) for text in engine_arg or []
+                ),
+                "category": "all",
+            },
+            save,
+            storage,
+        )
+    found = tuning(records)
+    show(found, plot, output)
+    if schedule is not None:
+        typer.echo(_schedule(found, schedule))
+
+
+def numbers(text: str) -> list[int]:
+    """``1,3..5`` → [1, 3, 4, 5]."""
+    found: list[int] = []
+    for part in text.split(","):
+        if span := _RANGE.fullmatch(part.strip()):
+            found += range(int(span[1]), int(span[2]) + 1)
+        else:
+            found.append(int(part))
+    if not found or min(found) < 1:
+        raise ValueError("expected integers >= 1, such as 1,3,5 or 1..8")
+    return list(dict.fromkeys(found))
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    from pytest_speedbench.plan import values
+
+    key, value = values.argument(text, True)
+    return key, value
+
+
+def _measured(options: dict[str, Any], save: str, storage: str) -> list[Record]:
+    from rich.console import Console
+
+    from pytest_speedbench.report.text import label
+    from pytest_speedbench.session.standalone import measure
+
+    with Console(stderr=True, markup=False).status("starting") as status:
+        measured = measure(show=lambda text: status.update(label(text)), **options)
+    if save:
+        typer.echo(f"saved: {measured.save(save, storage)}")
+    return measured.records
+
+
+def _schedule(found: Tuning, engine: Schedule) -> str:
+    if engine is Schedule.VLLM:
+        return f"num_speculative_tokens_per_batch_size: {found.vllm_schedule()}"
+    return found.sglang_schedule()
