@@ -7,9 +7,10 @@ stays readable.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pytest_speedbench.errors import RecordError
 
@@ -33,6 +34,18 @@ class CaseKey(_Part):
         bs: batch size: requests held in flight.
         split: name of the split, or the digest of a file's content.
         slice: a category, an entropy tier, or ``all``.
+        prefix_caching: whether the engine keeps the KV cache of earlier prompts.
+        prompt_form: ``chat``, ``raw`` or ``ids``.
+        temperature: 0 is greedy.
+        top_p: 1 keeps all tokens; as ``top_k``, ``min_p`` and ``seed`` only at a temperature.
+        top_k: 0 keeps all tokens.
+        min_p: 0 keeps all tokens.
+        seed: seed of the engine's random numbers.
+        template: arguments of the chat template.
+        drafter: name of the drafter, where the grid has several.
+        environment: label of the engine's environment, where the grid has several.
+
+    A field that an earlier record lacks has its default.
     """
 
     engine: str
@@ -42,10 +55,37 @@ class CaseKey(_Part):
     bs: int
     split: str
     slice: str
+    prefix_caching: bool = False
+    prompt_form: str = "chat"
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int = 0
+    template: str = ""
+    drafter: str = ""
+    environment: str = ""
 
     def __str__(self) -> str:
         method = self.method if self.method == "none" else f"{self.method} dl{self.dl}"
-        return f"{self.engine} {self.model} {method} bs{self.bs} {self.split}:{self.slice}"
+        parts = (self.engine, self.model, method, f"bs{self.bs}", *self.extras())
+        return f"{' '.join(parts)} {self.split}:{self.slice}"
+
+    def extras(self) -> Iterator[str]:
+        """What differs from the default, of the axes that most cases leave alone."""
+        if self.drafter:
+            yield self.drafter
+        if self.prefix_caching:
+            yield "cached"
+        if self.prompt_form != "chat":
+            yield self.prompt_form
+        if self.temperature:
+            yield f"t{self.temperature:g}"
+        for name in ("top_p", "top_k", "min_p", "seed"):
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default:
+                yield f"{name}={value:g}"
+        yield from filter(None, (self.template, self.environment))
 
     def _values(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in KEY_FIELDS)
@@ -58,7 +98,8 @@ class CaseKey(_Part):
         return isinstance(other, CaseKey) and self._values() == other._values()
 
 
-KEY_FIELDS = ("engine", "model", "method", "dl", "bs", "split", "slice")
+KEY_FIELDS = tuple(CaseKey.model_fields)
+_SAMPLING_KEYS = ("temperature", "top_p", "top_k", "min_p", "seed")
 
 
 class EngineRecord(_Part):
@@ -104,6 +145,9 @@ class SamplingRecord(_Part):
     seed: int
     ignore_eos: bool = False
     min_tokens: int = 0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
 
 
 class MetricRecord(_Part):
@@ -316,7 +360,7 @@ class RecordSummary(_Part):
         spec: method, draft length and drafter.
         split: name, version and digest of the split, and the digest of each row.
         sampling: how tokens were chosen.
-        template: digest of the chat template with its arguments.
+        template: digest of the chat template; empty where prompts are raw.
         prompt_form: ``token_ids``, or ``chat`` where the server applies its own template.
         machine: what timings depend on.
         metrics: name → value, interval, ``n``, level and unit; a list by position for
@@ -348,6 +392,18 @@ class RecordSummary(_Part):
     gate: GateRecord | None = None
     changes: list[ChangeRecord] = Field(default_factory=list)
     harness: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_key(cls, data: Any) -> Any:
+        """Earlier records kept sampling beside the key alone."""
+        case = data.get("case") if isinstance(data, dict) else None
+        sampling = data.get("sampling") if isinstance(case, dict) else None
+        if not isinstance(case, dict) or not isinstance(sampling, dict) or "temperature" in case:
+            return data
+        sampled = _SAMPLING_KEYS if sampling.get("temperature") else ()
+        own = {name: sampling[name] for name in sampled if name in sampling}
+        return {**data, "case": {**case, **own}}
 
     def metric(self, name: str) -> MetricRecord | None:
         """The metric called ``name``; None where it has no value."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pytest_speedbench.baselines.schema import KEY_FIELDS, CaseKey, GateRecord, Record
 from pytest_speedbench.baselines.storage import SavedRun
@@ -22,8 +23,8 @@ class AxisMap:
     """Pairs different values of one part of the key on purpose: ``dl=3:5``."""
 
     axis: str
-    old: str
-    new: str
+    old: object
+    new: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,8 @@ def _match(old: SavedRun, new: Record, partners: Mapping[CaseKey, CaseKey]) -> M
     identity = identity_of(new)
     mapped = partners.get(new.case)
     if mapped is not None:
-        identity = replace(identity, case=mapped)
+        across = frozenset(n for n in KEY_FIELDS if getattr(mapped, n) != getattr(new.case, n))
+        identity = replace(identity, case=mapped, across=across)
     elif new.case in partners.values():  # its own partner is taken by another case
         return Match()
     return match_in(old, identity)
@@ -156,26 +158,22 @@ def _partners(old: SavedRun, new: SavedRun, maps: Sequence[AxisMap]) -> dict[Cas
 
 def _mapped(key: CaseKey, maps: Sequence[AxisMap]) -> CaseKey:
     """Where the maps lead: of several for one axis, the one that names the key's own value."""
-    changed = {
-        m.axis: int(m.new) if m.axis in ("dl", "bs") else m.new
-        for m in maps
-        if str(getattr(key, m.axis)) == m.old
-    }
+    changed = {m.axis: m.new for m in maps if getattr(key, m.axis) == m.old}
     return key.model_copy(update=changed)
 
 
 def _check_map(axis_map: AxisMap, old: Iterable[CaseKey], new: Iterable[CaseKey]) -> None:
     for side, value, keys in (("OLD", axis_map.old, old), ("NEW", axis_map.new, new)):
-        known = list(dict.fromkeys(str(getattr(key, axis_map.axis)) for key in keys))
+        known = list(dict.fromkeys(getattr(key, axis_map.axis) for key in keys))
         if value not in known:
             raise UsageError(
                 f"--map {axis_map.axis}={axis_map.old}:{axis_map.new}: {side} has no case with "
-                f"{axis_map.axis}={value}; it has: {', '.join(known)}"
+                f"{axis_map.axis}={value}; it has: {', '.join(map(str, known))}"
             )
 
 
 def parse_map(text: str) -> AxisMap:
-    """``dl=3:5`` → the axis and its two values.
+    """``dl=3:5`` → the axis and its two values, in the type of the axis.
 
     Raises:
         ValueError: not of this form, or an unknown axis.
@@ -186,4 +184,14 @@ def parse_map(text: str) -> AxisMap:
         raise ValueError("expected AXIS=OLD:NEW, such as dl=3:5")
     if axis not in KEY_FIELDS:
         raise ValueError(f"no axis {axis!r}; a case has: {', '.join(KEY_FIELDS)}")
-    return AxisMap(axis, old, new)
+    return AxisMap(axis, _axis_value(axis, old), _axis_value(axis, new))
+
+
+def _axis_value(axis: str, text: str) -> object:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        kind: Any = CaseKey.model_fields[axis].annotation
+        return TypeAdapter(kind).validate_python(text)
+    except ValidationError as error:
+        raise ValueError(f"{axis}: {error.errors()[0]['msg']}") from None

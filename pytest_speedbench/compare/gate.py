@@ -111,7 +111,7 @@ def _gate_acceptance(
             fail_alpha=levels.fail_alpha,
             healthy_divergence=healthy_divergence(old, new),
             reach=levels.reach,
-            greedy=not new.sampling.temperature,
+            greedy=not (old.sampling.temperature or new.sampling.temperature),
             draft_length=longest_draft(old, new),
         )
     except RecordError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pytest_speedbench.baselines.schema import (
@@ -33,6 +33,8 @@ class Identity:
     machine: MachineRecord
     drafter: str = ""
     """Free to differ, since it is under test; it only chooses between records of one case."""
+    across: frozenset[str] = frozenset()
+    """Parts of the key that differ on purpose (``--map``)."""
     earlier_ids: EarlierIds = field(kw_only=True, compare=False)
     """Recognises records of this split that were saved before rows had digests."""
 
@@ -141,9 +143,9 @@ def _key_differences(old: CaseKey, new: CaseKey) -> list[str]:
 
 
 def records_under_another_key(run: SavedRun, new: Identity) -> list[Record]:
-    """Records of the same case whose key differs: a split or a model was renamed or moved, or some
-    rows of an unnamed split have changed."""
-    here = {"split": new.case.split, "model": new.case.model}
+    """Records of the same case whose key differs: a split or a model was renamed or moved, some
+    rows of an unnamed split have changed, or one of the grids had several drafters."""
+    here = {"split": new.case.split, "model": new.case.model, "drafter": new.case.drafter}
     keys = {key for key in run.keys if key.model_copy(update=here) == new.case}
     if not keys:  # without reading the file
         return []
@@ -152,8 +154,18 @@ def records_under_another_key(run: SavedRun, new: Identity) -> list[Record]:
         for record in (*run.records.values(), *run.twins)
         if record.case in keys
         and _same_model(record.model, new.model)
-        and same_split(record, new.split, new.case.split, new.earlier_ids)
+        and _same_drafter(record, new)
+        and (
+            record.case.split == new.case.split
+            or same_split(record, new.split, new.case.split, new.earlier_ids)
+        )
     ]
+
+
+def _same_drafter(record: Record, new: Identity) -> bool:
+    """Whether the drafter is the one that a key names, where either names one."""
+    named = record.case.drafter or new.case.drafter
+    return not named or identity_of(record).drafter == new.drafter
 
 
 def _same_model(old: ModelRecord, new: ModelRecord) -> bool:
@@ -171,7 +183,7 @@ def compare_identity(record: Record, run: SavedRun | None, new: Identity) -> Mat
     """What of ``record`` may be compared with a measurement of ``new``."""
     rows = match_rows(record, new.split, new.earlier_ids)
     old = identity_of(record)
-    acceptance = _differences(_for_acceptance(old), _for_acceptance(new))
+    acceptance = _differences(_for_acceptance(old, new.across), _for_acceptance(new, new.across))
     timing = _differences(_for_timing(old), _for_timing(new))
     return Match(
         rows.record,
@@ -182,15 +194,18 @@ def compare_identity(record: Record, run: SavedRun | None, new: Identity) -> Mat
     )
 
 
-def _for_acceptance(identity: Identity) -> dict[str, object]:
+def _for_acceptance(identity: Identity, across: Collection[str]) -> dict[str, object]:
     """Must be equal to compare AL. Engine, its arguments and the drafter are under test: free."""
     model, sampling = identity.model, identity.sampling
-    return {
+    must: dict[str, object] = {
         "model weights": model.weights or model.revision,
         "chat template": identity.template,
-        "sampling": _sampling_text(sampling),
+        "sampling": _length_text(sampling),
         "prompt form": identity.prompt_form,
     }
+    if "prompt_form" in across:
+        del must["chat template"], must["prompt form"]
+    return must
 
 
 def _for_timing(identity: Identity) -> dict[str, object]:
@@ -207,10 +222,8 @@ def _differences(old: dict[str, object], new: dict[str, object]) -> Iterable[str
             yield f"{name}: {value} there, {new[name]} here"
 
 
-def _sampling_text(sampling: SamplingRecord) -> str:
-    words = [f"max_tokens {sampling.max_tokens}", f"temperature {sampling.temperature:g}"]
-    if sampling.temperature:
-        words.append(f"seed {sampling.seed}")
+def _length_text(sampling: SamplingRecord) -> str:
+    words = [f"max_tokens {sampling.max_tokens}"]
     if sampling.ignore_eos:
         words.append("ignore_eos")
     if sampling.min_tokens:

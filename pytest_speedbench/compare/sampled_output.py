@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_speedbench.compare.lossless import Score
-from pytest_speedbench.engines.protocol import Trace
+from pytest_speedbench.engines.protocol import Sampling, TokenScore, Trace
 from pytest_speedbench.errors import NoData
 from pytest_speedbench.measure.check import align_drafts
 from pytest_speedbench.stats.ties import MIN_EXPECTED, DistributionCheck, first_token_check
@@ -30,6 +30,8 @@ _DRAWS = 100_000
 _MOST_DRAWS = 1_000_000
 _DRAWS_PER_REJECTION = 10
 _MOST_NAMED = 0.999
+# Nats, and shares: what two computations of the same log-probabilities may differ by.
+_ROUNDING = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def check_prompt(
     sample: str,
     prompt: Sequence[int],
     traces: Sequence[Trace],
-    temperature: float,
+    how: Sampling,
     score: Score,
     alpha: float,
 ) -> list[Drawn]:
@@ -78,7 +80,7 @@ def check_prompt(
         beginning = starts.most_common(1)[0][0]
         alike = copies_with(traces, beginning)
         if _verified(alike, position) != 0:
-            drawn = check_beginning(sample, prompt, alike, beginning, temperature, score, alpha)
+            drawn = check_beginning(sample, prompt, alike, beginning, how, score, alpha)
             found += [drawn] if drawn else []
     return found
 
@@ -94,7 +96,7 @@ def check_beginning(
     prompt: Sequence[int],
     alike: Sequence[Trace],
     beginning: tuple[int, ...],
-    temperature: float,
+    how: Sampling,
     score: Score,
     alpha: float,
 ) -> Drawn | None:
@@ -105,10 +107,10 @@ def check_beginning(
     asked = sorted({trace.token_ids[position] for trace in alike[:pilot]})
     drawn = Counter(trace.token_ids[position] for trace in alike[pilot:])
     reported = score((*prompt, *beginning), asked)
-    probabilities = at_temperature(
-        {token: reported.logprobs[token] for token in asked}, temperature
-    )
-    counts = within(drawn, probabilities, temperature)
+    probabilities = as_sampled(reported, how)
+    counts = dict(drawn)
+    if not _all_known(how):
+        counts = {token: count for token, count in drawn.items() if token in probabilities}
     try:
         check = first_token_check(counts, probabilities, level=1 - alpha, draws=draws_for(alpha))
     except NoData:
@@ -136,31 +138,60 @@ def _verified(traces: Sequence[Trace], position: int) -> float | None:
     return sum(reported) / len(reported)
 
 
-def at_temperature(logprobs: dict[int, float], temperature: float) -> dict[int, float]:
-    """Probabilities of some tokens at a temperature.
+def as_sampled(reported: TokenScore, how: Sampling) -> dict[int, float]:
+    """Probabilities of some tokens under temperature and filters.
 
-    At 1 they are the target's own, and what they leave over belongs to the tokens not named. At any
-    other the sum over the vocabulary is unknown: then they are those among the named tokens alone,
-    and sum to 1.
+    At temperature 1 without a filter they are the target's own, and what they leave over belongs to
+    the tokens not named. Otherwise the sum over the vocabulary is unknown: then they are those
+    among the named tokens alone, and sum to 1; a token that a filter leaves out has 0.
     """
-    if temperature == 1.0:
+    logprobs, temperature = reported.logprobs, how.temperature
+    if _all_known(how):
         weights = {token: math.exp(value) for token, value in logprobs.items()}
         # Log-probabilities are rounded too: a little is always left to the tokens not named.
         excess = max(1.0, math.fsum(weights.values()) / _MOST_NAMED)
         return {token: weight / excess for token, weight in weights.items()}
+    out = left_out(reported, how)
     most = max(logprobs.values())
-    weights = {token: math.exp((value - most) / temperature) for token, value in logprobs.items()}
+    weights = {
+        token: 0.0 if token in out else math.exp((value - most) / temperature)
+        for token, value in logprobs.items()
+    }
     total = math.fsum(weights.values())
-    return {token: weight / total for token, weight in weights.items()}
+    return {token: weight / total for token, weight in weights.items()} if total else weights
 
 
-def within(
-    counts: Counter[int], probabilities: dict[int, float], temperature: float
-) -> dict[int, int]:
-    """The draws that :func:`at_temperature` speaks of: all at 1, else those of the named tokens."""
-    if temperature == 1.0:
-        return dict(counts)
-    return {token: count for token, count in counts.items() if token in probabilities}
+def _all_known(how: Sampling) -> bool:
+    """Whether the target's probabilities are those that tokens are drawn with."""
+    return how.temperature == 1.0 and not how.filters
+
+
+def left_out(reported: TokenScore, how: Sampling) -> set[int]:
+    """The named tokens that the filters leave out for certain, in whatever order they apply.
+
+    Of the tokens not named only what is left of the probability is known. So ``top_k`` and
+    ``top_p`` leave out what has too many, or too likely, named tokens before it. Above temperature
+    1 the share of the others has no useful bound, and ``top_p`` leaves out nothing for certain.
+    """
+    named = sorted(reported.logprobs.items(), key=lambda item: -item[1])
+    sharpness = 1.0 / how.temperature
+    powers = {token: math.exp(value * sharpness) for token, value in named}
+    unnamed = max(0.0, 1.0 - math.fsum(math.exp(value) for _, value in named))
+    # No other token has a larger power than its probability times this, at temperatures up to 1.
+    largest = math.exp(reported.top_logprob * (sharpness - 1.0))
+    total = math.fsum(powers.values()) + unnamed * largest
+    out = set()
+    for token, value in named:
+        before = [other for other, theirs in named if theirs > value + _ROUNDING]
+        mass = math.fsum(powers[other] for other in before) / total
+        ratio = math.exp((value - reported.top_logprob) * sharpness)
+        if (
+            (how.top_k and len(before) >= how.top_k)
+            or (how.temperature <= 1.0 and mass > how.top_p + _ROUNDING)
+            or ratio < how.min_p * (1.0 - _ROUNDING)
+        ):
+            out.add(token)
+    return out
 
 
 def draws_for(alpha: float) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pytest_speedbench.engines.methods import methods_of, traits
 from pytest_speedbench.engines.protocol import (
+    FILTERS,
     EngineConfig,
     EngineInfo,
     EngineType,
@@ -186,6 +187,7 @@ ENGINE = EngineType(
     requires="aiohttp",
     extra="server",
     step_traces=False,
+    filters=FILTERS,
     prompt_form="chat",
     tokenizer="server",
     local=False,

@@ -8,8 +8,8 @@ each.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Protocol
 
 FinishReason = Literal["stop", "length", "abort"]
 PromptForm = Literal["token_ids", "chat"]
@@ -24,11 +24,14 @@ class Speculation:
         draft_length: tokens proposed per step (vLLM: ``num_speculative_tokens``); 0 exactly when
             ``method`` is ``"none"``.
         drafter: hub name or path of the drafter's weights; None for methods without any.
+        draft_sampling: how the drafter chooses its tokens at a temperature: ``greedy`` or
+            ``probabilistic`` (vLLM: ``draft_sample_method``); empty for the engine's default.
     """
 
     method: str = "none"
     draft_length: int = 0
     drafter: str | None = None
+    draft_sampling: str = ""
 
     @property
     def active(self) -> bool:
@@ -71,6 +74,10 @@ class EngineConfig:
         return replace(self, speculation=NO_SPECULATION)
 
 
+FILTERS = ("top_k", "top_p", "min_p")
+"""The fields of :class:`Sampling` that leave out unlikely tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are chosen.
@@ -81,6 +88,13 @@ class Sampling:
         seed: seed of the engine's random numbers.
         ignore_eos: go on to ``max_tokens`` past the end of the answer.
         min_tokens: shortest output, in tokens.
+        top_p: the smallest set of most likely tokens with this probability is kept; 1 keeps all.
+        top_k: so many of the most likely tokens are kept; 0 keeps all.
+        min_p: tokens with at least this share of the most likely one's probability are kept; 0
+            keeps all.
+
+    The filters apply after the temperature, in the order of ``FILTERS``; some engines combine them
+    in another order.
     """
 
     max_tokens: int = 128
@@ -88,11 +102,20 @@ class Sampling:
     seed: int = 0
     ignore_eos: bool = False
     min_tokens: int = 0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
 
     @property
     def greedy(self) -> bool:
         """Whether the most likely token is always taken."""
         return self.temperature == 0.0
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """Those of ``FILTERS`` that leave out tokens, by name."""
+        off = {field.name: field.default for field in fields(self)}
+        return {n: value for n in FILTERS if (value := getattr(self, n)) != off[n]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +375,8 @@ class EngineType:
         prompt_form: ``chat`` where the server applies its own template.
         tokenizer: ``huggingface``; ``words`` for an engine without a model; ``server`` for a chat
             server, where the model's own is used if it is at hand.
+        filters: those of ``FILTERS`` that it applies as they are defined there; others are refused.
+        draft_samplings: the values of ``Speculation.draft_sampling`` that it has.
         tokenizer_source: the model, or the folder, that the tokenizer is loaded from.
         weights: the folder or file that a model's weights are in, where it is not the one that
             every engine loads.
@@ -363,6 +388,7 @@ class EngineType:
             with ``NAME.``; None where only the engine itself knows them.
         refuse: raises ``EngineError`` for a configuration that could not work, before anything is
             loaded.
+        refuse_sampling: likewise for how tokens are to be chosen.
         status: what the adapter found on this machine besides its package; raises
             ``EngineUnavailable``.
     """
@@ -379,6 +405,8 @@ class EngineType:
     step_traces: bool = True
     request_counts: bool = True
     prompt_form: PromptForm = "token_ids"
+    filters: tuple[str, ...] = ()
+    draft_samplings: tuple[str, ...] = ()
     tokenizer: str = "huggingface"
     tokenizer_source: Callable[[EngineConfig], str] = lambda config: config.model
     weights: Callable[[str], str] = lambda model: ""
@@ -388,4 +416,5 @@ class EngineType:
     server: bool = False
     arguments: Callable[[EngineConfig], Collection[str] | None] = lambda config: None
     refuse: Callable[[EngineConfig], None] = lambda config: None
+    refuse_sampling: Callable[[EngineConfig, Sampling], None] = lambda config, sampling: None
     status: Callable[[], str] = lambda: ""

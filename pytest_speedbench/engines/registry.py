@@ -10,7 +10,13 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
 from pytest_speedbench.engines.methods import METHODS, close_names, own_names, traits
-from pytest_speedbench.engines.protocol import Engine, EngineConfig, EngineType
+from pytest_speedbench.engines.protocol import (
+    FILTERS,
+    Engine,
+    EngineConfig,
+    EngineType,
+    Sampling,
+)
 from pytest_speedbench.errors import EngineError, EngineUnavailable, did_you_mean
 
 GROUP = "pytest_speedbench.engines"
@@ -82,8 +88,34 @@ def check(config: EngineConfig) -> EngineType:
             f"engine {config.engine} is not installed: pip install 'pytest-speedbench[{extra}]'"
         )
     check_arguments(adapter, config)
+    _check_draft_sampling(adapter, config)
     adapter.refuse(config)
     return adapter
+
+
+def _check_draft_sampling(adapter: EngineType, config: EngineConfig) -> None:
+    asked = config.speculation.draft_sampling
+    if asked and asked not in adapter.draft_samplings:
+        raise EngineError(
+            f"engine {config.engine!r} does not let one choose how the drafter chooses its tokens "
+            f"(--speed-draft-sampling {asked}): leave it out"
+        )
+
+
+def check_sampling(adapter: EngineType, config: EngineConfig, sampling: Sampling) -> None:
+    """Refuses ways of choosing tokens that ``adapter`` does not have.
+
+    Raises:
+        EngineError: the message names the option.
+    """
+    for name in sampling.filters:
+        if name not in adapter.filters:
+            has = ", ".join(adapter.filters) or "none of them"
+            raise EngineError(
+                f"engine {config.engine!r} has no {name} (--speed-{name.replace('_', '-')}); of "
+                f"{', '.join(FILTERS)} it has: {has}"
+            )
+    adapter.refuse_sampling(config, sampling)
 
 
 def check_arguments(adapter: EngineType, config: EngineConfig) -> None:

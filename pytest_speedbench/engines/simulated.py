@@ -55,12 +55,14 @@ from pytest_speedbench.engines.methods import METHODS
 from pytest_speedbench.engines.process.backend import StepOutput
 from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import (
+    FILTERS,
     Counters,
     EngineConfig,
     EngineInfo,
     EngineType,
     Request,
     RequestTotals,
+    Sampling,
     TokenScore,
 )
 from pytest_speedbench.errors import EngineError
@@ -309,9 +311,9 @@ class SimulatedBackend:
         bias = self._number("bias", 0.0) if self.config.speculation.active and position else 0.0
         if bias and _share(context, "bias", sampling.seed, position) < bias:
             return 0
-        weights = [p ** (1.0 / sampling.temperature) for p in TARGET]
+        weights = _drawn_from(TARGET, sampling)
         draws = random.Random(_digest(context, "draw", sampling.seed, position))
-        return draws.choices(range(len(TARGET)), weights)[0]
+        return draws.choices(range(len(weights)), weights)[0]
 
     def abort(self, request_id: str) -> None:
         self.running.pop(request_id, None)
@@ -360,6 +362,15 @@ def _neighbour(token: int, offset: int) -> int:
     return _FIRST_TOKEN + (token - _FIRST_TOKEN + offset) % (VOCABULARY - _FIRST_TOKEN)
 
 
+def _drawn_from(probabilities: Sequence[float], sampling: Sampling) -> list[float]:
+    """The weights of the tokens that are kept, of ``probabilities`` in descending order."""
+    weights = [p ** (1.0 / sampling.temperature) for p in probabilities]
+    kept = weights[: sampling.top_k or None]
+    total = sum(kept)
+    within = [w for i, w in enumerate(kept) if sum(kept[:i]) < sampling.top_p * total]
+    return [w for w in within if w >= sampling.min_p * kept[0]]
+
+
 def _shifted(chance: float, shift: float) -> float:
     if chance in (0.0, 1.0):
         return chance
@@ -397,6 +408,7 @@ ENGINE = EngineType(
     name="simulated",
     methods=METHODS,
     open=open_child("pytest_speedbench.engines.simulated:SimulatedBackend"),
+    filters=FILTERS,
     tokenizer="words",
     local=False,
     scores=True,

@@ -18,11 +18,13 @@ from pytest_speedbench.engines.methods import methods_of, traits
 from pytest_speedbench.engines.process.backend import StepOutput
 from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import (
+    FILTERS,
     Counters,
     EngineConfig,
     EngineInfo,
     EngineType,
     Request,
+    Sampling,
     Speculation,
     TokenScore,
 )
@@ -188,7 +190,7 @@ class TransformersBackend:
             "eos_token_id": stop or None,
             "pad_token_id": (request.stop_ids or (0,))[0],
             "do_sample": not sampling.greedy,
-            **({} if sampling.greedy else _unfiltered(sampling.temperature)),
+            **({} if sampling.greedy else _drawing(sampling)),
             **self._assistance(request),
         }
         with self._no_default_eos(bool(stop)):
@@ -353,9 +355,14 @@ def _own_settings(model: Any) -> dict[str, object]:
     return {f"generation.{name}": getattr(settings, name, None) for name in _OWN_SETTINGS}
 
 
-def _unfiltered(temperature: float) -> dict[str, Any]:
-    """The full distribution at ``temperature``, whatever the checkpoint's settings say."""
-    return {"temperature": temperature, "top_k": 0, "top_p": 1.0}
+def _drawing(sampling: Sampling) -> dict[str, Any]:
+    """Temperature and filters as asked for, whatever the checkpoint's settings say."""
+    return {
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p or None,
+    }
 
 
 def _exit_layer(speculation: Speculation) -> int:
@@ -394,5 +401,6 @@ ENGINE = EngineType(
     max_batch=1,
     max_speculative_batch=1,
     scores=True,
+    filters=FILTERS,
     refuse=_refuse,
 )

@@ -41,7 +41,8 @@ _OF_THE_CALL = ("tools", "documents", "chat_template", "continue_final_message")
 class Tokenizer(Protocol):
     """The target's tokenizer and chat template.
 
-    ``template_digest`` identifies template and arguments; ``context_window`` is in tokens.
+    ``template_digest`` identifies the template without its arguments; ``context_window`` is in
+    tokens.
     """
 
     template_digest: str
@@ -74,7 +75,7 @@ class HuggingFaceTokenizer:
                 "(tokenizer.chat_template), since prompts are rendered as a chat"
             )
         self.template: object = template
-        self.template_digest = _digest([template, self.template_kwargs])
+        self.template_digest = _digest([template, {}])
         self.stop_ids = _stop_ids(self._tokenizer, path)
         self.context_window = int(getattr(config, "max_position_embeddings", 1 << 30))
         self.vocab_size = int(config.vocab_size)
@@ -189,7 +190,7 @@ def _servers_tokenizer(model: str, kwargs: Mapping[str, object]) -> Tokenizer:
         tokenizer = HuggingFaceTokenizer(model, kwargs)
     except (EngineError, ImportError):
         tokenizer = UnknownTokenizer(model, kwargs)
-    tokenizer.template_digest = _digest(["server", dict(kwargs)])
+    tokenizer.template_digest = _digest(["server", {}])
     return tokenizer
 
 

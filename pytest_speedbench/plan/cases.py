@@ -34,10 +34,12 @@ class RunKey:
     """Arguments of the chat template; may hold dicts."""
     split_key: str = ""
     """What the split is called in the keys of cases; ``split`` says where it is."""
+    several_drafters: bool = False
+    """Whether the grid has others: then the drafter is a part of the keys of cases."""
 
     def base(self) -> RunKey:
         """The same run without speculation: the arm that a speedup compares with."""
-        return replace(self, speculation=Speculation())
+        return replace(self, speculation=Speculation(), several_drafters=False)
 
     def __str__(self) -> str:
         return f"{self.engine} {self.speculation} bs{self.bs}"

@@ -6,11 +6,12 @@ Nothing here loads a model, an engine or a prompt: it runs at collection.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 from pytest_speedbench.engines.methods import traits
-from pytest_speedbench.engines.protocol import Sampling, Speculation
+from pytest_speedbench.engines.protocol import FILTERS, Sampling, Speculation
 from pytest_speedbench.engines.registry import check_method, engine_names, engine_type
 from pytest_speedbench.errors import CaseError, EngineError, UsageError, did_you_mean
 from pytest_speedbench.plan.cases import Case, RunKey
@@ -40,7 +41,7 @@ def build_grid(marker: Mapping[str, Any], settings: Settings) -> tuple[list[Case
     """
     asked = with_marker(settings, marker)
     slices = {split: _slices(split, asked) for split in _splits(asked)}
-    found = list(_runs(asked, slices))
+    found = _mark_several_drafters(list(_runs(asked, slices)))
     label = Labels([run for _, run in found])
     cases, ids = [], []
     for split, run in found:
@@ -94,6 +95,15 @@ def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]
         )
 
 
+def _mark_several_drafters(found: list[tuple[str, RunKey]]) -> list[tuple[str, RunKey]]:
+    drafters = {run.speculation.drafter for _, run in found if run.speculation.drafter}
+    several = len(drafters) > 1
+    return [
+        (split, replace(run, several_drafters=several and run.speculation.drafter is not None))
+        for split, run in found
+    ]
+
+
 def _speculations(asked: Settings) -> list[Speculation]:
     """Methods × drafters × draft lengths; ``none`` has neither of the last two."""
     found: dict[Speculation, None] = {}
@@ -103,22 +113,27 @@ def _speculations(asked: Settings) -> list[Speculation]:
             continue
         drafters = asked.drafter if traits(method).takes_drafter else ()
         for drafter, dl in product(drafters or (None,), asked.dl):
-            found[Speculation(method, dl, drafter)] = None
+            found[Speculation(method, dl, drafter, asked.draft_sampling)] = None
     return list(found)
 
 
 def _samplings(asked: Settings) -> list[Sampling]:
-    found = []
-    for max_tokens, temperature, min_tokens in product(
-        asked.max_tokens, asked.temperature, asked.min_tokens
-    ):
+    """Every combination; a greedy one has neither seed nor filters, which would change nothing."""
+    found: dict[Sampling, None] = {}
+    lengths = product(asked.max_tokens, asked.min_tokens)
+    draws = product(asked.temperature, asked.seed, asked.top_k, asked.top_p, asked.min_p)
+    for (max_tokens, min_tokens), (temperature, seed, *filters) in product(lengths, draws):
         if min_tokens > max_tokens:
             raise CaseError(
                 f"min_tokens={min_tokens} is more than max_tokens={max_tokens}: no output can "
                 "have both"
             )
-        found.append(Sampling(max_tokens, temperature, asked.seed, asked.ignore_eos, min_tokens))
-    return found
+        length = Sampling(max_tokens, ignore_eos=asked.ignore_eos, min_tokens=min_tokens)
+        chosen: dict[str, Any] = (
+            dict(zip(FILTERS, filters, strict=True)) | {"seed": seed} if temperature else {}
+        )
+        found[replace(length, temperature=temperature, **chosen)] = None
+    return list(found)
 
 
 def _splits(asked: Settings) -> list[str]:

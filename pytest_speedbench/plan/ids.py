@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from pytest_speedbench.engines.protocol import FILTERS
 from pytest_speedbench.plan.cases import RunKey
 from pytest_speedbench.plan.values import ALL_SAMPLES
 from pytest_speedbench.splits import given_name
@@ -24,6 +25,9 @@ class Labels:
         self._samples = several(r.samples for r in runs)
         self._max_tokens = several(r.sampling.max_tokens for r in runs)
         self._temperature = several(r.sampling.temperature for r in runs)
+        sampled = [r.sampling for r in runs if not r.sampling.greedy]
+        self._filters = [n for n in FILTERS if several(getattr(s, n) for s in sampled)]
+        self._seed = several(s.seed for s in sampled)
         self._min_tokens = several(r.sampling.min_tokens for r in runs)
         self._soak = several(r.soak for r in runs)
 
@@ -54,6 +58,9 @@ class Labels:
             parts.append(f"min{run.sampling.min_tokens}")
         if self._temperature:
             parts.append(f"t{run.sampling.temperature:g}")
+        if not run.sampling.greedy:
+            parts += [f"{name}{getattr(run.sampling, name):g}" for name in self._filters]
+            parts += [f"seed{run.sampling.seed}"] if self._seed else []
         if self._soak:
             parts.append(f"soak{run.soak}")
         return "".join(f"-{part}" for part in parts)

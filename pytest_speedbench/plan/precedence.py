@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_speedbench.engines.methods import traits
+from pytest_speedbench.engines.protocol import FILTERS
 from pytest_speedbench.errors import CaseError, UsageError, did_you_mean
 from pytest_speedbench.plan.options import (
     command_line_options,
@@ -124,6 +125,7 @@ def _combine(base: Settings, given: Mapping[str, Any], spelling: _Spelling) -> S
             f"{spelling('early')} times nothing, but {spelling('rounds')} asks for timed rounds: "
             "leave one of them out"
         )
+    _check_filters(base, given, spelling)
     replaced = _prompts(base, given, spelling) | _slices(given) | _drafters(given)
     return base.replace(**(replaced | dict(given)))
 
@@ -151,6 +153,16 @@ def _drafters(given: Mapping[str, Any]) -> dict[str, Any]:
     """Methods without a drafter replace a drafter of a lower level."""
     dropped = "method" in given and not _drafters_wanted(given["method"])
     return {"drafter": ()} if dropped and "drafter" not in given else {}
+
+
+def _check_filters(base: Settings, given: Mapping[str, Any], spelling: _Spelling) -> None:
+    """Greedy decoding always takes the most likely token, which no filter leaves out."""
+    filters = [n for n in FILTERS if n in given and given[n] != Settings.options[n].default]
+    if filters and not any(given.get("temperature", base.temperature)):
+        raise UsageError(
+            f"{spelling(filters[0])} has no effect at temperature 0, which is greedy: give a "
+            "temperature above 0, or leave it out"
+        )
 
 
 def _drafters_wanted(methods: tuple[str, ...]) -> bool:

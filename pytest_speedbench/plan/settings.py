@@ -211,8 +211,53 @@ class Settings(OptionTable):
         marker=True,
         text="sampling temperature; 0 is greedy",
     )
-    seed: int = option(
-        default=0, read=values.integer(0), group=PROMPTS, metavar="N", text="sampling seed"
+    top_p: tuple[float, ...] = option(
+        default=(1.0,),
+        read=values.probability,
+        form="list",
+        group=PROMPTS,
+        metavar="P",
+        marker=True,
+        text="at a temperature: sample from the most likely tokens that together have this "
+        "probability; 1 keeps all",
+    )
+    top_k: tuple[int, ...] = option(
+        default=(0,),
+        read=values.integer(0),
+        form="list",
+        group=PROMPTS,
+        metavar="K",
+        marker=True,
+        text="at a temperature: sample from so many of the most likely tokens; 0 keeps all",
+    )
+    min_p: tuple[float, ...] = option(
+        default=(0.0,),
+        read=values.share_or_zero,
+        form="list",
+        group=PROMPTS,
+        metavar="P",
+        marker=True,
+        text="at a temperature: leave out tokens with less than this share of the most likely "
+        "one's probability; 0 keeps all",
+    )
+    seed: tuple[int, ...] = option(
+        default=(0,),
+        read=values.integer(0),
+        form="list",
+        group=PROMPTS,
+        metavar="N",
+        marker=True,
+        text="seed of the random numbers at a temperature",
+    )
+    draft_sampling: str = option(
+        default="",
+        read=values.choice("greedy", "probabilistic"),
+        group=RUNS,
+        metavar="HOW",
+        marker=True,
+        shown="the engine's",
+        text="how the drafter chooses its tokens at a temperature: `greedy` or `probabilistic`; "
+        "an error where the engine has no choice",
     )
     rounds: int = option(
         default=5,

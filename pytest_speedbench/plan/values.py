@@ -122,6 +122,14 @@ def length(value: object, text: bool) -> str:
     raise ValueError("expected a length in tokens, such as 2k or 2048")
 
 
+def probability(value: object, text: bool) -> float:
+    """A number above 0, at most 1."""
+    found = _float(value, text)
+    if not 0 < found <= 1:
+        raise ValueError("expected a probability: above 0, at most 1")
+    return found
+
+
 def share(value: object, text: bool = True) -> float:
     """``2%`` or ``0.02`` → 0.02; strictly between 0 and 1."""
     found = _percent(value, text)

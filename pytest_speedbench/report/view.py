@@ -110,7 +110,11 @@ def _title(record: Record) -> str:
     spec = record.spec
     what = "no SD" if spec.method == "none" else f"{spec.method} · DL {spec.draft_length}"
     drafter = f" · {spec.drafter.name}" if spec.drafter else ""
-    return f"{record.engine.name} · {record.model.name} · {what}{drafter} · BS {record.case.bs}"
+    extras = "".join(f" · {text}" for text in record.case.extras() if text != record.case.drafter)
+    return (
+        f"{record.engine.name} · {record.model.name} · {what}{drafter} · BS {record.case.bs}"
+        f"{extras}"
+    )
 
 
 def _setting(record: Record) -> str:

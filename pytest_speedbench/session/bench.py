@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import Engine, EngineConfig, Speculation
-from pytest_speedbench.engines.registry import check, engine_type
+from pytest_speedbench.engines.registry import check, check_sampling, engine_type
 from pytest_speedbench.errors import CannotRun, EngineError, EngineUnavailable
 from pytest_speedbench.measure.early import Decider
 from pytest_speedbench.measure.load import ClosedLoop, Reported
@@ -188,7 +188,9 @@ class Bench:
         return {key.bs: arm for key, arm in arms.items() if replace(key, bs=base.bs) == base}
 
     def _check(self, run: RunKey) -> None:
-        adapter = check(replace(self.config(run), speculation=run.speculation, max_batch=run.bs))
+        config = replace(self.config(run), speculation=run.speculation, max_batch=run.bs)
+        adapter = check(config)
+        check_sampling(adapter, config, run.sampling)
         most = adapter.max_speculative_batch if run.speculation.active else adapter.max_batch
         if most is not None and run.bs > most:
             what = "speculates for" if run.speculation.active else "runs"

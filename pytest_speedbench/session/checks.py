@@ -28,7 +28,6 @@ from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.engines.protocol import (
     Engine,
     Request,
-    Sampling,
     Speculation,
     TokenScore,
     Trace,
@@ -274,7 +273,7 @@ class CaseChecks:
 
     def _sampled(self, copies: int) -> CheckResult:
         __tracebackhide__ = True
-        run, temperature = self.case.run, self.case.run.sampling.temperature
+        run = self.case.run
         if not self._can_score:
             reason = f"engine {run.engine} reports no log-probabilities to compare draws with"
             return self._result(Outcome.UNDECIDED, reason)
@@ -289,7 +288,7 @@ class CaseChecks:
                 one
                 for turn in turns
                 for one in sampling.check_prompt(
-                    turn.sample, turn.prompt_ids, drawn[turn.sample], temperature, score, alpha
+                    turn.sample, turn.prompt_ids, drawn[turn.sample], run.sampling, score, alpha
                 )
             ]
             rejected = [one for one in found if one.check.rejected]
@@ -310,7 +309,7 @@ class CaseChecks:
         """Short outputs of one prompt under many seeds, long enough for one whole draft."""
         bench, run = self.book.bench, self.case.run
         length = run.speculation.draft_length + sampling.POSITIONS + 1
-        drawing = Sampling(length, run.sampling.temperature, ignore_eos=True)
+        drawing = replace(run.sampling, max_tokens=length, min_tokens=0, ignore_eos=True)
         request = Request(
             f"copy/{turn.sample}/{speculation}",
             tuple(turn.prompt_ids),
@@ -339,7 +338,7 @@ class CaseChecks:
             turn.prompt_ids,
             sampling.copies_with(traces, drawn.beginning),
             drawn.beginning,
-            self.case.run.sampling.temperature,
+            self.case.run.sampling,
             score,
             alpha,
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
 
@@ -203,13 +204,7 @@ class SpeedSession:
                 samples=run.samples,
                 rows={s.id: s.digest for s in self.bench.slice_samples(run, case.slice)},
             ),
-            SamplingRecord(
-                max_tokens=run.sampling.max_tokens,
-                temperature=run.sampling.temperature,
-                seed=run.sampling.seed,
-                ignore_eos=run.sampling.ignore_eos,
-                min_tokens=run.sampling.min_tokens,
-            ),
+            SamplingRecord(**asdict(run.sampling)),
             self.bench.tokenizer(run).template_digest,
             engine_type(run.engine).prompt_form,
             this_machine(),
@@ -229,7 +224,8 @@ class SpeedSession:
 
 def key_of(case: Case) -> CaseKey:
     """What identifies ``case`` in every record, whatever its test is called."""
-    run = case.run
+    run, sampling = case.run, case.run.sampling
+    drafter = run.speculation.drafter
     return CaseKey(
         engine=run.engine,
         model=model_name(run.model),
@@ -238,4 +234,16 @@ def key_of(case: Case) -> CaseKey:
         bs=run.bs,
         split=run.split_key or run.split,
         slice=case.slice,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        seed=sampling.seed,
+        template=template_text(run.template),
+        drafter=model_name(drafter) if run.several_drafters and drafter else "",
     )
+
+
+def template_text(arguments: Iterable[tuple[str, object]]) -> str:
+    """The arguments of a chat template in one line, in one order."""
+    return ", ".join(f"{name}={json.dumps(v, sort_keys=True)}" for name, v in sorted(arguments))

@@ -41,18 +41,24 @@ def test_every_version_ever_written_is_read(version: int) -> None:
     assert tokens / sum(map(steps_of, traces)) == pytest.approx(length.value)
 
 
-def covers(written: Any, read: Any) -> bool:
-    """Whether all that was read is written again; what is new since then may be empty beside it."""
-    if isinstance(read, dict):
-        new = [value for key, value in written.items() if key not in read]
-        return not any(new) and all(covers(written[k], v) for k, v in read.items())
-    if isinstance(read, list):
-        return len(written) == len(read) and all(map(covers, written, read))
-    return bool(written == read)
-
-
 def test_what_was_read_is_written_alike(raw: dict[str, Any]) -> None:
-    assert covers(parse_record(raw).model_dump(mode="json", by_alias=True), raw)
+    """What is new since then has its default."""
+    record = parse_record(raw)
+    assert record.model_dump(mode="json", by_alias=True, exclude_unset=True) == raw
+
+
+def test_a_key_without_the_later_axes_has_their_defaults(raw: dict[str, Any]) -> None:
+    case = parse_record(raw).case
+    assert (case.prefix_caching, case.prompt_form, case.drafter) == (False, "chat", "")
+    assert (case.temperature, case.seed) == (0.0, 0)
+    assert str(case) == "simulated org/m eagle3 dl3 bs8 s.jsonl:math"
+
+
+def test_a_key_without_sampling_gets_it_from_the_record(raw: dict[str, Any]) -> None:
+    raw["sampling"] |= {"temperature": 0.7, "seed": 5}
+    case = parse_record(raw).case
+    assert (case.temperature, case.seed, case.top_p) == (0.7, 5, 1.0)
+    assert str(case) == "simulated org/m eagle3 dl3 bs8 t0.7 seed=5 s.jsonl:math"
 
 
 def test_fields_of_a_later_minor_version_are_kept(raw: dict[str, Any]) -> None:

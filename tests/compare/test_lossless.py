@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,8 +28,8 @@ from pytest_speedbench.compare.lossless import (
     judge,
     pair_turns,
 )
-from pytest_speedbench.compare.sampled_output import at_temperature, check_prompt
-from pytest_speedbench.engines.protocol import TokenScore, Trace
+from pytest_speedbench.compare.sampled_output import as_sampled, check_prompt, left_out
+from pytest_speedbench.engines.protocol import Sampling, TokenScore, Trace
 from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.results import Turn
@@ -179,7 +180,9 @@ LOGPROBS = {10: math.log(0.5), 11: math.log(0.3), 12: math.log(0.15), 13: math.l
     st.sampled_from([0.3, 1.0, 1.7]),
 )
 def test_probabilities_at_a_temperature(logprobs: dict[int, float], temperature: float) -> None:
-    found = at_temperature(logprobs, temperature)
+    top = max(logprobs, key=logprobs.__getitem__)
+    reported = TokenScore(logprobs, top, logprobs[top])
+    found = as_sampled(reported, Sampling(temperature=temperature))
     assert math.fsum(found.values()) <= 1 + 1e-9
     order = sorted(logprobs, key=logprobs.__getitem__)
     assert [found[t] for t in order] == sorted(found.values())
@@ -215,7 +218,7 @@ def test_a_correct_sampler_is_rarely_rejected(
     rejected = Counter[bool]()
     for seed in range(150):
         traces = copies(weights(temperature), seed)
-        found = check_prompt("a", (1, 2), traces, temperature, score, 0.05)
+        found = check_prompt("a", (1, 2), traces, Sampling(temperature=temperature), score, 0.05)
         assert [drawn.position for drawn in found] == [1, 2]
         assert all(drawn.telling and drawn.verified == 1 for drawn in found)
         rejected.update(drawn.check.rejected for drawn in found)
@@ -227,7 +230,8 @@ def test_a_sampler_that_believes_its_drafts_is_caught(temperature: float) -> Non
     right = weights(temperature)
     total = sum(right.values())
     biased = {t: 0.5 * w / total + 0.5 * (t == 10) for t, w in right.items()}
-    found = check_prompt("a", (1, 2), copies(biased, 0), temperature, score, 1e-4)
+    how = Sampling(temperature=temperature)
+    found = check_prompt("a", (1, 2), copies(biased, 0), how, score, 1e-4)
     assert found[0].check.rejected
 
 
@@ -236,11 +240,77 @@ def test_what_was_not_drafted_is_not_tested() -> None:
     for trace in traces:
         trace.chunks, trace.times = [1, 1, 1, 1], [0.0, 1.0, 2.0, 3.0]
         trace.drafted, trace.accepted = [], []
-    assert check_prompt("a", (1, 2), traces, 1.0, score, 0.01) == []
+    assert check_prompt("a", (1, 2), traces, Sampling(temperature=1.0), score, 0.01) == []
 
 
 def test_too_few_copies_alike_say_nothing() -> None:
-    assert check_prompt("a", (1, 2), copies(weights(1.0), 0, 20), 1.0, score, 0.01) == []
+    how = Sampling(temperature=1.0)
+    assert check_prompt("a", (1, 2), copies(weights(1.0), 0, 20), how, score, 0.01) == []
+
+
+Weights = dict[int, float]
+FILTERED = [{"top_k": 2}, {"top_p": 0.7}, {"min_p": 0.5}, {"top_k": 3, "top_p": 0.75}]
+
+
+def filtered(weights: Weights, how: Sampling, order: Sequence[str]) -> Weights:
+    """The weights that an engine keeps which applies the filters in ``order``, descending."""
+    kept = dict(sorted(weights.items(), key=lambda item: -item[1]))
+    for name in order:
+        total, best = sum(kept.values()), max(kept.values())
+        ranked = list(kept.items())
+        if name == "top_k" and how.top_k:
+            kept = dict(ranked[: how.top_k])
+        elif name == "top_p":
+            before = [sum(w for _, w in ranked[:i]) for i in range(len(ranked))]
+            within = zip(ranked, before, strict=True)
+            kept = {t: w for (t, w), mass in within if mass < how.top_p * total}
+        elif name == "min_p":
+            kept = {t: w for t, w in ranked if w >= how.min_p * best}
+    return kept
+
+
+@given(
+    st.lists(st.floats(0.001, 1.0), min_size=2, max_size=12),
+    st.sampled_from([0.4, 1.0, 1.6]),
+    st.integers(0, 5),
+    st.floats(0.05, 1.0),
+    st.floats(0.0, 0.9),
+    st.permutations(["top_k", "top_p", "min_p"]),
+    st.data(),
+)
+def test_what_an_engine_keeps_is_never_called_left_out(
+    sizes: list[float],
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    min_p: float,
+    order: list[str],
+    data: st.DataObject,
+) -> None:
+    probabilities = {token: size / sum(sizes) for token, size in enumerate(sizes)}
+    how = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    kept = filtered({t: p ** (1 / temperature) for t, p in probabilities.items()}, how, order)
+    named = data.draw(st.sets(st.sampled_from(list(probabilities)), min_size=1))
+    top = max(probabilities, key=probabilities.__getitem__)
+    logprobs = {token: math.log(probabilities[token]) for token in named}
+    assert not left_out(TokenScore(logprobs, top, math.log(probabilities[top])), how) & set(kept)
+
+
+@pytest.mark.parametrize("filters", FILTERED)
+def test_a_correct_sampler_with_filters_is_not_rejected(filters: dict[str, Any]) -> None:
+    how = Sampling(temperature=0.8, **filters)
+    traces = copies(filtered(weights(0.8), how, ("top_k", "top_p", "min_p")), 0)
+    found = check_prompt("a", (1, 2), traces, how, score, 0.01)
+    assert found
+    assert not any(drawn.check.rejected for drawn in found)
+
+
+@pytest.mark.parametrize("filters", FILTERED)
+def test_speculation_that_ignores_a_filter_is_caught(filters: dict[str, Any]) -> None:
+    how = Sampling(temperature=0.8, **filters)
+    found = check_prompt("a", (1, 2), copies(weights(0.8), 0), how, score, 1e-4)
+    assert found[0].check.rejected
+    assert found[0].check.impossible
 
 
 # -- speed.assert_lossless() ----------------------------------------------------------------
@@ -438,12 +508,18 @@ def test_a_biased_sampler_fails(project: Project, temperature: str) -> None:
     result.assert_outcomes(failed=1)
     result.stdout.re_match_lines(
         [
-            r"E .*lossless: fail: simulated org/model eagle3 dl3 bs1 qualitative:math",
+            r"E .*lossless: fail: simulated org/model eagle3 dl3 bs1 t[\d.]+ qualitative:math",
             r"E +sample 'math-\d+', position [12] \(from 0\), after 'w\d+.*'",
             r"E +p = .* at level 0\.999792, \d+ draws; without SD p = .*",
             r"E +'w(\d+)' \(id \1\): drawn \d+ times, expected \d+\.\d",
         ]
     )
+
+
+def test_filters_are_part_of_the_probabilities(project: Project) -> None:
+    arguments = ("--speed-temperature=0.7", "--speed-top-p=0.8", "--speed-top-k=3")
+    check(project, *arguments, "--speed-summary=summary.md").assert_outcomes(passed=1, warnings=0)
+    assert "lossless: pass, 8 positions of 4 prompts" in reason(project)
 
 
 def test_a_sampler_that_is_biased_without_sd_too_is_not_sds_fault(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_speedbench.baselines.schema import Record
+from pytest_speedbench.baselines.schema import ModelRecord, Record
 from pytest_speedbench.baselines.storage import SavedRun, read_run
 from pytest_speedbench.compare.match import Identity, find_baseline, identity_of, match_in
 from pytest_speedbench.splits import legacy_digest, load_split
@@ -102,6 +102,37 @@ def test_an_earlier_record_of_a_bundled_split_is_known_without_a_session(
     match = match_in(saved(now, digest=legacy_digest(bundled)), new)
     assert match.comparable
     assert not match.part
+
+
+@pytest.mark.parametrize(
+    ("named_there", "drafter_there", "named_here", "found"),
+    [
+        ("", "a", "a", True),  # the grid has got a second drafter
+        ("", "b", "a", False),
+        ("a", "a", "", True),  # and has lost it again
+        ("b", "b", "", False),
+        ("b", "b", "a", False),
+    ],
+)
+def test_a_key_that_names_a_drafter_is_that_of_its_record(
+    record: Record, saved: Saver, named_there: str, drafter_there: str, named_here: str, found: bool
+) -> None:
+    spec = record.spec.model_copy(update={"drafter": ModelRecord(name=drafter_there)})
+    case = record.case.model_copy(update={"drafter": named_there})
+    run = saved(record.model_copy(update={"spec": spec, "case": case}))
+    new = replace(
+        identity_of(record),
+        case=record.case.model_copy(update={"drafter": named_here}),
+        drafter="a",
+    )
+    assert (match_in(run, new).record is not None) is found
+
+
+def test_another_temperature_is_another_case(record: Record, saved: Saver) -> None:
+    new = replace(identity_of(record), case=record.case.model_copy(update={"temperature": 0.7}))
+    match = match_in(saved(record), new)
+    assert match.record is None
+    assert "temperature 0.0 (here 0.7)" in match.nearest
 
 
 @pytest.mark.parametrize(("weights", "found"), [("w1", True), ("w2", False), ("", False)])

@@ -232,7 +232,6 @@ Change = Callable[[dict[str, Any]], None]
             "split digest: 000000000000 there, ",
         ),
         (lambda r: r.update(template="chatml"), "chat template: chatml there, words-1 here"),
-        (lambda r: r["sampling"].update(temperature=0.7), "temperature 0.7, seed 0 there"),
         (lambda r: r["sampling"].update(max_tokens=999), "sampling: max_tokens 999"),
         (lambda r: r["model"].update(weights="abc"), "model weights: abc there"),
         (lambda r: r.update(prompt_form="chat"), "prompt form: chat there, token_ids here"),

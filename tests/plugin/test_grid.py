@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_speedbench.engines.protocol import Sampling
+from pytest_speedbench.errors import CaseError
 from pytest_speedbench.plan.grid import build_grid
 from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.session.speed_session import key_of
 
 from .conftest import QUIET, EngineLog, Project
 
@@ -75,6 +78,10 @@ def test_no_speculation_is_one_case_without_a_draft_length(project: Project) -> 
         ("samples=[2, 'all']", "nall"),
         ("max_tokens=[8, 16]", "max16"),
         ("temperature=[0, 0.7]", "t0.7"),
+        ("temperature=0.7, top_p=[0.9, 1.0]", "top_p0.9"),
+        ("temperature=0.7, top_k=[0, 20]", "top_k20"),
+        ("temperature=0.7, min_p=[0.0, 0.1]", "min_p0.1"),
+        ("temperature=0.7, seed=[0, 7]", "seed7"),
         ("min_tokens=[0, 4]", "min4"),
         ("model=['org/one', 'org/two']", "two-"),
         ("method='eagle3', drafter=['a/x', 'a/y']", "y-"),
@@ -87,6 +94,28 @@ def test_other_axes_stand_in_the_id_where_there_are_several(
     ids = project.ids()
     assert len(ids) == 2
     assert sum(word in name for name in ids) == 1
+
+
+def test_a_greedy_case_has_neither_filters_nor_seed() -> None:
+    marker = {"temperature": [0, 0.7], "top_p": [0.9, 1.0], "seed": [0, 1], "category": "math"}
+    cases, ids = build_grid(marker, Settings())
+    assert len(ids) == len(set(ids)) == 5
+    greedy = [case.run.sampling for case in cases if case.run.sampling.greedy]
+    assert greedy == [Sampling()]
+
+
+def test_a_filter_at_temperature_0_is_an_error() -> None:
+    with pytest.raises(CaseError, match=r"top_k=20 has no effect at temperature 0, which is gre"):
+        build_grid({"top_k": 20}, Settings())
+
+
+def test_the_drafter_is_part_of_the_key_where_there_are_several() -> None:
+    several, _ = build_grid(
+        {"engine": "simulated", "method": "eagle3", "drafter": ["a/x", "a/y"]}, Settings()
+    )
+    assert {key_of(case).drafter for case in several} == {"a/x", "a/y"}
+    alone, _ = build_grid({"engine": "simulated", "method": "eagle3", "drafter": "a/x"}, Settings())
+    assert {key_of(case).drafter for case in alone} == {""}
 
 
 def test_isl_and_entropy_choose_throughput_splits_and_tiers(project: Project) -> None:

@@ -12,7 +12,7 @@ from pytest_speedbench.engines.llama_cpp.server import (
     window,
 )
 from pytest_speedbench.engines.methods import methods_of
-from pytest_speedbench.engines.protocol import EngineConfig, EngineType
+from pytest_speedbench.engines.protocol import FILTERS, EngineConfig, EngineType
 from pytest_speedbench.engines.serving.client import open_server
 from pytest_speedbench.engines.serving.process import HOST, Launch
 
@@ -48,6 +48,7 @@ ENGINE = EngineType(
     window=window,
     scores=True,
     server=True,
+    filters=FILTERS,
     refuse=_refuse,
     status=_status,
 )

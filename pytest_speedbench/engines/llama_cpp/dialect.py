@@ -113,8 +113,9 @@ class LlamaCppDialect(Dialect):
             "prompt": list(request.prompt_ids),
             "n_predict": sampling.max_tokens,
             "temperature": sampling.temperature,
-            # No top-k, top-p or min-p, which the server applies by default.
-            "samplers": ["temperature"],
+            # No others, which the server applies by default.
+            "samplers": ["temperature", *sampling.filters],
+            **sampling.filters,
             "seed": sampling.seed,
             "ignore_eos": endless,
             "cache_prompt": False,

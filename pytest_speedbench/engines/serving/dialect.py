@@ -85,7 +85,7 @@ class Dialect(ABC):
             "stream_options": {"include_usage": True},
         }
         if not sampling.greedy:
-            body["seed"] = sampling.seed
+            body |= {"seed": sampling.seed, **sampling.filters}
         return body
 
     def read(self, event: Mapping[str, Any]) -> Piece:

@@ -34,7 +34,7 @@ def sampling_parameters(request: Request) -> dict[str, Any]:
         "stop_token_ids": [] if sampling.ignore_eos else list(request.stop_ids),
     }
     if not sampling.greedy:
-        parameters["sampling_seed"] = sampling.seed
+        parameters |= {"sampling_seed": sampling.seed, **sampling.filters}
     return parameters
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pytest_speedbench.engines.forms import environment, open_either
 from pytest_speedbench.engines.methods import methods_of
 from pytest_speedbench.engines.process.parent import open_child
-from pytest_speedbench.engines.protocol import EngineType
+from pytest_speedbench.engines.protocol import FILTERS, EngineType
 from pytest_speedbench.engines.serving.client import open_server
 from pytest_speedbench.engines.tensorrt_llm.arguments import own_methods, refuse
 from pytest_speedbench.engines.tensorrt_llm.server import TensorrtLlmDialect, launch
@@ -30,5 +30,6 @@ ENGINE = EngineType(
     step_traces=False,
     scores=True,
     server=True,
+    filters=FILTERS,
     refuse=refuse,
 )

@@ -140,7 +140,7 @@ def sampling_parameters(request: Request) -> dict[str, Any]:
     if request.stop_ids and not sampling.ignore_eos:
         parameters["stop_token_ids"] = list(request.stop_ids)
     if not sampling.greedy:
-        parameters["seed"] = sampling.seed
+        parameters |= {"seed": sampling.seed, **sampling.filters}
     return parameters
 
 

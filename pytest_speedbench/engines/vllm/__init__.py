@@ -7,8 +7,15 @@ from __future__ import annotations
 
 from pytest_speedbench.engines.methods import methods_of
 from pytest_speedbench.engines.process.parent import open_child
-from pytest_speedbench.engines.protocol import EngineType
-from pytest_speedbench.engines.vllm.arguments import environment, own_arguments, own_methods, refuse
+from pytest_speedbench.engines.protocol import FILTERS, EngineType
+from pytest_speedbench.engines.vllm.arguments import (
+    DRAFT_SAMPLINGS,
+    environment,
+    own_arguments,
+    own_methods,
+    refuse,
+    refuse_sampling,
+)
 
 ENGINE = EngineType(
     name="vllm",
@@ -19,5 +26,8 @@ ENGINE = EngineType(
     extra="vllm",
     scores=True,
     arguments=own_arguments,
+    filters=FILTERS,
+    draft_samplings=DRAFT_SAMPLINGS,
     refuse=refuse,
+    refuse_sampling=refuse_sampling,
 )

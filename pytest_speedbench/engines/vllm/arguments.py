@@ -17,13 +17,14 @@ from pytest_speedbench.engines.demo import resolve_model
 from pytest_speedbench.engines.drafters import refuse_mismatch
 from pytest_speedbench.engines.installed import class_fields, literal_values, source_of
 from pytest_speedbench.engines.methods import traits
-from pytest_speedbench.engines.protocol import EngineConfig
+from pytest_speedbench.engines.protocol import EngineConfig, Sampling
 from pytest_speedbench.errors import EngineError
 
 # vLLM's limit (vllm/v1/sample/rejection_sampler.py, MAX_SPEC_LEN).
 _MAX_DRAFT_LENGTH = 128
 # ``speculative.KEY=VALUE`` goes into vLLM's speculative configuration.
 _PREFIX = "speculative."
+DRAFT_SAMPLINGS = ("greedy", "probabilistic")
 # The argument for acceptance with each request; older versions do not have it.
 PER_REQUEST_METRICS = "per_request_spec_decode_metrics"
 
@@ -57,6 +58,8 @@ def speculative_config(config: EngineConfig) -> dict[str, Any] | None:
     }
     if speculation.drafter:
         result["model"] = resolve_model(speculation.drafter)
+    if speculation.draft_sampling:
+        result["draft_sample_method"] = speculation.draft_sampling
     if speculation.method == "ngram":
         result |= {"prompt_lookup_max": 4, "prompt_lookup_min": 2}
     prefix = len(_PREFIX)
@@ -109,6 +112,12 @@ def _openmp() -> str | None:
 def own_methods() -> Collection[str]:
     """The methods that the installed vLLM lists; empty where it is not installed."""
     return literal_values(source_of("vllm", "config/speculative.py"), "SpeculativeMethod")
+
+
+def refuse_sampling(config: EngineConfig, sampling: Sampling) -> None:
+    """Refuses what vLLM would refuse with the first request."""
+    if sampling.min_p and config.speculation.active:
+        raise EngineError("vLLM has no min_p with speculation: use --speed-top-p or --speed-top-k")
 
 
 def refuse(config: EngineConfig) -> None:

@@ -238,6 +238,7 @@ def _sampling(request: Request) -> Any:
     return SamplingParams(
         temperature=sampling.temperature,
         seed=None if sampling.greedy else sampling.seed,
+        **sampling.filters,
         max_tokens=sampling.max_tokens,
         min_tokens=sampling.min_tokens,
         ignore_eos=sampling.ignore_eos,

@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_speedbench.engines.methods import methods_of, traits
 from pytest_speedbench.engines.protocol import (
+    FILTERS,
     EngineConfig,
     EngineInfo,
     EngineType,
@@ -27,6 +28,7 @@ from pytest_speedbench.engines.serving.models import find_model
 from pytest_speedbench.engines.serving.process import HOST, Launch
 from pytest_speedbench.engines.serving.readers import read_vllm
 from pytest_speedbench.engines.vllm.arguments import (
+    DRAFT_SAMPLINGS,
     PER_REQUEST_METRICS,
     cpu_build,
     engine_arguments,
@@ -34,6 +36,7 @@ from pytest_speedbench.engines.vllm.arguments import (
     has_argument,
     own_methods,
     refuse,
+    refuse_sampling,
 )
 from pytest_speedbench.engines.vllm.configuration import configuration, dtype_of
 from pytest_speedbench.errors import EngineError, EngineUnavailable
@@ -222,4 +225,7 @@ ENGINE = EngineType(
     scores=True,
     server=True,
     refuse=_refuse,
+    filters=FILTERS,
+    draft_samplings=DRAFT_SAMPLINGS,
+    refuse_sampling=refuse_sampling,
 )

@@ -1,0 +1,57 @@
+"""How tokens are chosen: engines that lack something say so before they start."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_speedbench.engines.protocol import EngineConfig, EngineType, Sampling, Speculation
+from pytest_speedbench.engines.registry import check, check_sampling, engine_type
+from pytest_speedbench.engines.simulated import TARGET, _drawn_from
+from pytest_speedbench.errors import EngineError
+
+
+def test_a_filter_that_an_engine_lacks_is_refused_by_name() -> None:
+    adapter = EngineType("mine", ("none",), lambda config, timeout: None, filters=("top_k",))  # type: ignore[arg-type,return-value]
+    config = EngineConfig("mine", "m")
+    check_sampling(adapter, config, Sampling(temperature=1.0, top_k=5))
+    wanted = "engine 'mine' has no min_p (--speed-min-p); of top_k, top_p, min_p it has: top_k"
+    with pytest.raises(EngineError) as found:
+        check_sampling(adapter, config, Sampling(temperature=1.0, min_p=0.1))
+    assert str(found.value) == wanted
+
+
+def test_vllm_has_no_min_p_with_speculation() -> None:
+    adapter, how = engine_type("vllm"), Sampling(temperature=1.0, min_p=0.1)
+    check_sampling(adapter, EngineConfig("vllm", "m"), how)
+    speculating = EngineConfig("vllm", "m", Speculation("ngram", 3))
+    with pytest.raises(EngineError, match="vLLM has no min_p with speculation: use --speed-top-p"):
+        check_sampling(adapter, speculating, how)
+
+
+def test_draft_sampling_is_refused_where_the_engine_has_no_choice() -> None:
+    config = EngineConfig("simulated", "m", Speculation("eagle3", 3, None, "probabilistic"))
+    with pytest.raises(EngineError, match="engine 'simulated' does not let one choose how"):
+        check(config)
+
+
+def test_draft_sampling_is_vllms_draft_sample_method() -> None:
+    from pytest_speedbench.engines.vllm.arguments import speculative_config
+
+    speculation = Speculation("eagle3", 3, None, "probabilistic")
+    found = speculative_config(EngineConfig("vllm", "m", speculation))
+    assert found is not None
+    assert found["draft_sample_method"] == "probabilistic"
+
+
+@pytest.mark.parametrize(
+    ("how", "kept"),
+    [
+        ({}, 5),
+        ({"top_k": 2}, 2),
+        ({"top_p": 0.8}, 3),
+        ({"min_p": 0.4}, 3),
+        ({"top_k": 4, "top_p": 0.9, "min_p": 0.3}, 3),
+    ],
+)
+def test_the_simulated_engine_filters(how: dict[str, float], kept: int) -> None:
+    assert len(_drawn_from(TARGET, Sampling(temperature=1.0, **how))) == kept  # type: ignore[arg-type]
