@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_speedbench.cli.drafter_coverage import coverage
+from pytest_speedbench.cli.drafter_prune import prune
 from pytest_speedbench.cli.output import NOTHING, Lines
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 
 app.command("coverage")(coverage)
+app.command("prune")(prune)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -10,6 +10,10 @@ import pytest
 from engines.heads import eagle3, set_maps
 from engines.test_drafters import SHAPE
 
+from pytest_speedbench.engines.checkpoints import local_checkpoint
+from pytest_speedbench.engines.draft_vocabulary import draft_vocabulary
+from pytest_speedbench.measure.tokenizer import WordTokenizer
+
 from .conftest import Speedbench
 
 
@@ -142,3 +146,55 @@ def test_an_empty_text_has_nothing_to_count(
     done = speedbench("drafter", "coverage", *arguments)
     assert done.code == 2
     assert "empty.txt: no output tokens" in done.err
+
+
+# -- prune ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    return eagle3(tmp_path / "whole", SIMULATED)
+
+
+def test_a_head_is_cut_to_the_tokens_of_a_corpus(
+    speedbench: Speedbench, project: Path, whole: Path
+) -> None:
+    corpus = ("--frequencies", "base", "--engine", "simulated")
+    done = speedbench("drafter", "prune", whole, "--sizes", "500,20000", *corpus, "-o", "cut")
+    assert done.code == 0
+    assert "cut/v500" in done.out
+    assert "of the 20,000 tokens do not occur in this corpus" in done.words
+    assert "no problems found" in speedbench("drafter", "inspect", "cut/v500").out
+    arguments = ("base", "--drafter", "cut/v500", "--drafter", "cut/v20000", "--json")
+    done = speedbench("drafter", "coverage", *arguments, "--engine", "simulated")
+    few, many = (v["slices"][0]["share_outside"] for v in json.loads(done.out)["vocabularies"])
+    assert few > 0.1
+    assert many < few
+
+
+def test_a_text_may_be_the_corpus(speedbench: Speedbench, project: Path, whole: Path) -> None:
+    (project / "corpus.txt").write_text("the cat and the dog\nthe cat\n")
+    corpus = ("--frequencies", "corpus.txt", "--engine", "simulated")
+    done = speedbench("drafter", "prune", whole, "--sizes", 3, *corpus, "-o", "cut")
+    assert done.code == 0
+    words = WordTokenizer().encode("the cat")
+    kept = draft_vocabulary(local_checkpoint("cut/v3")).token_ids
+    assert sorted(kept) == sorted([*words, *WordTokenizer().stop_ids])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ("32000", "--sizes 32000: HEAD can draft 32000 tokens, so a cut must be smaller"),
+        ("many", "--sizes: cannot read 'many'"),
+        ("500", "cut/v500 exists: remove it"),
+    ],
+)
+def test_bad_options_of_prune(
+    speedbench: Speedbench, project: Path, whole: Path, sizes: str, message: str
+) -> None:
+    (project / "cut/v500").mkdir(parents=True)
+    corpus = ("--frequencies", "base", "--engine", "simulated")
+    done = speedbench("drafter", "prune", whole, "--sizes", sizes, *corpus, "-o", "cut")
+    assert done.code == 2
+    assert message.replace("HEAD", str(whole)) in " ".join(done.err.split())
