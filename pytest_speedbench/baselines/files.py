@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
-from pytest_speedbench.baselines.secrets import shown_address
 from pytest_speedbench.errors import BaselineError
+from pytest_speedbench.secrets import shown_address
 
 SUFFIX = ".json"
 _LEFT_BEHIND = (".tmp", ".claim")

@@ -42,7 +42,6 @@ from pytest_speedbench.baselines.schema import (
     SplitRecord,
     TotalsRecord,
 )
-from pytest_speedbench.baselines.secrets import hide_secrets
 from pytest_speedbench.engines.protocol import (
     NO_SPECULATION,
     Counters,
@@ -66,6 +65,7 @@ from pytest_speedbench.measure.results import (
     Turn,
 )
 from pytest_speedbench.measure.run import Run
+from pytest_speedbench.secrets import hide_secrets
 from pytest_speedbench.splits import ALL
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from pytest_speedbench.analysis.bisect import Suspects, find_suspects
-from pytest_speedbench.baselines.secrets import HIDDEN
 from pytest_speedbench.cli.history_output import number
 from pytest_speedbench.cli.output import Lines
 from pytest_speedbench.errors import CliError
 from pytest_speedbench.measure.metrics import METRICS
 from pytest_speedbench.report.text import printable
+from pytest_speedbench.secrets import HIDDEN
 
 if TYPE_CHECKING:
     from pytest_speedbench.analysis.trends import Point, Trend

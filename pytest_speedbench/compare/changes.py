@@ -14,7 +14,7 @@ from itertools import takewhile
 from typing import Any
 
 from pytest_speedbench.baselines.schema import ModelRecord, Record
-from pytest_speedbench.baselines.secrets import hide_secrets
+from pytest_speedbench.secrets import hide_secrets
 
 ABSENT = "–"
 HARNESS = "pytest-speedbench"

@@ -56,6 +56,9 @@ class EngineConfig:
         max_batch: the largest batch size (concurrent requests) that it will be asked to hold.
         url: address of a running server, for engines that talk to one.
         args: the engine's own arguments, as ``--speed-engine-arg`` gave them.
+        environment: variables that are set for the engine alone, over those of this process.
+        surroundings: what else it is started under: variables of this process that engines read,
+            and parametrised fixtures. Never read, it only distinguishes engines.
     """
 
     engine: str
@@ -64,6 +67,8 @@ class EngineConfig:
     max_batch: int = 1
     url: str = ""
     args: tuple[tuple[str, object], ...] = field(default=(), hash=False)  # may hold dicts
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    surroundings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def option(self, name: str, default: object = None) -> object:
         """The engine argument ``name``, or ``default``."""

@@ -87,6 +87,11 @@ def check(config: EngineConfig) -> EngineType:
         raise EngineUnavailable(
             f"engine {config.engine} is not installed: pip install 'pytest-speedbench[{extra}]'"
         )
+    if config.environment and config.url:
+        raise EngineError(
+            f"a server that runs already (--speed-url {config.url}) has its own environment "
+            "variables: leave --speed-engine-env out"
+        )
     check_arguments(adapter, config)
     _check_draft_sampling(adapter, config)
     adapter.refuse(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_speedbench.engines.process.lifetime import descendants
@@ -26,6 +27,10 @@ class EnginePool:
     def get(self, config: EngineConfig) -> Engine:
         """The started engine of ``config``; starts it if it is not running."""
         if config not in self._open:
+            for other in self._open:  # the same one, started under another environment
+                if _alike(other, config):
+                    self.close(other)
+                    break
             self._open[config] = open_engine(config, self.timeout)
         return self._open[config]
 
@@ -40,7 +45,9 @@ class EnginePool:
 
     def close_except(self, kept: Collection[EngineConfig]) -> None:
         """Ends every engine that is not in ``kept``."""
-        for config in [config for config in self._open if config not in kept]:
+        wanted = [replace(config, surroundings=()) for config in kept]
+        unwanted = [c for c in self._open if replace(c, surroundings=()) not in wanted]
+        for config in unwanted:
             with contextlib.suppress(OSError):
                 self.close(config)
 
@@ -66,6 +73,10 @@ class EnginePool:
                 isinstance(share, float) and share * (1 + len(others)) <= _WHOLE_DEVICE
             )
         return _room_beside(getattr(engine, "pid", None), missing)
+
+
+def _alike(config: EngineConfig, other: EngineConfig) -> bool:
+    return replace(config, surroundings=()) == replace(other, surroundings=())
 
 
 def _room_beside(pid: int | None, count: int) -> bool:

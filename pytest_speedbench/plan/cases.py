@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_speedbench.engines.protocol import EngineConfig, Sampling, Speculation
 from pytest_speedbench.engines.registry import engine_type
+from pytest_speedbench.plan.environment import NO_ENVIRONMENT, Environment
 from pytest_speedbench.plan.soak import NO_SOAK, Soak
 from pytest_speedbench.splits import ALL
 
@@ -36,6 +37,10 @@ class RunKey:
     """What the split is called in the keys of cases; ``split`` says where it is."""
     several_drafters: bool = False
     """Whether the grid has others: then the drafter is a part of the keys of cases."""
+    environment: Environment = NO_ENVIRONMENT
+    """Variables of the engine."""
+    fixtures: tuple[tuple[str, str], ...] = ()
+    """Parameters of fixtures, which may change what an engine is started under, by name."""
 
     def base(self) -> RunKey:
         """The same run without speculation: the arm that a speedup compares with."""
@@ -76,8 +81,22 @@ def engine_config(run: RunKey, largest_batch: int, settings: Settings) -> Engine
     switches = engine_type(run.engine).switches
     speculation = Speculation() if switches else run.speculation
     return EngineConfig(
-        run.engine, run.model, speculation, largest_batch, settings.url, settings.engine_arg
+        run.engine,
+        run.model,
+        speculation,
+        largest_batch,
+        settings.url,
+        settings.engine_arg,
+        run.environment.variables,
+        run.fixtures,
     )
+
+
+def engine_group(run: RunKey) -> tuple[object, ...]:
+    """Equal for runs that one started engine serves."""
+    switches = engine_type(run.engine).switches
+    speculation = None if switches else run.speculation
+    return run.engine, run.model, speculation, run.environment, run.fixtures
 
 
 def order_by_engine(cases: Sequence[Case]) -> list[int]:
@@ -90,11 +109,9 @@ def order_by_engine(cases: Sequence[Case]) -> list[int]:
     keys = []
     for case in cases:
         run = case.run
-        switches = engine_type(run.engine).switches
-        engine = (run.engine, run.model, None if switches else run.speculation)
         keys.append(
             (
-                engines.setdefault(engine, len(engines)),
+                engines.setdefault(engine_group(run), len(engines)),
                 runs.setdefault(run, len(runs)),
             )
         )

@@ -15,6 +15,7 @@ from pytest_speedbench.engines.protocol import FILTERS, Sampling, Speculation
 from pytest_speedbench.engines.registry import check_method, engine_names, engine_type
 from pytest_speedbench.errors import CaseError, EngineError, UsageError, did_you_mean
 from pytest_speedbench.plan.cases import Case, RunKey
+from pytest_speedbench.plan.environment import NO_ENVIRONMENT
 from pytest_speedbench.plan.ids import Labels
 from pytest_speedbench.plan.precedence import with_marker
 from pytest_speedbench.plan.settings import Settings
@@ -75,9 +76,10 @@ def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]
         _samplings(asked),
         asked.bs,
         asked.soak or (NO_SOAK,),
+        asked.engine_env or (NO_ENVIRONMENT,),
     )
     template = asked.chat_template_kwargs
-    for engine, model, speculation, (split, whole, key), samples, sampling, bs, soak in axes:
+    for engine, model, speculation, (split, whole, key), samples, sampling, bs, soak, env in axes:
         yield (
             split,
             RunKey(
@@ -91,6 +93,7 @@ def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]
                 soak,
                 split_key=key,
                 template=template,
+                environment=env,
             ),
         )
 

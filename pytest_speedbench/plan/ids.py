@@ -61,6 +61,8 @@ class Labels:
         if not run.sampling.greedy:
             parts += [f"{name}{getattr(run.sampling, name):g}" for name in self._filters]
             parts += [f"seed{run.sampling.seed}"] if self._seed else []
+        if run.environment.label:
+            parts.append(run.environment.label)
         if self._soak:
             parts.append(f"soak{run.soak}")
         return "".join(f"-{part}" for part in parts)

@@ -86,6 +86,35 @@ class Settings(OptionTable):
         metavar="KEY=VALUE",
         text="an argument of the engine itself; may be repeated, in the ini file one per line",
     )
+    engine_env: tuple[Any, ...] = option(
+        default=(),
+        read=values.environments,
+        form="whole",
+        group=RUNS,
+        metavar="NAME=VALUE",
+        marker=True,
+        text="an [environment variable of the engine](engines.md#environment); "
+        "`LABEL:NAME=VALUE` for one of several environments; may be repeated, in a marker a dict "
+        "or a list of dicts",
+    )
+    watch_env: tuple[str, ...] = option(
+        default=(
+            "VLLM_*",
+            "SGLANG_*",
+            "CUDA_*",
+            "NCCL_*",
+            "TRTLLM_*",
+            "LLAMA_*",
+            "GGML_*",
+            "OMP_NUM_THREADS",
+        ),
+        read=values.name,
+        form="list",
+        group=RUNS,
+        metavar="PATTERN",
+        text="environment variables that engines read: tests under different values of them share "
+        "neither engine nor measurement",
+    )
     chat_template_kwargs: tuple[tuple[str, object], ...] = option(
         default=(),
         read=values.argument,

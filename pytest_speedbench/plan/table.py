@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Self, dataclass_transform
 
 from pytest_speedbench.plan.values import Reader
 
-Form = Literal["one", "list", "pairs", "columns", "switch", "optional"]
+Form = Literal["one", "list", "pairs", "columns", "switch", "optional", "whole"]
 """What the values of an option look like.
 
 * ``one``: a single value
@@ -21,6 +21,7 @@ Form = Literal["one", "list", "pairs", "columns", "switch", "optional"]
 * ``columns``: a comma list of pairs; a dict or a table
 * ``switch``: true or false; a flag without a value
 * ``optional``: a single value that may be left out
+* ``whole``: one reader for all that is given; in text repeated
 """
 LATEST = ""
 """The value of an ``optional`` option that is given without one."""
@@ -82,7 +83,7 @@ class Option:
     @property
     def repeated(self) -> bool:
         """Whether the flag is given once for each value."""
-        return self.form == "pairs"
+        return self.form in ("pairs", "whole")
 
     def parse(self, raw: object) -> Any:
         """The value of a field from command line, ini file or TOML.
@@ -90,6 +91,8 @@ class Option:
         Raises:
             ValueError: ``raw`` cannot be read; the message says what is expected.
         """
+        if self.form == "whole":
+            return self.read(raw, True)
         return self._gathered([self.read(part, True) for part in self._parts(raw)])
 
     def parse_argument(self, raw: object) -> Any:
@@ -98,6 +101,8 @@ class Option:
         Raises:
             ValueError: as :meth:`parse`.
         """
+        if self.form == "whole":
+            return self.read(raw, False)
         if self.form in ("pairs", "columns"):
             if not isinstance(raw, Mapping):
                 raise ValueError("expected a dict, such as {'enable_thinking': False}")

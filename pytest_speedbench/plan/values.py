@@ -190,6 +190,13 @@ def soak(value: object, text: bool) -> Any:
     return parse_soak(value)
 
 
+def environments(value: object, text: bool) -> Any:
+    """Environment variables of the engine, one set or several."""
+    from pytest_speedbench.plan.environment import read_environments  # few tests set any
+
+    return read_environments(value, text)
+
+
 def _pair(value: object, sign: str, expected: str) -> tuple[str, object]:
     """Key and value of ``KEY<sign>VALUE`` or of an item of a dict; no empty key."""
     key: object = ""

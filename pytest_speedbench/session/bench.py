@@ -9,8 +9,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import Engine, EngineConfig, Speculation
@@ -30,6 +32,7 @@ from pytest_speedbench.measure.tokenizer import (
     model_identity,
 )
 from pytest_speedbench.plan.cases import Case, RunKey, engine_config
+from pytest_speedbench.plan.environment import Variables, watched_variables
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.plan.values import ALL_SAMPLES
 from pytest_speedbench.splits import (
@@ -47,6 +50,15 @@ ShowProgress = Callable[[str], None]
 
 
 @dataclass
+class _Found:
+    """What was measured: runs, those that failed, and arms without SD measured by themselves."""
+
+    runs: dict[RunKey, Run] = field(default_factory=dict)
+    failed: dict[RunKey, EngineError] = field(default_factory=dict)
+    references: dict[RunKey, ArmResult] = field(default_factory=dict)
+
+
+@dataclass
 class Bench:
     """Everything measured in this session, and the engines that are up."""
 
@@ -61,9 +73,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.pool = EnginePool(self.settings.timeout)
-        self._runs: dict[RunKey, Run] = {}
-        self._failed: dict[RunKey, EngineError] = {}
-        self._references: dict[RunKey, ArmResult] = {}
+        self._found: dict[Variables, _Found] = {}
         self._tokenizers: dict[tuple[str, str, str], Tokenizer] = {}
         self._identities: dict[tuple[str, str], dict[str, str]] = {}
         self._largest_batch: dict[EngineConfig, int] = {}
@@ -88,12 +98,30 @@ class Bench:
         """Whether any planned engine runs here, on GPUs or cores of this machine."""
         return not self.settings.url and any(engine_type(run.engine).local for run in self.plan)
 
+    @property
+    def _here(self) -> _Found:
+        """What was measured under the environment variables as they are now."""
+        return self._found.setdefault(self._watched, _Found())
+
+    @property
+    def _watched(self) -> Variables:
+        return watched_variables(self.settings.watch_env)
+
+    @property
+    def surroundings(self) -> str:
+        """Digest of the environment variables that engines read, as they are now."""
+        return hashlib.sha256(repr(self._watched).encode()).hexdigest()[:16]
+
     # -- what a case is made of -------------------------------------------------------------
 
     def config(self, run: RunKey) -> EngineConfig:
         """The engine of ``run``, wide enough for every batch size it will see."""
         narrow = engine_config(run, 0, self.settings)
-        return replace(narrow, max_batch=self._largest_batch.get(narrow, run.bs))
+        return replace(
+            narrow,
+            max_batch=self._largest_batch.get(narrow, run.bs),
+            surroundings=(*narrow.surroundings, *self._watched),
+        )
 
     def tokenizer(self, run: RunKey) -> Tokenizer:
         adapter = engine_type(run.engine)
@@ -168,21 +196,21 @@ class Bench:
             CannotRun: the engine cannot run this case by its nature.
             EngineError: the engine failed; raised again for every case of the run.
         """
-        if run in self._failed:
-            raise self._failed[run]
-        if run not in self._runs:
+        if run in self._here.failed:
+            raise self._here.failed[run]
+        if run not in self._here.runs:
             self._check(run)
             self._measure(run)
-        return self._runs[run]
+        return self._here.runs[run]
 
     def measured(self) -> Iterable[tuple[RunKey, Run]]:
-        return self._runs.items()
+        return [item for found in self._found.values() for item in found.runs.items()]
 
     def plain_arms(self, run: RunKey) -> dict[int, ArmResult]:
         """By BS, what was measured without speculation on the model and the samples of ``run``."""
         base = run.base()
-        arms = dict(self._references)
-        for key, found in self._runs.items():
+        arms = dict(self._here.references)
+        for key, found in self._here.runs.items():
             if (arm := found.arm if key == key.base() else found.reference) is not None:
                 arms[key.base()] = arm
         return {key.bs: arm for key, arm in arms.items() if replace(key, bs=base.bs) == base}
@@ -219,7 +247,7 @@ class Bench:
         except EngineUnavailable:
             raise
         except EngineError as error:
-            self._failed[run] = error
+            self._here.failed[run] = error
             self._discard(run)
             raise
         except BaseException:  # a time limit, pytest.fail, Ctrl-C: requests are still in flight
@@ -229,11 +257,11 @@ class Bench:
     def _measure_in_turns(self, asked: RunKey) -> None:
         """``asked``, every other configuration that is at hand, and no speculation, in turns."""
         base = asked.base()
-        arms = [] if base in self._references else self._arms(asked)
+        arms = [] if base in self._here.references else self._arms(asked)
         if not arms and asked != base:
-            if base not in self._references:
+            if base not in self._here.references:
                 self._measure_references(asked)
-            self._keep(asked, self._alone(asked), self._references[base])
+            self._keep(asked, self._alone(asked), self._here.references[base])
             return
         runs = [base, *arms]
         try:
@@ -248,7 +276,7 @@ class Bench:
         for run, result in results.items():
             if run != base:
                 self._keep(run, result, results[base])
-            elif base in self.plan and base not in self._runs:
+            elif base in self.plan and base not in self._here.runs:
                 self._keep(base, result, None)
 
     def _arms(self, asked: RunKey) -> list[RunKey]:
@@ -285,7 +313,7 @@ class Bench:
         return not (run.speculation.active and alone and not config.option("reference_url"))
 
     def _runnable(self, run: RunKey) -> bool:
-        if run in self._failed or run in self._runs:
+        if run in self._here.failed or run in self._here.runs:
             return False
         try:
             self._check(run)
@@ -298,10 +326,14 @@ class Bench:
         config = self.config(asked.base())
         users = [run for run in self.plan if self.together(run, asked)]
         for other in dict.fromkeys(run.base() for run in users):
-            if self.config(other) == config and other not in self._references and not other.soak:
-                self._references[other] = self._alone(other)
+            if (
+                self.config(other) == config
+                and other not in self._here.references
+                and not other.soak
+            ):
+                self._here.references[other] = self._alone(other)
                 if other in self.plan:
-                    self._keep(other, self._references[other], None)
+                    self._keep(other, self._here.references[other], None)
         self.pool.close(config)
 
     def _alone(self, run: RunKey) -> ArmResult:
@@ -377,17 +409,21 @@ class Bench:
         return min([own, *(bound for bound in bounds if isinstance(bound, int))])
 
     def _keep(self, run: RunKey, arm: ArmResult, reference: ArmResult | None) -> None:
-        self._runs[run] = Run(self._setting(run), arm, reference)
+        self._here.runs[run] = Run(self._setting(run), arm, reference)
 
     def _setting(self, run: RunKey) -> RunSetting:
         split = self.split(run)
         drafter = run.speculation.drafter
+        engine = self.pool.get(self.config(run)).info
+        if own := dict(run.environment.variables):
+            read = dict(cast("Mapping[str, str]", engine.details.get("environment", {})))
+            engine = replace(engine, details={**engine.details, "environment": read | own})
         if traits(run.speculation.method).drafter == "layer":
             drafting: Mapping[str, str] | None = {"name": f"layer {drafter}"}
         else:
             drafting = None if drafter is None else self.identity(drafter, run.engine)
         return RunSetting(
-            self.pool.get(self.config(run)).info,
+            engine,
             self.identity(run.model, run.engine),
             drafting,
             run.speculation,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 import pytest
@@ -13,6 +14,7 @@ from pytest_speedbench.plan.grid import build_grid, check_margins
 from pytest_speedbench.plan.options import command_line_options, from_command_line
 from pytest_speedbench.plan.precedence import load_settings
 from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.secrets import hide_secrets
 
 CASE = "_speed_case"
 _BENCHMARK_ONLY = "--benchmark-only"
@@ -82,6 +84,8 @@ class _Overridden:
 
 def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Orders the tests of ours and gives them the marks that other plugins look at."""
+    for item in items:
+        _note_fixtures(item)
     positions = [i for i, item in enumerate(items) if case_of(item) is not None]
     ours = [items[i] for i in positions]
     cases = [case for item in ours if (case := case_of(item)) is not None]
@@ -119,6 +123,38 @@ class _Refusal:
 def case_of(item: pytest.Item) -> Case | None:
     callspec = getattr(item, "callspec", None)
     return None if callspec is None else callspec.params.get(CASE)
+
+
+def _note_fixtures(item: pytest.Item) -> None:
+    """Parameters of fixtures become a part of the run: they may change what an engine reads."""
+    case, parameters = case_of(item), _parameters_of_fixtures(item)
+    if case is not None and parameters:
+        run = replace(case.run, fixtures=parameters)
+        item.callspec.params[CASE] = replace(case, run=run)  # type: ignore[attr-defined]
+
+
+def _parameters_of_fixtures(item: pytest.Item) -> tuple[tuple[str, str], ...]:
+    """Name and text of each parameter but ours that a fixture gets, and not the test alone.
+
+    pytest makes a fixture of its own for a plain argument of a test.
+    """
+    callspec, info = getattr(item, "callspec", None), getattr(item, "_fixtureinfo", None)
+    if callspec is None or info is None:
+        return ()
+    fixtures = [one for definitions in info.name2fixturedefs.values() for one in definitions]
+    used = {name for fixture in fixtures for name in fixture.argnames}
+    used |= {one.argname for one in fixtures if not one.func.__module__.startswith("_pytest.")}
+    return tuple(
+        (name, _text(name, value, callspec.indices[name]))
+        for name, value in sorted(callspec.params.items())
+        if name != CASE and name in used
+    )
+
+
+def _text(name: str, value: object, index: int) -> str:
+    """A parameter in ids and keys: its value where that is short and no secret."""
+    plain = isinstance(value, str | int | float) and hide_secrets(value, name) == value
+    return str(value) if plain else str(index)
 
 
 def _follow_benchmark_flags(config: pytest.Config, item: pytest.Item) -> None:

@@ -107,10 +107,14 @@ class SpeedSession:
             return known
         gate = self.gate.record(beside_all=case in self._beside_all)
         record = with_gate(write_record(run.view(case.slice), key_of(case)), gate)
-        result = CaseResult(nodeid, name, str(key_of(case)), repr(case.run), record)
+        result = CaseResult(nodeid, name, str(key_of(case)), self._group(case), record)
         self.results.append(result)
         self._cases[nodeid] = result
         return result
+
+    def _group(self, case: Case) -> str:
+        """Distinguishes runs of one key: by number of samples, or by the environment."""
+        return f"{case.run!r} {self.bench.surroundings}"
 
     def compare(self, case: Case, result: CaseResult, metric: str, margin: float) -> Verdict:
         """Compares one metric with the baseline.
@@ -241,6 +245,9 @@ def key_of(case: Case) -> CaseKey:
         seed=sampling.seed,
         template=template_text(run.template),
         drafter=model_name(drafter) if run.several_drafters and drafter else "",
+        environment=", ".join(
+            filter(None, (run.environment.label, *(f"{n}={v}" for n, v in run.fixtures)))
+        ),
     )
 
 

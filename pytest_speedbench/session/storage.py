@@ -83,7 +83,7 @@ def _digest(text: str) -> str:
 
 
 def _shown(address: str) -> str:
-    from pytest_speedbench.baselines.secrets import shown_address
+    from pytest_speedbench.secrets import shown_address
 
     return shown_address(address)
 

@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from pytest_speedbench.engines.registry import engine_type
-from pytest_speedbench.plan.cases import Case, RunKey
+from pytest_speedbench.plan.cases import Case, RunKey, engine_group
 
 PLUGIN = "speedbench-assigner"
 WORKER_INPUT = "speedbench"
@@ -59,18 +58,13 @@ def _units(runs: Sequence[RunKey], timed: bool) -> list[list[RunKey]]:
 
     Timed runs without speculation go with the first that have it: they are measured in turns.
     """
-
-    def configuration(run: RunKey) -> tuple[object, ...]:
-        switches = engine_type(run.engine).switches
-        return run.engine, run.model, None if switches else run.speculation
-
-    units = _merged([[run] for run in runs], lambda unit: configuration(unit[0]))
+    units = _merged([[run] for run in runs], lambda unit: engine_group(unit[0]))
     if not timed:
         return units
     kept: list[list[RunKey]] = []
     for unit in sorted(units, key=lambda unit: not unit[0].speculation.active):
         first = unit[0]
-        mates = [u for u in kept if (u[0].engine, u[0].model) == (first.engine, first.model)]
+        mates = [u for u in kept if engine_group(u[0].base()) == engine_group(first.base())]
         if mates and not first.speculation.active:
             mates[0].extend(unit)
         else:

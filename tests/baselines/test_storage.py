@@ -19,9 +19,9 @@ from pytest_speedbench.baselines.archive import export, import_runs, prunable, p
 from pytest_speedbench.baselines.files import Files, LocalFiles, open_files
 from pytest_speedbench.baselines.numbering import save_new
 from pytest_speedbench.baselines.promoted import promote, promotions
-from pytest_speedbench.baselines.secrets import shown_address
 from pytest_speedbench.baselines.storage import Store
 from pytest_speedbench.errors import BaselineError
+from pytest_speedbench.secrets import shown_address
 
 DATA = Path(__file__).parent / "data"
 

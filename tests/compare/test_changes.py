@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_speedbench.baselines.schema import Record
-from pytest_speedbench.baselines.secrets import HIDDEN
 from pytest_speedbench.compare.changes import changes
+from pytest_speedbench.secrets import HIDDEN
 
 from .saved_runs import record
 

@@ -195,7 +195,8 @@ def open_child(
     """The ``open`` of an ``EngineType`` whose backend is ``module:callable``."""
 
     def start(config: EngineConfig, timeout: float) -> ChildEngine:
-        return ChildEngine(config, backend, timeout, environment(config) if environment else None)
+        wanted = dict(environment(config)) if environment else {}
+        return ChildEngine(config, backend, timeout, wanted | dict(config.environment))
 
     return start
 

@@ -72,7 +72,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **wanted.environment},
+                env={**os.environ, **wanted.environment, **dict(config.environment)},
                 start_new_session=True,
             )
         finally:

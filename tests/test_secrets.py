@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_speedbench.baselines.secrets import HIDDEN, hide_secrets
+from pytest_speedbench.secrets import HIDDEN, hide_secrets
 
 SECRET = "zq9-the-secret"
 NAMES = ("token", "hf_token", "API_KEY", "api-key", "db.password", "auth", "AWS_SECRET_ACCESS_KEY")
