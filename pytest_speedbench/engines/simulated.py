@@ -123,6 +123,7 @@ class SimulatedBackend:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        self._numbers = {n: float(str(value)) for n, value in config.args if n in _NUMBERS}
         self.running: dict[str, _Running] = {}
         self.clock = time.perf_counter()
         self.totals = Counters(0, 0, 0, 0)
@@ -145,7 +146,7 @@ class SimulatedBackend:
         self.info = EngineInfo("simulated", "1", "cpu", "float32", details, counts)
 
     def _number(self, name: str, default: float) -> float:
-        return float(str(self.config.option(name, default)))
+        return self._numbers.get(name, default)
 
     def now(self) -> float:
         """The virtual clock; while the engine is idle it follows the real one."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pytest_speedbench.errors import NoData
 from pytest_speedbench.stats.data import RequestTrace
-from pytest_speedbench.stats.decision import Conclusion, Decision, judge
+from pytest_speedbench.stats.decision import Conclusion, Decision, judge, verdict_of
 from pytest_speedbench.stats.pairing import Pairs, merge, pair
 from pytest_speedbench.stats.rule import Rule
 from pytest_speedbench.stats.scale import scale_of
@@ -67,7 +67,10 @@ class Sequential:
 
     def _look(self) -> None:
         try:
-            decision = judge(merge(self._parts), self._scale, self._rule)
+            pairs = merge(self._parts)
+            if verdict_of(pairs, self._scale, self._rule) is Conclusion.UNDECIDED:
+                return
+            decision = judge(pairs, self._scale, self._rule)
         except NoData:
             return
         if decision.conclusion is not Conclusion.UNDECIDED:

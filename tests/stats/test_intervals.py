@@ -75,6 +75,19 @@ def test_bounds_in_the_tail_are_hardly_ever_wrong(population: Population) -> Non
     assert all(low <= truth <= high for low, high in found)
 
 
+@pytest.mark.parametrize("tail", [0.2, 0.025, 1e-4])
+@pytest.mark.parametrize("population", [skewed, short, bimodal, long_and_easy])
+def test_a_bound_lies_where_the_tail_begins(population: Population, tail: float) -> None:
+    for samples in (2, 12, 200):
+        tokens, steps = population(np.random.default_rng(samples), samples)
+        most = float(tokens.max())
+        low, high = bounds(tokens, steps, 1 - 2 * tail)
+        below = np.append(tokens, most) - low * np.append(steps, most)
+        above = high * np.append(steps, most / TOP) - np.append(tokens, most)
+        assert below_zero(below) == pytest.approx(tail, rel=1e-3)
+        assert below_zero(above) == pytest.approx(tail, rel=1e-3)
+
+
 def test_bounds_are_those_of_a_normal_mean_for_many_samples() -> None:
     rng = np.random.default_rng(2)
     steps = np.full(4000, 50.0)
