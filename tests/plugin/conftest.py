@@ -7,10 +7,12 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import cpuinfo
 import pytest
 
 from pytest_speedbench.baselines.schema import Record
@@ -21,13 +23,21 @@ from pytest_speedbench.engines.registry import engine_type
 # pytester forgets the modules that a run inside it has imported; these cannot be imported twice, or
 # take too long to.
 for _name in (
+    "email.parser",
+    "multiprocessing.connection",
     "pytest_benchmark.stats",
     "pytest_speedbench.session.hooks",
+    "pytest_speedbench.session.storage",
+    "pytest_speedbench.splits.random_ids",
+    "pytest_speedbench.splits.throughput",
     "pytest_speedbench.report.html",
     "pytest_speedbench.report.markdown",
     "pytest_speedbench.report.terminal",
     "pytest_speedbench.plan.settings",
     "pytest_speedbench.stats.speed",
+    "pytest_speedbench.compare.api",
+    "pytest_speedbench.measure.memory",
+    "rich._emoji_codes",
     "rich.box",
     "rich.console",
     "rich.table",
@@ -36,6 +46,8 @@ for _name in (
     import_module(_name)
 for _name in ("simulated", "transformers", "vllm"):
     engine_type(_name)
+# pytest-benchmark describes the processor in every run that saves: several programs, 0.1 s.
+cpuinfo.get_cpu_info = cache(cpuinfo.get_cpu_info)
 
 INI = {
     "speed_engine": "simulated",
