@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_speedbench import errors
     from pytest_speedbench._version import __version__
+    from pytest_speedbench.analysis.checkpoints import Checkpoint, Checkpoints
     from pytest_speedbench.baselines.reading import read_record, read_records
     from pytest_speedbench.baselines.schema import CaseKey, Record
     from pytest_speedbench.compare.api import compare
@@ -39,15 +40,19 @@ if TYPE_CHECKING:
     from pytest_speedbench.plan.cases import Case
     from pytest_speedbench.session.result import SliceResult, SpeedResult
     from pytest_speedbench.session.standalone import Measurement, measure
+    from pytest_speedbench.session.trainer import AcceptanceCallback
     from pytest_speedbench.splits import Sample, Split, load_split
     from pytest_speedbench.stats import Estimate
 
 __all__ = [
     "NO_SPECULATION",
+    "AcceptanceCallback",
     "Backend",
     "Case",
     "CaseKey",
     "Change",
+    "Checkpoint",
+    "Checkpoints",
     "Comparison",
     "Counters",
     "Engine",
@@ -86,6 +91,7 @@ __all__ = [
 
 _MODULES = {
     "_version": "__version__",
+    "analysis.checkpoints": "Checkpoint Checkpoints",
     "baselines.reading": "read_record read_records",
     "baselines.schema": "CaseKey Record",
     "compare.api": "compare",
@@ -102,6 +108,7 @@ _MODULES = {
     "plan.cases": "Case",
     "session.result": "SliceResult SpeedResult",
     "session.standalone": "Measurement measure",
+    "session.trainer": "AcceptanceCallback",
     "splits": "Sample Split load_split",
     "stats": "Estimate",
 }

@@ -1,0 +1,65 @@
+"""AL at every checkpoint of a drafter that is trained with transformers' ``Trainer``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pytest_speedbench.analysis.checkpoints import Checkpoint, Checkpoints, checkpoints
+from pytest_speedbench.errors import EngineUnavailable, SpeedbenchError, warn
+from pytest_speedbench.session.standalone import measure
+from pytest_speedbench.splits import ALL
+
+try:
+    from transformers import TrainerCallback
+except ImportError as error:
+    raise EngineUnavailable(
+        "AcceptanceCallback needs transformers: pip install 'pytest-speedbench[transformers]'"
+    ) from error
+
+
+class AcceptanceCallback(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+    """Measures every checkpoint that the trainer saves, and logs its acceptance length.
+
+        callback = AcceptanceCallback(model="org/target", method="draft_model", samples=4)
+        Trainer(model=drafter, …, callbacks=[callback]).train()
+        print(callback.curve.best.step)
+
+    The trainer's own device is shared with the engine: give it room, or another device, by engine
+    arguments. A measurement that fails is a warning; training goes on.
+
+    Attributes:
+        points: shape (checkpoints,), what was measured so far.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Options are those of :func:`pytest_speedbench.measure`; the drafter is the checkpoint."""
+        self.options = {"rounds": 0, **options}
+        self.points: list[Checkpoint] = []
+
+    @property
+    def curve(self) -> Checkpoints:
+        """AL of every category over the steps, each checkpoint paired with the first.
+
+        Raises:
+            NoData: no checkpoint was measured.
+        """
+        return checkpoints(self.points)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Called by the trainer, after it has written a checkpoint."""
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        try:
+            measured = measure(drafter=str(folder), **self.options)
+        except SpeedbenchError as error:
+            warn(f"checkpoint at step {state.global_step} was not measured: {error}")
+            return
+        self.points.append(Checkpoint(state.global_step, tuple(measured.records)))
+        logs: dict[str, Any] = {"step": state.global_step}
+        for record in measured.records:
+            if (found := record.metric("acceptance_length")) is not None:
+                suffix = "" if record.case.slice == ALL else f"/{record.case.slice}"
+                logs[f"acceptance_length{suffix}"] = found.value
+        state.log_history.append(logs)

