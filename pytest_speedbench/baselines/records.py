@@ -34,7 +34,9 @@ from pytest_speedbench.baselines.schema import (
     MetricRecord,
     ModelRecord,
     Record,
+    ReplayRecord,
     RequestRecord,
+    ResumedRecord,
     RoundRecord,
     SamplingRecord,
     SoakRoundRecord,
@@ -59,6 +61,9 @@ from pytest_speedbench.measure.results import (
     Counted,
     EarlyStop,
     Emitted,
+    Replay,
+    ReplayedTurn,
+    ResumedRequest,
     Round,
     RunSetting,
     SoakRound,
@@ -113,7 +118,7 @@ def write_record(view: SliceView, key: CaseKey, machine: MachineRecord | None = 
         speculation_off=run.speculation_off,
         partial=run.partial,
         notes=run.notes,
-        requests=[_request(turn, plain.get((turn.sample, turn.turn))) for turn in view.turns],
+        requests=[_request(turn, plain, run.replay) for turn in view.turns],
         harness=__version__,
     )
 
@@ -174,6 +179,8 @@ def _arm(view: SliceView) -> ArmRecord:
         early=EarlyRecord(**asdict(arm.early)) if arm.early else None,
         hidden=arm.hidden,
         unknown=arm.unknown,
+        replay=run.replay is not None,
+        not_replayed=run.replay.refused if run.replay else "",
         counted={
             name: CountedRecord(**asdict(counted))
             for name, counted in arm.counted.items()
@@ -206,8 +213,11 @@ def _plain_outputs(run: Run) -> dict[tuple[str, int], str]:
     }
 
 
-def _request(turn: Turn, plain: str | None) -> RequestRecord:
-    trace = turn.trace
+def _request(
+    turn: Turn, plain: Mapping[tuple[str, int], str], replay: Replay | None
+) -> RequestRecord:
+    trace, key = turn.trace, (turn.sample, turn.turn)
+    replayed = replay.turns.get(key) if replay else None
     as_steps = trace.totals is None and len(trace.times) == len(trace.chunks)
     return RequestRecord(
         sample=turn.sample,
@@ -227,8 +237,23 @@ def _request(turn: Turn, plain: str | None) -> RequestRecord:
         totals=None if trace.totals is None else TotalsRecord(**asdict(trace.totals)),
         events=None if as_steps else len(trace.times),
         first_tokens=trace.chunks[0] if trace.totals is not None and trace.chunks else None,
-        plain=plain,
+        plain=plain.get(key),
+        replay=None if replayed is None else _replayed(replayed),
     )
+
+
+def _replayed(turn: ReplayedTurn) -> ReplayRecord:
+    resumed = [
+        ResumedRecord(
+            start=request.start,
+            prompt_tokens=request.trace.prompt_tokens,
+            prefill_tokens=request.trace.prefill_tokens,
+            steps=pack_numbers(request.trace.steps),
+            ids=pack_ids(request.trace.token_ids),
+        )
+        for request in turn.resumed
+    ]
+    return ReplayRecord(along=turn.along, free=turn.free, resumed=resumed, given_up=turn.given_up)
 
 
 def decode_run(records: Sequence[Record]) -> Run:
@@ -245,7 +270,11 @@ def decode_run(records: Sequence[Record]) -> Run:
     first = whole[0]
     arm = _decode_arm(first, whole)
     arm.turns = [turn for record in whole for turn in decode_turns(record)]
-    return Run(_decode_setting(first, whole), arm, _decode_reference(first, whole))
+    replay = None
+    if first.arm is not None and first.arm.replay:
+        turns = {key: turn for record in whole for key, turn in decode_replay(record).items()}
+        replay = Replay(turns, first.arm.not_replayed)
+    return Run(_decode_setting(first, whole), arm, _decode_reference(first, whole), replay)
 
 
 def decode_turns(record: Record) -> list[Turn]:
@@ -260,6 +289,38 @@ def decode_turns(record: Record) -> list[Turn]:
         return [_decode_turn(request) for request in record.requests]
     except (ValueError, TypeError) as error:
         raise RecordError(f"{record.case}: its requests are damaged: {error}") from error
+
+
+def decode_replay(record: Record) -> dict[tuple[str, int], ReplayedTurn]:
+    """How the run went along its baseline's outputs, by sample and turn.
+
+    Raises:
+        RecordError: a resumed request is damaged.
+    """
+    try:
+        return {
+            (request.sample, request.turn): _decode_replayed(request.replay)
+            for request in record.requests
+            if request.replay is not None
+        }
+    except (ValueError, TypeError) as error:
+        raise RecordError(f"{record.case}: its resumed requests are damaged: {error}") from error
+
+
+def _decode_replayed(replay: ReplayRecord) -> ReplayedTurn:
+    resumed = tuple(_decode_resumed(request) for request in replay.resumed)
+    return ReplayedTurn(replay.along, replay.free, resumed, replay.given_up)
+
+
+def _decode_resumed(request: ResumedRecord) -> ResumedRequest:
+    """Without times, which are not kept: nothing of a resumed request is timed."""
+    steps = unpack_numbers(request.steps)
+    ids = unpack_ids(request.ids, request.prefill_tokens + sum(steps))
+    chunks = [request.prefill_tokens, *steps] if request.prefill_tokens else steps
+    trace = Trace(
+        "", request.prompt_tokens, 0.0, ids, chunks, prefill_tokens=request.prefill_tokens
+    )
+    return ResumedRequest(request.start, trace)
 
 
 def traces_of(record: Record) -> list[RequestTrace]:

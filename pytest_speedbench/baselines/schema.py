@@ -190,6 +190,28 @@ class TotalsRecord(_Part):
     accepted_tokens: int | None = None
 
 
+class ResumedRecord(_Part):
+    """A further request along the baseline's output: its prompt ends with the first ``start``
+    tokens of it. The rest is as in a request."""
+
+    start: int
+    prompt_tokens: int
+    prefill_tokens: int
+    steps: str
+    ids: str
+
+
+class ReplayRecord(_Part):
+    """How the run went along the baseline's output of one turn: ``along`` is the digest of that
+    output, ``free`` whether the free output is the first of its requests, ``given_up`` why the rest
+    is left out on both sides."""
+
+    along: str
+    free: bool = True
+    resumed: list[ResumedRecord] = Field(default_factory=list)
+    given_up: str = ""
+
+
 class RequestRecord(_Part):
     """One turn of one sample. ``steps`` are tokens per decoding step, separated by blanks;
     ``ids`` the output's token ids (see :func:`~.packing.pack_ids`), of none where the engine gives
@@ -216,6 +238,7 @@ class RequestRecord(_Part):
     first_tokens: int | None = None
     plain: str | None = None
     """Digest (:func:`~.packing.digest_ids`) of the same turn's output in the arm without SD."""
+    replay: ReplayRecord | None = None
 
 
 class CountedRecord(_Part):
@@ -276,7 +299,9 @@ class ArmRecord(_Part):
     ``samples`` of the run; ``repeated`` conversations a round where samples are sent more than
     once; ``reference`` whether there was an arm without SD, ``alternated`` whether the arms took
     turns; ``hidden`` decoding steps that cut-off last steps may hide; ``unknown`` why acceptance is
-    not known although it is counted. ``counted`` and ``soak`` are by category, those of the slice.
+    not known although it is counted; ``replay`` whether the baseline's outputs were to be followed,
+    and ``not_replayed`` why they were not. ``counted`` and ``soak`` are by category, those of the
+    slice.
     """
 
     samples: int
@@ -287,6 +312,8 @@ class ArmRecord(_Part):
     early: EarlyRecord | None = None
     hidden: int = 0
     unknown: str = ""
+    replay: bool = False
+    not_replayed: str = ""
     counted: dict[str, CountedRecord] = Field(default_factory=dict)
     soak: list[SoakRoundRecord] = Field(default_factory=list)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pytest_speedbench.baselines.records import traces_of
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.match import Match
+from pytest_speedbench.compare.replay import replayed_between
 from pytest_speedbench.compare.timing import gate_timing
 from pytest_speedbench.compare.verdict import COMPARED, Outcome, Verdict
 from pytest_speedbench.errors import RecordError
@@ -113,6 +114,7 @@ def _gate_acceptance(
             reach=levels.reach,
             greedy=not (old.sampling.temperature or new.sampling.temperature),
             draft_length=longest_draft(old, new),
+            replayed=replayed_between(old, new),
         )
     except RecordError as error:
         return Verdict("", metric, Outcome.INCOMPARABLE, str(error))

@@ -30,6 +30,8 @@ class Method:
         shape: draft tokens are proposed one after the other (``chain``; some engines can be asked
             for branches), all positions at once (``block``), or maybe as a ``tree``.
         names: engine → its own name for the method; the engines that have it.
+        remembers: drafts come from earlier requests too, so that the text of a request does not
+            decide them.
         in_table: False for a name that is passed to the engine as it is.
     """
 
@@ -39,6 +41,7 @@ class Method:
     every_step: bool = False
     shape: Shape = "tree"
     names: Mapping[str, str] = field(default_factory=dict, hash=False)
+    remembers: bool = False
     in_table: bool = True
 
     @property
@@ -65,10 +68,11 @@ def _row(
     *,
     lookup: bool = False,
     every_step: bool = True,
+    remembers: bool = False,
     **names: str,
 ) -> Method:
     own = {engine.replace("_", "-"): text for engine, text in names.items()}
-    return Method(name, drafter, lookup, every_step and not lookup, shape, own)
+    return Method(name, drafter, lookup, every_step and not lookup, shape, own, remembers)
 
 
 # Names of engines: vLLM 0.32 `speculative_config.method`, SGLang 0.5.23 `SpeculativeAlgorithm`,
@@ -116,7 +120,7 @@ _TABLE = (
     _row("medusa", "model", "block", vllm="medusa"),
     # vLLM lists it too, but registers no architecture for its drafters.
     _row("mlp_speculator", "model"),
-    _row("suffix", "none", lookup=True, vllm="suffix", tensorrt_llm="SA"),
+    _row("suffix", "none", lookup=True, remembers=True, vllm="suffix", tensorrt_llm="SA"),
     _row(
         "dflash",
         "model",

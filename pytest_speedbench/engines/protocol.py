@@ -137,6 +137,8 @@ class Request:
         messages: (role, content) each, the conversation behind the prompt: for servers that take no
             token ids and apply their own template.
         template: arguments of that template.
+        resumed: tokens at the end of ``prompt_ids`` that are an output, which is to go on; read by
+            the simulated engine alone.
     """
 
     id: str
@@ -147,6 +149,7 @@ class Request:
     label: str = ""
     messages: tuple[tuple[str, str], ...] = ()
     template: tuple[tuple[str, object], ...] = field(default=(), hash=False)  # may hold dicts
+    resumed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 It behaves like a real engine (child process, traces, counters, teacher-forced scores), in virtual
 time and without a model. Its next token is a fixed function of the text so far, so greedy output
-is the same with and without speculation, unless ``divergence`` or ``defect_at`` is set. At a
-temperature above 0 it is drawn from ``TARGET``, the distribution of :meth:`SimulatedBackend.score`.
+is the same with and without speculation, unless ``divergence`` or ``defect_at`` is set. So is the
+number of accepted drafts: a request that resumes an output goes on as that output did. At a
+temperature above 0 the token is drawn from ``TARGET``, the distribution of
+:meth:`SimulatedBackend.score`.
 
 Engine arguments (``--speed-engine-arg KEY=VALUE``):
 
@@ -14,6 +16,8 @@ Engine arguments (``--speed-engine-arg KEY=VALUE``):
 ``spread``           standard deviation over requests of the acceptance's logit (default 0.5)
 ``rise``             added to that logit for every 1,000 tokens of output (default 0): long answers
                      repeat themselves
+``decay``            taken from that logit for every 1,000 tokens since the prefill (default 0): a
+                     state that decays while a request runs, and that a prefill renews
 ``tokens``           mean output length before the end-of-sequence token (default: none, the output
                      runs to ``max_tokens``)
 ``step_ms``          time of one step without a draft (default 10)
@@ -82,6 +86,7 @@ TELLS = ("steps", "totals", "counters", "nothing")
 _NUMBERS = (
     "spread",
     "rise",
+    "decay",
     "tokens",
     "step_ms",
     "draft_ms",
@@ -108,14 +113,20 @@ _MERGED = 2
 @dataclass(slots=True)
 class _Running:
     request: Request
+    prompt: tuple[int, ...]
     chance: tuple[float, ...]
-    draws: random.Random
     length: int
+    stops: bool
     emitted: list[int] = field(default_factory=list)
     drafted: list[int] = field(default_factory=list)
     accepted: list[int] = field(default_factory=list)
     held: list[int] = field(default_factory=list)
     steps: int = 0
+
+    @property
+    def position(self) -> int:
+        """Of the next token in the whole output, what a request resumes counted."""
+        return self.request.resumed + len(self.emitted)
 
 
 class SimulatedBackend:
@@ -173,14 +184,15 @@ class SimulatedBackend:
         self.running[request.id] = self._start(request)
 
     def _start(self, request: Request) -> _Running:
-        draws = random.Random(_digest(request.prompt_ids, request.sampling.seed, "draws"))
+        prompt = request.prompt_ids[: len(request.prompt_ids) - request.resumed]
+        draws = random.Random(_digest(prompt, request.sampling.seed, "draws"))
         spread = self._number("spread", 0.5)
         shift = draws.gauss(0.0, spread)
         left = (1.0 - self._number("fade", 0)) ** (self.started - 1)
         chance = tuple(left * _shifted(p, shift) for p in self._acceptance(request.label))
         if self._number("speculation_off", 0):
             chance = ()
-        return _Running(request, chance, draws, self._length(request, draws))
+        return _Running(request, prompt, chance, *self._length(request, draws))
 
     def _acceptance(self, label: str) -> tuple[float, ...]:
         own = self.config.option(f"acceptance.{label}")
@@ -189,13 +201,16 @@ class SimulatedBackend:
         dl = self.config.speculation.draft_length
         return tuple(numbers[min(k, len(numbers) - 1)] for k in range(dl))
 
-    def _length(self, request: Request, draws: random.Random) -> int:
+    def _length(self, request: Request, draws: random.Random) -> tuple[int, bool]:
+        """Tokens of the output that are left, and whether it ends with a stop token."""
         most = request.sampling.max_tokens
         mean = self._number("tokens", 0)
         if not mean or request.sampling.ignore_eos or not request.stop_ids:
-            return most
-        least = max(1, request.sampling.min_tokens)
-        return max(least, min(most, round(draws.gammavariate(4.0, mean / 4.0))))
+            return most, False
+        done, cap = request.resumed, request.resumed + most
+        drawn = round(draws.gammavariate(4.0, mean / 4.0))
+        whole = max(1, drawn, request.sampling.min_tokens + done)
+        return max(1, min(whole, cap) - done), whole < cap or drawn == cap
 
     def step(self) -> list[StepOutput]:
         if not self.running:
@@ -217,7 +232,7 @@ class SimulatedBackend:
         self.totals += Counters(0, 0, 0, len(chunk))
         stopped = self._stopped(running)
         finished = stopped or not self._left(running)
-        if finished and not stopped and running.length < running.request.sampling.max_tokens:
+        if finished and not stopped and running.stops:
             chunk[-1], stopped = running.request.stop_ids[0], True
         if self.reports != "steps":
             chunk = self._arrived(running, chunk, finished)
@@ -269,9 +284,12 @@ class SimulatedBackend:
 
     def _draft(self, running: _Running) -> int:
         accepted = 0
-        shift = self._number("rise", 0.0) * len(running.emitted) / 1000
+        rise, decay = self._number("rise", 0.0), self._number("decay", 0.0)
+        shift = (rise * running.position - decay * len(running.emitted)) / 1000
+        context = _context(running.request.prompt_ids, running.emitted)
+        draws = random.Random(_digest(context, "draft", running.request.sampling.seed))
         for chance in running.chance:
-            if running.draws.random() >= _shifted(chance, shift):
+            if draws.random() >= _shifted(chance, shift):
                 break
             accepted += 1
         running.drafted.append(len(running.chance))
@@ -295,13 +313,13 @@ class SimulatedBackend:
         return token
 
     def _greedy_offset(self, running: _Running) -> int:
-        position, speculating = len(running.emitted), self.config.speculation.active
+        position, speculating = running.position, self.config.speculation.active
         if speculating and position == int(self._number("defect_at", -1)):
             return _WRONG
         ties = [("tie", self._number("divergence", 0.0))] if speculating else []
         if len(self.running) > 1:
             ties.append(("batch", self._number("batch_ties", 0.0)))
-        prompt, build = running.request.prompt_ids, self.config.option("build", 0)
+        prompt, build = running.prompt, self.config.option("build", 0)
         for name, chance in ties:
             if chance and _share(prompt, name, build, position) < chance:
                 return _TIED

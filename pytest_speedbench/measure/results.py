@@ -214,6 +214,57 @@ class EarlyStop:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ResumedRequest:
+    """A request whose prompt ends with the first ``start`` tokens of the baseline's output."""
+
+    start: int
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedTurn:
+    """How the new build went along the baseline's output of one turn.
+
+    Attributes:
+        along: digest of that output (:func:`~pytest_speedbench.baselines.packing.digest_ids`).
+        free: whether the free output answered the baseline's prompt, and so is the first of its
+            requests; a later turn of a conversation that has diverged answered another one.
+        resumed: the further requests, in order.
+        given_up: why the rest is left out on both sides; empty where nothing is.
+    """
+
+    along: str
+    free: bool = True
+    resumed: tuple[ResumedRequest, ...] = ()
+    given_up: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The baseline's outputs, followed: by (sample, turn). ``refused`` says why nothing was."""
+
+    turns: Mapping[tuple[str, int], ReplayedTurn] = field(default_factory=dict)
+    refused: str = ""
+
+    @property
+    def requests(self) -> int:
+        """How many further requests were sent."""
+        return sum(len(turn.resumed) for turn in self.turns.values())
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens that they decoded."""
+        resumed = (request for turn in self.turns.values() for request in turn.resumed)
+        return sum(request.trace.tokens for request in resumed)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of their prompts."""
+        resumed = (request for turn in self.turns.values() for request in turn.resumed)
+        return sum(request.trace.prompt_tokens for request in resumed)
+
+
 @dataclass(slots=True)
 class ArmResult:
     """What one arm measured: the traces of each sample's first pass, and every round's timing.

@@ -13,6 +13,7 @@ from pytest_speedbench.measure.results import (
     ArmResult,
     Counted,
     DriftPoint,
+    Replay,
     RunSetting,
     Turn,
     total,
@@ -29,11 +30,13 @@ _HELD = 0.75
 
 @dataclass
 class Run:
-    """Measured arms: ``arm`` with speculation, ``reference`` without (None: not measured)."""
+    """Measured arms: ``arm`` with speculation, ``reference`` without (None: not measured).
+    ``replay`` is what went along the baseline's outputs; None where that was not asked for."""
 
     setting: RunSetting
     arm: ArmResult
     reference: ArmResult | None = None
+    replay: Replay | None = None
 
     def view(self, slice_name: str) -> SliceView:
         """The part of the run that belongs to one category or tier, or to ``all``."""
@@ -189,7 +192,22 @@ class Run:
             notes.append(f"soak of {len(self.arm.soak)} rounds in {seconds:.0f} s")
         if note := unknown_method_note(self.setting.speculation.method):
             notes.append(note)
-        return [*self._acceptance_notes(), *notes]
+        return [*self._acceptance_notes(), *notes, *self._replay_note()]
+
+    def _replay_note(self) -> list[str]:
+        """Whether the baseline's outputs were followed, and what that cost."""
+        replay = self.replay
+        if replay is None:
+            return []
+        if replay.refused:
+            return [f"not replayed: {replay.refused}"]
+        free = sum(turn.trace.tokens for turn in self.arm.turns)
+        more = f", +{replay.output_tokens / free:.1%}" if free else ""
+        return [
+            f"replayed along the baseline: {replay.requests} resumed requests for "
+            f"{len(replay.turns)} outputs ({replay.output_tokens:,} output tokens{more}; "
+            f"{replay.prompt_tokens:,} prompt tokens)"
+        ]
 
     @property
     def _sent_together(self) -> int:

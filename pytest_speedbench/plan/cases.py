@@ -41,10 +41,12 @@ class RunKey:
     """Variables of the engine."""
     fixtures: tuple[tuple[str, str], ...] = ()
     """Parameters of fixtures, which may change what an engine is started under, by name."""
+    replay: bool = False
+    """Whether the baseline's outputs are replayed, where that can be."""
 
     def base(self) -> RunKey:
         """The same run without speculation: the arm that a speedup compares with."""
-        return replace(self, speculation=Speculation(), several_drafters=False)
+        return replace(self, speculation=Speculation(), several_drafters=False, replay=False)
 
     def __str__(self) -> str:
         return f"{self.engine} {self.speculation} bs{self.bs}"

@@ -94,6 +94,7 @@ def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]
                 split_key=key,
                 template=template,
                 environment=env,
+                replay=asked.replay and speculation.active,
             ),
         )
 

@@ -372,6 +372,17 @@ class Settings(OptionTable):
         text="[early decision](gate.md#early): a run ends when its AL is decided; nothing is "
         "timed. Enables the comparison",
     )
+    replay: bool = option(
+        default=True,
+        read=values.switch,
+        group=GATE,
+        metavar="on/off",
+        marker=True,
+        shown="on",
+        text="[replay](gate.md#replay): where an output differs from the baseline's, further "
+        "requests decode the rest of the baseline's text, so that both builds are compared over "
+        "the same tokens",
+    )
     report: str = option(
         default="",
         read=values.name,

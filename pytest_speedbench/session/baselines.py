@@ -104,12 +104,18 @@ class Baselines:
         return Eligibility(git.is_clean(self.folder), here if branch else "")
 
     def match(self, identity: Identity) -> Match:
-        """The saved record that a case is compared with, or why there is none."""
+        """The saved record that a case is compared with, or why there is none; warns once of files
+        that could not be read."""
+        if self.named is None:
+            _ = self.runs  # reads them
+            self._warn_of_unreadable()
+        return self.find(identity)
+
+    def find(self, identity: Identity) -> Match:
+        """As :meth:`match`, without a warning."""
         if self.named is not None:
             return self._remarked(match_in(self.named, identity))
-        runs = self.runs
-        self._warn_of_unreadable()
-        latest = find_baseline(identity, runs, self.eligibility)
+        latest = find_baseline(identity, self.runs, self.eligibility)
         if self.promoted is not None:
             match = match_in(self.promoted, identity)
             if match.record is not None:

@@ -22,7 +22,8 @@ from pytest_speedbench.measure.early import Decider
 from pytest_speedbench.measure.load import ClosedLoop, Reported
 from pytest_speedbench.measure.passes import counts_by_slice
 from pytest_speedbench.measure.pool import EnginePool
-from pytest_speedbench.measure.results import ArmResult, RunSetting
+from pytest_speedbench.measure.replay import Outputs, refusal, replay
+from pytest_speedbench.measure.results import ArmResult, Replay, RunSetting
 from pytest_speedbench.measure.rounds import run_rounds, run_until_decided
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.measure.soak import run_soak
@@ -70,6 +71,9 @@ class Bench:
     """Under pytest-xdist: which runs go to the same worker. Others are not measured here."""
     decider: Callable[[RunKey], Decider] | None = None
     """Early decision: who decides the cases of a run while it goes on. Then nothing is timed."""
+    outputs: Callable[[RunKey], Outputs | str] = lambda run: ""
+    """The baseline's outputs that a run is to follow, or why there are none; empty where nobody
+    asks."""
 
     def __post_init__(self) -> None:
         self.pool = EnginePool(self.settings.timeout)
@@ -409,7 +413,23 @@ class Bench:
         return min([own, *(bound for bound in bounds if isinstance(bound, int))])
 
     def _keep(self, run: RunKey, arm: ArmResult, reference: ArmResult | None) -> None:
-        self._here.runs[run] = Run(self._setting(run), arm, reference)
+        self._here.runs[run] = Run(self._setting(run), arm, reference, self._replayed(run, arm))
+
+    def _replayed(self, run: RunKey, arm: ArmResult) -> Replay | None:
+        """The run along its baseline's outputs, with the engine that has just measured it."""
+        outputs = self.outputs(run)
+        if not outputs:
+            return None
+        if isinstance(outputs, str):
+            return Replay(refused=outputs)
+        loop, adapter = self._loop(run), engine_type(run.engine)
+        if reason := refusal(run.speculation, run.sampling, loop.engine.info, adapter.prompt_form):
+            return Replay(refused=reason)
+
+        def progress(done: int, of: int) -> None:
+            self.show(f"{run} · replay · {done}/{of} outputs")
+
+        return replay(loop, self._samples_of([run]), arm.turns, outputs, run.bs, progress)
 
     def _setting(self, run: RunKey) -> RunSetting:
         split = self.split(run)

@@ -23,10 +23,12 @@ from pytest_speedbench.compare.asserts import Judgement
 from pytest_speedbench.compare.early_decision import EarlyGate
 from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.match import Identity, Match
+from pytest_speedbench.compare.replay import outputs_to_follow
 from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.errors import BaselineError
+from pytest_speedbench.measure.replay import Outputs
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.measure.tokenizer import model_name
 from pytest_speedbench.plan.cases import Case, RunKey, beside_all
@@ -36,7 +38,7 @@ from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.session.checks import CaseChecks, TargetBook
 from pytest_speedbench.session.gate import SessionGate, with_gate
 from pytest_speedbench.session.result import SpeedResult
-from pytest_speedbench.splits import legacy_ids
+from pytest_speedbench.splits import ALL, legacy_ids
 
 
 @dataclass
@@ -53,6 +55,7 @@ class SpeedSession:
         self.bench = Bench(self.settings, self.show)
         self.baselines = Baselines(Store(self.storage), self.folder, self.settings.compare)
         self.gate = SessionGate(self.settings)
+        self.bench.outputs = self._outputs
         self._early: dict[RunKey, EarlyGate] = {}
         self._beside_all: frozenset[Case] = frozenset()
         if self.settings.early:
@@ -160,6 +163,24 @@ class SpeedSession:
             early.add(name, self.baseline(case), margin, levels, waited_for=waited_for)
         self._early[run] = early
         return early
+
+    def _outputs(self, run: RunKey) -> Outputs | str:
+        """What ``run`` is to follow: the outputs of its cases' baselines, where AL is gated."""
+        margins = [
+            self.gate.margins(run.speculation.method, name) for name in self.bench.plan.get(run, ())
+        ]
+        if not run.replay or not self.gate.comparing or not any(ACCEPTANCE in m for m in margins):
+            return ""
+        if run.soak:
+            return "a soak measures the same outputs again and again"
+        if self.settings.early:
+            return "--speed-early decides by the free outputs alone"
+        names = sorted(self.bench.plan[run], key=lambda name: name != ALL)
+        try:
+            identities = [self.identity(Case(run, name)) for name in names]
+            return outputs_to_follow(self.baselines.find(identity) for identity in identities)
+        except BaselineError:  # raised again by the comparison
+            return ""
 
     def _note_changes(self, case: Case, result: CaseResult) -> None:
         """What changed, for a case that may fail before it is compared."""

@@ -28,6 +28,7 @@ from pytest_speedbench.stats.replay import (
     count_replayed,
     divergence_of,
     falls_with_distance,
+    most_divergences,
     next_resume,
     replayed_sums,
 )
@@ -106,6 +107,7 @@ __all__ = [
     "judge",
     "macro_al",
     "micro_al",
+    "most_divergences",
     "next_resume",
     "non_inferiority",
     "pair",

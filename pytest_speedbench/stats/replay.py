@@ -28,6 +28,8 @@ from pytest_speedbench.stats.pairing import common_prefix, last_common_start, st
 from pytest_speedbench.stats.sums import PairedSums, ReplayedSums
 
 FEWEST_SAMPLES = 8  # for a trend over the distance from the prefill
+# Divergences after which an output is given up: 4, and one more for every 16 tokens.
+DIVERGENCES, TOKENS_A_DIVERGENCE = 4, 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +118,11 @@ def next_resume(
         return None
     first = int(later[0])
     return Resumption(first - prefill_tokens, first)
+
+
+def most_divergences(baseline: StepTrace) -> int:
+    """Divergences of one output that are followed; with one more it is given up on both sides."""
+    return DIVERGENCES + baseline.output_tokens // TOKENS_A_DIVERGENCE
 
 
 def count_replayed(baseline: StepTrace, segments: Sequence[Segment]) -> Counted:

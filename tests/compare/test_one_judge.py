@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from simulated_runs import measure, record_of
 from typer.testing import CliRunner
 
 from pytest_speedbench.baselines.schema import GateRecord, Record
@@ -39,6 +40,15 @@ def _drafted_by(name: str) -> dict[str, object]:
     return {"method": "eagle3", "draft_length": 3, "drafter": {"name": name}}
 
 
+def _replayed() -> Records:
+    """A baseline, and two builds that followed its outputs: an equal one and a worse one."""
+    old = record_of(measure())
+    ties = {"divergence": 0.02, "build": 1}
+    runs = measure(old, **ties), measure(old, acceptance=0.3, **ties)
+    return [old, *map(record_of, runs)]
+
+
+REPLAYED = _replayed()
 SIMULATED: Mapping[str, tuple[Records, Records, dict[str, float]]] = {
     "equal": (_of(), _of(), AL),
     "equal, all metrics": (_of(), _of(), ALL_METRICS),
@@ -73,6 +83,8 @@ SIMULATED: Mapping[str, tuple[Records, Records, dict[str, float]]] = {
         _of(gate=GateRecord(alpha=0.02, cases=50, reach=0.2)),
         ALL_METRICS,
     ),
+    "replayed, equal": (REPLAYED[:1], REPLAYED[1:2], AL),
+    "replayed, worse": (REPLAYED[:1], REPLAYED[2:3], AL),
     "two drafters in one file": (
         [*_of(), record(spec=_drafted_by("b"))],
         [*_of(), record(spec=_drafted_by("b"), accept=0.5)],

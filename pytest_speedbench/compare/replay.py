@@ -1,0 +1,113 @@
+"""What replay has shown: a record that went along another one's outputs, counted against it.
+
+Everything comes from the two records, so that a session and a later comparison of the saved runs
+count the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pytest_speedbench.baselines.packing import digest_ids
+from pytest_speedbench.baselines.records import decode_replay, decode_turns, traces_of
+from pytest_speedbench.baselines.schema import Record
+from pytest_speedbench.compare.match import Match
+from pytest_speedbench.errors import RecordError
+from pytest_speedbench.measure.replay import BaselineTurn, segment_of
+from pytest_speedbench.measure.results import ReplayedTurn, Turn
+
+if TYPE_CHECKING:
+    from pytest_speedbench.stats import Counted, ReplayedSums, RequestTrace
+
+
+def outputs_of(baseline: Record) -> dict[tuple[str, int], BaselineTurn]:
+    """The outputs of a baseline that can be followed: those with token ids and steps.
+
+    Raises:
+        RecordError: a request of the record is damaged.
+    """
+    from pytest_speedbench.stats import StepTrace
+
+    prompts = {(r.sample, r.turn): r.prompt_tokens for r in baseline.requests}
+    return {
+        key: BaselineTurn(trace, prompts[key], digest_ids(trace.token_ids.tolist()))
+        for trace in traces_of(baseline)
+        if isinstance(trace, StepTrace) and trace.token_ids is not None
+        for key in [(trace.sample, trace.turn)]
+    }
+
+
+def outputs_to_follow(matches: Iterable[Match]) -> dict[tuple[str, int], BaselineTurn] | str:
+    """The outputs of the baselines of one run, the first match first; or why there are none.
+
+    Empty where no case of the run has a baseline.
+    """
+    found: dict[tuple[str, int], BaselineTurn] = {}
+    reason = ""
+    for match in matches:
+        if match.record is None or match.incomparable:
+            continue
+        try:
+            own = outputs_of(match.record)
+        except RecordError as error:
+            return str(error)
+        reason = reason or "the baseline has no token ids, or no decoding steps"
+        found = own | found
+    return found or reason
+
+
+def replayed_between(old: Record, new: Record) -> ReplayedSums | None:
+    """Both builds over the same tokens of ``old``; None where ``new`` did not follow its outputs.
+
+    A sample with a turn that was not followed, or not to its end, counts as given up.
+
+    Raises:
+        RecordError: a request of one of the records is damaged.
+    """
+    from pytest_speedbench.stats import replayed_sums
+    from pytest_speedbench.stats.data import clusters
+
+    followed = decode_replay(new)
+    if not followed:
+        return None
+    outputs = outputs_of(old)
+    if not any(key in outputs and outputs[key].along == f.along for key, f in followed.items()):
+        return None
+    free = {(turn.sample, turn.turn): turn for turn in decode_turns(new)}
+    counted, given_up = [], set()
+    for sample, traces in clusters(traces_of(old)).items():
+        turns = []
+        for trace in traces:
+            key = (sample, trace.turn)
+            if key not in free:
+                continue
+            found = _counted(outputs.get(key), followed.get(key), free[key])
+            if found is None or followed[key].given_up:
+                given_up.add(sample)
+            turns.append(found or _nothing(trace))
+        if turns:
+            counted.append((sample, traces[0].stratum, turns))
+    return replayed_sums(counted, given_up=len(given_up))
+
+
+def _counted(
+    output: BaselineTurn | None, followed: ReplayedTurn | None, turn: Turn
+) -> Counted | None:
+    """One turn of both builds; None where this output was not followed."""
+    from pytest_speedbench.stats import count_replayed
+
+    if output is None or followed is None or output.along != followed.along:
+        return None
+    requests = [(0, turn.trace)] if followed.free else []
+    requests += [(request.start, request.trace) for request in followed.resumed]
+    try:
+        return count_replayed(output.trace, [segment_of(*request) for request in requests])
+    except ValueError as error:
+        raise RecordError(f"its resumed requests are damaged: {error}") from error
+
+
+def _nothing(trace: RequestTrace) -> Counted:
+    from pytest_speedbench.stats import Counted
+
+    return Counted(0, 0, 0, 0.0, 0.0, trace.decode_tokens, 0)

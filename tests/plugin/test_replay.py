@@ -1,0 +1,68 @@
+"""Replay in a session: which verdict it gives, what the report says, and how it is switched off."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from pytest_speedbench.cli import app
+
+from .conftest import Project, text_of
+
+COMPARE = ("--speed-compare=0001", "--speed-compare-fail=acceptance_length:10%")
+REBUILD = ("--speed-engine-arg=divergence=0.03", "--speed-engine-arg=build=1")
+
+
+@pytest.fixture
+def saved(project: Project) -> Project:
+    project.split("s.jsonl", 48)
+    project.ini |= {"speed_split": "s.jsonl", "speed_samples": "all", "speed_max_tokens": "48"}
+    project.gate("bs=8")
+    project.run("--benchmark-save=base").assert_outcomes(passed=1)
+    return project
+
+
+def test_a_rebuild_is_compared_along_the_baselines_text(saved: Project) -> None:
+    result = saved.run(*COMPARE, *REBUILD, "--benchmark-save=new")
+    assert "note: replayed along the baseline:" in text_of(result)
+    assert "gate: 1 pass" in result.stdout.str()
+    (record,) = saved.records()
+    (verdict,) = record.verdicts
+    assert "over the baseline's text (9" in verdict.reason
+    assert verdict.ratio == pytest.approx(1.0)
+    done = CliRunner().invoke(
+        app,
+        ["compare", "0001", "0002", "--fail", "acceptance_length:10%", "--storage", ".benchmarks"],
+    )
+    assert "gate: 1 pass" in done.output
+    assert f"{verdict.coverage:.0%}" in done.output
+
+
+def test_a_state_that_decays_until_the_next_prefill_cannot_pass(saved: Project) -> None:
+    wide = "--speed-compare-fail=acceptance_length:30%"
+    result = saved.run(*COMPARE[:1], wide, *REBUILD, "--speed-engine-arg=decay=60")
+    assert "AL falls with the distance from the prefill" in text_of(result)
+
+
+@pytest.mark.parametrize("where", ["flag", "marker"])
+def test_replay_is_switched_off(saved: Project, where: str) -> None:
+    saved.gate("bs=8, replay=False" if where == "marker" else "bs=8")
+    result = saved.run(*COMPARE, *REBUILD, *(["--speed-replay=off"] if where == "flag" else []))
+    assert "replayed along" not in text_of(result)
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        ("--speed-engine-arg=tells=totals", "no steps are reported"),
+        ("--speed-early", "--speed-early decides by the free outputs alone"),
+    ],
+)
+def test_what_is_not_replayed_says_so(saved: Project, argument: str, reason: str) -> None:
+    result = saved.run("--speed-compare", argument)
+    assert f"note: not replayed: {reason}" in text_of(result)
+
+
+def test_nothing_is_replayed_where_al_is_not_gated(saved: Project) -> None:
+    result = saved.run("--speed-compare-fail=output_tps:50%", *REBUILD, speed_rounds="3")
+    assert "replayed along" not in text_of(result)
