@@ -107,7 +107,11 @@ class Judge:
 
     def levels(self, metric: str, margin: float, spending: AlphaSequence) -> Levels:
         """The error rates of one comparison."""
-        return Levels(self.family.alpha, spending.level((metric, margin)), self.reach)
+        return self.levels_at(spending.level((metric, margin)))
+
+    def levels_at(self, fail_alpha: float) -> Levels:
+        """The error rates of a comparison whose share of α for a false *fail* is given."""
+        return Levels(self.family.alpha, fail_alpha, self.reach)
 
     def judge(self, new: Record, match: Match) -> JudgedCase:
         """Every gated metric of one case, and what a change of its speedup is due to."""

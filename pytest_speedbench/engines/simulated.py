@@ -12,7 +12,7 @@ Engine arguments (``--speed-engine-arg KEY=VALUE``):
 ===================  ==========================================================================
 ``acceptance``       conditional acceptance at every position, 0 to 1 (default 0.6), or one number
                      per position, ``0.8:0.6:0.5``
-``acceptance.X``     the same for category X
+``acceptance.X``     the same for category X, or for drafter X in the other categories
 ``spread``           standard deviation over requests of the acceptance's logit (default 0.5)
 ``rise``             added to that logit for every 1,000 tokens of output (default 0): long answers
                      repeat themselves
@@ -105,7 +105,7 @@ _NUMBERS = (
     "tensor_parallel_size",
 )
 ARGUMENTS = ("acceptance", "acceptance.*", "build", "tells", *_NUMBERS)
-"""Every engine argument; ``acceptance.*`` stands for the acceptance of one category."""
+"""Every engine argument; ``acceptance.*`` stands for the acceptance of one category or drafter."""
 # Steps whose output arrives in one chunk, unless chunks are steps.
 _MERGED = 2
 
@@ -195,8 +195,13 @@ class SimulatedBackend:
         return _Running(request, prompt, chance, *self._length(request, draws))
 
     def _acceptance(self, label: str) -> tuple[float, ...]:
-        own = self.config.option(f"acceptance.{label}")
-        text = str(own if own is not None else self.config.option("acceptance", 0.6))
+        names = (
+            "acceptance",
+            f"acceptance.{self.config.speculation.drafter}",
+            f"acceptance.{label}",
+        )
+        given = [own for name in names if (own := self.config.option(name)) is not None]
+        text = str(given[-1] if given else 0.6)
         numbers = [float(part) for part in text.split(":")]
         dl = self.config.speculation.draft_length
         return tuple(numbers[min(k, len(numbers) - 1)] for k in range(dl))

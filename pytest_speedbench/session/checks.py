@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from pytest_speedbench.compare import sampled_output as sampling
 from pytest_speedbench.compare.drift import METRIC as DRIFT
@@ -45,23 +44,18 @@ from pytest_speedbench.report.lossless import (
     sampling_text,
 )
 from pytest_speedbench.session.bench import Bench
+from pytest_speedbench.session.pruning import PRUNING, PruningCheck, Settle
 from pytest_speedbench.stats import AlphaSequence, NoData, compare_tie_rates
 from pytest_speedbench.stats.draft_length import Arm, BestDraftLength, best_of_arms
 
 LOSSLESS = "lossless"
 # Outcomes of these say nothing of a comparison with a baseline.
-OWN_METRICS = ("assert", LOSSLESS, DRIFT)
+OWN_METRICS = ("assert", LOSSLESS, DRIFT, PRUNING, f"{PRUNING}/*")
 
 CheckResult = tuple[Verdict, str]
 """A verdict, and the message of the failure if it is one."""
 
 PROMPTS = 4
-
-
-class Settle(Protocol):
-    """Keeps a verdict; warns or fails as it says, with ``text`` as the message of a failure."""
-
-    def __call__(self, verdict: Verdict, text: str = "") -> None: ...
 
 
 @dataclass
@@ -132,6 +126,7 @@ class CaseChecks:
     key: str
     spending: AlphaSequence
     settle: Settle
+    pruning: PruningCheck
     checked_drift: bool = False
 
     @property

@@ -213,6 +213,25 @@ class SpeedResult(SliceResult):
         for name, margin in (read_margins(margins) or self._margins).items():
             self._compare(name, margin)
 
+    def assert_pruning_loss(
+        self, margin: str | float, *, per_category: str | float | None = None
+    ) -> None:
+        """Fails where AL is lower than that of the session's first drafter by more than ``margin``.
+
+        For ``@pytest.mark.speed(drafter=[FULL, PRUNED])``: the case of the first drafter passes,
+        every other one is compared with it, sample by sample, as with a baseline. A category's case
+        is held to ``per_category`` where that is given, and so are, in the case ``all``, the
+        categories without a case of their own: *fail* where one fails. Margins are shares of AL,
+        ``"3%"`` or 0.03.
+
+        Raises:
+            GateFailure: an ``AssertionError`` with the change and interval of each category.
+            NoData: the session has a single drafter here.
+            UsageError: a margin that is not a share.
+        """
+        __tracebackhide__ = True
+        self._checks.pruning.check(margin, per_category)
+
     def assert_lossless(self, tolerance: float | None = None, *, copies: int = 256) -> None:
         """Fails where speculation changed the output, and not just a numerical tie.
 

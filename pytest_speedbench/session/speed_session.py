@@ -15,6 +15,7 @@ from pytest_speedbench.baselines.records import write_record
 from pytest_speedbench.baselines.schema import (
     CaseKey,
     ModelRecord,
+    Record,
     SamplingRecord,
     SplitRecord,
 )
@@ -29,7 +30,6 @@ from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.errors import BaselineError
 from pytest_speedbench.measure.replay import Outputs
-from pytest_speedbench.measure.run import Run
 from pytest_speedbench.measure.tokenizer import model_name
 from pytest_speedbench.plan.cases import Case, RunKey, beside_all
 from pytest_speedbench.plan.settings import Settings
@@ -37,6 +37,7 @@ from pytest_speedbench.session.baselines import Baselines
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.session.checks import CaseChecks, TargetBook
 from pytest_speedbench.session.gate import SessionGate, with_gate
+from pytest_speedbench.session.pruning import PruningCheck
 from pytest_speedbench.session.result import SpeedResult
 from pytest_speedbench.splits import ALL, legacy_ids
 
@@ -80,7 +81,7 @@ class SpeedSession:
     def measure(self, case: Case, nodeid: str, name: str) -> SpeedResult:
         """The measured case of the test ``nodeid``, its record kept at once."""
         run = self.bench.run(case.run)
-        result = self._result(case, nodeid, name, run)
+        result = self._result(case, nodeid, name)
         spending = self.gate.spending_of(result)
 
         def compare(metric: str, margin: float) -> Verdict:
@@ -97,23 +98,30 @@ class SpeedSession:
             lambda text: self.gate.undecided_assert(result, text),
             result.false_asserts.append,
         )
-        checks = CaseChecks(self._book, case, run, result.key, spending, settle)
+        pruning = PruningCheck(
+            self.bench, case, self._record, spending, self.gate.judge.levels_at, settle
+        )
+        checks = CaseChecks(self._book, case, run, result.key, spending, settle, pruning)
         self._checks[nodeid] = checks
         margins = self.gate.margins(case.run.speculation.method, case.slice)
         return SpeedResult(run, case.slice, judgement, compare, margins, checks)
 
-    def _result(self, case: Case, nodeid: str, name: str, run: Run) -> CaseResult:
+    def _result(self, case: Case, nodeid: str, name: str) -> CaseResult:
         """The entry of a test; a rerun of the same test starts anew on the same measurement."""
         if known := self._cases.get(nodeid):
             known.verdicts.clear()
             known.false_asserts.clear()
             return known
         gate = self.gate.record(beside_all=case in self._beside_all)
-        record = with_gate(write_record(run.view(case.slice), key_of(case)), gate)
+        record = with_gate(self._record(case), gate)
         result = CaseResult(nodeid, name, str(key_of(case)), self._group(case), record)
         self.results.append(result)
         self._cases[nodeid] = result
         return result
+
+    def _record(self, case: Case) -> Record:
+        """What was measured of any case of the plan's runs."""
+        return write_record(self.bench.run(case.run).view(case.slice), key_of(case))
 
     def _group(self, case: Case) -> str:
         """Distinguishes runs of one key: by number of samples, or by the environment."""

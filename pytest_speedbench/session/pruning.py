@@ -1,0 +1,145 @@
+"""Two drafters of one session: what AL loses from the first to the one of this case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from pytest_speedbench.baselines.schema import Record
+from pytest_speedbench.compare.gate import Levels, gate
+from pytest_speedbench.compare.match import Match
+from pytest_speedbench.compare.verdict import Outcome, Verdict
+from pytest_speedbench.errors import NoData, UsageError
+from pytest_speedbench.measure.tokenizer import model_name
+from pytest_speedbench.plan import values
+from pytest_speedbench.plan.cases import Case, RunKey
+from pytest_speedbench.session.bench import Bench
+from pytest_speedbench.splits import ALL
+from pytest_speedbench.stats import AlphaSequence
+
+PRUNING = "pruning_loss"
+_ACCEPTANCE = "acceptance_length"
+
+
+class Settle(Protocol):
+    """Keeps a verdict; warns or fails as it says, with ``text`` as the message of a failure."""
+
+    def __call__(self, verdict: Verdict, text: str = "") -> None: ...
+
+
+@dataclass(frozen=True)
+class PruningCheck:
+    """Compares the drafter of one case with the session's first one.
+
+    Attributes:
+        bench: what the session has measured.
+        case: the case of the test.
+        record_of: the record of any measured case.
+        spending: how the case spends its α.
+        levels: α of a false pass, α of a false fail → the error rates of a comparison.
+        settle: keeps a verdict.
+    """
+
+    bench: Bench
+    case: Case
+    record_of: Callable[[Case], Record]
+    spending: AlphaSequence
+    levels: Callable[[float], Levels]
+    settle: Settle
+
+    def check(self, margin: str | float, per_category: str | float | None) -> None:
+        """Settles a verdict on AL, and one on the categories where they have a margin.
+
+        Raises:
+            GateFailure: a verdict fails.
+            NoData: the session has no other drafter at this point of its grid.
+            UsageError: a margin that is not a share.
+        """
+        __tracebackhide__ = True
+        allowed = _share("margin", margin)
+        each = None if per_category is None else _share("per_category", per_category)
+        first = self._first()
+        if first == self.case.run:
+            return
+        own = each if self.case.slice != ALL and each is not None else allowed
+        self._settle([(self.case.slice, own)], first, PRUNING)
+        if self.case.slice == ALL and each is not None:
+            self._settle([(name, each) for name in self._categories()], first, f"{PRUNING}/*")
+
+    def _settle(self, slices: list[tuple[str, float]], first: RunKey, metric: str) -> None:
+        __tracebackhide__ = True
+        if not slices:
+            return
+        spent = self.spending.level((metric, slices[0][1])) / len(slices)
+        found = {
+            name: self._compared(name, first, margin, self.levels(spent)) for name, margin in slices
+        }
+        verdict = replace(_worst(found), metric=metric)
+        self.settle(verdict, "\n".join(_message(found, verdict)))
+
+    def _compared(self, name: str, first: RunKey, margin: float, levels: Levels) -> Verdict:
+        old, new = (self.record_of(Case(run, name)) for run in (first, self.case.run))
+        verdict = gate(str(new.case), new, Match(old), _ACCEPTANCE, margin, levels)
+        assert first.speculation.drafter is not None
+        return replace(verdict, baseline=f"drafter {model_name(first.speculation.drafter)}")
+
+    def _first(self) -> RunKey:
+        """The run of the first drafter that differs from the case's in nothing else."""
+        own = self.case.run
+        drafter = own.speculation.drafter
+        others = [
+            run
+            for run in self.bench.plan
+            if replace(run, speculation=replace(run.speculation, drafter=drafter)) == own
+        ]
+        if len(others) < 2:
+            raise NoData(
+                "assert_pruning_loss compares two drafters of one session, and this one has one: "
+                "name the whole drafter first, @pytest.mark.speed(drafter=[FULL, PRUNED])"
+            )
+        return others[0]
+
+    def _categories(self) -> list[str]:
+        """Those that no case of this session looks at by itself."""
+        run = self.bench.run(self.case.run)
+        return [name for name in run.slices if name not in self.bench.plan[self.case.run]]
+
+
+def _worst(found: dict[str, Verdict]) -> Verdict:
+    """The verdict on several slices: *fail* where one fails, *pass* where all pass."""
+    order = (*_FAILING, Outcome.UNDECIDED, Outcome.NOT_GATED, Outcome.PASS, Outcome.IMPROVED)
+    (name, worst), *others = sorted(found.items(), key=lambda entry: order.index(entry[1].outcome))
+    if not others:
+        return worst
+    counts = [verdict.outcome for verdict in found.values()]
+    text = ", ".join(f"{counts.count(o)} {o}" for o in order if o in counts)
+    return replace(worst, reason=f"{text}; {name}: {worst.reason}")
+
+
+_FAILING = (
+    Outcome.SPECULATION_OFF,
+    Outcome.INCOMPARABLE,
+    Outcome.FAIL,
+    Outcome.NO_BASELINE,
+)
+
+
+def _message(found: dict[str, Verdict], verdict: Verdict) -> Iterator[str]:
+    """The message of a failure: every slice with its change."""
+    yield f"{verdict.metric}: {verdict.outcome} against {verdict.baseline}: {verdict.case}"
+    for name, own in found.items():
+        change = "no AL" if own.ratio is None else f"AL {own.ratio - 1:+.1%}"
+        ends = ""
+        if own.low is not None and own.high is not None:
+            ends = f" [{own.low - 1:+.1%}, {own.high - 1:+.1%}]"
+        yield f"  {name}: {change}{ends}, allowed {-(own.margin or 0):.1%}: {own.outcome}"
+    yield "  which tokens cost most: speedbench drafter coverage RUN --drafter PRUNED"
+
+
+def _share(name: str, value: str | float) -> float:
+    __tracebackhide__ = True
+    try:
+        return values.share(value)
+    except ValueError as error:
+        raise UsageError(f"assert_pruning_loss: {name}={value!r}: {error}") from None
