@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -59,7 +59,12 @@ class PruningCheck:
         __tracebackhide__ = True
         allowed = _share("margin", margin)
         each = None if per_category is None else _share("per_category", per_category)
-        first = self._first()
+        first = first_drafter(self.bench.plan, self.case.run)
+        if first is None:
+            raise NoData(
+                "assert_pruning_loss compares two drafters of one session, and this one has one: "
+                "name the whole drafter first, @pytest.mark.speed(drafter=[FULL, PRUNED])"
+            )
         if first == self.case.run:
             return
         own = each if self.case.slice != ALL and each is not None else allowed
@@ -84,26 +89,21 @@ class PruningCheck:
         assert first.speculation.drafter is not None
         return replace(verdict, baseline=f"drafter {model_name(first.speculation.drafter)}")
 
-    def _first(self) -> RunKey:
-        """The run of the first drafter that differs from the case's in nothing else."""
-        own = self.case.run
-        drafter = own.speculation.drafter
-        others = [
-            run
-            for run in self.bench.plan
-            if replace(run, speculation=replace(run.speculation, drafter=drafter)) == own
-        ]
-        if len(others) < 2:
-            raise NoData(
-                "assert_pruning_loss compares two drafters of one session, and this one has one: "
-                "name the whole drafter first, @pytest.mark.speed(drafter=[FULL, PRUNED])"
-            )
-        return others[0]
-
     def _categories(self) -> list[str]:
         """Those that no case of this session looks at by itself."""
         run = self.bench.run(self.case.run)
         return [name for name in run.slices if name not in self.bench.plan[self.case.run]]
+
+
+def first_drafter(plan: Iterable[RunKey], own: RunKey) -> RunKey | None:
+    """The first of the runs that differ from ``own`` in the drafter alone; None without such."""
+    drafter = own.speculation.drafter
+    same = [
+        run
+        for run in plan
+        if replace(run, speculation=replace(run.speculation, drafter=drafter)) == own
+    ]
+    return same[0] if len(same) > 1 else None
 
 
 def _worst(found: dict[str, Verdict]) -> Verdict:

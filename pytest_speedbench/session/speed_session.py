@@ -24,7 +24,7 @@ from pytest_speedbench.compare.asserts import Judgement
 from pytest_speedbench.compare.early_decision import EarlyGate
 from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.match import Identity, Match
-from pytest_speedbench.compare.replay import outputs_to_follow
+from pytest_speedbench.compare.replay import outputs_of, outputs_to_follow
 from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.engines.registry import engine_type
@@ -37,7 +37,7 @@ from pytest_speedbench.session.baselines import Baselines
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.session.checks import CaseChecks, TargetBook
 from pytest_speedbench.session.gate import SessionGate, with_gate
-from pytest_speedbench.session.pruning import PruningCheck
+from pytest_speedbench.session.pruning import PruningCheck, first_drafter
 from pytest_speedbench.session.result import SpeedResult
 from pytest_speedbench.splits import ALL, legacy_ids
 
@@ -173,11 +173,14 @@ class SpeedSession:
         return early
 
     def _outputs(self, run: RunKey) -> Outputs | str:
-        """What ``run`` is to follow: the outputs of its cases' baselines, where AL is gated."""
+        """What ``run`` is to follow: the outputs of its cases' baselines, where AL is gated, else
+        those of the session's first drafter."""
+        if not self.gate.comparing:
+            return self._outputs_of_first_drafter(run)
         margins = [
             self.gate.margins(run.speculation.method, name) for name in self.bench.plan.get(run, ())
         ]
-        if not run.replay or not self.gate.comparing or not any(ACCEPTANCE in m for m in margins):
+        if not run.replay or not any(ACCEPTANCE in m for m in margins):
             return ""
         if run.soak:
             return "a soak measures the same outputs again and again"
@@ -189,6 +192,13 @@ class SpeedSession:
             return outputs_to_follow(self.baselines.find(identity) for identity in identities)
         except BaselineError:  # raised again by the comparison
             return ""
+
+    def _outputs_of_first_drafter(self, run: RunKey) -> Outputs | str:
+        first = first_drafter(self.bench.plan, run)
+        measured = first is not None and first in dict(self.bench.measured())
+        if first is None or first == run or not measured or not run.replay or run.soak:
+            return ""
+        return outputs_of(self._record(Case(first, ALL)))
 
     def _note_changes(self, case: Case, result: CaseResult) -> None:
         """What changed, for a case that may fail before it is compared."""

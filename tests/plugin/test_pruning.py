@@ -90,3 +90,12 @@ def test_the_drafters_of_a_saved_run_can_be_compared(project: Project) -> None:
     ]
     assert verdict.outcome is Outcome.FAIL
     assert verdict.ratio == pytest.approx(0.76, abs=0.03)
+
+
+def test_a_drafter_follows_the_text_of_the_first_one(project: Project) -> None:
+    gate(project, "category='all'", '"50%"')
+    result = project.run(*WORSE, **MANY, speed_category=None)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        ["*pruning_loss: pass (-*over the baseline's text*", "*note: replayed along the baseline*"]
+    )
