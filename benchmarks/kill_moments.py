@@ -1,10 +1,12 @@
-"""Sessions killed at random moments: is every finished case saved or recovered, and what is left?
+"""Sessions killed at random moments: is every finished case kept, and what is left behind?
 
-Each session measures eight cases, one after another, and notes each that it has finished. It is
-ended at a random moment; then `speedbench recover` runs. A case that was noted must be in the
-storage, and no process of the session may be alive.
+Each session measures its cases one after another and notes each that it has finished. At a random
+moment `speedbench recover` runs beside it, which must leave its journal alone; then the session is
+ended, by SIGTERM and SIGKILL in turn, and `speedbench recover` runs again. A case that was noted
+must be in the storage, every saved run must be readable, and no process of the session may live.
 
-    python benchmarks/kill_moments.py --moments 30 [--workers 2] [--engine transformers]
+    python benchmarks/kill_moments.py --engine transformers --longest 40
+    python benchmarks/kill_moments.py --workers 2
 """
 
 from __future__ import annotations
@@ -20,23 +22,29 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_speedbench.baselines.journal import FOLDER
 from pytest_speedbench.baselines.storage import Store
 
 TEST = """
 import pytest
 
-@pytest.mark.speed(bs=[1, 2], dl=[1, 2, 3, 4], category="math", samples={samples}, max_tokens=16)
+@pytest.mark.speed({grid}, category="math")
 def test_gate(speed):
-    length = speed.acceptance_length
+    speed.acceptance_length
     with open("finished", "a") as out:
         setting = speed.run.setting
         out.write(f"{{setting.batch_size}} {{setting.speculation.draft_length}}\\n")
 """
+GRIDS = {
+    "simulated": "bs=[1, 2], dl=[1, 2, 3, 4], samples=80, max_tokens=16",
+    "transformers": "dl=[1, 2, 3, 4, 5, 6, 7, 8], samples=1, max_tokens=4",
+}
 OPTIONS = {
     "simulated": ("--speed-model", "org/model", "--speed-method", "eagle3"),
     "transformers": ("--speed-model", "demo", "--speed-engine-arg", "dtype=float32"),
 }
 LIMIT_SECONDS = 10.0  # what CI systems leave between SIGTERM and SIGKILL
+RECOVER = [sys.executable, "-c", "from pytest_speedbench.cli import main; main()", "recover"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,8 @@ class Killed:
     kept: int
     ended_in: float
     alive: int
+    unreadable: int
+    journals_taken: int
 
 
 def descendants(pid: int) -> list[int]:
@@ -88,6 +98,7 @@ def kill(folder: Path, after: float, number: signal.Signals, command: list[str])
         command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     time.sleep(after)
+    taken = journals_taken(folder, process)
     family = descendants(process.pid)
     begun = time.monotonic()
     process.send_signal(number)
@@ -95,20 +106,44 @@ def kill(folder: Path, after: float, number: signal.Signals, command: list[str])
     while alive(family) and time.monotonic() - begun < 30:
         time.sleep(0.05)
     ended = time.monotonic() - begun
-    subprocess.run(
-        [sys.executable, "-c", "from pytest_speedbench.cli import main; main()", "recover"],
-        cwd=folder,
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    noted = folder / "finished"
-    lines = noted.read_text().split("\n") if noted.exists() else []
-    finished = {tuple(map(int, line.split())) for line in lines if line.count(" ") == 1}
-    runs = Store(folder / ".benchmarks").runs() if (folder / ".benchmarks").exists() else []
-    kept = {(key.bs, key.dl) for run in runs for key in run.keys}
+    subprocess.run(RECOVER, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    finished = noted(folder)
+    kept, unreadable = saved(folder / ".benchmarks")
     return Killed(
-        after, number.name, len(finished), len(finished & kept), ended, len(alive(family))
+        after,
+        number.name,
+        len(finished),
+        len(finished & kept),
+        ended,
+        len(alive(family)),
+        unreadable,
+        taken,
     )
+
+
+def journals_taken(folder: Path, process: subprocess.Popen[bytes]) -> int:
+    """How many journals of the live session `speedbench recover` takes; it must be none."""
+    journals = set((folder / ".benchmarks" / FOLDER).glob("*"))
+    subprocess.run(RECOVER, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    if process.poll() is not None:
+        return 0
+    return sum(not journal.exists() for journal in journals)
+
+
+def noted(folder: Path) -> set[tuple[int, int]]:
+    """Batch size and draft length of each case that the session has finished."""
+    file = folder / "finished"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return {(int(bs), int(dl)) for bs, dl in map(str.split, lines)}
+
+
+def saved(storage: Path) -> tuple[set[tuple[int, int]], int]:
+    """The cases in a storage, and how many of its files cannot be read."""
+    if not storage.exists():
+        return set(), 0
+    store = Store(storage)
+    kept = {(key.bs, key.dl) for run in store.runs() for key in run.records}
+    return kept, len(store.problems)
 
 
 def main() -> None:
@@ -126,26 +161,44 @@ def main() -> None:
     if options.workers:
         command += [f"-n{options.workers}", "--dist=loadgroup"]
     os.environ["GIT_CEILING_DIRECTORIES"] = tempfile.gettempdir()
+    os.environ["OMP_NUM_THREADS"] = "1"
     results = []
     for moment in range(options.moments):
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            text = TEST.format(samples=80 if options.engine == "simulated" else 1)
-            (folder / "test_it.py").write_text(text)
+            (folder / "test_it.py").write_text(TEST.format(grid=GRIDS[options.engine]))
             number = signal.SIGKILL if moment % 2 else signal.SIGTERM
             results.append(kill(folder, draws.uniform(0.5, options.longest), number, command))
-    print("| signal | sessions | cases finished | of them kept | slowest end, s | left alive |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    print("\n".join(table(results)))
+
+
+def table(results: list[Killed]) -> list[str]:
+    """One row a signal, in Markdown."""
+    lines = [
+        "| signal | sessions | of them with finished cases | cases finished | of them kept | "
+        "slowest end, s | processes left | unreadable files | live journals taken |",
+        "| --- |" + " ---: |" * 8,
+    ]
     for name in ("SIGTERM", "SIGKILL"):
         own = [result for result in results if result.signal == name]
-        print(
-            f"| {name} | {len(own)} | {sum(r.finished for r in own)} | "
-            f"{sum(r.kept for r in own)} | {max(r.ended_in for r in own):.1f} | "
-            f"{sum(r.alive for r in own)} |"
+        cells = (
+            len(own),
+            sum(r.finished > 0 for r in own),
+            sum(r.finished for r in own),
+            sum(r.kept for r in own),
+            f"{max(r.ended_in for r in own):.1f}",
+            sum(r.alive for r in own),
+            sum(r.unreadable for r in own),
+            sum(r.journals_taken for r in own),
         )
+        lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
     late = [r for r in results if r.signal == "SIGTERM" and r.ended_in > LIMIT_SECONDS]
     lost = [r for r in results if r.kept < r.finished]
-    print(f"\nlost: {lost or 'nothing'}; ended later than {LIMIT_SECONDS:g} s: {late or 'none'}")
+    return [
+        *lines,
+        "",
+        f"lost: {lost or 'nothing'}; ended after {LIMIT_SECONDS:g} s: {late or 'none'}",
+    ]
 
 
 if __name__ == "__main__":

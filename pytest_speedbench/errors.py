@@ -20,13 +20,29 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
 
+from pytest_speedbench.escapes import printable, shortened
+from pytest_speedbench.secrets import without_secrets
+
+_MESSAGE_CHARACTERS = 20_000
 _PACKAGE = str(Path(__file__).parent) + "/"
 _SUITES = _PACKAGE + "suites/"
 _RUNNERS = ("_pytest", "pluggy")
 
 
 class SpeedbenchError(Exception):
-    """Base class of every error of this package."""
+    """Base class of every error of this package.
+
+    Its message can be shown as it is: see :func:`shown`.
+    """
+
+    def __init__(self, *args: object) -> None:
+        """Take a message, which may quote what others wrote."""
+        super().__init__(*(shown(arg) if isinstance(arg, str) else arg for arg in args))
+
+
+def shown(message: str) -> str:
+    """A message without control characters and secrets, and of at most 20,000 characters."""
+    return printable(without_secrets(shortened(message, _MESSAGE_CHARACTERS)))
 
 
 class UsageError(SpeedbenchError, ValueError):
@@ -136,6 +152,7 @@ def warn(message: str, category: type[SpeedWarning] = SpeedWarning) -> None:
     That is the innermost frame outside of this package; its ready-made suites count as the user's.
     Where pytest itself has called us, the warning points at the test that runs or is collected.
     """
+    message = shown(message)
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and _ours(frame.f_code.co_filename):
         frame, level = frame.f_back, level + 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_speedbench.escapes import label
 from pytest_speedbench.plan.options import add_options, any_given, marker_signature
 
 if TYPE_CHECKING:
@@ -74,8 +75,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         parametrize(metafunc, marker)
     elif any(mark.name == "speed" for mark in metafunc.definition.own_markers):
         pytest.fail(
-            f"{metafunc.definition.nodeid}: marked with speed, but it asks for none of the "
-            f"fixtures {', '.join(FIXTURES)}",
+            label(
+                f"{metafunc.definition.nodeid}: marked with speed, but it asks for none of the "
+                f"fixtures {', '.join(FIXTURES)}"
+            ),
             pytrace=False,
         )
 

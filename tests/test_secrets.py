@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_speedbench.secrets import HIDDEN, hide_secrets
+from pytest_speedbench.secrets import HIDDEN, hide_secrets, is_secret_name, without_secrets
 
 SECRET = "zq9-the-secret"
 NAMES = ("token", "hf_token", "API_KEY", "api-key", "db.password", "auth", "AWS_SECRET_ACCESS_KEY")
@@ -77,3 +77,102 @@ def test_ordinary_arguments_are_left_alone(args: dict[str, Any]) -> None:
 
 def test_other_objects_become_text() -> None:
     assert hide_secrets({"path": object}) == {"path": "<class 'object'>"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "pw",
+            "db_passwd",
+            "password",
+            "token",
+            "hf_token",
+            "hfToken",
+            "api_key",
+            "apiKey",
+            "key",
+        ),
+        *("key", "client_secret", "auth", "auth_header", "X-Api-Key", "Authorization"),
+        *(
+            "access_tokens",
+            "use_auth_token",
+            "AWS_SECRET_ACCESS_KEY",
+            "password_file",
+            "Set-Cookie",
+        ),
+    ],
+)
+def test_names_of_secrets(name: str) -> None:
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("max_tokens", "num_speculative_tokens", "tokenizer", "pad_token_id", "eos_token", "keys"),
+        *("seconds_per_token", "author", "monkey", "tokenizer_mode", "skip_tokenizer_init", ""),
+        *("kv_cache_dtype", "max_num_batched_tokens", "decoder_start_token", "passes"),
+    ],
+)
+def test_names_that_only_resemble_those_of_secrets(name: str) -> None:
+    assert not is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{{'api_key': '{SECRET} with spaces', 'b': 3}}",
+        f'{{"token": "{SECRET}"}}',
+        f"('--hf-token', '{SECRET}')",
+        f"EngineConfig(args=(('api_key', '{SECRET}'),))",
+        f"api_key    = '{SECRET}'",
+        f"Set-Cookie: {SECRET}; path=/",
+        f"export OPENAI_API_KEY={SECRET}",
+    ],
+)
+def test_secrets_in_messages_of_libraries(text: str) -> None:
+    hidden = without_secrets(text)
+    assert SECRET not in hidden
+    assert without_secrets(hidden) == hidden
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "unknown key: foo",
+            "key 'foo' is missing",
+            "set --api-key to a key",
+            "expected KEY=VALUE",
+        ),
+        *(
+            "key = os.environ['A']",
+            "a token: the unit of text",
+            "api_key=…, to a key",
+            "keys: a, b",
+        ),
+    ],
+)
+def test_sentences_and_code_are_left_alone(text: str) -> None:
+    assert without_secrets(text) == text
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "-",
+        "a",
+        "://",
+        "-eyJ",
+        "eyJ",
+        "--token ",
+        "api_key=",
+        "password: ",
+        "'api_key', ",
+        "Bearer ",
+    ],
+)
+def test_long_hostile_texts_take_no_time(piece: str) -> None:
+    """A quadratic search would take minutes."""
+    without_secrets(piece * (300_000 // len(piece)))

@@ -122,6 +122,15 @@ class Journal:
             with contextlib.suppress(OSError):
                 path.unlink()
 
+    def others_are_open(self) -> bool:
+        """Whether another process of the session still writes its journal."""
+        own = Path(self._file.name) if self._file is not None else None
+        for path in self.folder.glob(f"{self.session}-*{SUFFIX}"):
+            with _unlocked(path) as file:
+                if file is None and path != own and path.exists():
+                    return True
+        return False
+
     def left_behind(self) -> list[Entry]:
         """The cases in journals of this session whose process has ended: of crashed workers."""
         found: dict[tuple[str, str], Entry] = {}
@@ -188,7 +197,7 @@ def _save(store: Store, head: dict[str, Any], entries: list[Entry]) -> Recovered
             benchmarks.append(benchmark)
     if not benchmarks:
         return None
-    machine = str(head.get("machine") or "recovered")
+    machine = Path(str(head.get("machine") or "recovered")).name
     name = save_new(store.files, machine, "recovered", run_document(head, benchmarks))
     return Recovered(store.files.shown(name), len(benchmarks))
 

@@ -41,8 +41,9 @@ app = typer.Typer(
 def _version(wanted: bool) -> None:
     if wanted:
         from pytest_speedbench._version import __version__
+        from pytest_speedbench.cli.output import echo
 
-        typer.echo(f"speedbench {__version__}")
+        echo(f"speedbench {__version__}")
         raise typer.Exit
 
 

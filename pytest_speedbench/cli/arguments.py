@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from pytest_speedbench.cli.output import echo
 from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
@@ -73,12 +74,10 @@ def saved_runs(store: Store) -> list[SavedRun]:
 
 def report_skipped(store: Store) -> None:
     """Lists the files that could not be read, on stderr."""
-    from pytest_speedbench.report.text import printable
-
     for problem in store.problems:
-        typer.echo(f"skipped: {printable(problem)}", err=True)
+        echo(f"skipped: {problem}", err=True)
     for remark in store.remarks:
-        typer.echo(f"note: {printable(remark)}", err=True)
+        echo(f"note: {remark}", err=True)
     store.problems.clear()
     store.remarks.clear()
 

@@ -16,8 +16,8 @@ from pytest_speedbench.analysis.bisect import Suspects, find_suspects
 from pytest_speedbench.cli.history_output import number
 from pytest_speedbench.cli.output import Lines
 from pytest_speedbench.errors import CliError
+from pytest_speedbench.escapes import printable
 from pytest_speedbench.measure.metrics import METRICS
-from pytest_speedbench.report.text import printable
 from pytest_speedbench.secrets import HIDDEN
 
 if TYPE_CHECKING:

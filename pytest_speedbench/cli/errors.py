@@ -10,7 +10,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from pytest_speedbench.errors import SpeedbenchError
+from pytest_speedbench.cli.output import echo
+from pytest_speedbench.errors import SpeedbenchError, shown
+from pytest_speedbench.secrets import without_secrets
 
 UNUSABLE = 2
 """Exit code for wrong usage and for input that cannot be read."""
@@ -30,13 +32,12 @@ class OneLineErrors(TyperGroup):
             raise  # the reader of a pipe has gone: typer ends quietly
         except Exception as error:
             if hasattr(error, "exit_code"):  # wrong usage; typer shows it
+                vars(error)["message"] = shown(str(getattr(error, "message", error)))
                 raise
             message = _message(error)
             if message is None and (ctx.params.get("traceback") or os.environ.get(TRACEBACK)):
-                typer.echo(traceback.format_exc(), err=True, nl=False)
-            from pytest_speedbench.report.text import printable
-
-            typer.echo(f"speedbench: {printable(message or _internal(error))}", err=True)
+                echo(without_secrets(traceback.format_exc().rstrip()), err=True)
+            echo(f"speedbench: {shown(message or _internal(error))}", err=True)
             raise typer.Exit(INTERNAL if message is None else UNUSABLE) from None
 
 

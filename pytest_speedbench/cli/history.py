@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, read, saved_runs, store_at
+from pytest_speedbench.cli.output import echo
 from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
@@ -139,4 +140,4 @@ def _write_page(path: Path, trends: Sequence[Trend]) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CliError(f"cannot write {path}: {error.strerror or error}") from error
-    typer.echo(f"written: {path}")
+    echo(f"written: {path}")

@@ -9,10 +9,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from pytest_speedbench.analysis.trends import ALPHA, Point, Trend
-from pytest_speedbench.cli.output import NOTHING, WORD_STYLES, Justify, Lines, percent
+from pytest_speedbench.cli.output import NOTHING, WORD_STYLES, Justify, Lines, echo, percent
+from pytest_speedbench.escapes import label
 
 if TYPE_CHECKING:
     from pytest_speedbench.analysis.trends import Change
@@ -120,7 +119,8 @@ def show_csv(trends: Sequence[Trend]) -> None:
     for trend in trends:
         case = {"case": trend.title, **_case(trend), "metric": trend.metric, "unit": trend.unit}
         for point in _points(trend):
-            writer.writerow(case | point)
+            row = case | point
+            writer.writerow({k: label(v) if isinstance(v, str) else v for k, v in row.items()})
 
 
 def show_json(trends: Sequence[Trend]) -> None:
@@ -144,7 +144,7 @@ def show_json(trends: Sequence[Trend]) -> None:
         }
         for trend in trends
     ]
-    typer.echo(json.dumps({"false_alarms": ALPHA, "cases": cases}, indent=2))
+    echo(json.dumps({"false_alarms": ALPHA, "cases": cases}, indent=2))
 
 
 def _case(trend: Trend) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from pytest_speedbench.cli.output import echo
 from pytest_speedbench.cli.project import Project, git, inspect_project, repository_root
 from pytest_speedbench.errors import CliError
 
@@ -92,12 +93,12 @@ def init(
     if ci in _ENTRIES and not entry_exists:
         _write(folder / _ENTRIES[ci][0], _ENTRIES[ci][1])
     ignored = _ignore_records(folder / ".gitignore")
-    typer.echo("\nLeft to do:")
+    echo("\nLeft to do:")
     for number, text in enumerate(_left_to_do(project, ci, entry_exists, ignored), 1):
-        typer.echo(f"{number}. {text}.")
-    typer.echo("\nTry it:")
+        echo(f"{number}. {text}.")
+    echo("\nTry it:")
     for line in _trial(project):
-        typer.echo(f"    {line}")
+        echo(f"    {line}")
 
 
 def _files(project: Project, ci: Ci) -> dict[Path, str]:
@@ -139,7 +140,7 @@ def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8", newline="\n") as out:
         out.write(text)
-    typer.echo(f"written: {path}")
+    echo(f"written: {path}")
 
 
 def _ignore_records(path: Path) -> bool:
@@ -155,7 +156,7 @@ def _ignore_records(path: Path) -> bool:
     with path.open("ab") as out:
         out.write((line_end if old and not old.endswith(b"\n") else b"") + _IGNORED.encode())
         out.write(line_end)
-    typer.echo(f"{'appended to' if old else 'written'}: {path}")
+    echo(f"{'appended to' if old else 'written'}: {path}")
     return True
 
 

@@ -1,10 +1,10 @@
-"""Tables and colours of the commands; escape sequences in text of models and files are removed."""
+"""Everything that the commands print: lines, tables, colours; text of others is escaped here."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pytest_speedbench.report.text import label, printable
+from pytest_speedbench.escapes import label, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +24,21 @@ WORD_STYLES = {
     "speculation off": "red",
     "incomparable": "red",
 }
+
+
+def echo(text: str = "", *, err: bool = False) -> None:
+    """One line as it is, not wrapped; ``err``: on standard error."""
+    import typer
+
+    typer.echo(printable(text), err=err)
+
+
+def rewrite(text: str, *, last: bool) -> None:
+    """The line of progress on standard error, over the one before; ``last`` ends it."""
+    import typer
+
+    typer.echo("\r\x1b[K", err=True, nl=False)
+    typer.echo(label(text), err=True, nl=last)
 
 
 def console() -> Console:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, find_run, store_at
-from pytest_speedbench.cli.output import Lines, console
+from pytest_speedbench.cli.output import Lines, console, echo
 from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def _show(run: SavedRun, results: SessionResults) -> None:
     out.line()
     for line in summary_lines(results, console().width):
         colour = next((name for name in ("red", "yellow", "green") if line.markup.get(name)), None)
-        typer.secho(line.text, fg=colour, bold=line.markup.get("bold"))
+        bold = "bold" if line.markup.get("bold") else ""
+        out.exact(line.text, f"{bold} {colour or ''}".strip())
 
 
 def _write(path: Path, render: Callable[[SessionResults], str], results: SessionResults) -> None:
@@ -57,7 +58,7 @@ def _write(path: Path, render: Callable[[SessionResults], str], results: Session
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CliError(f"cannot write {path}: {error.strerror or error}") from error
-    typer.echo(f"written: {path}")
+    echo(f"written: {path}")
 
 
 def _html(results: SessionResults) -> str:

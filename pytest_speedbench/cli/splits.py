@@ -11,7 +11,7 @@ from pytest_speedbench.cli.output import Justify, Lines
 from pytest_speedbench.cli.splits_check import EMBEDDINGS, EmbeddingModel, check
 from pytest_speedbench.cli.splits_load import Columns, KeepGood, Progress, load, tokenizer_of
 from pytest_speedbench.errors import CliError
-from pytest_speedbench.report.text import label
+from pytest_speedbench.escapes import label
 
 if TYPE_CHECKING:
     from pytest_speedbench.splits import Sample

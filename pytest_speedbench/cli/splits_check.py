@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.output import NOTHING, Justify, Lines
+from pytest_speedbench.cli.output import NOTHING, Justify, Lines, echo
 from pytest_speedbench.cli.splits_load import Columns, KeepGood, Progress, load
 from pytest_speedbench.errors import CliError
-from pytest_speedbench.report.text import label
+from pytest_speedbench.escapes import label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,10 +66,10 @@ def check(
         picture = heatmap_png(found, other, embedder=embedder)
     if heatmap is not None:
         heatmap.write_bytes(picture)
-        typer.echo(f"written: {heatmap}")
+        echo(f"written: {heatmap}")
     if html is not None:
         html.write_text(_page(report, against, picture), encoding="utf-8")
-        typer.echo(f"written: {html}")
+        echo(f"written: {html}")
     if report.duplicates or report.near or report.close_to_other:
         raise typer.Exit(FOUND)
 
@@ -78,7 +78,7 @@ def _can_plot() -> bool:
     """Whether matplotlib is installed; where it is not, a page goes without its picture."""
     if importlib.util.find_spec("matplotlib") is not None:
         return True
-    typer.echo(
+    echo(
         "speedbench: warning: the page has no heatmap, since matplotlib is not installed: "
         "pip install 'pytest-speedbench[curation]'",
         err=True,

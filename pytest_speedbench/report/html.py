@@ -16,6 +16,7 @@ from pytest_speedbench.compare.changes import flat
 from pytest_speedbench.compare.results import CaseResult, SessionResults, merged
 from pytest_speedbench.compare.verdict import COMPARED, Outcome
 from pytest_speedbench.errors import ReportError
+from pytest_speedbench.escapes import printable
 from pytest_speedbench.report.plots import (
     Axis,
     Point,
@@ -25,7 +26,6 @@ from pytest_speedbench.report.plots import (
     range_bar,
     scatter,
 )
-from pytest_speedbench.report.text import printable
 from pytest_speedbench.report.view import NOTHING, Row, RunTable, run_tables
 from pytest_speedbench.splits import ALL
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pytest_speedbench.compare.lossless import Judged, Losslessness
 from pytest_speedbench.compare.sampled_output import Drawn
-from pytest_speedbench.report.text import printable
+from pytest_speedbench.escapes import printable
 
 _MOST_DEFECTS = 3
 _MOST_TOKENS = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_speedbench.compare.results import SessionResults
-from pytest_speedbench.report.text import markdown_cell
+from pytest_speedbench.escapes import markdown_cell
 from pytest_speedbench.report.view import RunTable, run_tables
 
 _HEAD = "| category | n | AL | 95 % | macro | engine's own | accepted | vs baseline | verdict |"

@@ -12,7 +12,7 @@ from pytest_speedbench.compare.gate import is_beside_all
 from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
-from pytest_speedbench.report.text import label, printable
+from pytest_speedbench.escapes import label
 from pytest_speedbench.report.view import Row, RunTable, run_tables
 
 Justify = Literal["left", "right"]
@@ -37,22 +37,22 @@ def summary_lines(results: SessionResults, width: int) -> Iterator[Line]:
     yield from _gate_lines(results)
     yield from _saved_lines(results)
     for problem in results.problems:
-        yield Line(printable(problem), {"red": True, "bold": True})
+        yield Line(problem, {"red": True, "bold": True})
     if results.failure:
-        yield Line(printable(results.failure), {"red": True, "bold": True})
+        yield Line(results.failure, {"red": True, "bold": True})
 
 
 def _run_lines(table: RunTable, width: int) -> Iterator[Line]:
-    yield Line(printable(table.title), {"bold": True})
-    yield Line(f"  {printable(table.setting)}")
+    yield Line(table.title, {"bold": True})
+    yield Line(f"  {table.setting}")
     for number, text in enumerate(_grid(table, width).splitlines()):
         row = table.rows[number - 2] if 0 <= number - 2 < len(table.rows) else None
         yield Line(f"  {text.rstrip()}", _colour(row.outcome if row else None))
     yield Line(f"  {table.speed}", {"yellow" if table.slower else "green": True})
     for text, outcome in table.verdicts:
-        yield Line(f"  {printable(text)}", _colour(outcome))
+        yield Line(f"  {text}", _colour(outcome))
     for text in (*table.details, *(f"note: {note}" for note in table.notes)):
-        yield Line(f"  {printable(text)}")
+        yield Line(f"  {text}")
     if table.calls_for_causes:
         yield from _change_lines(table.changes)
     yield Line("")
@@ -60,7 +60,7 @@ def _run_lines(table: RunTable, width: int) -> Iterator[Line]:
 
 def _change_lines(changes: Sequence[str]) -> Iterator[Line]:
     for change in changes[:_MOST_CHANGES]:
-        yield Line(f"  changed: {printable(change)}", {"yellow": True})
+        yield Line(f"  changed: {change}", {"yellow": True})
     if len(changes) > _MOST_CHANGES:
         more = len(changes) - _MOST_CHANGES
         yield Line(f"  … and {more} more changes (all in --speed-report=PATH.html)")
@@ -119,7 +119,7 @@ def _gate_lines(results: SessionResults) -> Iterator[Line]:
     if verdicts:
         baselines = dict.fromkeys(verdict.baseline for verdict in verdicts if verdict.baseline)
         against = f" (against {', '.join(baselines)})" if baselines else ""
-        yield Line(f"gate: {printable(_counts(verdicts) + against)}", {"bold": True})
+        yield Line(f"gate: {_counts(verdicts) + against}", {"bold": True})
         yield from _reason_lines(results)
         yield from _category_lines(results)
         yield Line(f"  {results.family}")
@@ -154,7 +154,7 @@ def _reason_lines(results: SessionResults) -> Iterator[Line]:
     missing = {v.reason for v in results.verdicts if v.outcome is Outcome.NO_BASELINE}
     reasons |= dict.fromkeys(f"  no baseline: {reason}" for reason in sorted(missing))
     for text in list(reasons)[:_MOST_REASONS]:
-        yield Line(printable(text))
+        yield Line(text)
     if len(reasons) > _MOST_REASONS:
         yield Line(f"  … and {len(reasons) - _MOST_REASONS} more (all in --speed-summary=PATH.md)")
 

@@ -8,7 +8,8 @@ from functools import lru_cache
 
 import pytest
 
-from pytest_speedbench.errors import SpeedbenchError, warnings_at
+from pytest_speedbench.errors import SpeedbenchError, shown, warnings_at
+from pytest_speedbench.escapes import label
 from pytest_speedbench.plan.cases import Case, order_by_engine
 from pytest_speedbench.plan.grid import build_grid, check_margins
 from pytest_speedbench.plan.options import command_line_options, from_command_line
@@ -30,7 +31,9 @@ def parametrize(metafunc: pytest.Metafunc, marker: pytest.Mark | None) -> None:
     """One test per case. Errors of marker or options become one clear collection error."""
     if marker is not None and marker.args:
         pytest.fail(
-            f"{metafunc.definition.nodeid}: speed takes keyword arguments, such as bs=[1, 32]",
+            shown(
+                f"{metafunc.definition.nodeid}: speed takes keyword arguments, such as bs=[1, 32]"
+            ),
             pytrace=False,
         )
     if marker is not None:
@@ -42,7 +45,7 @@ def parametrize(metafunc: pytest.Metafunc, marker: pytest.Mark | None) -> None:
     except SpeedbenchError as error:
         problem = str(error)
     if problem is not None:  # not inside the handler, which would be shown as a cause
-        pytest.fail(f"{metafunc.definition.nodeid}: {problem}", pytrace=False)
+        pytest.fail(shown(f"{metafunc.definition.nodeid}: {problem}"), pytrace=False)
     if marker is None:  # so that -m speed finds every test that measures
         marked = [pytest.param(case, marks=pytest.mark.speed) for case in cases]
         metafunc.parametrize(CASE, marked, ids=ids)
@@ -76,8 +79,10 @@ class _Overridden:
 
     def pytest_report_collectionfinish(self) -> list[str]:
         return [
-            f"speedbench: {flag} is overridden by the marker of {tests[0]}"
-            + (f" and {len(tests) - 1} more" if len(tests) > 1 else "")
+            label(
+                f"speedbench: {flag} is overridden by the marker of {tests[0]}"
+                + (f" and {len(tests) - 1} more" if len(tests) > 1 else "")
+            )
             for flag, tests in self._tests.items()
         ]
 

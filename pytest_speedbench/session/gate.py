@@ -18,7 +18,6 @@ from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.errors import GateFailure, warn
 from pytest_speedbench.plan.settings import Settings
-from pytest_speedbench.report.text import printable
 from pytest_speedbench.stats import AlphaSequence, Decision, NoData
 
 ASSERT = "assert"
@@ -181,7 +180,7 @@ def failure_text(verdict: Verdict) -> str:
 def changed_lines(case: CaseResult) -> Iterator[str]:
     """What changed since the baseline, the most likely causes alone."""
     for change in case.changes[:_MOST_CHANGES]:
-        yield f"  changed: {printable(str(change))}"
+        yield f"  changed: {change}"
     if len(case.changes) > _MOST_CHANGES:
         yield f"  … and {len(case.changes) - _MOST_CHANGES} more changes, in the report"
 

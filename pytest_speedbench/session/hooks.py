@@ -20,11 +20,12 @@ from pytest_speedbench.errors import (
     SpeedWarning,
     warnings_at,
 )
-from pytest_speedbench.report.text import printable
+from pytest_speedbench.escapes import printable
 from pytest_speedbench.session.collection import case_of, settings_of
 from pytest_speedbench.session.devices import claim, gpus_of_engine
 from pytest_speedbench.session.progress import Progress
 from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
+from pytest_speedbench.session.reports import clean
 from pytest_speedbench.session.saving import saving_of
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.session.summary import SessionOutput, Summary
@@ -146,9 +147,9 @@ class SessionHooks:
         """The message of a failed assert on an estimate."""
         mirrored = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}
         if isinstance(left, Measured) and isinstance(right, Real):
-            return left.explain(op, float(right))
+            return list(map(printable, left.explain(op, float(right))))
         if isinstance(right, Measured) and isinstance(left, Real) and op in mirrored:
-            return right.explain(mirrored[op], float(left))
+            return list(map(printable, right.explain(mirrored[op], float(left))))
         return None
 
     @pytest.hookimpl(wrapper=True, trylast=True)
@@ -179,10 +180,12 @@ class SessionHooks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
-        self, call: pytest.CallInfo[None]
+        self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """An xdist worker reports each test at its end: if it crashes later, that is safe."""
         report = yield
+        if case_of(item) is not None:
+            clean(report)
         if call.when == "teardown" and hasattr(self.config, "workerinput"):
             setattr(report, REPORT, self._news().as_dict())
         return report
@@ -221,8 +224,9 @@ class SessionHooks:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
-        self.session.close()
+        # First: in an xdist worker, the controller waits for it.
         SessionJournal.of(self.config).close()
+        self.session.close()
         output: dict[str, object] | None = getattr(self.config, "workeroutput", None)
         if output is None:
             Summary.of(self.config).add(self._news())

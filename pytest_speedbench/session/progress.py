@@ -7,6 +7,8 @@ from contextlib import nullcontext
 
 import pytest
 
+from pytest_speedbench.escapes import label
+
 _LOG_SECONDS = 15.0
 _SCREEN_SECONDS = 0.2
 _SILENT = -2  # -qq
@@ -38,7 +40,7 @@ class Progress:
             # The line of pytest that this one interrupts is begun anew with the result.
             self._reporter.ensure_newline()
             if on_screen:
-                self._reporter.rewrite(f"  {text} ", erase=True)
+                self._reporter.rewrite(label(f"  {text} "), erase=True)
             else:
-                self._reporter.write_line(f"  {text}")
+                self._reporter.write_line(label(f"  {text}"))
             self._reporter.flush()

@@ -20,6 +20,7 @@ from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.errors import BaselineError
 from pytest_speedbench.session.saving import saving_of
 
+_POLL_SECONDS = 0.05
 _KEY = pytest.StashKey["SessionJournal"]()
 
 
@@ -75,6 +76,16 @@ class SessionJournal:
         """Why the journal could not be written."""
         problem = self._journal.problem if self._journal is not None else ""
         return [problem] if problem else []
+
+    def others_are_open(self) -> bool:
+        """Whether another process of the session, an xdist worker, still writes its journal."""
+        return self._any().others_are_open()
+
+    def wait_for_others(self, seconds: float) -> None:
+        """Waits until no other process writes its journal, or the time is over."""
+        deadline = time.monotonic() + seconds
+        while self.others_are_open() and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
 
     def missing(self, known: Iterable[CaseResult]) -> list[CaseResult]:
         """Cases that crashed workers measured and never reported."""

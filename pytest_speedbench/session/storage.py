@@ -28,7 +28,9 @@ from pytest_speedbench.baselines.files import (
 )
 from pytest_speedbench.baselines.index import cache_folder
 from pytest_speedbench.baselines.numbering import save_new
-from pytest_speedbench.errors import BaselineError
+from pytest_speedbench.errors import BaselineError, shown
+from pytest_speedbench.escapes import printable
+from pytest_speedbench.secrets import shown_address
 
 if TYPE_CHECKING:
     Base = Any
@@ -56,7 +58,8 @@ def redirect(config: pytest.Config) -> None:
         if config.getoption("benchmark_compare", None):
             _fetch(files, LocalFiles(mirror))
     except (BaselineError, OSError) as error:
-        raise pytest.UsageError(f"--benchmark-storage={_shown(address)}: {error}") from error
+        message = f"--benchmark-storage={shown_address(address)}: {error}"
+        raise pytest.UsageError(shown(message)) from error
     config.stash[ADDRESS] = address
     config.option.benchmark_storage = f"file://{mirror}"
     config.pluginmanager.register(_Restore(config, address))
@@ -80,12 +83,6 @@ def _fetch(remote: RemoteFiles, mirror: LocalFiles) -> None:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _shown(address: str) -> str:
-    from pytest_speedbench.secrets import shown_address
-
-    return shown_address(address)
 
 
 class SharedStorage(Base):  # type: ignore[misc] # pytest-benchmark has no types
@@ -142,7 +139,7 @@ class SharedStorage(Base):  # type: ignore[misc] # pytest-benchmark has no types
             self._keep(output_json, save, error)
         else:
             self.saved.append(self.files.shown(name))
-            logger.info(f"Saved benchmark data in: {self.files.shown(name)}")
+            logger.info(printable(f"Saved benchmark data in: {self.files.shown(name)}"))
         finally:
             self.logger = logger
             if self._draft is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ import pytest
 
 from pytest_speedbench.compare.results import CaseResult, SessionResults, merged
 from pytest_speedbench.compare.verdict import COMPARED, Outcome
+from pytest_speedbench.escapes import printable
 from pytest_speedbench.plan.table import LATEST
 from pytest_speedbench.plan.values import GATED_METRICS
 from pytest_speedbench.session.collection import settings_of
@@ -23,6 +26,9 @@ from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.session.termination import GracefulEnd
 
 PLUGIN = "speedbench-summary"
+CONTROLLER = "speedbench-controller"
+_WORKERS_SECONDS = 5.0
+"""For workers to end after SIGTERM; CI systems leave 10 until SIGKILL."""
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """GitHub Actions shows the Markdown that a step appends to this file."""
 
@@ -167,7 +173,7 @@ class Summary:
             return
         terminalreporter.section("speedbench")
         for line in summary_lines(self.results, shutil.get_terminal_size().columns):
-            terminalreporter.write_line(line.text, **line.markup)
+            terminalreporter.write_line(printable(line.text), **line.markup)
 
 
 def nothing_compared(cases: Sequence[CaseResult]) -> str:
@@ -187,6 +193,9 @@ class BeforeSaving:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        controller = session.config.pluginmanager.get_plugin(CONTROLLER)
+        if controller is not None:
+            controller.end_workers()
         self.summary.before_saving(session)
         return (yield)
 
@@ -205,7 +214,7 @@ def assign_to_workers(config: pytest.Config) -> None:
     option = config.option
     way = "load" if option.distload else option.dist
     config.pluginmanager.register(Assigner(config, way, take), ASSIGNER)
-    config.pluginmanager.register(ControllerHooks(config))
+    config.pluginmanager.register(ControllerHooks(config), CONTROLLER)
 
 
 class ControllerHooks:
@@ -214,6 +223,7 @@ class ControllerHooks:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._end = GracefulEnd()
+        self._running: dict[str, Any] = {}
 
     def pytest_sessionstart(self) -> None:
         """Takes the signals, and recovers what an earlier session has left behind."""
@@ -226,6 +236,27 @@ class ControllerHooks:
     def pytest_configure_node(self, node: Any) -> None:
         """Names the session's journals as the workers do."""
         SessionJournal.of(self._config, node.workerinput["testrunuid"])
+        if node.gateway.spec.popen:
+            self._running[node.gateway.id] = node.gateway
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """A worker has ended its session, or crashed."""
+        self._running.pop(node.gateway.id, None)
+
+    def end_workers(self) -> None:
+        """In a session that ends early: ends the workers too, which pytest-xdist lets go on.
+
+        What they finish after the controller has saved would be lost. Workers that have measured
+        nothing are left to pytest-xdist.
+        """
+        journal = SessionJournal.of(self._config)
+        if not self._running or not journal.others_are_open():
+            return
+        for gateway in self._running.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(gateway._io.popen.pid, signal.SIGTERM)
+        journal.wait_for_others(_WORKERS_SECONDS)
 
     def pytest_unconfigure(self) -> None:
         """Puts the former signal handlers back."""

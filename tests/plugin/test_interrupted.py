@@ -101,6 +101,16 @@ def test_workers_that_lose_their_controller_lose_nothing(project: Project) -> No
     assert "recovered 2 cases of an interrupted session: " in result.stdout.str()
 
 
+def test_workers_that_are_in_a_test_end_with_their_controller(project: Project) -> None:
+    """What a worker finishes after the controller has saved would be lost."""
+    late = "time.sleep(60) if speed.run.setting.batch_size == 2 else time.sleep(1)"
+    process = started(project, "-n2", "--dist=loadgroup", then=late)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == pytest.ExitCode.INTERRUPTED
+    assert set(finished(project)) == {1, 2}
+    assert not list((project.path / ".benchmarks" / FOLDER).glob("*"))
+
+
 def test_a_worker_that_dies_leaves_its_cases_to_the_controller(project: Project) -> None:
     project.file(
         "test_it.py", TEST.format(then="os._exit(3) if speed.run.setting.batch_size == 2 else None")

@@ -77,6 +77,18 @@ def test_the_collection_is_an_event_with_ids(pytester: pytest.Pytester) -> None:
     )
 
 
+def test_a_worker_on_this_machine_has_a_process() -> None:
+    """``ControllerHooks.end_workers`` sends it a signal."""
+    import execnet
+
+    gateway = execnet.makegateway("popen")
+    try:
+        process = getattr(getattr(gateway, "_io", None), "popen", None)
+        require(isinstance(getattr(process, "pid", None), int), "a gateway has no _io.popen.pid")
+    finally:
+        execnet.default_group.terminate(timeout=5)
+
+
 def test_the_scheduler_by_group_keeps_its_work_by_node() -> None:
     """``EngineScheduling.remove_node`` reads from it in which test a worker has crashed."""
     from types import SimpleNamespace

@@ -22,6 +22,7 @@ from pytest_speedbench.engines.process.lifetime import (
 )
 from pytest_speedbench.engines.protocol import EngineConfig
 from pytest_speedbench.errors import EngineDied, EngineError
+from pytest_speedbench.secrets import is_secret_name
 
 HOST = "127.0.0.1"
 _POLL_SECONDS = 0.2
@@ -45,7 +46,7 @@ class ServerProcess:
         timeout: seconds that the server may take to start.
 
     Raises:
-        EngineError: the port that the user chose is taken.
+        EngineError: the port that the user chose is taken, or an argument is a secret.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class ServerProcess:
         port = _port(config.option("port"))
         self.url = f"http://{HOST}:{port}"
         wanted = launch(config, port)
+        refuse_visible_secrets(config, wanted.command)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         read, write = os.pipe()
         self._lifeline: int | None = write
@@ -128,6 +130,21 @@ class ServerProcess:
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
+
+
+def refuse_visible_secrets(config: EngineConfig, command: Sequence[str]) -> None:
+    """Refuses a command that holds a secret: every user of the machine can read it.
+
+    Raises:
+        EngineError: the message names the argument and the way around.
+    """
+    for name, value in config.args:
+        if is_secret_name(name) and any(str(value) in word for word in command):
+            raise EngineError(
+                f"engine argument {name} would be in the list of processes, which every user of "
+                "this machine can read: leave it out, and set the environment variable that the "
+                "server reads, such as HF_TOKEN"
+            )
 
 
 def how(code: int) -> str:

@@ -1,0 +1,69 @@
+"""Text that others wrote, made safe for a terminal, a CI log, Markdown and HTML.
+
+Others are models, engines, servers, libraries, and the authors of files. What is printed or written
+goes through one of these functions. Each gives the same text when it is applied again.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+# What makes a line an order to a CI system: GitHub's commands, and those of Azure and TeamCity.
+_GITHUB_COMMANDS = (
+    "add-mask|add-matcher|add-path|debug|echo|endgroup|error|group|notice|remove-matcher"
+    "|save-state|set-env|set-output|stop-commands|warning"
+)
+_MARKDOWN = "|`*_[]~$"
+
+
+def printable(text: str) -> str:
+    """The text without control characters, line ends and tabs apart.
+
+    Escape sequences, C1 controls, overrides of the writing direction, invisible characters and
+    lone surrogates show as ``\\x1b`` and the like. Commands to a CI system are taken apart: also
+    in mid-line, since a line may be wrapped there.
+    """
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
+    return _commands().sub(_taken_apart, text) if "::" in text or "##" in text else text
+
+
+def label(text: str) -> str:
+    """A name in one line: :func:`printable`, line ends and tabs escaped too."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in printable(text))
+
+
+def markdown_cell(text: str) -> str:
+    """One cell of a Markdown table: no line breaks, markup, tags or links of its own."""
+    plain = (
+        printable(text)
+        .replace("\n", " ")
+        .replace("\t", " ")
+        .replace("\\", "\\\\")
+        .replace("&", "&amp;")
+    )
+    for character in _MARKDOWN:
+        plain = plain.replace(character, f"\\{character}")
+    return plain.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def shortened(text: str, most: int) -> str:
+    """At most ``most`` characters and a few: what is in the middle is left out, which is said."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]} … {len(text) - 2 * half} characters left out … {text[-half:]}"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+@cache
+def _commands() -> re.Pattern[str]:
+    return re.compile(rf"(?<!\S)::|::(?=(?:{_GITHUB_COMMANDS})\b)|##(?=(?:vso|teamcity)?\[)", re.I)
+
+
+def _taken_apart(found: re.Match[str]) -> str:
+    return r"\x3a:" if found[0] == "::" else r"\x23#"

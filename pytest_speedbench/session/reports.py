@@ -1,0 +1,31 @@
+"""pytest's report of a test of ours, made safe to print.
+
+A library's error is shown by pytest with its message as it is, its causes too, and with
+``--showlocals`` the variables of each function. All of it may quote a server, a file or a key.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_speedbench.escapes import printable
+from pytest_speedbench.secrets import without_secrets
+
+
+def clean(report: pytest.TestReport) -> None:
+    """Escapes control characters and hides secrets in the failure that a report shows."""
+    report.longrepr = _cleaned(report.longrepr)
+
+
+def _cleaned(shown: Any) -> Any:
+    """The same text; the same object of ``_pytest._code``, its texts replaced at any depth."""
+    if isinstance(shown, str):
+        return without_secrets(printable(shown))
+    if isinstance(shown, list | tuple):
+        return type(shown)(map(_cleaned, shown))
+    if type(shown).__module__.startswith("_pytest."):
+        for name, value in vars(shown).items():
+            setattr(shown, name, _cleaned(value))
+    return shown
