@@ -36,7 +36,7 @@ _known: set[str] = set()
 def is_secret_name(name: str) -> bool:
     """Whether what has this name is a secret: ``api_key``, ``hfToken``, but not ``max_tokens``."""
     words = [word.lower() for word in _WORDS.findall(name)]
-    if not words:
+    if not words or words == ["pwd"]:  # the shell's working folder
         return False
     before, last = words[-2] if len(words) > 1 else "", words[-1]
     return (

@@ -79,42 +79,24 @@ def test_other_objects_become_text() -> None:
     assert hide_secrets({"path": object}) == {"path": "<class 'object'>"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(
-            "pw",
-            "db_passwd",
-            "password",
-            "token",
-            "hf_token",
-            "hfToken",
-            "api_key",
-            "apiKey",
-            "key",
-        ),
-        *("key", "client_secret", "auth", "auth_header", "X-Api-Key", "Authorization"),
-        *(
-            "access_tokens",
-            "use_auth_token",
-            "AWS_SECRET_ACCESS_KEY",
-            "password_file",
-            "Set-Cookie",
-        ),
-    ],
+SECRETS = (
+    "pw db_passwd password token hf_token hfToken api_key apiKey key client_secret auth "
+    "auth_header X-Api-Key Authorization access_tokens use_auth_token AWS_SECRET_ACCESS_KEY "
+    "password_file db_pwd Set-Cookie"
 )
+ORDINARY = (
+    "max_tokens num_speculative_tokens tokenizer pad_token_id eos_token keys seconds_per_token "
+    "author monkey tokenizer_mode skip_tokenizer_init kv_cache_dtype max_num_batched_tokens "
+    "decoder_start_token passes PWD OLDPWD"
+)
+
+
+@pytest.mark.parametrize("name", SECRETS.split())
 def test_names_of_secrets(name: str) -> None:
     assert is_secret_name(name)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("max_tokens", "num_speculative_tokens", "tokenizer", "pad_token_id", "eos_token", "keys"),
-        *("seconds_per_token", "author", "monkey", "tokenizer_mode", "skip_tokenizer_init", ""),
-        *("kv_cache_dtype", "max_num_batched_tokens", "decoder_start_token", "passes"),
-    ],
-)
+@pytest.mark.parametrize("name", [*ORDINARY.split(), ""])
 def test_names_that_only_resemble_those_of_secrets(name: str) -> None:
     assert not is_secret_name(name)
 

@@ -10,7 +10,7 @@ import typer
 
 from pytest_speedbench.cli.drafter_coverage import coverage
 from pytest_speedbench.cli.drafter_prune import prune
-from pytest_speedbench.cli.output import NOTHING, Lines
+from pytest_speedbench.cli.output import NOTHING, Lines, echo
 
 if TYPE_CHECKING:
     from pytest_speedbench.engines.drafter_summary import DrafterSummary
@@ -47,7 +47,7 @@ def inspect(
 
     found = summarize(local_checkpoint(drafter), model)
     if as_json:
-        typer.echo(json.dumps(asdict(found), indent=2))
+        echo(json.dumps(asdict(found), indent=2))
     else:
         _show(Lines(), found, model)
     if found.problems:

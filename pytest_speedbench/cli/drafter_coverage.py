@@ -25,7 +25,7 @@ from pytest_speedbench.cli.drafter_outputs import (
     decoder,
     get_outputs,
 )
-from pytest_speedbench.cli.output import Justify, Lines, percent
+from pytest_speedbench.cli.output import Justify, Lines, echo, percent
 from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def coverage(
     costs = [_cost(candidate, found, lengths, tokens) for candidate in candidates]
     show = decoder(found, asked) if tokens else str
     if as_json:
-        typer.echo(json.dumps(_plain(found, costs, show), indent=2))
+        echo(json.dumps(_plain(found, costs, show), indent=2))
         return
     out = Lines()
     out.line(found.about)

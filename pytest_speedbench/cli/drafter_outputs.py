@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 import typer
 
 from pytest_speedbench.cli.arguments import find_run, read, store_at
+from pytest_speedbench.cli.output import echo
 from pytest_speedbench.cli.splits_load import Progress, load
 from pytest_speedbench.errors import CliError, EngineError
 
@@ -179,7 +180,7 @@ def decoder(found: Outputs, asked: Asked) -> Callable[[int], str]:
         tokenizer = target_tokenizer(found, asked)
     except EngineError as error:
         reason = str(error).splitlines()[0]
-        typer.echo(f"note: tokens are shown by their ids: {reason} (--model)", err=True)
+        echo(f"note: tokens are shown by their ids: {reason} (--model)", err=True)
         return lambda token: ""
     return lambda token: repr(tokenizer.decode([token]))
 

@@ -90,7 +90,7 @@ def tune(
     found = tuning(records)
     show(found, plot, output)
     if schedule is not None:
-        typer.echo(_schedule(found, schedule))
+        echo(_schedule(found, schedule))
 
 
 def numbers(text: str) -> list[int]:
@@ -116,13 +116,13 @@ def _argument(text: str) -> tuple[str, Any]:
 def _measured(options: dict[str, Any], save: str, storage: str) -> list[Record]:
     from rich.console import Console
 
-    from pytest_speedbench.report.text import label
+    from pytest_speedbench.escapes import label
     from pytest_speedbench.session.standalone import measure
 
     with Console(stderr=True, markup=False).status("starting") as status:
         measured = measure(show=lambda text: status.update(label(text)), **options)
     if save:
-        typer.echo(f"saved: {measured.save(save, storage)}")
+        echo(f"saved: {measured.save(save, storage)}")
     return measured.records
 
 

@@ -173,10 +173,8 @@ def _category_lines(results: SessionResults) -> Iterator[Line]:
     names = [f"{name} {_change(verdict)}" for name, verdict in worst[:_MOST_CATEGORIES]]
     more = f" and {len(worst) - len(names)} more" if len(worst) > len(names) else ""
     yield Line(
-        printable(
-            f"  too few samples to gate each category: {', '.join(names)}{more}; "
-            "--speed-category-verdicts asks for a verdict on each"
-        )
+        f"  too few samples to gate each category: {', '.join(names)}{more}; "
+        "--speed-category-verdicts asks for a verdict on each"
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_speedbench.errors import NoData
+from pytest_speedbench.errors import NoData, RecordError
 from pytest_speedbench.stats.data import (
     Floats,
     Ints,
@@ -75,7 +75,8 @@ def pair(old: Sequence[RequestTrace], new: Sequence[RequestTrace], *, greedy: bo
 
     Raises:
         NoData: the runs have no sample in common, or an engine does not report its number of steps.
-        ValueError: a turn twice in one run, or a sample whose stratum differs between the runs.
+        ValueError: a turn twice in one run.
+        RecordError: a sample whose stratum differs between the runs.
     """
     olds, news = clusters(old), clusters(new)
     common = [sample for sample in olds if sample in news]
@@ -112,9 +113,9 @@ def _common_turns(
     turns = [(trace, partners[trace.turn]) for trace in old if trace.turn in partners]
     for before, after in turns:
         if before.stratum != after.stratum:
-            raise ValueError(
-                f"sample {before.sample!r} is {before.stratum!r} in the old run"
-                f" and {after.stratum!r} in the new"
+            raise RecordError(
+                f"sample {before.sample!r} has category {before.stratum!r} in the old run and "
+                f"{after.stratum!r} in the new: one of the two records was changed"
             )
     return turns
 

@@ -29,7 +29,7 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.errors import EngineDied, EngineError
 
-_CLOSE_SECONDS = 20.0
+_CLOSE_SECONDS = 5.0
 _MESSAGE_CHARACTERS = 4000
 
 
@@ -104,8 +104,11 @@ class ChildEngine:
         return score
 
     def close(self) -> None:
-        """Asks the child to end; kills it if it does not end in time."""
-        if self._process.poll() is None:
+        """Asks the child to end; kills it if it does not end in time.
+
+        With requests in flight it is killed at once: they were interrupted, and a step may be long.
+        """
+        if self._process.poll() is None and not self.in_flight:
             with contextlib.suppress(OSError):
                 self._connection.send(("close",))
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -26,7 +26,7 @@ from pytest_speedbench.secrets import is_secret_name
 
 HOST = "127.0.0.1"
 _POLL_SECONDS = 0.2
-_CLOSE_SECONDS = 20.0
+_CLOSE_SECONDS = 5.0
 _DEATH_SECONDS = 2.0
 
 
