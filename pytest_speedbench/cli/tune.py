@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, read
+from pytest_speedbench.cli.output import echo
 
 if TYPE_CHECKING:
     from pytest_speedbench.analysis.tuning import Tuning
