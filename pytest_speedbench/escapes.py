@@ -62,8 +62,10 @@ def _escaped(character: str) -> str:
 
 @cache
 def _commands() -> re.Pattern[str]:
-    return re.compile(rf"(?<!\S)::|::(?=(?:{_GITHUB_COMMANDS})\b)|##(?=(?:vso|teamcity)?\[)", re.I)
+    return re.compile(
+        rf"(?<!\S):(?=:)|:(?=:(?:{_GITHUB_COMMANDS})\b)|#(?=#(?:vso|teamcity)?\[)", re.I
+    )
 
 
 def _taken_apart(found: re.Match[str]) -> str:
-    return r"\x3a:" if found[0] == "::" else r"\x23#"
+    return f"\\x{ord(found[0]):02x}"

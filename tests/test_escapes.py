@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pytest_speedbench
@@ -38,6 +38,8 @@ def test_the_relatives_of_escape_sequences_are_shown(character: str) -> None:
         assert escape(f"a{character}b").encode()
 
 
+@example(":::error")
+@example("###[error]")
 @given(nasty)
 def test_nothing_unprintable_is_left_and_a_second_pass_changes_nothing(text: str) -> None:
     for escape in (printable, label):
