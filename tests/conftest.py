@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import venv
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import forked_engines
@@ -43,6 +45,14 @@ def _forked_engines() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parent, "_start", forked_engines.start)
         yield
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The interpreter of an environment without any package, this one's included."""
+    folder = tmp_path_factory.mktemp("bare") / "environment"
+    venv.create(folder, with_pip=False, symlinks=True)
+    return str(Path(folder, "bin", "python"))
 
 
 class BagOfWords:

@@ -12,12 +12,12 @@ import multiprocessing.popen_forkserver  # pytester would forget it, and start a
 import os
 import subprocess
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.reduction import DupFd
 from typing import Any
 
 from pytest_speedbench.engines.process import child, parent
+from pytest_speedbench.engines.process.wire import Channel
 
 SIMULATED = "pytest_speedbench.engines.simulated:SimulatedBackend"
 _FORKS = multiprocessing.get_context("forkserver")
@@ -44,11 +44,11 @@ class Forked:
 
 
 def start(
-    backend: str, environment: Mapping[str, str] | None, log: Any
-) -> tuple[Any, Connection, int | None]:
+    python: str, backend: str, environment: Mapping[str, str] | None, log: Any
+) -> tuple[Any, Channel, int | None]:
     """In place of ``parent._start``: other engines start as they always do."""
-    if backend != SIMULATED:
-        return _start_interpreter(backend, environment, log)
+    if python or backend != SIMULATED:
+        return _start_interpreter(python, backend, environment, log)
     ours, theirs = multiprocessing.Pipe()
     lifeline_read, lifeline_write = os.pipe()
     inherited = [_Descriptor(fd) for fd in (theirs.fileno(), lifeline_read, log.fileno())]
@@ -56,7 +56,7 @@ def start(
     process.start()
     theirs.close()
     os.close(lifeline_read)
-    return Forked(process), ours, lifeline_write
+    return Forked(process), Channel(ours), lifeline_write
 
 
 class _Descriptor:

@@ -39,11 +39,13 @@ from pytest_speedbench.baselines.schema import (
     ResumedRecord,
     RoundRecord,
     SamplingRecord,
+    SideRecord,
     SoakRoundRecord,
     SpecRecord,
     SplitRecord,
     TotalsRecord,
 )
+from pytest_speedbench.engines.packages import UNKNOWN
 from pytest_speedbench.engines.protocol import (
     NO_SPECULATION,
     Counters,
@@ -66,6 +68,7 @@ from pytest_speedbench.measure.results import (
     ResumedRequest,
     Round,
     RunSetting,
+    Side,
     SoakRound,
     Turn,
 )
@@ -95,6 +98,7 @@ def write_record(view: SliceView, key: CaseKey, machine: MachineRecord | None = 
             details=hide_secrets(dict(setting.engine.details)),
             args=hide_secrets(dict(setting.engine_args)),
             packages=dict(setting.engine.packages),
+            commit=setting.engine.commit or UNKNOWN,
         ),
         model=ModelRecord.model_validate(setting.model),
         spec=SpecRecord(
@@ -120,6 +124,7 @@ def write_record(view: SliceView, key: CaseKey, machine: MachineRecord | None = 
         notes=run.notes,
         requests=[_request(turn, plain, run.replay) for turn in view.turns],
         harness=__version__,
+        side=SideRecord(**asdict(setting.side)) if setting.side else None,
     )
 
 
@@ -393,6 +398,7 @@ def _decode_setting(record: Record, records: Sequence[Record]) -> RunSetting:
             engine.dtype,
             engine.details,
             packages=engine.packages,
+            commit=engine.commit,
         ),
         record.model.model_dump(),
         drafter.model_dump() if drafter else None,
@@ -404,6 +410,7 @@ def _decode_setting(record: Record, records: Sequence[Record]) -> RunSetting:
         split.model_dump(),
         record.arm.samples if record.arm else len({r.sample for r in record.requests}),
         engine.args,
+        Side(**_fields(record.side)) if record.side else None,
     )
 
 

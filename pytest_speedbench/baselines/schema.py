@@ -104,7 +104,8 @@ _SAMPLING_KEYS = ("temperature", "top_p", "top_k", "min_p", "seed")
 
 class EngineRecord(_Part):
     """``details`` is the configuration as the started engine reports it, ``args`` what it was
-    given; ``packages`` are the versions it computes with, empty in earlier records."""
+    given; ``packages`` are the versions it computes with, empty in earlier records. ``commit`` is
+    what the engine was built from, ``unknown`` where its installation does not say it."""
 
     name: str
     version: str
@@ -113,6 +114,7 @@ class EngineRecord(_Part):
     details: dict[str, Any] = Field(default_factory=dict)
     args: dict[str, Any] = Field(default_factory=dict)
     packages: dict[str, str] = Field(default_factory=dict)
+    commit: str = ""
 
 
 class ModelRecord(_Part):
@@ -169,6 +171,8 @@ class RoundRecord(_Part):
     acceptance_length: float | None = None
     step_time: float | None = None
     at_once: int | None = None
+    start: int = 0
+    """Counts the starts of the engine, from 0 on."""
 
 
 class DriftRecord(_Part):
@@ -373,6 +377,17 @@ class GateRecord(_Part):
     beside_all: bool = False
 
 
+class SideRecord(_Part):
+    """One of two runs that were measured side by side; see
+    :class:`~pytest_speedbench.measure.results.Side`."""
+
+    session: str
+    reference: bool
+    build: str = ""
+    apart: str = ""
+    no_plain: str = ""
+
+
 class RecordSummary(_Part):
     """The head of a record: what names a case, its numbers and what came of it.
 
@@ -399,6 +414,7 @@ class RecordSummary(_Part):
         gate: the error rates of that session; None where it compared nothing.
         changes: in what the run differs from the one it was compared with.
         harness: version of pytest-speedbench that measured; empty in earlier records.
+        side: what the run is beside another build's; None where it was measured by itself.
     """
 
     schema_: int = Field(alias="schema")
@@ -419,6 +435,12 @@ class RecordSummary(_Part):
     gate: GateRecord | None = None
     changes: list[ChangeRecord] = Field(default_factory=list)
     harness: str = ""
+    side: SideRecord | None = None
+
+    @property
+    def of_reference_build(self) -> bool:
+        """Whether it is of the build that a side-by-side session compared with."""
+        return self.side is not None and self.side.reference
 
     @model_validator(mode="before")
     @classmethod

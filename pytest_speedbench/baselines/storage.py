@@ -68,20 +68,29 @@ class SavedRun:
 
     @cached_property
     def records(self) -> dict[CaseKey, Record]:
-        """The records by case.
+        """The records by case, without those of the reference build of a side-by-side session.
 
         Raises:
             BaselineError: the file cannot be read any more.
         """
         found: dict[CaseKey, Record] = {}
-        for record in self._all:
+        for record in self._own:
             found.setdefault(record.case, record)
         return found
 
     @cached_property
     def twins(self) -> tuple[Record, ...]:
         """Records whose key one of ``records`` has already: another drafter, or other sampling."""
-        return tuple(r for r in self._all if self.records[r.case] is not r)
+        return tuple(r for r in self._own if self.records[r.case] is not r)
+
+    @cached_property
+    def _own(self) -> tuple[Record, ...]:
+        return tuple(record for record in self._all if not record.of_reference_build)
+
+    @cached_property
+    def reference_build(self) -> tuple[Record, ...]:
+        """The records of the build that a side-by-side session compared with."""
+        return tuple(record for record in self._all if record.of_reference_build)
 
     @cached_property
     def keys(self) -> frozenset[CaseKey]:
@@ -90,7 +99,7 @@ class SavedRun:
 
     def candidates(self, key: CaseKey) -> list[Record]:
         """Every record of a case."""
-        return [record for record in self._all if record.case == key] if key in self.keys else []
+        return [record for record in self._own if record.case == key] if key in self.keys else []
 
     @property
     def name(self) -> str:
@@ -158,7 +167,7 @@ def parse_run(read: Callable[[], bytes], shown: str) -> SavedRun:
         bool(commit.get("dirty")),
         str(commit.get("branch") or ""),
         str(data.get("datetime") or ""),
-        records,
+        tuple(record for record in records if not record.of_reference_build),
         lambda: records,
     )
 
@@ -282,7 +291,7 @@ class Store:
 
         def read() -> tuple[Record, ...]:
             run = self.read(entry.name)
-            return (*run.records.values(), *run.twins)
+            return (*run.records.values(), *run.twins, *run.reference_build)
 
         return SavedRun(
             self.files.shown(entry.name),

@@ -11,6 +11,7 @@ from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.judge import DEFAULT_MARGINS, Judge, JudgedCase
 from pytest_speedbench.compare.match import Match, identity_of, match_in
+from pytest_speedbench.compare.side_by_side import match_side
 from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.errors import UsageError
 from pytest_speedbench.stats.rule import REACH
@@ -98,6 +99,8 @@ def compare_runs(
 ) -> Comparison:
     """Pairs the cases of two runs and judges each.
 
+    A side-by-side session compared with itself: each case with that of the reference build.
+
     The family of comparisons is that of NEW, as its records say; a run saved by an early version
     has its own cases as the family.
 
@@ -139,6 +142,8 @@ def _judge(
 
 def _match(old: SavedRun, new: Record, partners: Mapping[CaseKey, CaseKey]) -> Match:
     identity = identity_of(new)
+    if new.side and (beside := match_side(identity, new.side, old.reference_build)):
+        return beside
     mapped = partners.get(new.case)
     if mapped is not None:
         across = frozenset(n for n in KEY_FIELDS if getattr(mapped, n) != getattr(new.case, n))

@@ -2,7 +2,8 @@
 
 A run that was judged bad must not become what later runs are judged by. *Incomparable*,
 *undecided* and *no baseline* leave a record eligible, so that a new model or split starts its own
-line. A record that is named explicitly is used whatever this module says, with a remark.
+line. A record that is named explicitly is used whatever this module says, with a remark. Records of
+the reference build of a side-by-side session are not even among those of a saved run.
 """
 
 from __future__ import annotations

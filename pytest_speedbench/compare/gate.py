@@ -8,7 +8,8 @@ from pytest_speedbench.baselines.records import traces_of
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.replay import replayed_between
-from pytest_speedbench.compare.timing import gate_timing
+from pytest_speedbench.compare.side_by_side import of_one_pair
+from pytest_speedbench.compare.timing import gate_side_by_side, gate_timing
 from pytest_speedbench.compare.verdict import COMPARED, Outcome, Verdict
 from pytest_speedbench.errors import RecordError
 from pytest_speedbench.stats import Conclusion, Decision, NoData, non_inferiority
@@ -92,7 +93,8 @@ def _tested(
     old = match.record
     assert old is not None
     if metric != "acceptance_length":
-        return gate_timing(old, new, metric, margin, levels.alpha, levels.fail_alpha)
+        judge = gate_side_by_side if of_one_pair(old, new) else gate_timing
+        return judge(old, new, metric, margin, levels.alpha, levels.fail_alpha)
     return _gate_acceptance(old, new, margin, levels, decided)
 
 

@@ -126,7 +126,7 @@ class SessionResults:
     @classmethod
     def of_saved_run(cls, run: SavedRun) -> SessionResults:
         """A saved run, as the session that measured it reported it."""
-        records = (*run.records.values(), *run.twins)
+        records = (*run.records.values(), *run.twins, *run.reference_build)
         return cls([_saved_case(record) for record in records])
 
 
@@ -134,7 +134,8 @@ def _saved_case(record: Record) -> CaseResult:
     key = str(record.case)
     verdicts = [verdict_of(saved, key) for saved in record.verdicts]
     changes = tuple(Change(c.field, c.old, c.new) for c in record.changes)
-    group = key.rpartition(":")[0]
+    build = record.side.session if record.of_reference_build and record.side else ""
+    group = f"{key.rpartition(':')[0]} {build}"
     return CaseResult("", key, key, group, record, verdicts, changes=changes)
 
 

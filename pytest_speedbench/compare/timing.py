@@ -1,4 +1,7 @@
-"""Throughput and speedup of a run against its baseline, round by round."""
+"""Throughput and speedup of a run against its baseline, round by round.
+
+Of two builds side by side the pair of starts is the unit (:mod:`pytest_speedbench.stats.timing`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,12 @@ import math
 
 from pytest_speedbench.baselines.schema import Record, RoundRecord
 from pytest_speedbench.compare.verdict import Outcome, Verdict
-from pytest_speedbench.stats import Estimate, NoData
+from pytest_speedbench.stats import Estimate, NoData, TimingDecision
+
+RESTARTS = (
+    "; every round is a start where the metric is gated with --speed-compare-fail, and "
+    "--speed-rounds says how many"
+)
 
 
 def gate_timing(
@@ -22,6 +30,47 @@ def gate_timing(
         return Verdict("", metric, Outcome.NOT_GATED, str(error))
     outcome, reason = _outcome(low, high, margin, ratio.n)
     return Verdict("", metric, outcome, reason, ratio.value, ratio.low, ratio.high)
+
+
+def gate_side_by_side(
+    old: Record, new: Record, metric: str, margin: float, alpha: float, fail_alpha: float
+) -> Verdict:
+    """The same of two builds that took turns in one session; ``old`` is the reference build's."""
+    from pytest_speedbench.stats import side_by_side
+
+    try:
+        there, here = _by_start(old, metric), _by_start(new, metric)
+        pairs = [(there[start], here[start]) for start in sorted(there.keys() & here.keys())]
+        decision = side_by_side(pairs, margin=margin, alpha=alpha, fail_alpha=fail_alpha)
+    except NoData as error:
+        return Verdict("", metric, Outcome.NOT_GATED, f"{error}{RESTARTS}")
+    return _verdict(metric, decision, margin)
+
+
+def _by_start(record: Record, metric: str) -> dict[int, list[float]]:
+    found: dict[int, list[float]] = {}
+    for timing, value in zip(record.rounds, _round_values(record, metric), strict=True):
+        found.setdefault(timing.start, []).append(value)
+    return found
+
+
+def _verdict(metric: str, decision: TimingDecision, margin: float) -> Verdict:
+    outcome, ratio = Outcome(decision.conclusion.value), decision.ratio
+    units = f"{ratio.n} {decision.unit}s"
+    reason = {
+        Outcome.FAIL: f"fell by more than {margin:.1%}, over {units}",
+        Outcome.IMPROVED: f"the baseline is stale, by {units}",
+        Outcome.PASS: f"did not fall by {margin:.1%}, over {units}",
+        Outcome.UNDECIDED: f"{units} do not settle it, {_needed(decision)}",
+    }[outcome]
+    return Verdict("", metric, outcome, reason, ratio.value, ratio.low, ratio.high)
+
+
+def _needed(decision: TimingDecision) -> str:
+    more = decision.more_units
+    if more is None:
+        return "nor would 1,000: choose a wider margin"
+    return f"about {more} more would if nothing has changed"
 
 
 def _outcome(
@@ -83,7 +132,8 @@ def _round_values(record: Record, metric: str) -> list[float]:
     if metric == "output_tps":
         return with_sd
     if not record.reference_rounds:
-        raise NoData("no arm without SD on one side, so no speedup")
+        why = record.side.no_plain if record.side else ""
+        raise NoData(f"no arm without SD on one side, so no speedup{why and ': '}{why}")
     if len(with_sd) != len(record.reference_rounds):
         raise NoData("the arms with and without SD have unequal numbers of rounds")
     return [sd / tps(plain) for sd, plain in zip(with_sd, record.reference_rounds, strict=True)]

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-from importlib.metadata import PackageNotFoundError, version
+import subprocess
+from importlib.metadata import (
+    Distribution,
+    PackageNotFoundError,
+    distribution,
+    version,
+)
+from urllib.parse import unquote, urlsplit
 
 from pytest_speedbench.engines.installed import source_of
 
@@ -56,3 +64,42 @@ def installed_packages() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found | dict(_TOOLKITS.findall(source_of("torch", "version.py")))
+
+
+UNKNOWN = "unknown"
+_COMMIT_OF_VERSION = re.compile(r"\+(?:[\w.]*\.)?g([0-9a-f]{7,40})(?:\.|$)")
+
+
+def commit_of(engine: str) -> str:
+    """The commit that the package of ``engine`` was built from, or ``unknown``.
+
+    Known where pip installed it from a repository, or in editable mode from a working tree (as that
+    is now), or where its version names it, as setuptools-scm writes it (``0.11.2.dev5+g3a1b2c4``).
+    """
+    for name in (engine, f"{engine}-cpu"):
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue
+        named = _COMMIT_OF_VERSION.search(found.version)
+        return _installed_from(found) or (named[1] if named else UNKNOWN)
+    return UNKNOWN
+
+
+def _installed_from(found: Distribution) -> str:
+    """The commit by pip's note of where it came from (PEP 610); empty where that says nothing."""
+    try:
+        origin = json.loads(found.read_text("direct_url.json") or "{}")
+    except ValueError:
+        return ""
+    if commit := origin.get("vcs_info", {}).get("commit_id"):
+        return str(commit)
+    if not origin.get("dir_info", {}).get("editable"):
+        return ""
+    folder = unquote(urlsplit(str(origin.get("url"))).path)
+    try:
+        command = ["git", "-C", folder, "rev-parse", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if not done.returncode else ""

@@ -61,6 +61,7 @@ class EngineConfig:
         environment: variables that are set for the engine alone, over those of this process.
         surroundings: what else it is started under: variables of this process that engines read,
             and parametrised fixtures. Never read, it only distinguishes engines.
+        python: interpreter of another environment, whose engine runs; empty for this one's.
     """
 
     engine: str
@@ -71,6 +72,7 @@ class EngineConfig:
     args: tuple[tuple[str, object], ...] = field(default=(), hash=False)  # may hold dicts
     environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     surroundings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    python: str = ""
 
     def __post_init__(self) -> None:
         remember(self.args, self.url)
@@ -305,6 +307,7 @@ class EngineInfo:
         scores: overrules ``EngineType.scores`` likewise.
         packages: name → version of the packages that it computes with. Filled in where the process
             of the engine is started here.
+        commit: that the engine was built from, as far as its installation says; likewise.
     """
 
     engine: str
@@ -315,6 +318,7 @@ class EngineInfo:
     request_counts: bool | None = None
     scores: bool | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
+    commit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +399,8 @@ class EngineType:
             every engine loads.
         window: longest context in tokens, where it is not the model's own.
         scores: ``Engine.score`` works.
+        elsewhere: its process can run with the interpreter of another environment
+            (``EngineConfig.python``).
         local: it computes on this machine, so that each xdist worker needs GPUs or cores for it.
         server: it talks to the server at ``--speed-url``.
         arguments: the engine arguments that a configuration may have, ``NAME.*`` for all that begin
@@ -425,6 +431,7 @@ class EngineType:
     weights: Callable[[str], str] = lambda model: ""
     window: Callable[[EngineConfig], int | None] = lambda config: None
     scores: bool = False
+    elsewhere: bool = False
     local: bool = True
     server: bool = False
     arguments: Callable[[EngineConfig], Collection[str] | None] = lambda config: None

@@ -79,8 +79,10 @@ def check(config: EngineConfig) -> EngineType:
 
     Raises:
         EngineUnavailable: the engine's package is missing.
-        EngineError: the configuration cannot work.
+        EngineError: the configuration cannot work, here or in the environment of ``config.python``.
     """
+    if config.python:
+        return _check_elsewhere(config)
     adapter = check_method(config.engine, config.speculation.method)
     package, extra = _needed(adapter, config)
     if package and importlib.util.find_spec(package) is None:
@@ -121,6 +123,21 @@ def check_sampling(adapter: EngineType, config: EngineConfig, sampling: Sampling
                 f"{', '.join(FILTERS)} it has: {has}"
             )
     adapter.refuse_sampling(config, sampling)
+
+
+def _check_elsewhere(config: EngineConfig) -> EngineType:
+    """As :func:`check`, by the interpreter of another environment."""
+    from pytest_speedbench.engines.process.interpreter import OPTION, survey
+
+    adapter = engine_type(config.engine)
+    if not adapter.elsewhere or config.option("serve"):
+        raise EngineError(
+            f"{OPTION}: engine {config.engine} cannot be started with another interpreter, only "
+            "engines that run as a library; start both servers, and join them with --speed-url "
+            "and --speed-against-url"
+        )
+    survey(config)
+    return adapter
 
 
 def check_arguments(adapter: EngineType, config: EngineConfig) -> None:

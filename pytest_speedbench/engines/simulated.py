@@ -436,6 +436,7 @@ ENGINE = EngineType(
     tokenizer="words",
     local=False,
     scores=True,
+    elsewhere=True,
     arguments=lambda config: ARGUMENTS,
     refuse=_refuse,
 )

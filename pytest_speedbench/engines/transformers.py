@@ -402,5 +402,6 @@ ENGINE = EngineType(
     max_speculative_batch=1,
     scores=True,
     filters=FILTERS,
+    elsewhere=True,
     refuse=_refuse,
 )

@@ -67,11 +67,11 @@ class EnginePool:
         engine = self.get(config)
         missing = sum(not self.running(other) for other in others)
         if engine.info.device != "cpu":
-            share = config.option("gpu_memory_utilization")
-            fixed = config.option("kv_cache_memory_bytes") is not None
-            return fixed or (
-                isinstance(share, float) and share * (1 + len(others)) <= _WHOLE_DEVICE
-            )
+            every = (config, *others)
+            shares = [one.option("gpu_memory_utilization") for one in every]
+            fixed = all(one.option("kv_cache_memory_bytes") is not None for one in every)
+            known = [share for share in shares if isinstance(share, float)]
+            return fixed or (len(known) == len(every) and sum(known) <= _WHOLE_DEVICE)
         return _room_beside(getattr(engine, "pid", None), missing)
 
 

@@ -110,7 +110,7 @@ class Round:
     ``acceptance_length`` and ``step_time`` (seconds) are those of all requests of the round, from
     which a changed speedup is attributed; None where no request had a decoding step. ``at_once``
     is the most requests that were between their first and last token at once; 0 where that was not
-    recorded.
+    recorded. ``start`` counts the starts of the engine, from 0 on.
     """
 
     tokens: int
@@ -120,6 +120,7 @@ class Round:
     acceptance_length: float | None = None
     step_time: float | None = None
     at_once: int = 0
+    start: int = 0
 
     @property
     def output_tps(self) -> float:
@@ -310,6 +311,25 @@ class ArmResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """What a run is in a session that measures two builds side by side.
+
+    Attributes:
+        session: the same for the two runs that belong together.
+        reference: whether it is the one that the other is compared with.
+        build: in what its engine differs from the session's own; empty for that.
+        apart: why the timings of the two cannot be compared; empty where they took turns.
+        no_plain: why their arms without speculation were not measured; empty where they were.
+    """
+
+    session: str
+    reference: bool
+    build: str
+    apart: str = ""
+    no_plain: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RunSetting:
     """What surrounds the numbers of a run; goes into its record."""
 
@@ -324,3 +344,4 @@ class RunSetting:
     split: Mapping[str, object]
     samples: int
     engine_args: Mapping[str, object] = field(default_factory=dict)
+    side: Side | None = None

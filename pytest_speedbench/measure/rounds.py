@@ -30,6 +30,8 @@ UNTIMED_WARMUP_TOKENS = 32
 
 RoundProgress = Callable[[Speculation, int, int, int, int], None]
 """(arm, round, rounds, samples finished, samples) — for display."""
+Restart = Callable[[int], Sequence[ClosedLoop]]
+"""Number of a round, from 0 → its arms on engines that were started for it."""
 
 
 def plan_rounds(
@@ -94,10 +96,12 @@ def run_rounds(
     batch_size: int,
     rounds: int,
     progress: RoundProgress = lambda *_: None,
+    restart: Restart | None = None,
 ) -> list[ArmResult]:
     """Measures every arm over the same rounds of samples; results in the order of ``loops``.
 
-    Where an arm reports acceptance by its counters alone, every arm sends slice after slice.
+    Where an arm reports acceptance by its counters alone, every arm sends slice after slice. With
+    ``restart`` every round but the first has engines of its own.
 
     Raises:
         MeasurementMismatch: traces and engine counters disagree.
@@ -108,12 +112,20 @@ def run_rounds(
     plan = plan_parts(samples, batch_size, rounds, by_slice)
     sent = sum(len(part.samples) for part in plan[0])
     for arm in arms:
-        arm.result.warmup_requests = warm_up(arm.loop, samples, batch_size, timed=rounds > 0)
         arm.result.repeated = sent if sent > len(samples) else 0
     for number, parts in enumerate(plan):
+        if restart is not None and number:
+            for arm, loop in zip(arms, restart(number), strict=True):
+                arm.loop = loop
+        start = number if restart is not None else 0
+        if start == number:  # new engines
+            for arm in arms:
+                arm.result.warmup_requests = warm_up(
+                    arm.loop, samples, batch_size, timed=rounds > 0
+                )
         for arm in arms if number % 2 == 0 else reversed(arms):
             show = partial(progress, arm.loop.speculation, number + 1, len(plan))
-            arm.round(parts, batch_size, show)
+            arm.round(parts, batch_size, start, show)
     return [arm.result for arm in arms]
 
 
@@ -122,11 +134,11 @@ class _Arm:
     loop: ClosedLoop
     result: ArmResult
 
-    def round(self, parts: Sequence[Part], batch_size: int, progress: Progress) -> None:
+    def round(self, parts: Sequence[Part], batch_size: int, start: int, progress: Progress) -> None:
         passes = send_parts(self.loop, [part.samples for part in parts], batch_size, progress)
         for part, done in zip(parts, passes, strict=True):
             self.result.take(done, part.first)
-        self.result.rounds.append(timed_round(passes, batch_size))
+        self.result.rounds.append(replace(timed_round(passes, batch_size), start=start))
 
 
 def run_until_decided(

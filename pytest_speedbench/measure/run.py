@@ -124,6 +124,8 @@ class Run:
         self._timed()
         if self.arm.soak:
             raise NoData("a soak measures one engine alone, without the arm without SD")
+        if self.setting.side is not None and self.setting.side.no_plain:
+            raise NoData(f"the arm without SD was not measured: {self.setting.side.no_plain}")
         if self.reference is None:
             active = self.setting.speculation.active
             raise NoData(
@@ -185,6 +187,10 @@ class Run:
             )
         if self.reference is not None and not self.arm.alternated:
             notes.append("arms not alternated: one engine after the other, no interval")
+        if (side := self.setting.side) is not None and side.no_plain:
+            notes.append(f"no arm without SD: {side.no_plain}")
+        if side is not None and side.apart:
+            notes.append(f"the builds did not take turns: {side.apart}")
         if self.arm.early is not None:
             notes.append(str(self.arm.early))
         if self.arm.soak:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_speedbench.engines.protocol import EngineConfig, Sampling, Speculation
 from pytest_speedbench.engines.registry import engine_type
+from pytest_speedbench.plan.builds import OWN_BUILD, Build, with_drafter
 from pytest_speedbench.plan.environment import NO_ENVIRONMENT, Environment
 from pytest_speedbench.plan.soak import NO_SOAK, Soak
 from pytest_speedbench.splits import ALL
@@ -43,13 +44,24 @@ class RunKey:
     """Parameters of fixtures, which may change what an engine is started under, by name."""
     replay: bool = False
     """Whether the baseline's outputs are replayed, where that can be."""
+    build: Build = OWN_BUILD
+    """In what the engine differs from the session's own."""
+    against: Build | None = None
+    """The build that is measured side by side, and compared with."""
 
     def base(self) -> RunKey:
         """The same run without speculation: the arm that a speedup compares with."""
         return replace(self, speculation=Speculation(), several_drafters=False, replay=False)
 
+    def counterpart(self) -> RunKey:
+        """The same run on the build that it is compared with side by side."""
+        assert self.against is not None
+        speculation = with_drafter(self.speculation, self.against)
+        return replace(self, speculation=speculation, build=self.against, against=None)
+
     def __str__(self) -> str:
-        return f"{self.engine} {self.speculation} bs{self.bs}"
+        build = "" if self.build == OWN_BUILD else " (reference build)"
+        return f"{self.engine} {self.speculation} bs{self.bs}{build}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +94,17 @@ def engine_config(run: RunKey, largest_batch: int, settings: Settings) -> Engine
     """The engine that ``run`` needs. Engines that switch per request need only one."""
     switches = engine_type(run.engine).switches
     speculation = Speculation() if switches else run.speculation
+    args = tuple((dict(settings.engine_arg) | dict(run.build.args)).items())
     return EngineConfig(
         run.engine,
         run.model,
         speculation,
         largest_batch,
-        settings.url,
-        settings.engine_arg,
+        run.build.url or settings.url,
+        args,
         run.environment.variables,
         run.fixtures,
+        run.build.python,
     )
 
 

@@ -14,6 +14,7 @@ from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import FILTERS, Sampling, Speculation
 from pytest_speedbench.engines.registry import check_method, engine_names, engine_type
 from pytest_speedbench.errors import CaseError, EngineError, UsageError, did_you_mean
+from pytest_speedbench.plan.builds import reference_build
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.plan.environment import NO_ENVIRONMENT
 from pytest_speedbench.plan.ids import Labels
@@ -64,6 +65,7 @@ def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]
         _check_method(engine, speculation.method)
     for engine in asked.engine:
         _check_url(engine, asked.url)
+    against = reference_build(asked)
     named = [
         (split, divide_name(split)[0], split_key(split, **_reading(asked))) for split in splits
     ]
@@ -95,6 +97,7 @@ def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]
                 template=template,
                 environment=env,
                 replay=asked.replay and speculation.active,
+                against=against,
             ),
         )
 

@@ -332,6 +332,42 @@ class Settings(OptionTable):
         group=GATE,
         text="fail a case without a baseline",
     )
+    against_python: str = option(
+        default="",
+        read=values.name,
+        group=GATE,
+        metavar="PATH",
+        marker=True,
+        text="interpreter of another environment, whose engine is the reference: both builds are "
+        "measured [side by side](gate.md#side-by-side). It needs the engine, not this plugin",
+    )
+    against_arg: tuple[tuple[str, object], ...] = option(
+        default=(),
+        read=values.argument,
+        form="pairs",
+        group=GATE,
+        metavar="KEY=VALUE",
+        marker=True,
+        text="an engine argument of the reference build, over `--speed-engine-arg`; may be "
+        "repeated, in the ini file one per line, in a marker a dict",
+    )
+    against_drafter: str = option(
+        default="",
+        read=values.name,
+        group=GATE,
+        metavar="MODEL",
+        marker=True,
+        text="drafter of the reference build",
+    )
+    against_url: str = option(
+        default="",
+        read=values.name,
+        group=GATE,
+        metavar="URL",
+        marker=True,
+        text="address of the reference build's server; that of the build under test is at "
+        "`--speed-url`",
+    )
     alpha: float = option(
         default=0.01,
         read=values.share,

@@ -9,6 +9,7 @@ from pytest_speedbench.baselines.schema import MetricRecord, Record
 from pytest_speedbench.compare.attribution import Attribution, Factor
 from pytest_speedbench.compare.judge import ACCEPTANCE, verdict_on
 from pytest_speedbench.compare.results import CaseResult, merged
+from pytest_speedbench.compare.side_by_side import NAME
 from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
 from pytest_speedbench.measure.metrics import METRICS
 from pytest_speedbench.splits import ALL
@@ -111,9 +112,10 @@ def _title(record: Record) -> str:
     what = "no SD" if spec.method == "none" else f"{spec.method} · DL {spec.draft_length}"
     drafter = f" · {spec.drafter.name}" if spec.drafter else ""
     extras = "".join(f" · {text}" for text in record.case.extras() if text != record.case.drafter)
+    build = f" · {NAME} ({record.side.build})" if record.of_reference_build and record.side else ""
     return (
         f"{record.engine.name} · {record.model.name} · {what}{drafter} · BS {record.case.bs}"
-        f"{extras}"
+        f"{extras}{build}"
     )
 
 
@@ -121,10 +123,15 @@ def _setting(record: Record) -> str:
     engine, sampling = record.engine, record.sampling
     greedy = "greedy" if not sampling.temperature else f"temperature {sampling.temperature:g}"
     return (
-        f"{engine.name} {engine.version}, {engine.dtype} on {engine.device}; split "
-        f"{record.split.name} {record.split.version} ({record.split.digest[:8]}), "
+        f"{engine.name} {engine.version}{_commit(record)}, {engine.dtype} on {engine.device}; "
+        f"split {record.split.name} {record.split.version} ({record.split.digest[:8]}), "
         f"max_tokens {sampling.max_tokens}, {greedy}"
     )
+
+
+def _commit(record: Record) -> str:
+    """That of the engine's build, where two builds are to be distinguished."""
+    return f" (commit {record.engine.commit[:12]})" if record.side else ""
 
 
 def _row(case: CaseResult, gated: bool) -> Row:

@@ -5,6 +5,7 @@
 * Where not all engines fit, one configuration at a time takes turns with no speculation.
 * Where not even two fit, the arm without speculation is measured first, for every run that will
   need it, and its engine closed.
+* A run that is compared with another build takes turns with its counterpart there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 from pytest_speedbench.engines.methods import traits
-from pytest_speedbench.engines.protocol import Engine, EngineConfig, Speculation
+from pytest_speedbench.engines.protocol import Engine, EngineConfig, EngineInfo, Speculation
 from pytest_speedbench.engines.registry import check, check_sampling, engine_type
 from pytest_speedbench.errors import CannotRun, EngineError, EngineUnavailable
 from pytest_speedbench.measure.early import Decider
@@ -23,8 +24,8 @@ from pytest_speedbench.measure.load import ClosedLoop, Reported
 from pytest_speedbench.measure.passes import counts_by_slice
 from pytest_speedbench.measure.pool import EnginePool
 from pytest_speedbench.measure.replay import Outputs, refusal, replay
-from pytest_speedbench.measure.results import ArmResult, Replay, RunSetting
-from pytest_speedbench.measure.rounds import run_rounds, run_until_decided
+from pytest_speedbench.measure.results import ArmResult, Replay, RunSetting, Side
+from pytest_speedbench.measure.rounds import Restart, run_rounds, run_until_decided
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.measure.soak import run_soak
 from pytest_speedbench.measure.tokenizer import (
@@ -36,6 +37,13 @@ from pytest_speedbench.plan.cases import Case, RunKey, engine_config
 from pytest_speedbench.plan.environment import Variables, watched_variables
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.plan.values import ALL_SAMPLES
+from pytest_speedbench.session.side_by_side import (
+    Pairs,
+    choose_turns,
+    restart,
+    restarted,
+    unequal_memory,
+)
 from pytest_speedbench.splits import (
     ALL,
     Sample,
@@ -81,15 +89,17 @@ class Bench:
         self._tokenizers: dict[tuple[str, str, str], Tokenizer] = {}
         self._identities: dict[tuple[str, str], dict[str, str]] = {}
         self._largest_batch: dict[EngineConfig, int] = {}
+        self._pairs = Pairs()
 
     def add(self, case: Case) -> None:
         """Makes ``case`` part of the plan."""
         run = case.run
         if run not in self.plan:
             self.plan[run] = []
-            own = engine_config(run, 0, self.settings)
-            for config in (own, own.without_speculation()):
-                self._largest_batch[config] = max(self._largest_batch.get(config, 0), run.bs)
+            for build in (run, run.counterpart()) if run.against else (run,):
+                own = engine_config(build, 0, self.settings)
+                for config in (own, own.without_speculation()):
+                    self._largest_batch[config] = max(self._largest_batch.get(config, 0), run.bs)
         if case.slice not in self.plan[run]:
             self.plan[run].append(case.slice)
 
@@ -242,6 +252,8 @@ class Bench:
         try:
             if run.soak:
                 self._keep(run, self._soaked(run), None)
+            elif run.against is not None:
+                self._measure_side_by_side(run)
             elif self.decider is not None:
                 self._keep(run, self._until_decided(run, self.decider(run)), None)
             elif self._has_reference(run):
@@ -257,6 +269,46 @@ class Bench:
         except BaseException:  # a time limit, pytest.fail, Ctrl-C: requests are still in flight
             self.pool.close_all()
             raise
+
+    def check_counterpart(self, run: RunKey) -> None:
+        """Whether the build that ``run`` is compared with can run it.
+
+        Raises:
+            EngineError: its interpreter or its engine is missing, or it cannot run this.
+        """
+        if run.against is not None:
+            other = run.counterpart()
+            check(replace(self.config(other), speculation=other.speculation, max_batch=run.bs))
+
+    def _measure_side_by_side(self, run: RunKey) -> None:
+        """``run`` and its counterpart of the other build, each with its arm without SD, in turns;
+        one build after the other where they do not fit."""
+        other = run.counterpart()
+        timed = run.speculation.active and self._has_reference(run) and self._has_reference(other)
+        plain = (run.base(), other.base()) if timed else ()
+        turns = choose_turns((run, other), plain, self.config, self.pool)
+        infos: dict[RunKey, EngineInfo] = {}
+        results: dict[RunKey, ArmResult] = {}
+        for together in turns.groups:
+            results |= dict(zip(together, self._in_turns(together, run), strict=True))
+            infos |= {arm: self.pool.get(self.config(arm)).info for arm in together}
+            if together != turns.groups[-1]:
+                self.pool.close_all()
+        apart = turns.apart or unequal_memory(infos[run], infos[other])
+        sides = self._pairs.sides(run, apart, turns.no_plain)
+        for arm, side in zip((other, run), sides, strict=True):
+            setting = self._setting(arm, infos[arm], run, side)
+            plain_arm = results.get(arm.base()) if timed else None
+            self._here.runs[arm] = Run(setting, results[arm], plain_arm)
+        self._here.runs[run].replay = self._replayed(run, results[run])
+
+    def _in_turns(self, runs: Sequence[RunKey], planned: RunKey) -> list[ArmResult]:
+        """Arms of both builds over the samples of ``planned``; on new engines in every round where
+        the pair of starts is the unit."""
+        anew = None
+        if restarted(self.settings, self.config(planned)) and len(runs) > 1:
+            anew = restart(runs, self.config, self.pool, self._loop)
+        return self._rounds(runs, planned, anew)
 
     def _measure_in_turns(self, asked: RunKey) -> None:
         """``asked``, every other configuration that is at hand, and no speculation, in turns."""
@@ -362,8 +414,13 @@ class Bench:
             )
         return run_until_decided(loop, samples, run.bs, decider, progress)
 
-    def _rounds(self, runs: Sequence[RunKey]) -> list[ArmResult]:
-        samples = self._samples_of(runs)
+    def _rounds(
+        self,
+        runs: Sequence[RunKey],
+        planned: RunKey | None = None,
+        anew: Restart | None = None,
+    ) -> list[ArmResult]:
+        samples = self._samples_of([planned] if planned else runs)
         loops = [self._loop(run) for run in runs]
 
         def progress(arm: Speculation, number: int, rounds: int, done: int, of: int) -> None:
@@ -372,7 +429,7 @@ class Bench:
                 f"{done}/{of} samples"
             )
 
-        return run_rounds(loops, samples, runs[0].bs, self.settings.rounds, progress)
+        return run_rounds(loops, samples, runs[0].bs, self.settings.rounds, progress, anew)
 
     def _samples_of(self, runs: Sequence[RunKey]) -> tuple[Sample, ...]:
         """All arms must see the same samples: those of every slice that any of them looks at."""
@@ -413,7 +470,9 @@ class Bench:
         return min([own, *(bound for bound in bounds if isinstance(bound, int))])
 
     def _keep(self, run: RunKey, arm: ArmResult, reference: ArmResult | None) -> None:
-        self._here.runs[run] = Run(self._setting(run), arm, reference, self._replayed(run, arm))
+        info = self.pool.get(self.config(run)).info
+        setting = self._setting(run, info, run)
+        self._here.runs[run] = Run(setting, arm, reference, self._replayed(run, arm))
 
     def _replayed(self, run: RunKey, arm: ArmResult) -> Replay | None:
         """The run along its baseline's outputs, with the engine that has just measured it."""
@@ -431,19 +490,21 @@ class Bench:
 
         return replay(loop, self._samples_of([run]), arm.turns, outputs, run.bs, progress)
 
-    def _setting(self, run: RunKey) -> RunSetting:
-        split = self.split(run)
+    def _setting(
+        self, run: RunKey, info: EngineInfo, planned: RunKey, side: Side | None = None
+    ) -> RunSetting:
+        """``planned`` is the run that the samples are planned for."""
+        split, samples = self.split(run), self._samples_of([planned])
         drafter = run.speculation.drafter
-        engine = self.pool.get(self.config(run)).info
         if own := dict(run.environment.variables):
-            read = dict(cast("Mapping[str, str]", engine.details.get("environment", {})))
-            engine = replace(engine, details={**engine.details, "environment": read | own})
+            read = dict(cast("Mapping[str, str]", info.details.get("environment", {})))
+            info = replace(info, details={**info.details, "environment": read | own})
         if traits(run.speculation.method).drafter == "layer":
             drafting: Mapping[str, str] | None = {"name": f"layer {drafter}"}
         else:
             drafting = None if drafter is None else self.identity(drafter, run.engine)
         return RunSetting(
-            engine,
+            info,
             self.identity(run.model, run.engine),
             drafting,
             run.speculation,
@@ -456,10 +517,11 @@ class Bench:
                 "version": split.version,
                 "digest": split.digest,
                 "samples": run.samples,
-                "rows": {sample.id: sample.digest for sample in self._samples_of([run])},
+                "rows": {sample.id: sample.digest for sample in samples},
             },
-            len(self._samples_of([run])),
-            dict(self.settings.engine_arg),
+            len(samples),
+            dict(self.config(run).args),
+            side,
         )
 
     # -- the life of engines ----------------------------------------------------------------
@@ -469,7 +531,7 @@ class Bench:
         configs = {self.config(run)}
         if self._has_reference(run) and run.speculation.active and not run.soak:
             configs.add(self.config(run.base()))
-        return configs
+        return configs | (self.needed(run.counterpart()) if run.against else set())
 
     def release(self, still_needed: Iterable[RunKey]) -> None:
         """Closes every engine that no run of ``still_needed`` uses."""

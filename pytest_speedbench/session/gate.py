@@ -150,13 +150,13 @@ class SessionGate:
 
 
 def beside_text(new: Record, latest: SavedRun) -> str:
-    """The change of AL against the latest run, which is shown beside a promoted one."""
+    """The change of AL against a saved run that is shown beside the one that gates."""
     lengths = [r.metric(ACCEPTANCE) for r in latest.summaries if r.case == new.case]
     now = new.metric(ACCEPTANCE)
     if not lengths or lengths[0] is None or now is None:
         return ""
     return (
-        f"beside it, the latest run {latest}: AL {now.value / lengths[0].value - 1:+.2%}, not gated"
+        f"beside it, the saved run {latest}: AL {now.value / lengths[0].value - 1:+.2%}, not gated"
     )
 
 

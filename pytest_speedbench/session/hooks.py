@@ -77,8 +77,7 @@ class SessionHooks:
         place = Place.of(config)
         if place is not None:
             hooks.take_place(place, cases)
-        if session.settings.compare:
-            hooks.resolve_baseline()
+        hooks.resolve_reference()
         summary = Summary.of(config)
         if place is None:
             summary.results.problems += recover_interrupted(config)
@@ -104,10 +103,10 @@ class SessionHooks:
         """While xdist reports to the controller what was collected."""
         return labelled(self.config, self.labels)
 
-    def resolve_baseline(self) -> None:
-        """Looks for the named baseline now, so that a typo costs no measuring."""
+    def resolve_reference(self) -> None:
+        """Looks for what is compared with now, so that a typo costs no measuring."""
         try:
-            self.session.baselines.resolve()
+            self.session.resolve()
         except SpeedbenchError as error:
             if not hasattr(self.config, "workerinput"):
                 raise pytest.UsageError(str(error)) from error

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from pytest_speedbench.baselines.schema import (
     ModelRecord,
     Record,
     SamplingRecord,
+    SideRecord,
     SplitRecord,
 )
 from pytest_speedbench.baselines.storage import Store
@@ -26,8 +27,9 @@ from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.match import Identity, Match
 from pytest_speedbench.compare.replay import outputs_of, outputs_to_follow
 from pytest_speedbench.compare.results import CaseResult
+from pytest_speedbench.compare.side_by_side import NAME, match_side
 from pytest_speedbench.compare.verdict import Verdict
-from pytest_speedbench.engines.registry import engine_type
+from pytest_speedbench.engines.registry import engine_type, installed
 from pytest_speedbench.errors import BaselineError
 from pytest_speedbench.measure.replay import Outputs
 from pytest_speedbench.measure.tokenizer import model_name
@@ -63,6 +65,7 @@ class SpeedSession:
             self.bench.decider = self._early_gate
         self._users: Counter[RunKey] = Counter()
         self._cases: dict[str, CaseResult] = {}
+        self._counterparts: dict[tuple[Case, str], Record] = {}
         self._checks: dict[str, CaseChecks] = {}
         self._book = TargetBook(self.bench)
 
@@ -75,6 +78,18 @@ class SpeedSession:
             self._users[case.run] += 1
         self.gate.cases = len(set(cases))
         self._beside_all = beside_all(cases)
+
+    def resolve(self) -> None:
+        """Looks for the named baseline, and for the builds that are measured side by side.
+
+        Raises:
+            SpeedbenchError: one is not there, or cannot be used.
+        """
+        if self.settings.compare:
+            self.baselines.resolve()
+        for run in self.bench.plan:
+            if installed(engine_type(run.engine)):  # else its tests are skipped
+                self.bench.check_counterpart(run)
 
     # -- one test ---------------------------------------------------------------------------
 
@@ -114,8 +129,10 @@ class SpeedSession:
             return known
         gate = self.gate.record(beside_all=case in self._beside_all)
         record = with_gate(self._record(case), gate)
-        result = CaseResult(nodeid, name, str(key_of(case)), self._group(case), record)
+        result = CaseResult(nodeid, name, str(key_of(case)), self._group(case.run), record)
         self.results.append(result)
+        if case.run.against is not None:
+            self.results.append(self._of_reference_build(case, nodeid, name))
         self._cases[nodeid] = result
         return result
 
@@ -123,9 +140,23 @@ class SpeedSession:
         """What was measured of any case of the plan's runs."""
         return write_record(self.bench.run(case.run).view(case.slice), key_of(case))
 
-    def _group(self, case: Case) -> str:
-        """Distinguishes runs of one key: by number of samples, or by the environment."""
-        return f"{case.run!r} {self.bench.surroundings}"
+    def _group(self, run: RunKey) -> str:
+        """Distinguishes runs of one key: by number of samples, by the environment or the build."""
+        return f"{run!r} {self.bench.surroundings}"
+
+    def _of_reference_build(self, case: Case, nodeid: str, name: str) -> CaseResult:
+        """The same case on the build that it is compared with; it is reported and saved."""
+        run = case.run.counterpart()
+        nodeid, name = (f"{text} ({NAME})" for text in (nodeid, name))
+        key, group = str(key_of(case)), self._group(run)
+        return CaseResult(nodeid, name, key, group, self._counterpart(case))
+
+    def _counterpart(self, case: Case) -> Record:
+        asked = case, self.bench.surroundings
+        if asked not in self._counterparts:
+            run = self.bench.run(case.run.counterpart())
+            self._counterparts[asked] = write_record(run.view(case.slice), key_of(case))
+        return self._counterparts[asked]
 
     def compare(self, case: Case, result: CaseResult, metric: str, margin: float) -> Verdict:
         """Compares one metric with the baseline.
@@ -153,7 +184,7 @@ class SpeedSession:
             checks.no_drift()
         self._note_changes(case, result)
         self.gate.speculation_off(result)
-        if not self.gate.comparing:
+        if not self._compares(case.run):
             return
         margins = self.gate.margins(case.run.speculation.method, case.slice)
         for metric, margin in margins.items():
@@ -175,7 +206,7 @@ class SpeedSession:
     def _outputs(self, run: RunKey) -> Outputs | str:
         """What ``run`` is to follow: the outputs of its cases' baselines, where AL is gated, else
         those of the session's first drafter."""
-        if not self.gate.comparing:
+        if not self._compares(run):
             return self._outputs_of_first_drafter(run)
         margins = [
             self.gate.margins(run.speculation.method, name) for name in self.bench.plan.get(run, ())
@@ -187,9 +218,9 @@ class SpeedSession:
         if self.settings.early:
             return "--speed-early decides by the free outputs alone"
         names = sorted(self.bench.plan[run], key=lambda name: name != ALL)
+        find = self._beside if run.against else self._stored
         try:
-            identities = [self.identity(Case(run, name)) for name in names]
-            return outputs_to_follow(self.baselines.find(identity) for identity in identities)
+            return outputs_to_follow(find(Case(run, name)) for name in names)
         except BaselineError:  # raised again by the comparison
             return ""
 
@@ -203,7 +234,7 @@ class SpeedSession:
     def _note_changes(self, case: Case, result: CaseResult) -> None:
         """What changed, for a case that may fail before it is compared."""
         with suppress(BaselineError):  # raised again by the comparison
-            if self.gate.comparing:
+            if self._compares(case.run):
                 self.gate.note_changes(result, self.baseline(case))
 
     def assertion_failed(self, case: Case, nodeid: str) -> None:
@@ -228,11 +259,40 @@ class SpeedSession:
             left = [run for run, users in self._users.items() if users]
             self.bench.release([run for run in left if self.bench.together(run, case.run)])
 
+    def _compares(self, run: RunKey) -> bool:
+        """Whether the cases of a run are compared, whatever their tests ask for."""
+        return self.gate.comparing or run.against is not None
+
+    @property
+    def comparing(self) -> bool:
+        """Whether any case is compared."""
+        return self.gate.comparing or any(run.against for run in self.bench.plan)
+
     # -- baselines --------------------------------------------------------------------------
 
     def baseline(self, case: Case) -> Match:
-        """The saved record that ``case`` is compared with, or why there is none."""
-        return self.baselines.match(self.identity(case))
+        """The record that ``case`` is compared with, or why there is none: that of the reference
+        build where one is measured side by side, else a saved one."""
+        if case.run.against is None:
+            return self.baselines.match(self.identity(case))
+        match = self._beside(case)
+        if self.settings.compare is None:
+            return match
+        stored = self.baselines.match(self.identity(case))
+        return replace(match, beside=stored.run if stored.comparable else None)
+
+    def _stored(self, case: Case) -> Match:
+        """The saved record, without warnings."""
+        return self.baselines.find(self.identity(case))
+
+    def _beside(self, case: Case) -> Match:
+        """The record of the reference build."""
+        own = self.bench.run(case.run).setting.side
+        assert own is not None
+        side = SideRecord(**asdict(own))
+        match = match_side(self.identity(case), side, [self._counterpart(case)])
+        assert match is not None
+        return match
 
     def identity(self, case: Case) -> Identity:
         """What the case is measured on, known without an engine."""

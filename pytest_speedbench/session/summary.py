@@ -50,7 +50,7 @@ class SessionOutput:
         return cls(
             session.results,
             gate.judge.family.describe(),
-            gate.comparing,
+            session.comparing,
             session.saved_records,
             refused,
             session.baselines.problems,

@@ -168,8 +168,8 @@ def side_by_side(
         variance, df = known.variance, known.df
     else:
         raise NoData(
-            f"{n} pairs of starts: processes of one build differ too, so that at least"
-            f" {MIN_STARTS} are needed, or the spread between starts of one build"
+            f"{n} start{'s' * (n > 1)} of each build: processes of one build differ too, so at"
+            f" least {MIN_STARTS} are needed, or the spread between starts of one build"
         )
     more = _more(variance, margin, levels[0], n, earlier=False)
     error = math.sqrt(variance / n)

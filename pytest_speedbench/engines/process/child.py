@@ -1,7 +1,9 @@
 """The child process of a library engine: receives requests, steps the backend, sends traces.
 
 Started by :mod:`pytest_speedbench.engines.process.parent` as
-``python -m pytest_speedbench.engines.process.child FD LIFELINE BACKEND``.
+``python -m pytest_speedbench.engines.process.child FD LIFELINE BACKEND``, or by the interpreter of
+another environment (:mod:`~.interpreter`). So this module, and what it imports of the package,
+needs the standard library alone, and a backend besides it its engine.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from pytest_speedbench.engines.packages import installed_packages
+from pytest_speedbench.engines.packages import commit_of, installed_packages
 from pytest_speedbench.engines.process.backend import Backend, StepOutput
 from pytest_speedbench.engines.process.lifetime import end_with_lifeline
+from pytest_speedbench.engines.process.wire import PROTOCOL, Channel, read_config, read_requests
 from pytest_speedbench.engines.protocol import EngineConfig, Request, Trace
 from pytest_speedbench.errors import EngineError
 
@@ -36,7 +39,7 @@ class RequestLoop:
     request counts as submitted when a slot becomes free.
     """
 
-    def __init__(self, backend: Backend, connection: Connection) -> None:
+    def __init__(self, backend: Backend, connection: Channel) -> None:
         self.backend = backend
         self.connection = connection
         self.slots: int | None = getattr(backend, "slots", None)
@@ -62,6 +65,8 @@ class RequestLoop:
     def handle(self, command: str, *arguments: Any) -> None:
         reply: Callable[..., object] | None = getattr(self, f"on_{command}")
         assert reply is not None
+        if command == "submit":
+            arguments = (read_requests(arguments[0]), *arguments[1:])
         reply(*arguments)
 
     def on_submit(self, requests: Sequence[Request], first: bool) -> None:
@@ -173,11 +178,18 @@ def main(arguments: Sequence[str]) -> None:
     # The parent handles Ctrl-C and shuts this process down.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_lifeline(lifeline, descriptor)
-    connection = Connection(descriptor)
+    connection = Channel(Connection(descriptor))
     try:
-        config: EngineConfig = connection.recv()
+        _, protocol, data = connection.recv()
+        if protocol != PROTOCOL:
+            raise EngineError(
+                f"the process of the engine has version {PROTOCOL} of the protocol, this session "
+                f"version {protocol}: was pytest-speedbench upgraded while it runs? Start it again"
+            )
+        config = read_config(data)
         backend = _load(backend_name)(config)
-        info = replace(backend.info, packages=installed_packages())
+        commit = commit_of(config.engine)
+        info = replace(backend.info, packages=installed_packages(), commit=commit)
         connection.send(("ready", info))
         RequestLoop(backend, connection).run()
     except EOFError:

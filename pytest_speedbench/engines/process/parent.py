@@ -10,14 +10,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
+from pytest_speedbench.engines.process import interpreter
 from pytest_speedbench.engines.process.lifetime import (
     descendants,
     how_it_ended,
     kill_all,
     kill_group,
     last_output,
+)
+from pytest_speedbench.engines.process.wire import (
+    PROTOCOL,
+    Channel,
+    ProtocolError,
+    read_counters,
+    read_info,
+    read_score,
+    read_traces,
 )
 from pytest_speedbench.engines.protocol import (
     Counters,
@@ -29,6 +40,8 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.errors import EngineDied, EngineError
 
+T = TypeVar("T")
+_CHILD = "pytest_speedbench.engines.process.child"
 _CLOSE_SECONDS = 5.0
 _MESSAGE_CHARACTERS = 4000
 
@@ -54,11 +67,13 @@ class ChildEngine:
         self.timeout = timeout
         self.in_flight = 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
-        self._process, self._connection, self._lifeline = _start(backend, environment, self._log)
+        self._process, self._connection, self._lifeline = _start(
+            config.python, backend, environment, self._log
+        )
         self._last_message = time.monotonic()
         try:
-            self._send(config)
-            self.info = self._wait_for("ready")
+            self._send(("start", PROTOCOL, replace(config, python="")))
+            self.info = self._wait_for("ready", read_info)
         except BaseException:
             self.kill()
             raise
@@ -83,7 +98,7 @@ class ChildEngine:
             if message is None:
                 return []
             if message[0] == "traces":
-                traces: list[Trace] = message[1]
+                traces = self._read(read_traces, message[1])
                 self.in_flight -= len(traces)
                 return traces
         return []
@@ -93,15 +108,13 @@ class ChildEngine:
 
     def counters(self) -> Counters | None:
         self._send(("counters",))
-        counters: Counters | None = self._wait_for("reply")
-        return counters
+        return self._wait_for("reply", read_counters)
 
     def score(
         self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
     ) -> TokenScore:
         self._send(("score", list(token_ids), position, list(candidates)))
-        score: TokenScore = self._wait_for("reply")
-        return score
+        return self._wait_for("reply", read_score)
 
     def close(self) -> None:
         """Asks the child to end; kills it if it does not end in time.
@@ -131,7 +144,7 @@ class ChildEngine:
         """The last lines of the engine's standard output and error."""
         return last_output(self._log)
 
-    def _send(self, message: object) -> None:
+    def _send(self, message: Sequence[object]) -> None:
         if not self.in_flight:  # an idle engine sends nothing: the time limit starts now
             self._last_message = time.monotonic()
         try:
@@ -139,13 +152,19 @@ class ChildEngine:
         except (OSError, ValueError) as error:
             raise self._death() from error
 
-    def _wait_for(self, kind: str) -> Any:
+    def _wait_for(self, kind: str, read: Callable[[Any], T]) -> T:
         while True:
             message = self._receive(self.timeout)
             if message is not None and message[0] == kind:
-                return message[1]
+                return self._read(read, message[1])
 
-    def _receive(self, timeout: float) -> tuple[Any, ...] | None:
+    def _read(self, read: Callable[[Any], T], data: Any) -> T:
+        try:
+            return read(data)
+        except ProtocolError as error:
+            raise self._unreadable(error) from error
+
+    def _receive(self, timeout: float) -> list[Any] | None:
         """The next message, or None after ``timeout`` seconds within the engine's time limit."""
         time_left = self._last_message + self.timeout - time.monotonic()
         try:
@@ -153,9 +172,11 @@ class ChildEngine:
                 if time.monotonic() - self._last_message >= self.timeout:
                     raise self._hang()
                 return None
-            message: tuple[Any, ...] = self._connection.recv()
+            message = self._connection.recv()
         except (EOFError, OSError) as error:
             raise self._death() from error
+        except ProtocolError as error:
+            raise self._unreadable(error) from error
         self._last_message = time.monotonic()
         if message[0] == "refused":
             self.in_flight = 0
@@ -175,6 +196,14 @@ class ChildEngine:
             f"engine {self.config.engine} ended {how_it_ended(code)}; its last output:\n{output}"
         )
 
+    def _unreadable(self, error: ProtocolError) -> EngineDied:
+        output = self.last_output()
+        self.kill()
+        return EngineDied(
+            f"engine {self.config.engine} sent a message that cannot be read ({error}) and was "
+            f"killed; its last output:\n{output}"
+        )
+
     def _hang(self) -> EngineDied:
         output = self.last_output()
         self.kill()
@@ -192,42 +221,46 @@ def _shortened(message: str) -> str:
 
 
 def open_child(
-    backend: str,
-    environment: Callable[[EngineConfig], Mapping[str, str]] | None = None,
+    backend: str, environment: interpreter.Environment | None = None
 ) -> Callable[[EngineConfig, float], ChildEngine]:
-    """The ``open`` of an ``EngineType`` whose backend is ``module:callable``."""
+    """The ``open`` of an ``EngineType`` whose backend is ``module:callable``.
+
+    ``environment`` returns the variables that its process needs. It is called where the process
+    will run, so for the interpreter of another environment it must be a function of a module.
+    """
 
     def start(config: EngineConfig, timeout: float) -> ChildEngine:
-        wanted = dict(environment(config)) if environment else {}
+        if config.python:
+            wanted = interpreter.survey(config, environment).environment
+        else:
+            wanted = dict(environment(config)) if environment else {}
         return ChildEngine(config, backend, timeout, wanted | dict(config.environment))
 
     return start
 
 
 def _start(
-    backend: str, environment: Mapping[str, str] | None, log: Any
-) -> tuple[subprocess.Popen[bytes], Any, int | None]:
+    python: str, backend: str, environment: Mapping[str, str] | None, log: Any
+) -> tuple[subprocess.Popen[bytes], Channel, int | None]:
     ours, theirs = multiprocessing.Pipe()
     lifeline_read, lifeline_write = os.pipe()
+    command, variables = [sys.executable, "-m", _CHILD], dict(os.environ)
+    if python:
+        python = interpreter.find_interpreter(python)
+        command = interpreter.command(python, _CHILD)
+        variables = interpreter.variables(python)
     try:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "pytest_speedbench.engines.process.child",
-                str(theirs.fileno()),
-                str(lifeline_read),
-                backend,
-            ],
+            [*command, str(theirs.fileno()), str(lifeline_read), backend],
             pass_fds=(theirs.fileno(), lifeline_read),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            env={**variables, **(environment or {})},
             # Its own process group: it can be killed as a whole and gets no Ctrl-C.
             start_new_session=True,
         )
     finally:
         theirs.close()
         os.close(lifeline_read)
-    return process, ours, lifeline_write
+    return process, Channel(ours), lifeline_write

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic_core import from_json, to_json
-
 from pytest_speedbench.errors import EngineDied, EngineError
 
 if TYPE_CHECKING:
@@ -185,6 +183,8 @@ class Http:
                 return await reply.read()
 
     def _parsed(self, path: str, content: bytes) -> Any:
+        from pydantic_core import from_json
+
         try:
             return from_json(content)
         except ValueError:
@@ -266,6 +266,8 @@ class Http:
 
     def error_of_event(self, path: str, error: object) -> EngineError:
         """The error for an event that carries one, with the HTTP status inside it, if any."""
+        from pydantic_core import to_json
+
         status = error.get("code") if isinstance(error, dict) else None
         text = _message(to_json({"error": error}).decode())
         return self.refusal(path, status if isinstance(status, int) else 500, text)
@@ -289,6 +291,8 @@ class Http:
 
 def _message(text: str) -> str:
     """The message of an error: ``error.message`` (OpenAI), ``detail`` (FastAPI), or the text."""
+    from pydantic_core import from_json
+
     try:
         found = from_json(text)
     except ValueError:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 from functools import partial
 
-from pydantic_core import from_json
-
 from pytest_speedbench.engines.protocol import Request, Trace
 from pytest_speedbench.engines.serving.answer import Answer, Piece
 from pytest_speedbench.engines.serving.dialect import Dialect
@@ -146,6 +144,8 @@ def _piece(http: Http, dialect: Dialect, data: bytes) -> Piece:
 
 
 def _event(http: Http, path: str, data: bytes) -> dict[str, object]:
+    from pydantic_core import from_json  # no backend of a child process needs it
+
     try:
         event = from_json(data)
     except ValueError:

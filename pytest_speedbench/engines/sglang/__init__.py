@@ -27,6 +27,7 @@ ENGINE = EngineType(
     # Reconciled for each request; totals if its chunks were merged.
     step_traces=False,
     scores=True,
+    elsewhere=True,
     server=True,
     filters=FILTERS,
     refuse=refuse,

@@ -29,6 +29,7 @@ ENGINE = EngineType(
     # Reconciled for each request; totals if its responses were merged.
     step_traces=False,
     scores=True,
+    elsewhere=True,
     server=True,
     filters=FILTERS,
     refuse=refuse,

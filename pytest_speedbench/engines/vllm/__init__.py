@@ -25,6 +25,7 @@ ENGINE = EngineType(
     requires="vllm",
     extra="vllm",
     scores=True,
+    elsewhere=True,
     arguments=own_arguments,
     filters=FILTERS,
     draft_samplings=DRAFT_SAMPLINGS,
