@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -122,6 +123,14 @@ class Project:
         result = self.run("--collect-only", "-q", *arguments, **ini)
         return [line.partition("::")[2] for line in result.outlines if "::" in line]
 
+    def once(self, kept: Path, make: Callable[[], None]) -> None:
+        """Makes what the tests of a module begin with; later tests get a copy of the files."""
+        if kept.exists():
+            shutil.copytree(kept, self.path, dirs_exist_ok=True)
+        else:
+            make()
+            shutil.copytree(self.path, kept, ignore=shutil.ignore_patterns("__pycache__"))
+
     # -- what was saved -----------------------------------------------------------------------
 
     @property
@@ -145,6 +154,12 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(pytester.path.parent))
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path.parent / f"{pytester.path.name}-cache"))
     return Project(pytester)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where ``Project.once`` keeps files for the tests of this module."""
+    return tmp_path_factory.mktemp("kept")
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from pathlib import Path
 
 import pytest
 
@@ -27,12 +28,16 @@ MANY = (
 
 
 @pytest.fixture
-def saved(project: Project) -> Project:
+def saved(project: Project, kept: Path) -> Project:
     """A project with one saved run of two categories."""
-    project.split("s.jsonl", 40, "math", "qa")
     project.ini |= {"speed_split": "s.jsonl", "speed_samples": "all", "speed_max_tokens": "24"}
-    project.gate("bs=8, category=['math', 'qa']")
-    project.run("--benchmark-save=base").assert_outcomes(passed=2)
+
+    def make() -> None:
+        project.split("s.jsonl", 40, "math", "qa")
+        project.gate("bs=8, category=['math', 'qa']")
+        project.run("--benchmark-save=base").assert_outcomes(passed=2)
+
+    project.once(kept / "saved", make)
     return project
 
 
@@ -134,6 +139,6 @@ def installed(package: str) -> str:
 
 
 def test_workers_send_the_changes_to_the_controller(saved: Project) -> None:
-    result = saved.run_apart(COMPARE, *WORSE, "-n2", "--speed-summary=out.md")
+    result = saved.run(COMPARE, *WORSE, "-n2", "--speed-summary=out.md")
     _, _, summary = result.stdout.str().partition("= speedbench =")
     assert changed(summary) == ["acceptance: – → 0.2"]

@@ -168,7 +168,7 @@ def test_options_that_contradict_each_other(
 
 def test_a_margin_of_an_unknown_category_fails_each_test_under_xdist(project: Project) -> None:
     project.gate()
-    result = project.run_apart("-n1", "--speed-compare-fail=acceptance_length/maths:2%")
+    result = project.run("-n1", "--speed-compare-fail=acceptance_length/maths:2%")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*unknown category 'maths'; did you mean 'math'?*"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,12 +21,16 @@ WIDE = "--speed-compare-fail=acceptance_length:25%"
 
 
 @pytest.fixture
-def saved(project: Project) -> Project:
+def saved(project: Project, kept: Path) -> Project:
     """A project of 40 samples with one saved run, enough to decide about a margin of 10 %."""
-    project.split("s.jsonl", 40)
     project.ini |= {"speed_split": "s.jsonl", "speed_samples": "all", "speed_max_tokens": "24"}
-    project.gate("bs=8")
-    project.run("--benchmark-save=base").assert_outcomes(passed=1)
+
+    def make() -> None:
+        project.split("s.jsonl", 40)
+        project.gate("bs=8")
+        project.run("--benchmark-save=base").assert_outcomes(passed=1)
+
+    project.once(kept / "saved", make)
     return project
 
 

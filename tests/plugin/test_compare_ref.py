@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -10,11 +11,15 @@ from .conftest import GIT, EngineLog, Project
 
 
 @pytest.fixture
-def two(project: Project) -> Project:
+def two(project: Project, kept: Path) -> Project:
     """Two saved runs, of different builds: 0001_first and 0002_second."""
-    project.gate()
-    project.run("--benchmark-save=first")
-    project.run("--benchmark-save=second")
+
+    def make() -> None:
+        project.gate()
+        project.run("--benchmark-save=first")
+        project.run("--benchmark-save=second")
+
+    project.once(kept / "two", make)
     return project
 
 
@@ -69,23 +74,27 @@ def git(*arguments: str) -> str:
 
 
 @pytest.fixture
-def repository(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+def repository(project: Project, kept: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """main: one (saved 0001) - two - three; topic: branched from two (saved 0002)."""
     for name, value in GIT.items():
         monkeypatch.setenv(name, value)
-    project.gate()
-    project._prepare({})
-    project.file(".gitignore", ".benchmarks\n__pycache__\n")
-    git("init", "-q", "-b", "main")
-    git("add", ".")
-    git("commit", "-qm", "one")
-    project.run("--benchmark-save=one")
-    git("commit", "-q", "--allow-empty", "-m", "two")
-    git("checkout", "-qb", "topic")
-    git("commit", "-q", "--allow-empty", "-m", "on topic")
-    project.run("--benchmark-save=topic")
-    git("checkout", "-q", "main")
-    git("commit", "-q", "--allow-empty", "-m", "three")
+
+    def make() -> None:
+        project.gate()
+        project._prepare({})
+        project.file(".gitignore", ".benchmarks\n__pycache__\n")
+        git("init", "-q", "-b", "main")
+        git("add", ".")
+        git("commit", "-qm", "one")
+        project.run("--benchmark-save=one")
+        git("commit", "-q", "--allow-empty", "-m", "two")
+        git("checkout", "-qb", "topic")
+        git("commit", "-q", "--allow-empty", "-m", "on topic")
+        project.run("--benchmark-save=topic")
+        git("checkout", "-q", "main")
+        git("commit", "-q", "--allow-empty", "-m", "three")
+
+    project.once(kept / "repository", make)
     return project
 
 

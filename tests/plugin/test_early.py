@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -14,17 +15,21 @@ WIDE = "--speed-compare-fail=acceptance_length:25%"
 
 
 @pytest.fixture
-def saved(project: Project) -> Project:
+def saved(project: Project, kept: Path) -> Project:
     """A saved run of two categories, enough to decide about a wide margin long before its end."""
-    project.split("s.jsonl", SAMPLES, "math", "qa")
     project.ini |= {
         "speed_split": "s.jsonl",
         "speed_samples": "all",
         "speed_max_tokens": "48",
         "speed_category": "math,qa",
     }
-    project.gate("bs=4")
-    project.run("--benchmark-save=base").assert_outcomes(passed=2)
+
+    def make() -> None:
+        project.split("s.jsonl", SAMPLES, "math", "qa")
+        project.gate("bs=4")
+        project.run("--benchmark-save=base").assert_outcomes(passed=2)
+
+    project.once(kept / "saved", make)
     return project
 
 
@@ -101,7 +106,7 @@ def test_it_is_a_wish_to_compare(saved: Project) -> None:
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_under_xdist(saved: Project, workers: str) -> None:
-    result = saved.run_apart("-n", workers, EARLY, WIDE)
+    result = saved.run("-n", workers, EARLY, WIDE)
     result.assert_outcomes(passed=2)
     assert "gate: 2 pass" in result.stdout.str()
     _stop(result.stdout.str())

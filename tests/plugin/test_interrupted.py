@@ -116,7 +116,7 @@ def test_a_worker_that_dies_leaves_its_cases_to_the_controller(project: Project)
         "test_it.py", TEST.format(then="os._exit(3) if speed.run.setting.batch_size == 2 else None")
     )
     project.collect()
-    project.run_apart("-n1", "--benchmark-autosave")
+    project.run("-n1", "--benchmark-autosave")
     assert set(finished(project)) == {1, 2}
     assert not list((project.path / ".benchmarks" / FOLDER).glob("*"))
 

@@ -122,12 +122,12 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_workers_of_xdist_share_an_s3_server(project: Project, bucket: str) -> None:
     project.gate("bs=[1, 2]")
-    asked = ("-n", "2", f"--benchmark-storage={bucket}")
-    first = project.run_apart("--benchmark-save=one", *asked)
+    asked = f"--benchmark-storage={bucket}"
+    first = project.run("--benchmark-save=one", "-n2", asked)
     first.assert_outcomes(passed=2)
     (run,) = Store(bucket).runs()
     assert len(run.records) == 2
-    second = project.run_apart("--speed-compare=one", *asked)
+    second = project.run("--speed-compare=one", "-n1", asked)
     second.assert_outcomes(passed=2)
     assert "saved: s3://bucket/runs/" in text_of(first)
     texts = [first.stdout.str(), first.stderr.str(), second.stdout.str(), second.stderr.str()]

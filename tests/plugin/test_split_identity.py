@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,12 +23,16 @@ def write(project: Project, name: str, prompts: Sequence[str], **fields: str) ->
 
 
 @pytest.fixture
-def saved(project: Project) -> Project:
+def saved(project: Project, kept: Path) -> Project:
     """One saved run on prompts.jsonl, rows without ids."""
     project.ini |= {"speed_category": "all", "speed_split": "prompts.jsonl"}
-    project.gate()
-    write(project, "prompts.jsonl", PROMPTS)
-    project.run("--benchmark-save=base")
+
+    def make() -> None:
+        project.gate()
+        write(project, "prompts.jsonl", PROMPTS)
+        project.run("--benchmark-save=base")
+
+    project.once(kept / "saved", make)
     return project
 
 

@@ -24,9 +24,7 @@ def spread(project: Project) -> Project:
 
 
 def test_all_workers_reach_one_record(spread: Project) -> None:
-    result = spread.run_apart(
-        "-n2", "--benchmark-autosave", "--speed-compare", "--speed-summary=o.md"
-    )
+    result = spread.run("-n2", "--benchmark-autosave", "--speed-compare", "--speed-summary=o.md")
     result.assert_outcomes(passed=4)
     assert len(spread.saved) == 1
     assert len(spread.records()) == 4
@@ -37,7 +35,7 @@ def test_all_workers_reach_one_record(spread: Project) -> None:
     assert "α = 0.01 for a false fail anywhere in 4 cases, 0.0013 for the first comparison" in text
     assert (spread.path / "o.md").exists()
 
-    result = spread.run_apart("-n2", "--speed-compare", "--dist=loadgroup")
+    result = spread.run("-n2", "--speed-compare", "--dist=loadgroup")
     assert "@speedbench" not in result.stdout.str()
     assert "gate: 4 undecided (against 0001" in result.stdout.str()
     assert "no baseline" not in result.stdout.str()
@@ -45,14 +43,14 @@ def test_all_workers_reach_one_record(spread: Project) -> None:
 
 def test_nothing_compared_fails_the_session_of_workers_too(spread: Project) -> None:
     spread.run("--benchmark-autosave")
-    result = spread.run_apart("-n2", "--speed-compare=1", "--speed-bs=2")
+    result = spread.run("-n2", "--speed-compare=1", "--speed-bs=2")
     result.assert_outcomes(passed=4)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "this run fails: nothing was compared with 1: no record of this" in result.stdout.str()
 
 
 def test_an_unknown_baseline_ends_the_run_of_workers_too(spread: Project) -> None:
-    result = spread.run_apart("-n2", "--speed-compare=nowhere")
+    result = spread.run("-n2", "--speed-compare=nowhere")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "--speed-compare=nowhere: no file" in result.stdout.str() + result.stderr.str()
     assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
@@ -60,7 +58,7 @@ def test_an_unknown_baseline_ends_the_run_of_workers_too(spread: Project) -> Non
 
 def test_n0_is_a_plain_run(project: Project) -> None:
     project.gate()
-    project.run_apart("-n0", "--benchmark-autosave").assert_outcomes(passed=1)
+    project.run("-n0", "--benchmark-autosave").assert_outcomes(passed=1)
     assert len(project.records()) == 1
 
 
@@ -142,7 +140,7 @@ def test_gate(speed, request):
 
 def test_a_worker_that_crashes_costs_one_test(project: Project) -> None:
     project.file("test_it.py", CRASH)
-    result = project.run_apart("-n2", "--benchmark-autosave")
+    result = project.run("-n2", "--benchmark-autosave")
     result.assert_outcomes(passed=5, failed=1)
     text = result.stdout.str()
     assert "crashed while running 'test_it.py::test_gate[qa-bs1-dl1]'" in text
