@@ -184,6 +184,8 @@ def _arm(view: SliceView) -> ArmRecord:
         early=EarlyRecord(**asdict(arm.early)) if arm.early else None,
         hidden=arm.hidden,
         unknown=arm.unknown,
+        answers=arm.answers,
+        failed=arm.failed,
         replay=run.replay is not None,
         not_replayed=run.replay.refused if run.replay else "",
         counted={
@@ -242,6 +244,7 @@ def _request(
         totals=None if trace.totals is None else TotalsRecord(**asdict(trace.totals)),
         events=None if as_steps else len(trace.times),
         first_tokens=trace.chunks[0] if trace.totals is not None and trace.chunks else None,
+        hidden=trace.hidden_tokens or None,
         plain=plain.get(key),
         replay=None if replayed is None else _replayed(replayed),
     )
@@ -357,6 +360,7 @@ def _decode_turn(request: RequestRecord) -> Turn:
         drafted=_optional(request.drafted),
         accepted=_optional(request.accepted),
         finish_reason=cast(FinishReason, request.finish),
+        hidden_tokens=request.hidden or 0,
         totals=None if request.totals is None else RequestTotals(**_fields(request.totals)),
     )
     return Turn(request.sample, request.category, request.turn, trace)
@@ -427,6 +431,7 @@ def _decode_arm(first: Record, records: Sequence[Record]) -> ArmResult:
     result.early = EarlyStop(**_fields(arm.early)) if arm.early else None
     result.repeated, result.alternated = arm.repeated, arm.alternated
     result.hidden, result.unknown = arm.hidden, arm.unknown
+    result.answers, result.failed = arm.answers, dict(arm.failed)
     arms = [record.arm for record in records if record.arm]
     result.counted = {
         name: Counted(**_fields(counted)) for part in arms for name, counted in part.counted.items()

@@ -240,6 +240,8 @@ class RequestRecord(_Part):
     totals: TotalsRecord | None = None
     events: int | None = None
     first_tokens: int | None = None
+    hidden: int | None = None
+    """Output tokens that the server counted and did not send; null for none."""
     plain: str | None = None
     """Digest (:func:`~.packing.digest_ids`) of the same turn's output in the arm without SD."""
     replay: ReplayRecord | None = None
@@ -303,9 +305,10 @@ class ArmRecord(_Part):
     ``samples`` of the run; ``repeated`` conversations a round where samples are sent more than
     once; ``reference`` whether there was an arm without SD, ``alternated`` whether the arms took
     turns; ``hidden`` decoding steps that cut-off last steps may hide; ``unknown`` why acceptance is
-    not known although it is counted; ``replay`` whether the baseline's outputs were to be followed,
-    and ``not_replayed`` why they were not. ``counted`` and ``soak`` are by category, those of the
-    slice.
+    not known although it is counted. ``answers`` are all that were asked for, ``failed`` those that
+    the engine broke off, by its own word (earlier records kept neither). ``replay`` whether the
+    baseline's outputs were to be followed, and ``not_replayed`` why they were not. ``counted`` and
+    ``soak`` are by category, those of the slice.
     """
 
     samples: int
@@ -316,6 +319,8 @@ class ArmRecord(_Part):
     early: EarlyRecord | None = None
     hidden: int = 0
     unknown: str = ""
+    answers: int = 0
+    failed: dict[str, int] = Field(default_factory=dict)
     replay: bool = False
     not_replayed: str = ""
     counted: dict[str, CountedRecord] = Field(default_factory=dict)

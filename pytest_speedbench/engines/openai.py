@@ -13,6 +13,7 @@ from typing import Any
 from pytest_speedbench.engines.methods import methods_of, traits
 from pytest_speedbench.engines.protocol import (
     FILTERS,
+    UNKNOWN_METHOD,
     EngineConfig,
     EngineInfo,
     EngineType,
@@ -22,7 +23,8 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.engines.serving.answer import Answer, Piece
 from pytest_speedbench.engines.serving.client import open_server
-from pytest_speedbench.engines.serving.dialect import Dialect, finish_reason
+from pytest_speedbench.engines.serving.deltas import read_chat_choice
+from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http, RequestRefused
 from pytest_speedbench.engines.serving.load import read_stream
 from pytest_speedbench.engines.serving.metrics import (
@@ -34,8 +36,10 @@ from pytest_speedbench.engines.serving.metrics import (
     Page,
     parse_page,
 )
+from pytest_speedbench.engines.serving.models import PATH as MODELS
 from pytest_speedbench.engines.serving.models import find_model
 from pytest_speedbench.engines.serving.readers import read_any
+from pytest_speedbench.engines.serving.schema import Choice, Event, Version
 from pytest_speedbench.errors import EngineError
 
 # Repetitive, so that lookup methods draft too, and the response shows what the server reports.
@@ -66,10 +70,10 @@ class OpenAiDialect(Dialect):
 
     def connect(self, http: Http) -> EngineInfo:
         family = self._recognize(http)
-        card: Mapping[str, Any] = {}
-        if http.status("/v1/models") == 200:
+        window = None
+        if http.status(MODELS) == 200:
             card = find_model(http, self.config)
-            self.model = str(card["id"])
+            self.model, window = card.id, card.max_model_len
         probe = self._probe(http)
         per_request = probe.report is not None
         counted = bool(self.metrics_path) and self._has_counters(http)
@@ -78,11 +82,12 @@ class OpenAiDialect(Dialect):
             "server": family or "not recognized",
             "served_model": self.model,
             "acceptance": _source(per_request, counted),
+            "speculative_method": UNKNOWN_METHOD,
         }
-        if isinstance(window := card.get("max_model_len"), int):  # vLLM's and SGLang's own field
+        if window is not None:
             details["max_model_len"] = window
-        found = http.find_json("/version") if family == "vLLM" else None
-        version = str(found.get("version")) if isinstance(found, dict) else "unknown"
+        found = http.find("/version", Version) if family == "vLLM" else None
+        version = found.version if found else "unknown"
         return EngineInfo(
             "openai", version, "unknown", "unknown", details, per_request or not counted
         )
@@ -107,6 +112,7 @@ class OpenAiDialect(Dialect):
         request = Request("probe", (), Sampling(_PROBE_TOKENS), messages=messages)
         answer = Answer(request, time.perf_counter())
         http.wait(read_stream(http, self, answer))
+        http.wait(self.complete(http, answer))
         answer.check()
         return answer
 
@@ -131,20 +137,19 @@ class OpenAiDialect(Dialect):
     def _own_arguments(self) -> Iterator[tuple[str, object]]:
         return ((name, value) for name, value in self.config.args if name not in _OURS)
 
-    def read(self, event: Mapping[str, Any]) -> Piece:
+    def read(self, event: Event) -> Piece:
         piece = super().read(event)
         piece.report = read_any(event)
         return piece
 
-    def read_choice(self, choice: Mapping[str, Any]) -> Piece:
-        delta = choice.get("delta") or {}
-        text = delta.get("content") or ""
-        thought = delta.get("reasoning_content") or delta.get("reasoning") or ""
-        return Piece(
-            choice.get("token_ids") or (),
-            f"{thought}{text}",
-            finish_reason(choice.get("finish_reason")),
-        )
+    def read_choice(self, choice: Choice) -> Piece:
+        return read_chat_choice(choice)
+
+    async def complete(self, http: Http, answer: Answer) -> int:
+        # A parser of reasoning or of tool calls drops some events together with their ids.
+        if answer.token_ids and (answer.usage or 0) > len(answer.token_ids):
+            answer.forget_ids()
+        return 0
 
     def trace(self, answer: Answer) -> Trace:
         """By steps if the server reports each of them; otherwise with totals."""

@@ -15,6 +15,9 @@ from pytest_speedbench.secrets import remember
 
 FinishReason = Literal["stop", "length", "abort"]
 PromptForm = Literal["token_ids", "chat"]
+UNKNOWN_METHOD = "unknown"
+"""``speculative_method`` in the details of a server that does not report it: what the user says of
+it is kept elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +199,14 @@ class Trace:
         drafted: the engine's own number of draft tokens of each step that had a draft; None where
             it does not report them.
         accepted: shape of ``drafted``, of those the accepted, before the output was cut off.
-        finish_reason: ``stop``, ``length`` or ``abort``.
+        finish_reason: ``stop`` (complete), ``length`` (cut), or ``abort``: the client cancelled it,
+            or the engine broke it off.
+        failure: the engine's own word for an answer that it broke off; empty for others.
+        hidden_tokens: output tokens that the engine counts, but sent nothing of, as a parser of
+            reasoning may do: when the first token came is not known then.
         totals: given where the events are not decoding steps (the chunks of a server may merge or
             split them). Then ``steps`` means nothing, and D is ``totals.steps``.
-        text: the answer, where there are no token ids.
+        text: the answer, where there are no token ids; without the reasoning before it.
     """
 
     request_id: str
@@ -212,6 +219,8 @@ class Trace:
     drafted: list[int] | None = None
     accepted: list[int] | None = None
     finish_reason: FinishReason = "stop"
+    failure: str = ""
+    hidden_tokens: int = 0
     totals: RequestTotals | None = None
     text: str | None = None
 

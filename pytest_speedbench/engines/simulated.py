@@ -37,6 +37,9 @@ Engine arguments (``--speed-engine-arg KEY=VALUE``):
 ``tells``            what it reports about acceptance: ``steps`` (default), ``totals`` of each
                      request, ``counters`` only, or ``nothing``; except for ``steps``, output
                      arrives in chunks that are not steps
+``fail_every``       every so many requests one is broken off after half of its output
+``loops``            share of the prompts whose answers repeat a few tokens from their middle on
+``empties``          share of the prompts whose answers have a single token
 ``foreign``          tokens that other clients generate between two readings of the counters
 ``max_model_len``    context window in tokens (default: none)
 ``tensor_parallel_size``
@@ -46,7 +49,6 @@ Engine arguments (``--speed-engine-arg KEY=VALUE``):
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import random
@@ -55,6 +57,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pytest_speedbench.engines import simulated_text as text
 from pytest_speedbench.engines.methods import METHODS
 from pytest_speedbench.engines.process.backend import StepOutput
 from pytest_speedbench.engines.process.parent import open_child
@@ -66,22 +69,17 @@ from pytest_speedbench.engines.protocol import (
     EngineType,
     Request,
     RequestTotals,
-    Sampling,
     TokenScore,
 )
 from pytest_speedbench.errors import EngineError
 
-VOCABULARY = 32_000
 CONTEXT_WINDOW = 1 << 20
-# Ordinary tokens start here; smaller ids are reserved for end-of-sequence and the like.
-_FIRST_TOKEN = 16
 # Probability of the chosen token and of those that follow it in the vocabulary: the first two are a
 # numerical tie everywhere, the rest of the vocabulary has no probability.
 TARGET = (0.350001, 0.349999, 0.15, 0.1, 0.05)
 _TIED, _WRONG = 1, 9
 _UNLIKELY = -25.0
 _LOGIT_MAGNITUDE = 20.0
-_CONTEXT = 32
 TELLS = ("steps", "totals", "counters", "nothing")
 _NUMBERS = (
     "spread",
@@ -101,11 +99,16 @@ _NUMBERS = (
     "speculation_off",
     "miscount",
     "foreign",
+    "fail_every",
+    "loops",
+    "empties",
     "max_model_len",
     "tensor_parallel_size",
 )
 ARGUMENTS = ("acceptance", "acceptance.*", "build", "tells", *_NUMBERS)
 """Every engine argument; ``acceptance.*`` stands for the acceptance of one category or drafter."""
+# Tokens that an answer repeats which has become a loop.
+_LOOP = 4
 # Steps whose output arrives in one chunk, unless chunks are steps.
 _MERGED = 2
 
@@ -117,6 +120,7 @@ class _Running:
     chance: tuple[float, ...]
     length: int
     stops: bool
+    fails: bool
     emitted: list[int] = field(default_factory=list)
     drafted: list[int] = field(default_factory=list)
     accepted: list[int] = field(default_factory=list)
@@ -185,14 +189,23 @@ class SimulatedBackend:
 
     def _start(self, request: Request) -> _Running:
         prompt = request.prompt_ids[: len(request.prompt_ids) - request.resumed]
-        draws = random.Random(_digest(prompt, request.sampling.seed, "draws"))
+        draws = random.Random(text.digest(prompt, request.sampling.seed, "draws"))
         spread = self._number("spread", 0.5)
         shift = draws.gauss(0.0, spread)
         left = (1.0 - self._number("fade", 0)) ** (self.started - 1)
-        chance = tuple(left * _shifted(p, shift) for p in self._acceptance(request.label))
+        chance = tuple(left * text.shifted(p, shift) for p in self._acceptance(request.label))
         if self._number("speculation_off", 0):
             chance = ()
-        return _Running(request, prompt, chance, *self._length(request, draws))
+        length, stops = self._length(request, draws)
+        every = int(self._number("fail_every", 0))
+        if every and self.started % every == 0:
+            return _Running(request, prompt, chance, (length + 1) // 2, stops=False, fails=True)
+        return _Running(request, prompt, chance, length, stops, fails=False)
+
+    def _happens(self, fault: str, prompt: Sequence[int]) -> bool:
+        """Whether a fault that has a share of the prompts hits this one."""
+        chance = self._number(fault, 0)
+        return chance > 0 and text.share(prompt, fault) < chance
 
     def _acceptance(self, label: str) -> tuple[float, ...]:
         names = (
@@ -209,6 +222,8 @@ class SimulatedBackend:
     def _length(self, request: Request, draws: random.Random) -> tuple[int, bool]:
         """Tokens of the output that are left, and whether it ends with a stop token."""
         most = request.sampling.max_tokens
+        if self._happens("empties", request.prompt_ids):
+            return 1, False
         mean = self._number("tokens", 0)
         if not mean or request.sampling.ignore_eos or not request.stop_ids:
             return most, False
@@ -248,7 +263,7 @@ class SimulatedBackend:
         return StepOutput(
             running.request.id,
             chunk,
-            "stop" if stopped else "length",
+            "error" if running.fails else "stop" if stopped else "length",
             self.clock,
             running.drafted if by_step else None,
             running.accepted if by_step else None,
@@ -291,10 +306,10 @@ class SimulatedBackend:
         accepted = 0
         rise, decay = self._number("rise", 0.0), self._number("decay", 0.0)
         shift = (rise * running.position - decay * len(running.emitted)) / 1000
-        context = _context(running.request.prompt_ids, running.emitted)
-        draws = random.Random(_digest(context, "draft", running.request.sampling.seed))
+        context = text.context(running.request.prompt_ids, running.emitted)
+        draws = random.Random(text.digest(context, "draft", running.request.sampling.seed))
         for chance in running.chance:
-            if draws.random() >= _shifted(chance, shift):
+            if draws.random() >= text.shifted(chance, shift):
                 break
             accepted += 1
         running.drafted.append(len(running.chance))
@@ -307,13 +322,17 @@ class SimulatedBackend:
 
     def _token(self, running: _Running) -> int:
         """The next token: a fixed function of the text, apart from ties, faults and draws."""
-        request = running.request
-        context = _context(request.prompt_ids, running.emitted)
+        request, emitted = running.request, running.emitted
+        half = running.length // 2
+        if len(emitted) > half >= _LOOP and self._happens("loops", running.prompt):
+            emitted.append(emitted[-_LOOP])
+            return emitted[-1]
+        context = text.context(request.prompt_ids, running.emitted)
         if request.sampling.greedy:
             offset = self._greedy_offset(running)
         else:
             offset = self._drawn_offset(running, context)
-        token = _neighbour(_choice(context), offset)
+        token = text.neighbour(text.choice(context), offset)
         running.emitted.append(token)
         return token
 
@@ -326,17 +345,17 @@ class SimulatedBackend:
             ties.append(("batch", self._number("batch_ties", 0.0)))
         prompt, build = running.prompt, self.config.option("build", 0)
         for name, chance in ties:
-            if chance and _share(prompt, name, build, position) < chance:
+            if chance and text.share(prompt, name, build, position) < chance:
                 return _TIED
         return 0
 
     def _drawn_offset(self, running: _Running, context: Sequence[int]) -> int:
         sampling, position = running.request.sampling, len(running.emitted)
         bias = self._number("bias", 0.0) if self.config.speculation.active and position else 0.0
-        if bias and _share(context, "bias", sampling.seed, position) < bias:
+        if bias and text.share(context, "bias", sampling.seed, position) < bias:
             return 0
-        weights = _drawn_from(TARGET, sampling)
-        draws = random.Random(_digest(context, "draw", sampling.seed, position))
+        weights = text.drawn_from(TARGET, sampling)
+        draws = random.Random(text.digest(context, "draw", sampling.seed, position))
         return draws.choices(range(len(weights)), weights)[0]
 
     def abort(self, request_id: str) -> None:
@@ -354,51 +373,13 @@ class SimulatedBackend:
         self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
     ) -> TokenScore:
         """The log-probabilities of ``TARGET``; a divergence is a tie there, a defect is not."""
-        best = _choice(_context(token_ids[:position], ()))
-        known = {_neighbour(best, i): math.log(p) for i, p in enumerate(TARGET)}
+        best = text.choice(text.context(token_ids[:position], ()))
+        known = {text.neighbour(best, i): math.log(p) for i, p in enumerate(TARGET)}
         logprobs = {token: known.get(token, _UNLIKELY) for token in candidates}
         return TokenScore(logprobs, best, known[best], _LOGIT_MAGNITUDE)
 
     def close(self) -> None:
         self.running.clear()
-
-
-def _digest(prompt: Sequence[int], *salt: object) -> int:
-    text = f"{','.join(map(str, prompt))}|{salt}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
-
-
-def _share(prompt: Sequence[int], *salt: object) -> float:
-    return random.Random(_digest(prompt, *salt)).random()
-
-
-def _context(prompt: Sequence[int], emitted: Sequence[int]) -> Sequence[int]:
-    """The end of the text so far, which alone determines the next token."""
-    missing = _CONTEXT - len(emitted)
-    return [*prompt[-missing:], *emitted] if missing > 0 else emitted[-_CONTEXT:]
-
-
-def _choice(context: Sequence[int]) -> int:
-    return _neighbour(_FIRST_TOKEN, _digest(context))
-
-
-def _neighbour(token: int, offset: int) -> int:
-    return _FIRST_TOKEN + (token - _FIRST_TOKEN + offset) % (VOCABULARY - _FIRST_TOKEN)
-
-
-def _drawn_from(probabilities: Sequence[float], sampling: Sampling) -> list[float]:
-    """The weights of the tokens that are kept, of ``probabilities`` in descending order."""
-    weights = [p ** (1.0 / sampling.temperature) for p in probabilities]
-    kept = weights[: sampling.top_k or None]
-    total = sum(kept)
-    within = [w for i, w in enumerate(kept) if sum(kept[:i]) < sampling.top_p * total]
-    return [w for w in within if w >= sampling.min_p * kept[0]]
-
-
-def _shifted(chance: float, shift: float) -> float:
-    if chance in (0.0, 1.0):
-        return chance
-    return 1.0 / (1.0 + math.exp(-(math.log(chance / (1.0 - chance)) + shift)))
 
 
 def _refuse(config: EngineConfig) -> None:

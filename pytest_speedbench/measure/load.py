@@ -56,8 +56,9 @@ class ClosedLoop:
     history, in the server's own text where it gives that, and go before samples that have not
     begun. A conversation that outgrows the context window ends there.
 
-    ``reported`` is what the engine reports of a request. ``grown`` holds, by request, the growth of
-    the engine's counters while it alone was in flight: at BS 1 of an engine that reports no more.
+    ``reported`` is what the engine reports of a request; ``max_failed`` the share of answers that
+    it may break off. ``grown`` holds, by request, the growth of the engine's counters while it
+    alone was in flight: at BS 1 of an engine that reports no more.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class ClosedLoop:
         speculation: Speculation,
         context_window: int,
         reported: Reported = Reported(),
+        max_failed: float = 0.0,
     ) -> None:
         self.engine = engine
         self.tokenizer = tokenizer
@@ -75,6 +77,7 @@ class ClosedLoop:
         self.speculation = speculation
         self.longest_prompt = context_window - sampling.max_tokens
         self.reported = reported
+        self.max_failed = max_failed
         self.grown: dict[str, Counters] = {}
         self._runs = 0
 
@@ -146,7 +149,7 @@ class ClosedLoop:
 
     def _follow_up(self, conversation: _Conversation, trace: Trace) -> Request | None:
         sample = conversation.sample
-        if conversation.turn + 1 >= len(sample.turns) or trace.finish_reason == "abort":
+        if conversation.turn + 1 >= len(sample.turns) or not conversation.turns[-1].complete:
             return None
         conversation.turn += 1
         conversation.messages += [

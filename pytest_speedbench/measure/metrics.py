@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from pytest_speedbench.measure.arrivals import decoding_span, first_token_shown, in_burst
+
 if TYPE_CHECKING:
-    from pytest_speedbench.engines.protocol import RequestTotals, Trace
+    from pytest_speedbench.engines.protocol import RequestTotals
     from pytest_speedbench.measure.results import Counted, Round, Turn
     from pytest_speedbench.stats import Estimate, RequestTrace, StepTrace, TotalTrace
 
@@ -81,7 +83,7 @@ METRICS = {
             "user",
             "tokens/s",
             True,
-            "mean over requests of tokens after the first event / time since it",
+            "Σ tokens after the first event / Σ time since it, over requests",
             "run",
             1,
         ),
@@ -147,18 +149,6 @@ def _total_trace(turn: Turn, totals: RequestTotals) -> TotalTrace:
     )
 
 
-def timed_steps(trace: Trace) -> int | None:
-    """Decoding steps between the first and the last output event; None where unknown.
-
-    The first event is the prefill's own, or the first step where the prefill has none.
-    """
-    if trace.totals is None:
-        return max(0, len(trace.times) - 1)
-    if trace.totals.steps is None:
-        return None
-    return max(0, trace.totals.steps - (not trace.prefill_tokens))
-
-
 def output_tps(rounds: Sequence[Round], level: float = 0.95) -> Estimate:
     """Output tokens per second: mean over rounds, a t-interval where there are at least three."""
     import numpy as np
@@ -179,18 +169,19 @@ def output_tps(rounds: Sequence[Round], level: float = 0.95) -> Estimate:
 
 
 def user_tps(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
-    """Tokens per second that one request sees after its first event."""
-    pairs = [
-        (turn, (t.tokens - t.chunks[0]) / (t.times[-1] - t.times[0]), 1.0)
-        for turn in turns
-        if len((t := turn.trace).times) > 1 and t.times[-1] > t.times[0]
-    ]
-    return _ratio(pairs, "no request has two output events", level, "tokens/s", True)
+    """Tokens per second that one request sees after its first event: tokens over time, both summed
+    over requests, so that one short answer counts for little."""
+    spans = [(turn, decoding_span(turn.trace)) for turn in turns]
+    pairs = [(turn, float(span.tokens), span.seconds) for turn, span in spans if span]
+    return _ratio(pairs, _none_timed(turns), level, "tokens/s", True)
 
 
 def ttft(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
     """Seconds from sending a request to its first output event."""
-    pairs = [(t, t.trace.times[0] - t.trace.submitted, 1.0) for t in turns if t.trace.times]
+    shown = [turn for turn in turns if first_token_shown(turn.trace)]
+    pairs = [(turn, turn.trace.times[0] - turn.trace.submitted, 1.0) for turn in shown]
+    if not pairs and any(turn.trace.times for turn in turns):
+        return _ratio(pairs, _none_timed(turns), level, "s", False)
     return _ratio(pairs, "no request has an output event", level, "s", False)
 
 
@@ -199,15 +190,21 @@ def step_time(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
     from pytest_speedbench.stats import NoData
     from pytest_speedbench.stats.data import NO_STEP_COUNT
 
-    timed = [(turn, timed_steps(turn.trace)) for turn in turns if len(turn.trace.times) > 1]
-    pairs = [
-        (turn, turn.trace.times[-1] - turn.trace.times[0], float(steps))
-        for turn, steps in timed
-        if steps is not None
-    ]
-    if len(pairs) < len(timed):
+    shown = [turn for turn in turns if not turn.trace.hidden_tokens]
+    spans = [(turn, span) for turn in shown if (span := decoding_span(turn.trace))]
+    pairs = [(turn, span.seconds, float(span.steps)) for turn, span in spans if span.steps]
+    if any(span.steps is None for _, span in spans):
         raise NoData(NO_STEP_COUNT)
-    return _ratio(pairs, "no request has two output events", level, "s", False)
+    return _ratio(pairs, _none_timed(turns), level, "s", False)
+
+
+def _none_timed(turns: Sequence[Turn]) -> str:
+    """Why no request can be timed."""
+    if any(in_burst(turn.trace) for turn in turns):
+        return "the stream came in bursts: what sends it holds it back"
+    if any(turn.trace.hidden_tokens for turn in turns):
+        return "the server sends nothing of its first tokens"
+    return "no request has two output events"
 
 
 def counted_estimate(

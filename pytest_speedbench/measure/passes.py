@@ -9,6 +9,7 @@ from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculat
 from pytest_speedbench.errors import ForeignTrafficError
 from pytest_speedbench.measure.check import check_counters, check_traces
 from pytest_speedbench.measure.counted import count
+from pytest_speedbench.measure.failures import count_failed, too_many_failed
 from pytest_speedbench.measure.load import ClosedLoop, Enough, Progress
 from pytest_speedbench.measure.results import Counted, Pass, Turn
 from pytest_speedbench.splits import Sample
@@ -34,16 +35,20 @@ def checked_pass(
         MeasurementMismatch, EngineDied: as :func:`run_rounds`.
     """
     before = loop.engine.counters()
-    turns = [t for t in loop.run(samples, batch_size, progress, enough) if t.complete]
+    every = loop.run(samples, batch_size, progress, enough)
     after = loop.engine.counters()
+    turns, failed = [turn for turn in every if turn.complete], count_failed(every)
+    if failed and not turns:
+        raise too_many_failed(failed, len(every), loop.max_failed)
     traces = [turn.trace for turn in turns]
     grown = None if before is None or after is None else after - before
-    done = Pass(turns, grown)
+    # The counters hold what was decoded of the failed ones, too.
+    done = Pass(turns, None if failed else grown, failed)
     if not loop.reported.counts and loop.speculation.active:
         done = _from_counters(loop, done, grown, batch_size)
     check_traces(traces, loop.speculation)
     if loop.reported.counts:
-        check_counters(traces, loop.speculation, grown)
+        check_counters(traces, loop.speculation, done.grown)
     return done
 
 
@@ -65,6 +70,9 @@ def send_parts(
 
 def _from_counters(loop: ClosedLoop, done: Pass, grown: Counters | None, batch_size: int) -> Pass:
     """Acceptance of each request that ran alone, or of the one slice that was sent."""
+    if done.failed and batch_size > 1:
+        why = "the engine's counters hold what was decoded of answers that were broken off"
+        return replace(done, unknown=why)
     if grown is None:  # none are kept, or the engine states why they must not be used
         return replace(done, unknown=str(loop.engine.info.details.get("counters", "")))
     try:

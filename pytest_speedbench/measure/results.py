@@ -91,11 +91,12 @@ def total(parts: Iterable[Counted]) -> Counted:
 class Pass:
     """The turns of a pass that came to an end, and what the engine's counters grew by meanwhile.
 
-    ``counted``, ``hidden`` and ``unknown`` are as those of :class:`ArmResult`.
+    ``failed``, ``counted``, ``hidden`` and ``unknown`` are as those of :class:`ArmResult`.
     """
 
     turns: list[Turn]
     grown: Counters | None = None
+    failed: Mapping[str, int] = field(default_factory=dict)
     counted: dict[str, Counted] = field(default_factory=dict)
     hidden: int = 0
     unknown: str = ""
@@ -279,8 +280,9 @@ class ArmResult:
     ``counted`` is, by category, what the counters say of it where requests report no acceptance and
     categories ran one after another; ``hidden`` how many decoding steps of requests that ran one by
     one may hide behind cut-off last steps; ``unknown`` why acceptance is not known although it is
-    counted. ``digests`` identifies the outputs of an arm whose turns were not kept, by sample and
-    turn: the reference arm of a record.
+    counted. ``answers`` are all that were asked for, and ``failed`` those that the engine broke
+    off, by its own word for the reason; they are in no other number. ``digests`` identifies the
+    outputs of an arm whose turns were not kept, by sample and turn: the reference arm of a record.
     """
 
     speculation: Speculation
@@ -295,6 +297,8 @@ class ArmResult:
     counted: dict[str, Counted] = field(default_factory=dict)
     hidden: int = 0
     unknown: str = ""
+    answers: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
     digests: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def take(self, done: Pass, first: bool) -> None:
@@ -302,6 +306,9 @@ class ArmResult:
         if done.grown is not None:
             self.counters = (self.counters or Counters()) + done.grown
         self.unknown = self.unknown or done.unknown
+        self.answers += len(done.turns) + sum(done.failed.values())
+        for word, count in done.failed.items():
+            self.failed[word] = self.failed.get(word, 0) + count
         if not first:
             return
         self.turns += [turn for turn in done.turns if turn.copy == 0]

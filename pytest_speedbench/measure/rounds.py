@@ -14,6 +14,7 @@ from itertools import cycle, islice
 
 from pytest_speedbench.engines.protocol import Speculation
 from pytest_speedbench.measure.early import BlockWatch, Decider
+from pytest_speedbench.measure.failures import refuse_failed
 from pytest_speedbench.measure.load import ClosedLoop, Progress
 from pytest_speedbench.measure.passes import checked_pass, counts_by_slice, send_parts
 from pytest_speedbench.measure.results import (
@@ -106,6 +107,7 @@ def run_rounds(
     Raises:
         MeasurementMismatch: traces and engine counters disagree.
         EngineDied: an engine ended or fell silent.
+        EngineError: an engine broke off more answers than allowed.
     """
     arms = [_Arm(loop, ArmResult(loop.speculation, alternated=len(loops) > 1)) for loop in loops]
     by_slice = any(counts_by_slice(loop, batch_size) for loop in loops)
@@ -126,6 +128,8 @@ def run_rounds(
         for arm in arms if number % 2 == 0 else reversed(arms):
             show = partial(progress, arm.loop.speculation, number + 1, len(plan))
             arm.round(parts, batch_size, start, show)
+    for arm in arms:
+        refuse_failed(arm.result, arm.loop.max_failed)
     return [arm.result for arm in arms]
 
 
@@ -158,6 +162,7 @@ def run_until_decided(
     kept = [turn for turn in done.turns if turn.sample in watch.seen]
     result = ArmResult(loop.speculation, alternated=False, early=watch.stop)
     result.take(replace(done, turns=kept), True)
+    refuse_failed(result, loop.max_failed)
     return result
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_speedbench.engines.methods import traits, unknown_method_note
 from pytest_speedbench.engines.protocol import Trace
 from pytest_speedbench.measure import metrics
+from pytest_speedbench.measure.notes import answer_notes, server_notes
 from pytest_speedbench.measure.results import (
     ArmResult,
     Counted,
@@ -198,7 +199,13 @@ class Run:
             notes.append(f"soak of {len(self.arm.soak)} rounds in {seconds:.0f} s")
         if note := unknown_method_note(self.setting.speculation.method):
             notes.append(note)
-        return [*self._acceptance_notes(), *notes, *self._replay_note()]
+        return [
+            *answer_notes(self.arm, self.reference),
+            *self._acceptance_notes(),
+            *server_notes(self.setting),
+            *notes,
+            *self._replay_note(),
+        ]
 
     def _replay_note(self) -> list[str]:
         """Whether the baseline's outputs were followed, and what that cost."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pytest_speedbench.measure.failures import refuse_failed
 from pytest_speedbench.measure.load import ClosedLoop
 from pytest_speedbench.measure.passes import counts_by_slice, send_parts
 from pytest_speedbench.measure.results import ArmResult, Emitted, Pass, SoakRound
@@ -43,6 +44,7 @@ def run_soak(
         passes = send_parts(loop, [part.samples for part in parts], batch_size, show)
         for done in passes:
             result.take(done, not result.rounds)
+        refuse_failed(result, loop.max_failed)
         traces = [turn.trace for done in passes for turn in done.turns]
         if not result.rounds:
             origin = min(trace.submitted for trace in traces)

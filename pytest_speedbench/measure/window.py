@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from pytest_speedbench.engines.protocol import Trace
 from pytest_speedbench.errors import EngineError
-from pytest_speedbench.measure.metrics import timed_steps
+from pytest_speedbench.measure.arrivals import decoding_span
 from pytest_speedbench.measure.results import Pass, Round, total
 
 # A steady window that holds less than this share of the tokens says little about the round.
@@ -40,7 +40,7 @@ def _steps(passes: Sequence[Pass], traces: Sequence[Trace]) -> tuple[float | Non
         return None, None
     if not counted.steps:
         return _tokens_per_step(traces), _seconds_per_step(traces)
-    seconds = sum(trace.times[-1] - trace.times[0] for trace in traces if trace.times)
+    seconds = sum(span.seconds for trace in traces if (span := decoding_span(trace)))
     return counted.acceptance_length, seconds / counted.steps if seconds > 0 else None
 
 
@@ -82,10 +82,9 @@ def _tokens_per_step(traces: Sequence[Trace]) -> float | None:
 
 def _seconds_per_step(traces: Sequence[Trace]) -> float | None:
     """As the metric ``step_time``: the first event of each request left out."""
-    timed = [trace for trace in traces if len(trace.times) > 1]
-    seconds = sum(trace.times[-1] - trace.times[0] for trace in timed)
-    steps = _sum_known([timed_steps(trace) for trace in timed])
-    return seconds / steps if steps and seconds > 0 else None
+    spans = [span for trace in traces if (span := decoding_span(trace))]
+    steps = _sum_known([span.steps for span in spans])
+    return sum(span.seconds for span in spans) / steps if steps else None
 
 
 def _sum_known(numbers: Sequence[int | None]) -> int | None:

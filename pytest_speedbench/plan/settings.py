@@ -138,7 +138,16 @@ class Settings(OptionTable):
         read=values.seconds,
         group=RUNS,
         metavar="SECONDS",
-        text="limit for the start of an engine, and for the time that it sends nothing",
+        text="limit for the start of an engine, for a response of a server, and for the time "
+        "without a new token",
+    )
+    max_failed: float = option(
+        default=0.01,
+        read=values.share_or_zero,
+        group=RUNS,
+        metavar="SHARE",
+        text="share of answers that the engine may [break off](measurement.md#answers) (abort, "
+        "error, filter); more fail the run",
     )
     split: tuple[str, ...] = option(
         default=("qualitative",),

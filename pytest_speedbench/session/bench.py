@@ -455,6 +455,7 @@ class Bench:
             run.speculation,
             self._context_window(run),
             self._reported(run),
+            self.settings.max_failed,
         )
 
     def _reported(self, run: RunKey) -> Reported:

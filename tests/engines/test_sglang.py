@@ -18,6 +18,7 @@ from pytest_speedbench.engines import (
 )
 from pytest_speedbench.engines.methods import own_names
 from pytest_speedbench.engines.registry import check
+from pytest_speedbench.engines.serving.schema import SglangMeta
 from pytest_speedbench.engines.sglang.answer import describe, finish_reason, score_request, totals
 from pytest_speedbench.engines.sglang.arguments import (
     counts_drafts,
@@ -177,8 +178,12 @@ META = {
 }
 
 
+def meta(**other: object) -> SglangMeta:
+    return SglangMeta.model_validate({**META, **other})
+
+
 def test_the_steps_are_the_verifications_and_not_the_engines_own_average() -> None:
-    found = totals(META, counts_drafts=True)
+    found = totals(meta(), counts_drafts=True)
     assert found == RequestTotals(13, 39, 26)
     assert (META["completion_tokens"] - 1) / found.steps == 3.0
     assert META["spec_accept_length"] == pytest.approx(3.08, abs=0.01)
@@ -187,27 +192,28 @@ def test_the_steps_are_the_verifications_and_not_the_engines_own_average() -> No
 def test_older_names_of_the_draft_counts_are_read() -> None:
     older = {"completion_tokens": 9, "spec_verify_ct": 4}
     older |= {"spec_accept_token_num": 4, "spec_draft_token_num": 12}
-    assert totals(older, counts_drafts=True) == RequestTotals(4, 12, 4)
+    assert totals(SglangMeta(**older), counts_drafts=True) == RequestTotals(4, 12, 4)
 
 
 def test_a_tree_and_padded_ngrams_have_no_number_of_drafts() -> None:
-    assert totals(META, counts_drafts=False) == RequestTotals(13, None, 26)
+    assert totals(meta(), counts_drafts=False) == RequestTotals(13, None, 26)
 
 
 def test_missing_fields_are_unknown_unless_nothing_was_verified() -> None:
-    assert totals({"completion_tokens": 7}, counts_drafts=True) == RequestTotals()
-    assert totals({"completion_tokens": 1}, counts_drafts=True) == RequestTotals(0, 0, 0)
+    assert totals(SglangMeta(completion_tokens=7), counts_drafts=True) == RequestTotals()
+    assert totals(SglangMeta(completion_tokens=1), counts_drafts=True) == RequestTotals(0, 0, 0)
 
 
 def test_the_prefill_after_a_preemption_is_a_step() -> None:
-    assert totals({**META, "num_retractions": 2}, counts_drafts=True).steps == 15
+    assert totals(meta(num_retractions=2), counts_drafts=True).steps == 15
 
 
-def test_an_abort_with_a_message_is_an_error() -> None:
-    assert finish_reason({"finish_reason": {"type": "abort"}}) == "abort"
+def test_an_abort_is_named_with_its_message() -> None:
+    assert finish_reason({"type": "abort"}) == "abort"
     gave_up = {"type": "abort", "message": "out of memory", "status_code": 500}
-    with pytest.raises(EngineError, match="aborted request r1: out of memory"):
-        finish_reason({"id": "r1", "finish_reason": gave_up})
+    assert finish_reason(gave_up) == "abort: out of memory"
+    assert finish_reason({"type": "length", "length": 4}) == "length"
+    assert finish_reason(None) is None
 
 
 def test_another_draft_length_than_configured_is_an_error() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ from pytest_speedbench.engines.llama_cpp.steps import Mark, read_steps
 from pytest_speedbench.engines.llama_cpp.vocabulary import check_vocabulary
 from pytest_speedbench.engines.llama_cpp.withheld_tokens import fill
 from pytest_speedbench.engines.protocol import (
+    UNKNOWN_METHOD,
     EngineConfig,
     EngineInfo,
-    FinishReason,
     Request,
     TokenScore,
     Trace,
@@ -24,10 +24,19 @@ from pytest_speedbench.engines.serving.answer import Answer, Piece
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http, RequestRefused
 from pytest_speedbench.engines.serving.metrics import LLAMA_CPP
+from pytest_speedbench.engines.serving.models import PATH as MODELS
+from pytest_speedbench.engines.serving.schema import (
+    CardMeta,
+    CompletionEvent,
+    GenerationSettings,
+    ModelList,
+    NextTokens,
+    Properties,
+    Slot,
+)
 from pytest_speedbench.engines.serving.steps import Arrangement
 from pytest_speedbench.errors import EngineError
 
-_REASONS: Mapping[str, FinishReason] = {"eos": "stop", "word": "stop", "limit": "length"}
 _SOME, _ALL = 200, 1 << 20
 
 
@@ -56,41 +65,42 @@ class LlamaCppDialect(Dialect):
     # -- at the start -------------------------------------------------------------------------
 
     def connect(self, http: Http) -> EngineInfo:
-        properties = http.get_json("/props")
+        properties = http.get("/props", Properties)
         self._check_slots(http, properties)
-        card = (http.get_json("/v1/models").get("data") or [{}])[0]
-        meta = card.get("meta") or {}
-        self.plain = check_vocabulary(http, tokenizer_source(self.config), meta.get("n_vocab"))
+        cards = http.get(MODELS, ModelList).data
+        meta = (cards[0].meta if cards else None) or CardMeta()
+        self.plain = check_vocabulary(http, tokenizer_source(self.config), meta.n_vocab)
         own = None if self.config.url else find_server(self.config)
-        build = str(properties.get("build_info") or "unknown")
+        settings = properties.default_generation_settings or GenerationSettings()
         return EngineInfo(
             engine="llama-cpp",
-            version=own.version() if own else build,
+            version=own.version() if own else properties.build_info or "unknown",
             device=own.device() if own else "unknown",
-            dtype=str(properties.get("model_ftype") or meta.get("ftype") or "unknown"),
+            dtype=properties.model_ftype or meta.ftype or "unknown",
             details={
+                "joined": own is None,
                 "server": own.name if own else http.address.url,
-                "model_path": properties.get("model_path"),
-                "slots": properties.get("total_slots"),
-                "max_model_len": _context(properties),
-                "speculation": spec_type(self.config),
-                "prefix_caching": False,
-                **_speculative(properties),
+                "model_path": properties.model_path,
+                "slots": properties.total_slots,
+                "max_model_len": settings.n_ctx,  # of one request: prompt and output together
+                "speculative_method": self.config.speculation.method if own else UNKNOWN_METHOD,
+                "prefix_caching": False,  # by each request
+                **_own_settings(self.config, settings, started=own is not None),
             },
         )
 
-    def _check_slots(self, http: Http, properties: Mapping[str, Any]) -> None:
-        slots = properties.get("total_slots")
-        if isinstance(slots, int) and slots < self.config.max_batch:
+    def _check_slots(self, http: Http, properties: Properties) -> None:
+        slots = properties.total_slots
+        if slots is not None and slots < self.config.max_batch:
             raise EngineError(
                 f"the server at {http.address.url} has {slots} slots, which is fewer than the "
                 f"batch size of {self.config.max_batch}: start it with --parallel "
                 f"{self.config.max_batch}, or lower --speed-bs"
             )
-        found = http.find_json("/slots")
+        found = http.find("/slots", list[Slot])
         if not found:  # switched off in the server
             return
-        speculates = bool(found[0].get("speculative"))
+        speculates = found[0].speculative
         if speculates != self.config.speculation.active:
             does = "speculates" if speculates else "does not speculate"
             raise EngineError(
@@ -124,19 +134,20 @@ class LlamaCppDialect(Dialect):
             "timings_per_token": True,
         }
 
-    def read(self, event: Mapping[str, Any]) -> Piece:
-        timings = event["timings"]
+    def parse(self, data: bytes) -> Piece:
+        event = CompletionEvent.model_validate_json(data)
+        timings = event.timings
         mark = Mark(
-            timings["predicted_n"],
-            timings["predicted_ms"],
-            timings.get("draft_n", 0),
-            timings.get("draft_n_accepted", 0),
+            timings.predicted_n or 0,
+            timings.predicted_ms,
+            timings.draft_n,
+            timings.draft_n_accepted,
         )
-        text = event["content"]
-        piece = Piece(event["tokens"], text, count=mark.tokens, note=Note(mark, text))
-        if event["stop"]:
-            piece.finish_reason = _REASONS.get(event["stop_type"], "stop")
-            piece.prompt_tokens = event["tokens_evaluated"]
+        text = event.content
+        piece = Piece(event.tokens, text, count=mark.tokens, note=Note(mark, text))
+        if event.stop:
+            piece.finish_reason = event.stop_type or "unknown"
+            piece.prompt_tokens = event.tokens_evaluated
         return piece
 
     async def complete(self, http: Http, answer: Answer) -> int:
@@ -171,18 +182,16 @@ class LlamaCppDialect(Dialect):
 
     def _top(self, http: Http, prompt: Sequence[int], count: int) -> dict[int, float]:
         """Log-probabilities of the ``count`` most likely next tokens, in descending order."""
-        reply = http.post_json(next_token.PATH, next_token.body(prompt, count, self.plain))
-        return {entry["id"]: entry["logprob"] for entry in next_token.entries(reply)}
+        body = next_token.body(prompt, count, self.plain)
+        reply = http.post(next_token.PATH, body, NextTokens)
+        return {entry.id: entry.logprob for entry in next_token.entries(reply)}
 
 
-def _speculative(properties: Mapping[str, Any]) -> dict[str, object]:
-    """The settings of drafting that the server uses where a request says nothing."""
-    settings = properties.get("default_generation_settings") or {}
-    found = settings.get("params") or {}
-    return {name: value for name, value in found.items() if name.startswith("speculative.")}
-
-
-def _context(properties: Mapping[str, Any]) -> int | None:
-    """Context length of one request: prompt and output together."""
-    found = (properties.get("default_generation_settings") or {}).get("n_ctx")
-    return found if isinstance(found, int) else None
+def _own_settings(
+    config: EngineConfig, settings: GenerationSettings, *, started: bool
+) -> dict[str, object]:
+    """The settings of drafting that the server uses where a request says nothing, and of one that
+    was started here its ``--spec-type``."""
+    params = settings.params or {}
+    found = {name: value for name, value in params.items() if name.startswith("speculative.")}
+    return {"speculation": spec_type(config), **found} if started else found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from pytest_speedbench.engines.serving.schema import Candidate, NextTokens
 
 PATH = "/completion"
 
@@ -24,7 +26,6 @@ def body(prompt: Sequence[int], count: int, plain: int) -> dict[str, Any]:
     }
 
 
-def entries(reply: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def entries(reply: NextTokens) -> Sequence[Candidate]:
     """``id``, ``bytes`` and ``logprob`` of each token, the most likely first."""
-    found: Sequence[Mapping[str, Any]] = reply["completion_probabilities"][0]["top_logprobs"]
-    return found
+    return reply.completion_probabilities[0].top_logprobs

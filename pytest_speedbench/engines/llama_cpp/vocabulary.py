@@ -6,6 +6,7 @@ from typing import Any
 
 from pytest_speedbench.engines.demo import resolve_model
 from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.engines.serving.schema import Detokenized
 from pytest_speedbench.errors import EngineError
 
 _SAMPLE = 300
@@ -29,7 +30,8 @@ def check_vocabulary(http: Http, source: str, size: object) -> int:
     if isinstance(size, int) and ids and ids[-1] >= size:
         raise _other(http, source, f"it has {size} tokens, the tokenizer has {len(tokenizer)}")
     # Without spaces: some tokenizers drop a leading one.
-    theirs = http.post_json("/detokenize", {"tokens": ids})["content"].replace(" ", "")
+    reply = http.post("/detokenize", {"tokens": ids}, Detokenized)
+    theirs = reply.content.replace(" ", "")
     ours = "".join(_text(tokenizer, token) for token in ids).replace(" ", "")
     if theirs != ours:
         at = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), 0)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pytest_speedbench.engines.llama_cpp import next_token
 from pytest_speedbench.engines.serving.answer import UNKNOWN_ID, Answer
 from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.engines.serving.schema import NextTokens, Tokenized
 from pytest_speedbench.errors import EngineError
 
 _CANDIDATES = 500
@@ -70,7 +71,7 @@ async def _encoded(http: Http, gap: Gap) -> list[int] | None:
     if gap.after is None or not gap.text or _REPLACEMENT in gap.text:
         return None
     body = {"content": gap.text, "add_special": False, "parse_special": False}
-    ids = (await http.ask_json("/tokenize", body))["tokens"]
+    ids = (await http.ask("/tokenize", body, Tokenized)).tokens
     return ids[:-1] if len(ids) == gap.count + 1 and ids[-1] == gap.after else None
 
 
@@ -81,11 +82,11 @@ async def _most_likely(http: Http, answer: Answer, gap: Gap, plain: int) -> list
     wanted = None if _REPLACEMENT in gap.text or gap.after is None else gap.text.encode()
     for _ in range(gap.count):
         prompt = [*answer.request.prompt_ids, *answer.token_ids[: gap.position], *found]
-        reply = await http.ask_json(next_token.PATH, next_token.body(prompt, _CANDIDATES, plain))
-        for entry in next_token.entries(reply):
-            text = written + bytes(entry["bytes"])
+        body = next_token.body(prompt, _CANDIDATES, plain)
+        for entry in next_token.entries(await http.ask(next_token.PATH, body, NextTokens)):
+            text = written + bytes(entry.bytes)
             if is_cut(text) and (wanted is None or wanted.startswith(text)):
-                found.append(entry["id"])
+                found.append(entry.id)
                 written = text
                 break
         else:

@@ -13,7 +13,6 @@ from typing import Protocol
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineInfo,
-    FinishReason,
     Request,
     RequestTotals,
     TokenScore,
@@ -29,7 +28,8 @@ class StepOutput:
     Attributes:
         request_id: id of the request.
         token_ids: shape (tokens,), what the step emitted.
-        finish_reason: set with the last output.
+        finish_reason: set with the last output, in the engine's own word (see
+            :func:`~pytest_speedbench.engines.finish.read_finish`).
         time: when, on the clock of ``Backend.now``, in seconds; None for now.
         drafted: draft tokens of each step that had a draft.
         accepted: shape of ``drafted``, of those the accepted.
@@ -38,7 +38,7 @@ class StepOutput:
 
     request_id: str
     token_ids: Sequence[int]
-    finish_reason: FinishReason | None = None
+    finish_reason: str | None = None
     time: float | None = None
     drafted: list[int] | None = None
     accepted: list[int] | None = None

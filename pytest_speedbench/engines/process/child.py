@@ -20,6 +20,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
+from pytest_speedbench.engines.finish import read_finish
 from pytest_speedbench.engines.packages import commit_of, installed_packages
 from pytest_speedbench.engines.process.backend import Backend, StepOutput
 from pytest_speedbench.engines.process.lifetime import end_with_lifeline
@@ -47,6 +48,8 @@ class RequestLoop:
         self.waiting: deque[Request] = deque()
         self.live: dict[str, Trace] = {}
         self.ahead: dict[str, Trace] = {}
+        self.most: dict[str, int] = {}
+        """``max_tokens`` of each started request."""
         self.closed = False
         self.last_message = time.monotonic()
 
@@ -86,6 +89,7 @@ class RequestLoop:
             for request_id in cancelled & held.keys():
                 self.backend.abort(request_id)
                 dropped.append(held.pop(request_id))
+                del self.most[request_id]
         self.promote()
         for trace in dropped:
             trace.finish_reason = "abort"
@@ -114,6 +118,7 @@ class RequestLoop:
         trace = _new_trace(self.backend, request)
         self.backend.add(request)
         held[request.id] = trace
+        self.most[request.id] = request.sampling.max_tokens
 
     def promote(self) -> None:
         """Gives free slots to the requests that were queued ahead, oldest first."""
@@ -128,6 +133,7 @@ class RequestLoop:
             self.backend.abort(request_id)
         self.live.clear()
         self.ahead.clear()
+        self.most.clear()
         self.waiting.clear()
         self.connection.send(("refused", str(error)))
 
@@ -138,7 +144,7 @@ class RequestLoop:
         if finished:
             self.connection.send(("traces", finished))
             self.last_message = time.monotonic()
-        elif outputs and time.monotonic() - self.last_message > _HEARTBEAT_SECONDS:
+        elif _progress(outputs) and time.monotonic() - self.last_message > _HEARTBEAT_SECONDS:
             self.connection.send(("heartbeat",))
             self.last_message = time.monotonic()
 
@@ -149,12 +155,29 @@ class RequestLoop:
             trace.token_ids.extend(output.token_ids)
             trace.chunks.append(len(output.token_ids))
             trace.times.append(now if output.time is None else output.time)
-        if output.finish_reason is None:
+        self.check_length(trace)
+        finish = read_finish(output.finish_reason)
+        if finish is None:
             return None
-        trace.finish_reason = output.finish_reason
+        trace.finish_reason, trace.failure = finish.reason, finish.failure
         trace.drafted, trace.accepted = output.drafted, output.accepted
         trace.totals = output.totals
+        del self.most[output.request_id]
         return self.live.pop(output.request_id)
+
+    def check_length(self, trace: Trace) -> None:
+        """An engine that goes on past ``max_tokens`` would never come to an end."""
+        most = self.most[trace.request_id]
+        if len(trace.token_ids) > most:
+            raise EngineError(
+                f"request {trace.request_id}: the engine emitted {len(trace.token_ids)} tokens, "
+                f"more than max_tokens={most}, and was ended: use another version of it"
+            )
+
+
+def _progress(outputs: Sequence[StepOutput]) -> bool:
+    """Whether any request came forward: a step without tokens is no sign of life."""
+    return any(output.token_ids or output.finish_reason for output in outputs)
 
 
 def _new_trace(backend: Backend, request: Request) -> Trace:

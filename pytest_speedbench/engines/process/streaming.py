@@ -18,7 +18,6 @@ from pytest_speedbench.engines.process.backend import StepOutput
 from pytest_speedbench.engines.protocol import (
     Counters,
     EngineInfo,
-    FinishReason,
     Request,
     RequestTotals,
     TokenScore,
@@ -34,11 +33,11 @@ _PAUSE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One event of a stream: new tokens, and in the last one the finish reason and the engine's
-    totals of the request."""
+    """One event of a stream: new tokens, and in the last one the finish reason, in the engine's own
+    word, and its totals of the request."""
 
     token_ids: Sequence[int]
-    finish_reason: FinishReason | None = None
+    finish_reason: str | None = None
     totals: RequestTotals = UNKNOWN
 
 

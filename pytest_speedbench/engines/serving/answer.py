@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pytest_speedbench.engines.finish import read_finish
 from pytest_speedbench.engines.protocol import (
     FinishReason,
     Request,
@@ -22,6 +23,12 @@ UNKNOWN_ID = -1
 """Stands for a token id that the server withholds, until the dialect has found it."""
 # The average is a 32-bit float; the number of passes computed from it is much closer than this.
 _ROUNDING = 0.05
+# Beyond one for each token: a chunk that a parser cut in two, and the rest of a text at the end.
+_SPARE_CHUNKS = 16
+# Tokens that open and close reasoning, and the one that ends the output.
+_MARKERS = 8
+# The longest tokens of any vocabulary have some hundred bytes.
+_BYTES_PER_TOKEN = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +54,30 @@ class SpeculationReport:
 class Piece:
     """The content of one event of a stream; defaults stand for what it does not contain.
 
-    ``token_ids`` and ``text`` are those of this event alone. ``usage`` and ``prompt_tokens`` are
-    the server's own counts for the request so far; ``count`` is its count of output tokens, this
-    event included, for servers that withhold tokens from the stream. ``note`` is data of the
-    dialect, kept with the chunk.
+    ``token_ids`` and ``text`` are those of this event alone; ``text`` belongs to the answer,
+    ``thought`` to the reasoning before it, and ``other`` says that there is output of another kind,
+    such as the call of a tool. ``finish_reason`` is the engine's own word. ``usage``,
+    ``prompt_tokens`` and ``reasoning_tokens`` are the server's own counts for the request so far;
+    ``count`` is its count of output tokens, this event included, for servers that withhold tokens
+    from the stream. ``note`` is data of the dialect, kept with the chunk.
     """
 
     token_ids: Sequence[int] = ()
     text: str = ""
-    finish_reason: FinishReason | None = None
+    thought: str = ""
+    other: bool = False
+    finish_reason: object = None
     usage: int | None = None
     prompt_tokens: int | None = None
+    reasoning_tokens: int | None = None
     report: SpeculationReport | None = None
     count: int | None = None
     note: Any = None
 
-    def check(self) -> None:
-        """Checks what a server may have sent in another type.
-
-        Raises:
-            ValueError: a text that is not one, or a number of tokens that cannot be.
-        """
-        if not isinstance(self.text, str):
-            raise ValueError(f"expected text, got {self.text!r}")
-        if not all(type(token) is int and token >= 0 for token in self.token_ids):
-            raise ValueError("expected token ids, integers >= 0")
-        for number in (self.usage, self.prompt_tokens, self.count):
-            if number is not None and not (type(number) is int and number >= 0):
-                raise ValueError(f"expected a number of tokens, an integer >= 0, got {number!r}")
+    @property
+    def shows_output(self) -> bool:
+        """Whether there is output that is not given as token ids."""
+        return bool(self.text or self.thought or self.other)
 
 
 @dataclass(slots=True)
@@ -82,7 +85,10 @@ class Answer:
     """All pieces of one request. Times are :func:`time.perf_counter` seconds.
 
     ``chunks`` holds the number of tokens of each arrival, 0 if no ids came with it; ``times`` holds
-    when it arrived.
+    when it arrived. ``progress`` grows with every piece that brings the request forward. ``texts``
+    is the answer alone; ``thoughts`` whether reasoning came before it, ``others`` whether there was
+    output of another kind; ``size`` counts the bytes of all text; ``withheld`` tokens came without
+    the ids that others had.
     """
 
     request: Request
@@ -91,34 +97,92 @@ class Answer:
     chunks: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    thoughts: bool = False
+    others: bool = False
+    size: int = 0
+    withheld: int = 0
     finish_reason: FinishReason | None = None
+    failure: str = ""
     usage: int | None = None
     prompt_tokens: int | None = None
+    reasoning_tokens: int = 0
     report: SpeculationReport | None = None
     ended: float = 0.0
+    progress: int = 0
     notes: list[Any] = field(default_factory=list)
     """The dialect's note of each chunk."""
 
     def add(self, piece: Piece, now: float) -> None:
-        """Adds a piece. Empty ones (a role, a finish, the usage) are not chunks."""
+        """Adds a piece. Empty ones (a role, a finish, the usage) are not chunks.
+
+        Raises:
+            EngineError: more output than ``max_tokens`` allows, or a count that cannot be.
+        """
         ids = piece.token_ids
         if piece.count is not None:
             self._check_count(piece.count)  # before as many placeholders are allocated
             ids = [*[UNKNOWN_ID] * (piece.count - len(self.token_ids) - len(ids)), *ids]
-        if ids or (piece.text and not self.token_ids):
+        if ids or (piece.shows_output and not self.token_ids):
             self.token_ids.extend(ids)
             self.chunks.append(len(ids))
             self.times.append(now)
             self.notes.append(piece.note)
-        if piece.text:
-            self.texts.append(piece.text)
-        self.finish_reason = piece.finish_reason or self.finish_reason
+            self.progress += 1
+        if piece.shows_output:
+            self._add_text(piece)
+        self._check_length()
+        if finish := read_finish(piece.finish_reason):
+            self.progress += self.finish_reason is None
+            self.finish_reason, self.failure = finish.reason, finish.failure
         self.ended = now
         if piece.usage is not None:
-            self.usage = piece.usage
-        if piece.prompt_tokens is not None:
+            self._count(piece.usage)
+        if piece.prompt_tokens:
             self.prompt_tokens = piece.prompt_tokens
+        self.reasoning_tokens = max(self.reasoning_tokens, piece.reasoning_tokens or 0)
         self.report = piece.report or self.report
+
+    def _add_text(self, piece: Piece) -> None:
+        if piece.text:
+            self.texts.append(piece.text)
+        self.thoughts |= bool(piece.thought)
+        self.others |= piece.other
+        self.size += len(piece.text.encode()) + len(piece.thought.encode())
+
+    def _count(self, usage: int) -> None:
+        """The server's count, which some repeat with every event."""
+        self._check_count(usage)
+        if usage < (self.usage or 0):
+            raise EngineError(
+                f"request {self.request.id}: the server's count of output tokens fell from "
+                f"{self.usage} to {usage} (usage.completion_tokens); its counts cannot be used: "
+                "connect to the engine directly, or use another version"
+            )
+        self.progress += usage != self.usage
+        self.usage = usage
+
+    def end_at_stop(self) -> None:
+        """The client ends the stream at a stop token that the server does not know."""
+        self.finish_reason = "stop"
+
+    def forget_ids(self) -> None:
+        """Leaves only times, text and the server's counts, where ids were sent of some tokens
+        alone."""
+        self.withheld = (self.usage or 0) - len(self.token_ids)
+        self.token_ids = []
+
+    @property
+    def hidden(self) -> int:
+        """At least so many tokens are counted, but nothing was sent of them: a parser of reasoning
+        hides them. A text has no more tokens than bytes; a few markers are never sent."""
+        if self.token_ids:
+            return 0
+        if self.reasoning_tokens and not (self.thoughts or self.others):
+            found = self.reasoning_tokens
+        else:
+            found = 0 if self.others else (self.usage or 0) - self.size
+        found = max(found, self.withheld)
+        return found if found > _MARKERS else 0
 
     @property
     def tokens(self) -> int:
@@ -150,12 +214,11 @@ class Answer:
                 "(its stream has no usage, although stream_options.include_usage was set), so "
                 "nothing can be measured: use a server or a version that does"
             )
-        if self.usage is not None:
-            self._check_count(self.usage)
-        if self.usage == 0 and not self.token_ids and any(self.texts):
+        # A piece of text is at least one token, but for one that a parser cuts in two.
+        if not self.token_ids and len(self.chunks) > 2 * (self.usage or 0):
             raise EngineError(
-                f"request {self.request.id}: the server counts 0 output tokens "
-                f"(usage.completion_tokens), but sent text in {len(self.chunks)} chunks; its "
+                f"request {self.request.id}: the server counts {self.usage} output tokens "
+                f"(usage.completion_tokens), but sent output in {len(self.chunks)} chunks; its "
                 "counts cannot be used: connect to the engine directly, or use another version"
             )
         if self.token_ids and self.usage is not None and self.usage != len(self.token_ids):
@@ -174,6 +237,23 @@ class Answer:
                 "use another version"
             )
 
+    def _check_length(self) -> None:
+        """A server that goes on past ``max_tokens`` would never come to an end."""
+        most = self.request.sampling.max_tokens
+        if len(self.token_ids) > most:
+            what = f"{len(self.token_ids)} output tokens"
+        elif len(self.chunks) > 2 * most + _SPARE_CHUNKS:
+            what = f"output in {len(self.chunks)} chunks"
+        elif self.size > _BYTES_PER_TOKEN * (most + _SPARE_CHUNKS):
+            what = f"{self.size} bytes of text"
+        else:
+            return
+        raise EngineError(
+            f"request {self.request.id}: the server sent {what}, more than max_tokens={most} "
+            "allows, and was ended: it ignores max_tokens; use another version, or a proxy that "
+            "passes max_tokens on"
+        )
+
     def trace(self, finish_reason: FinishReason | None = None) -> Trace:
         """The trace as it arrived, chunk by chunk; ``finish_reason`` overrides the server's."""
         trace = Trace(
@@ -184,13 +264,17 @@ class Answer:
             self.chunks,
             self.times,
             finish_reason=finish_reason or self.finish_reason or "abort",
+            failure=self.failure,
         )
         if not self.token_ids:
             # Tokens without text (an answer that ends at once) arrive with the end of the stream.
             if self.tokens and not self.times:
                 self.times.append(self.ended)
             trace.text = "".join(self.texts)
-            trace.chunks = spread_tokens(self.tokens, len(self.times))
+            trace.hidden_tokens = self.hidden
+            trace.chunks = spread_tokens(self.tokens - self.hidden, len(self.times))
+            if self.hidden:  # they came before the first text
+                trace.chunks[0] += self.hidden
             trace.totals = UNKNOWN
         return trace
 

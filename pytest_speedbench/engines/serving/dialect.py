@@ -7,7 +7,7 @@ and for servers that can be started here a command for :class:`~.process.ServerP
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,6 @@ from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
     EngineInfo,
-    FinishReason,
     Request,
     TokenScore,
     Trace,
@@ -23,16 +22,8 @@ from pytest_speedbench.engines.protocol import (
 from pytest_speedbench.engines.serving.answer import Answer, Piece, SpeculationReport
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import MetricNames, Reading
+from pytest_speedbench.engines.serving.schema import Choice, Event
 from pytest_speedbench.errors import EngineError
-
-# The finish reasons of OpenAI's API, and those that engines add.
-_REASONS: Mapping[str, FinishReason] = {
-    "stop": "stop",
-    "eos": "stop",
-    "length": "length",
-    "limit": "length",
-    "abort": "abort",
-}
 
 
 class Dialect(ABC):
@@ -88,23 +79,27 @@ class Dialect(ABC):
             body |= {"seed": sampling.seed, **sampling.filters}
         return body
 
-    def read(self, event: Mapping[str, Any]) -> Piece:
-        """The content of one event of the stream. Called for every event: keep it cheap."""
-        choices = event.get("choices")
-        piece = self.read_choice(choices[0]) if choices else Piece()
-        usage = event.get("usage")
-        if usage:
-            piece.usage = usage.get("completion_tokens")
-            piece.prompt_tokens = usage.get("prompt_tokens")
+    def parse(self, data: bytes) -> Piece:
+        """The content of one event of the stream. Called for every event: keep it cheap.
+
+        Raises:
+            ValueError: not an event of this API; pydantic's errors are among them.
+        """
+        return self.read(Event.model_validate_json(data))
+
+    def read(self, event: Event) -> Piece:
+        """The content of one event of OpenAI's API."""
+        choice, usage = event.choice, event.usage
+        piece = Piece() if choice is None else self.read_choice(choice)
+        if usage is not None:
+            piece.usage, piece.prompt_tokens = usage.completion_tokens, usage.prompt_tokens
+            if usage.completion_tokens_details is not None:
+                piece.reasoning_tokens = usage.completion_tokens_details.reasoning_tokens
         return piece
 
-    def read_choice(self, choice: Mapping[str, Any]) -> Piece:
+    def read_choice(self, choice: Choice) -> Piece:
         """The content of ``choices[0]`` of an event."""
-        return Piece(
-            choice.get("token_ids") or (),
-            choice.get("text") or "",
-            finish_reason(choice.get("finish_reason")),
-        )
+        return Piece(choice.token_ids or (), choice.text or "", finish_reason=choice.finish_reason)
 
     async def complete(self, http: Http, answer: Answer) -> int:
         """Requests what the stream withheld; returns the output tokens that this generated."""
@@ -160,8 +155,3 @@ class Dialect(ABC):
         """See :meth:`~.protocol.Engine.score`, and the number of output tokens it generated;
         called only if the adapter declares ``scores=True``."""
         raise EngineError(f"engine {self.config.engine} cannot score tokens")
-
-
-def finish_reason(found: object) -> FinishReason | None:
-    """A server's ``finish_reason`` as one of ours; None while the answer goes on."""
-    return None if found is None else _REASONS.get(str(found), "stop")

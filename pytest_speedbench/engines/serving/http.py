@@ -11,16 +11,29 @@ import threading
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from pytest_speedbench.engines.serving.schema import describe
 from pytest_speedbench.errors import EngineDied, EngineError
 
 if TYPE_CHECKING:
     import aiohttp
 
 _T = TypeVar("_T")
+_M = TypeVar("_M")
 _CONNECT_SECONDS = 10.0
 _EXCERPT = 300
+# A line of a stream; SGLang repeats the whole output so far in each.
+_LINE_BYTES = 4 << 20
+# Any other response; llama.cpp sends the probabilities of a whole vocabulary.
+_BODY_BYTES = 64 << 20
+_ERROR_BYTES = 1 << 14
+_REDIRECTS = 3
+# pydantic's words for another value where an object was expected.
+_NO_OBJECT = ("model_type", "dict_type", "list_type")
 _FIX_KEY = "set OPENAI_API_KEY, or --speed-engine-arg api_key=…, to a key that the server accepts"
 _FIX_LOAD = (
     "the server accepts fewer concurrent requests than were sent: lower --speed-bs, or raise its "
@@ -67,7 +80,7 @@ class Http:
     """A client of one server. Methods that are not ``async`` may be called from any thread.
 
     Args:
-        timeout: seconds without data on an open connection.
+        timeout: seconds for a whole response, and in a stream between two new tokens.
         reuse: whether a connection takes several requests.
     """
 
@@ -88,10 +101,13 @@ class Http:
     async def _open(self) -> aiohttp.ClientSession:
         import aiohttp
 
-        limits = aiohttp.ClientTimeout(
-            total=None, sock_connect=min(self.timeout, _CONNECT_SECONDS), sock_read=self.timeout
-        )
-        headers = {"Authorization": f"Bearer {self.address.key}"} if self.address.key else {}
+        # Everything else ends when it makes no progress, whatever it sends: see `_ask` and
+        # `Load`.
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=min(self.timeout, _CONNECT_SECONDS))
+        # A compressed stream would hold tokens back, and may inflate without bounds.
+        headers = {"Accept-Encoding": "identity"}
+        if self.address.key:
+            headers["Authorization"] = f"Bearer {self.address.key}"
         return aiohttp.ClientSession(
             # As many connections as requests in flight; no proxy between a load and its server.
             # Idle ones are dropped before the server drops them (uvicorn: after 5 s).
@@ -103,6 +119,7 @@ class Http:
             timeout=limits,
             headers=headers,
             read_bufsize=1 << 18,
+            auto_decompress=False,
         )
 
     def wait(self, work: Coroutine[Any, Any, _T], timeout: float | None = None) -> _T:
@@ -134,21 +151,25 @@ class Http:
 
     # -- requests -----------------------------------------------------------------------------
 
-    def get_json(self, path: str) -> Any:
-        """The parsed response.
+    def get(self, path: str, form: type[_M]) -> _M:
+        """The response as ``form``: a pydantic model, or any type that pydantic validates.
 
         Raises:
-            EngineError: an error response, or not JSON; EngineDied: no response.
+            EngineError: an error response, not JSON, or of another form; EngineDied: no response.
         """
-        return self._parsed(path, self.wait(self._ask("GET", path, None)))
+        return self._parsed(path, self.wait(self._ask("GET", path, None)), form)
 
-    def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Like :meth:`get_json`, with a body."""
-        return self._parsed(path, self.wait(self._ask("POST", path, body)))
+    def post(self, path: str, body: Mapping[str, Any], form: type[_M]) -> _M:
+        """Like :meth:`get`, with a body."""
+        return self._parsed(path, self.wait(self._ask("POST", path, body)), form)
 
-    async def ask_json(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Like :meth:`post_json`, for callers on the event loop."""
-        return self._parsed(path, await self._ask("POST", path, body))
+    async def ask(self, path: str, body: Mapping[str, Any], form: type[_M]) -> _M:
+        """Like :meth:`post`, for callers on the event loop."""
+        return self._parsed(path, await self._ask("POST", path, body), form)
+
+    def find(self, path: str, form: type[_M]) -> _M | None:
+        """Like :meth:`get`; None if the server does not have ``path``."""
+        return self.get(path, form) if self.status(path) == 200 else None
 
     def get_text(self, path: str) -> str:
         return self.wait(self._ask("GET", path, None)).decode(errors="replace")
@@ -157,64 +178,116 @@ class Http:
         """The HTTP status of ``path``; None if no server responds."""
         return self.wait(self._status(path))
 
-    def find_json(self, path: str) -> Any | None:
-        """Like :meth:`get_json`; None if the server does not have ``path``."""
-        return self.get_json(path) if self.status(path) == 200 else None
-
     async def _status(self, path: str) -> int | None:
         import aiohttp
 
-        limits = aiohttp.ClientTimeout(total=min(self.timeout, _CONNECT_SECONDS))
         try:
-            async with self._session.get(self.address.url + path, timeout=limits) as reply:
-                await reply.read()
+            async with (
+                asyncio.timeout(min(self.timeout, _CONNECT_SECONDS)),
+                self._request("GET", path, None) as reply,
+            ):
+                await self._body(path, reply)
                 return reply.status
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
-        url = self.address.url + path
         with self._explained(path):
             async with (
                 asyncio.timeout(self.timeout),
-                self._session.request(method, url, json=body) as reply,
+                self._request(method, path, body) as reply,
             ):
                 await self._accepted(path, reply)
-                return await reply.read()
+                return await self._body(path, reply)
 
-    def _parsed(self, path: str, content: bytes) -> Any:
-        from pydantic_core import from_json
+    @contextlib.asynccontextmanager
+    async def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """One response. A redirect within the origin is followed; never one to another, which would
+        be measured instead and might be sent the key."""
+        url = self.address.url + path
+        for _ in range(_REDIRECTS):
+            async with self._session.request(
+                method, url, json=body, allow_redirects=False
+            ) as reply:
+                target = reply.headers.get("Location", "")
+                if reply.status // 100 != 3 or not target:
+                    yield reply
+                    return
+            url = self._same_origin(path, url, urljoin(url, target))
+        raise EngineError(f"{self.address.url}{path} redirects without an end: correct --speed-url")
 
+    def _same_origin(self, path: str, url: str, target: str) -> str:
+        if urlsplit(target)[:2] != urlsplit(url)[:2]:
+            scheme, place = urlsplit(target)[:2]
+            origin = f"{scheme}://{place.rpartition('@')[2]}"
+            raise EngineError(
+                f"{self.address.url}{path} redirects to another server, "
+                f"{_excerpt(origin)}, which is not followed: give the address of the server itself "
+                "with --speed-url"
+            )
+        return target
+
+    async def _body(self, path: str, reply: aiohttp.ClientResponse) -> bytes:
+        self._uncompressed(path, reply)
+        found = bytearray()
+        async for block in reply.content.iter_any():
+            found += block
+            if len(found) > _BODY_BYTES:
+                raise self._too_much(path, "a response", _BODY_BYTES)
+        return bytes(found)
+
+    def _uncompressed(self, path: str, reply: aiohttp.ClientResponse) -> None:
+        coding = reply.headers.get("Content-Encoding", "identity")
+        if coding.lower() != "identity":
+            raise EngineError(
+                f"{self.address.url}{path} is compressed ({_excerpt(coding)}), although the "
+                "request does not accept it, and that holds tokens back: switch compression off in "
+                "the proxy before the server, or connect to the server itself"
+            )
+
+    def _too_much(self, path: str, what: str, limit: int) -> EngineError:
+        return EngineError(
+            f"{self.address.url}{path} sent {what} of more than {limit >> 20} MiB, the limit: is "
+            "--speed-url the address of an inference server?"
+        )
+
+    def _parsed(self, path: str, content: bytes, form: type[_M]) -> _M:
         try:
-            return from_json(content)
-        except ValueError:
-            raise self.garbage(path, content) from None
+            return TypeAdapter(form).validate_json(content)
+        except ValidationError as error:
+            raise self.invalid(path, content, error) from None
 
     # -- streams ------------------------------------------------------------------------------
 
-    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[bytes]:
-        """The data of every server-sent event, the closing ``[DONE]`` included.
+    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[list[bytes]]:
+        """The data of the server-sent events that arrived together, the closing ``[DONE]``
+        included; the caller limits the time without progress.
 
         Raises:
-            EngineError: an error response; EngineDied: no connection, a timeout, a broken stream.
+            EngineError: an error response, or a line of more than 4 MiB; EngineDied: no connection,
+                a broken stream.
         """
         with self._explained(path):
-            async with self._session.post(self.address.url + path, json=body) as reply:
+            async with self._request("POST", path, body) as reply:
                 await self._accepted(path, reply)
+                self._uncompressed(path, reply)
                 rest = b""
                 async for block in reply.content.iter_any():
                     *lines, rest = (rest + block).split(b"\n")
-                    for line in lines:
-                        if line.startswith(b"data:"):
-                            yield line[5:].strip()
+                    if len(rest) > _LINE_BYTES:
+                        raise self._too_much(path, "a line", _LINE_BYTES)
+                    if found := [line[5:].strip() for line in lines if line.startswith(b"data:")]:
+                        yield found
                 if rest.startswith(b"data:"):
-                    yield rest[5:].strip()
+                    yield [rest[5:].strip()]
 
     # -- errors -------------------------------------------------------------------------------
 
     async def _accepted(self, path: str, reply: aiohttp.ClientResponse) -> None:
         if reply.status != 200:
-            text = (await reply.content.read(1 << 14)).decode(errors="replace")
+            text = (await reply.content.read(_ERROR_BYTES)).decode(errors="replace")
             raise self.refusal(path, reply.status, text)
 
     @contextlib.contextmanager
@@ -232,9 +305,14 @@ class Http:
             ) from error
         except TimeoutError as error:
             raise EngineDied(
-                f"{where} sent nothing for {self.timeout:g} s: the server hangs, or has too few "
-                "slots and queues requests (raise the limit with --speed-timeout=SECONDS, or lower "
-                "--speed-bs)"
+                f"{where} did not answer within {self.timeout:g} s: the server hangs, or is busy "
+                "(raise the limit with --speed-timeout=SECONDS)"
+            ) from error
+        except aiohttp.ClientResponseError as error:  # endless headers, chunks without a size
+            raise EngineError(
+                f"{where} answered with something that is not HTTP "
+                f"({self.address.hide(_excerpt(error.message))}); is --speed-url the address of "
+                "an inference server?"
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise EngineDied(
@@ -266,14 +344,28 @@ class Http:
 
     def error_of_event(self, path: str, error: object) -> EngineError:
         """The error for an event that carries one, with the HTTP status inside it, if any."""
-        from pydantic_core import to_json
 
         status = error.get("code") if isinstance(error, dict) else None
         text = _message(to_json({"error": error}).decode())
         return self.refusal(path, status if isinstance(status, int) else 500, text)
 
+    def stalled(self, path: str, tokens: int) -> EngineDied:
+        """The error for a stream without a new token for too long, after ``tokens`` of them."""
+        return EngineDied(
+            f"{self.address.url}{path} sent no new token for {self.timeout:g} s, after {tokens}: "
+            "the server hangs, or has too few slots and queues requests (raise the limit with "
+            "--speed-timeout=SECONDS, or lower --speed-bs)"
+        )
+
+    def invalid(self, path: str, content: bytes, error: ValidationError) -> EngineError:
+        """The error for a response that is not JSON, or of another form than expected."""
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "json_invalid" or (not first["loc"] and first["type"] in _NO_OBJECT):
+            return self.garbage(path, content)
+        return self.unexpected(path, content, describe(error))
+
     def garbage(self, path: str, content: bytes) -> EngineError:
-        """The error for a response that is not JSON."""
+        """The error for a response that is not JSON, or not an object."""
         return EngineError(
             f"{self.address.url}{path} answered with something that is not JSON: "
             f"{self.address.hide(_excerpt(content.decode(errors='replace')))!r}; is --speed-url "
@@ -281,17 +373,16 @@ class Http:
         )
 
     def unexpected(self, path: str, content: object, reason: object) -> EngineError:
-        """The error for JSON of another form than that of the OpenAI API."""
+        """The error for JSON of another form than that of the server's API."""
         text = content.decode(errors="replace") if isinstance(content, bytes) else repr(content)
         return EngineError(
-            f"{self.address.url}{path} answered in a form that is not that of the OpenAI API "
-            f"({reason}): {self.address.hide(_excerpt(text))}"
+            f"{self.address.url}{path} answered in a form that is not that of its API "
+            f"({self.address.hide(str(reason))}): {self.address.hide(_excerpt(text))}"
         )
 
 
 def _message(text: str) -> str:
     """The message of an error: ``error.message`` (OpenAI), ``detail`` (FastAPI), or the text."""
-    from pydantic_core import from_json
 
     try:
         found = from_json(text)

@@ -9,6 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 from functools import partial
 
+from pydantic import ValidationError
+from pydantic_core import from_json
+
 from pytest_speedbench.engines.protocol import Request, Trace
 from pytest_speedbench.engines.serving.answer import Answer, Piece
 from pytest_speedbench.engines.serving.dialect import Dialect
@@ -116,45 +119,68 @@ async def read_stream(
         Whether the client ended the stream at a stop token that the server does not know.
 
     Raises:
-        EngineError: the data is not an event of a stream, or reports an error.
+        EngineError: the data is not an event of a stream, or reports an error; EngineDied: no new
+            token within the time limit.
     """
-    async with aclosing(http.stream(dialect.path, dialect.body(answer.request))) as stream:
-        async for data in stream:
-            now = time.perf_counter()
-            if data == _DONE:
-                return False
-            piece = _piece(http, dialect, data)
-            if dialect.cuts and piece.token_ids and answer.at_stop:
-                answer.finish_reason = "stop"
-                return True
-            before = answer.tokens
-            answer.add(piece, now)
-            count(answer.tokens - before)
+    loop = asyncio.get_running_loop()
+    try:
+        async with (
+            asyncio.timeout(http.timeout) as limit,
+            aclosing(http.stream(dialect.path, dialect.body(answer.request))) as stream,
+        ):
+            async for arrived in stream:
+                now = time.perf_counter()
+                before = answer.progress
+                ended = _take(http, dialect, answer, arrived, now, count)
+                if ended is not None:
+                    return ended
+                if answer.progress != before:
+                    limit.reschedule(loop.time() + http.timeout)
+    except TimeoutError:
+        raise http.stalled(dialect.path, len(answer.chunks)) from None
     return False
 
 
+def _take(
+    http: Http,
+    dialect: Dialect,
+    answer: Answer,
+    arrived: Sequence[bytes],
+    now: float,
+    count: Callable[[int], None],
+) -> bool | None:
+    """Adds the events that arrived together; None while the stream goes on."""
+    for data in arrived:
+        if data == _DONE:
+            return False
+        piece = _piece(http, dialect, data)
+        if dialect.cuts and piece.token_ids and answer.at_stop:
+            answer.end_at_stop()
+            return True
+        before = answer.tokens
+        answer.add(piece, now)
+        count(answer.tokens - before)
+    return None
+
+
 def _piece(http: Http, dialect: Dialect, data: bytes) -> Piece:
-    event = _event(http, dialect.path, data)
+    if b'"error"' in data:
+        _check_error(http, dialect.path, data)
     try:
-        piece = dialect.read(event)
-        piece.check()
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        return dialect.parse(data)
+    except ValidationError as error:
+        raise http.invalid(dialect.path, data, error) from None
+    except ValueError as error:
         raise http.unexpected(dialect.path, data, error) from None
-    return piece
 
 
-def _event(http: Http, path: str, data: bytes) -> dict[str, object]:
-    from pydantic_core import from_json  # no backend of a child process needs it
-
+def _check_error(http: Http, path: str, data: bytes) -> None:
     try:
         event = from_json(data)
     except ValueError:
         raise http.garbage(path, data) from None
-    if not isinstance(event, dict):
-        raise http.garbage(path, data)
-    if event.get("error"):
+    if isinstance(event, dict) and event.get("error"):
         raise http.error_of_event(path, event["error"])
-    return event
 
 
 def as_engine_error(error: BaseException) -> EngineError:

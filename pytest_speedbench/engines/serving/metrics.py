@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pytest_speedbench.engines.protocol import Counters
 from pytest_speedbench.errors import EngineError
 
+# Prometheus keeps numbers as floats, which count exactly up to here.
+_MOST = 1 << 53
+
 
 @dataclass(frozen=True, slots=True)
 class MetricNames:
@@ -61,15 +64,22 @@ class Reading:
 @dataclass(frozen=True, slots=True)
 class Page:
     """A parsed page: counters summed over all labels (models, data-parallel engines), and the
-    labels of every ``…_info`` metric."""
+    labels of every ``…_info`` metric. ``where`` is its address."""
 
+    where: str
     values: Mapping[str, float]
     infos: Mapping[str, Mapping[str, str]]
 
     def read(self, names: MetricNames) -> Reading:
+        """The counters of one family of servers.
+
+        Raises:
+            EngineError: one is not a count.
+        """
+
         def value(name: str) -> int | None:
             found = self.values.get(name) if name else None
-            return None if found is None else int(found)
+            return None if found is None else self._count(name, found)
 
         return Reading(
             value(names.drafts),
@@ -77,6 +87,14 @@ class Page:
             value(names.accepted_tokens),
             value(names.generated),
         )
+
+    def _count(self, name: str, found: float) -> int:
+        if not (0 <= found <= _MOST and found == int(found)):  # NaN is not, infinity neither
+            raise EngineError(
+                f"{self.where}: {name} is {found:g}, expected a count of at least 0; the page "
+                "cannot be used: connect to the engine directly, or use another version"
+            )
+        return int(found)
 
     def has(self, prefix: str) -> bool:
         """Whether any metric begins with ``prefix``, which identifies the server."""
@@ -102,7 +120,7 @@ def parse_page(text: str, where: str) -> Page:
                     infos[name] = dict(sample.labels)
     except ValueError as error:
         raise EngineError(f"{where} is not a metrics page: {error}; correct --speed-url") from error
-    return Page(values, infos)
+    return Page(where, values, infos)
 
 
 def check_growth(before: Reading, after: Reading, where: str) -> None:

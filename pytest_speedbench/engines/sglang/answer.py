@@ -11,16 +11,14 @@ from typing import Any
 
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import (
-    FinishReason,
     Request,
     RequestTotals,
     Speculation,
     TokenScore,
 )
+from pytest_speedbench.engines.serving.schema import SglangMeta
 from pytest_speedbench.engines.sglang.arguments import drafts_a_chain
 from pytest_speedbench.errors import EngineError
-
-_REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "abort"}
 
 
 def sampling_parameters(request: Request) -> dict[str, Any]:
@@ -38,31 +36,24 @@ def sampling_parameters(request: Request) -> dict[str, Any]:
     return parameters
 
 
-def new_tokens(chunk: Mapping[str, Any], seen: int) -> Sequence[int]:
+def new_tokens(output_ids: Sequence[int], seen: int, count: int) -> Sequence[int]:
     """The new tokens of a chunk that holds the whole output so far, after the first ``seen``.
 
-    In the engine's process the list keeps growing, so the count in the chunk gives its end.
+    In the engine's process the list keeps growing, so the chunk's own ``count`` gives its end.
     """
-    tokens: Sequence[int] = chunk["output_ids"][seen : chunk["meta_info"]["completion_tokens"]]
-    return tokens
+    return output_ids[seen:count]
 
 
-def finish_reason(meta: Mapping[str, Any]) -> FinishReason | None:
-    """Why the request ended; None while it goes on.
-
-    Raises:
-        EngineError: the engine aborted it.
-    """
-    found = meta.get("finish_reason")
-    if found is None:
-        return None
-    reason = _REASONS.get(found["type"], "stop")
-    if reason == "abort" and found.get("message"):
-        raise EngineError(f"SGLang aborted request {meta.get('id')}: {found['message']}")
-    return reason
+def finish_reason(found: object) -> str | None:
+    """Why the request ended, in SGLang's own word, with its message if it was aborted; None while
+    it goes on."""
+    if not isinstance(found, Mapping):
+        return None if found is None else str(found)
+    kind, message = found.get("type"), found.get("message")
+    return f"{kind}: {message}" if kind == "abort" and message else str(kind)
 
 
-def totals(meta: Mapping[str, Any], *, counts_drafts: bool) -> RequestTotals:
+def totals(meta: SglangMeta, *, counts_drafts: bool) -> RequestTotals:
     """D, draft and accepted tokens of a finished request.
 
     D are the passes that verified drafts, and the further prefills of a preempted request, which
@@ -72,18 +63,13 @@ def totals(meta: Mapping[str, Any], *, counts_drafts: bool) -> RequestTotals:
         counts_drafts: whether the number of proposed drafts can be used (see
             :func:`~.sglang.arguments.counts_drafts`).
     """
-    if meta.get("completion_tokens", 0) > 1 and "spec_verify_ct" not in meta:
+    if (meta.completion_tokens or 0) > 1 and meta.spec_verify_ct is None:
         return RequestTotals()
-    proposed = _first(meta, "spec_num_proposed_drafts", "spec_draft_token_num")
     return RequestTotals(
-        meta.get("spec_verify_ct", 0) + meta.get("num_retractions", 0),
-        proposed if counts_drafts else None,
-        _first(meta, "spec_num_correct_drafts", "spec_accept_token_num"),
+        (meta.spec_verify_ct or 0) + meta.num_retractions,
+        (meta.proposed or 0) if counts_drafts else None,
+        meta.accepted or 0,
     )
-
-
-def _first(meta: Mapping[str, Any], *names: str) -> int:
-    return next((int(meta[name]) for name in names if name in meta), 0)
 
 
 def score_request(prefix: Sequence[int], candidates: Sequence[int]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from pytest_speedbench.engines.process.streaming import Chunk, StreamingBackend
 from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo, Request, TokenScore
 from pytest_speedbench.engines.serving.device import device_name
+from pytest_speedbench.engines.serving.schema import SglangMeta
 from pytest_speedbench.engines.sglang.answer import (
     describe,
     finish_reason,
@@ -61,10 +62,10 @@ class SglangBackend(StreamingBackend):
         )
         seen = 0
         async for answer in answers:
-            tokens = new_tokens(answer, seen)
+            meta = SglangMeta.model_validate(answer["meta_info"])
+            tokens = new_tokens(answer["output_ids"], seen, meta.completion_tokens or 0)
             seen += len(tokens)
-            meta = answer["meta_info"]
-            reason = finish_reason(meta)
+            reason = finish_reason(meta.finish_reason)
             if reason is None:
                 yield Chunk(tokens)
             else:

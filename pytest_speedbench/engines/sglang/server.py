@@ -20,6 +20,7 @@ from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import SGLANG
 from pytest_speedbench.engines.serving.process import HOST, Launch
+from pytest_speedbench.engines.serving.schema import GenerateEvent
 from pytest_speedbench.engines.sglang.answer import (
     describe,
     finish_reason,
@@ -53,7 +54,8 @@ class SglangDialect(Dialect):
         self._seen: dict[str, int] = {}
 
     def connect(self, http: Http) -> EngineInfo:
-        info = http.find_json("/server_info") or http.get_json("/get_server_info")
+        found = http.find("/server_info", dict[str, Any])
+        info = found or http.get("/get_server_info", dict[str, Any])
         self._check_model(http.address.url, info)
         self._check_algorithm(http.address.url, info)
         self.incremental = bool(
@@ -115,23 +117,22 @@ class SglangDialect(Dialect):
             "stream": True,
         }
 
-    def read(self, event: Mapping[str, Any]) -> Piece:
-        meta = event["meta_info"]
-        reason = finish_reason(meta)
-        piece = Piece(
-            self._tokens(event, meta["id"], last=reason is not None), finish_reason=reason
-        )
+    def parse(self, data: bytes) -> Piece:
+        event = GenerateEvent.model_validate_json(data)
+        meta = event.meta_info
+        reason = finish_reason(meta.finish_reason)
+        piece = Piece(self._tokens(event, last=reason is not None), finish_reason=reason)
         if reason is not None:
-            piece.usage, piece.prompt_tokens = meta["completion_tokens"], meta["prompt_tokens"]
+            piece.usage, piece.prompt_tokens = meta.completion_tokens, meta.prompt_tokens
             piece.report = SpeculationReport(totals=totals(meta, counts_drafts=self.counts_drafts))
         return piece
 
-    def _tokens(self, event: Mapping[str, Any], name: str, *, last: bool) -> Sequence[int]:
+    def _tokens(self, event: GenerateEvent, *, last: bool) -> Sequence[int]:
         if self.incremental:
-            tokens: Sequence[int] = event["output_ids"]
-            return tokens
+            return event.output_ids
+        name = event.meta_info.id
         seen = self._seen.pop(name, 0)
-        tokens = new_tokens(event, seen)
+        tokens = new_tokens(event.output_ids, seen, event.meta_info.completion_tokens or 0)
         if not last:
             self._seen[name] = seen + len(tokens)
         return tokens
@@ -143,7 +144,7 @@ class SglangDialect(Dialect):
         self, http: Http, token_ids: Sequence[int], position: int, candidates: Sequence[int]
     ) -> tuple[TokenScore, int]:
         asked = score_request(token_ids[:position], candidates)
-        return read_score(http.post_json(self.path, asked)), 1
+        return read_score(http.post(self.path, asked, dict[str, Any])), 1
 
 
 def launch(config: EngineConfig, port: int) -> Launch:

@@ -11,7 +11,6 @@ from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
     EngineInfo,
-    FinishReason,
     Request,
     RequestTotals,
     TokenScore,
@@ -25,7 +24,6 @@ from pytest_speedbench.engines.tensorrt_llm.arguments import (
 )
 from pytest_speedbench.errors import EngineError
 
-_REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
 # Seconds to wait for iteration statistics.
 _STATS_SECONDS = 0.2
 
@@ -66,7 +64,7 @@ class TensorrtLlmBackend(StreamingBackend):
                 completion = response.outputs[0]
                 tokens = tuple(completion.token_ids_diff)
                 if response.finished:
-                    reason = _REASONS.get(completion.finish_reason, "abort")
+                    reason = str(completion.finish_reason)
                     sums = totals(response, counts_drafts=self.counts_drafts)
                     yield Chunk(tokens, reason, sums)
                 else:

@@ -18,15 +18,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_speedbench.engines.demo import resolve_model
-from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo, Request, Trace
+from pytest_speedbench.engines.protocol import (
+    UNKNOWN_METHOD,
+    EngineConfig,
+    EngineInfo,
+    Request,
+    Trace,
+)
 from pytest_speedbench.engines.serving.answer import Answer, Piece
 from pytest_speedbench.engines.serving.device import device_name
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import parse_page
+from pytest_speedbench.engines.serving.models import find_model
 from pytest_speedbench.engines.serving.process import HOST, Launch
 from pytest_speedbench.engines.serving.readers import read_tensorrt_llm
+from pytest_speedbench.engines.serving.schema import Event, Version
 from pytest_speedbench.engines.tensorrt_llm.arguments import (
     drafts_a_chain,
     given_speculative,
@@ -52,8 +59,8 @@ class TensorrtLlmDialect(Dialect):
         self.counts_drafts = drafts_a_chain(given_speculative(config))
 
     def connect(self, http: Http) -> EngineInfo:
-        version = str(http.get_json("/version").get("version", "unknown"))
-        self._check_model(http)
+        version = http.get("/version", Version).version
+        self.model = find_model(http, self.config).id
         infos = self._infos(http)
         joined = bool(self.config.url)
         details: dict[str, object] = {"joined": joined, "served_model": self.model}
@@ -75,23 +82,10 @@ class TensorrtLlmDialect(Dialect):
             return {}
         return parse_page(http.get_text(_PAGE), http.address.url + _PAGE).infos
 
-    def _check_model(self, http: Http) -> None:
-        asked = self.config.option("served_model_name")
-        names = (asked,) if asked else (self.config.model, resolve_model(self.config.model))
-        served = [card.get("id") for card in http.get_json("/v1/models").get("data") or []]
-        found = next((name for name in served if name in names), None)
-        if found is None:
-            raise EngineError(
-                f"the server at {http.address.url} does not serve {names[0]!r}; it serves: "
-                f"{', '.join(map(repr, served)) or 'none'}. Name that model with --speed-model, "
-                "or, if only the name differs, add --speed-engine-arg served_model_name=NAME"
-            )
-        self.model = str(found)
-
     def _speculation(self, url: str, infos: Mapping[str, Mapping[str, str]]) -> str:
         """The server's speculative method, if it reports it; a server cannot switch it."""
         if not infos:
-            return "unknown"
+            return UNKNOWN_METHOD
         found = infos.get(_SPECULATION, {})
         method = found.get("spec_method", "none").lower() if _enabled(found) else "none"
         speculation = self.config.speculation
@@ -118,7 +112,7 @@ class TensorrtLlmDialect(Dialect):
             **{name: parameters[name] for name in kept if name in parameters},
         }
 
-    def read(self, event: Mapping[str, Any]) -> Piece:
+    def read(self, event: Event) -> Piece:
         piece = super().read(event)
         piece.report = read_tensorrt_llm(event)
         if piece.report is not None and not self.counts_drafts:

@@ -17,7 +17,6 @@ from pytest_speedbench.engines.protocol import (
     Counters,
     EngineConfig,
     EngineInfo,
-    FinishReason,
     Request,
     TokenScore,
 )
@@ -45,7 +44,6 @@ _NO_START = (
     KeyError,
     AttributeError,
 )
-_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "abort"}
 
 
 class VllmBackend:
@@ -128,7 +126,7 @@ class VllmBackend:
         return StepOutput(
             output.request_id,
             completion.token_ids,
-            _REASONS.get(completion.finish_reason, "stop"),
+            completion.finish_reason or "unknown",
             drafted=list(metrics.per_step_drafted) if metrics else self._no_drafts(),
             accepted=list(metrics.per_step_accepted) if metrics else self._no_drafts(),
         )

@@ -11,6 +11,7 @@ from typing import Any
 from pytest_speedbench.engines.methods import methods_of, traits
 from pytest_speedbench.engines.protocol import (
     FILTERS,
+    UNKNOWN_METHOD,
     EngineConfig,
     EngineInfo,
     EngineType,
@@ -27,6 +28,13 @@ from pytest_speedbench.engines.serving.metrics import VLLM, parse_page
 from pytest_speedbench.engines.serving.models import find_model
 from pytest_speedbench.engines.serving.process import HOST, Launch
 from pytest_speedbench.engines.serving.readers import read_vllm
+from pytest_speedbench.engines.serving.schema import (
+    Event,
+    Logprob,
+    ScoredCompletion,
+    ServerInfo,
+    Version,
+)
 from pytest_speedbench.engines.vllm.arguments import (
     DRAFT_SAMPLINGS,
     PER_REQUEST_METRICS,
@@ -61,9 +69,9 @@ class VllmDialect(Dialect):
     metrics = VLLM
 
     def connect(self, http: Http) -> EngineInfo:
-        version = str(http.get_json("/version").get("version", "unknown"))
+        version = http.get("/version", Version).version
         card = find_model(http, self.config)
-        self.model = str(card["id"])
+        self.model = card.id
         page = parse_page(http.get_text(self.metrics_path), http.address.url + self.metrics_path)
         speculates = page.read(self.metrics).drafts is not None
         self._check_speculation(http.address.url, speculates)
@@ -71,11 +79,12 @@ class VllmDialect(Dialect):
         details: dict[str, object] = {
             "joined": bool(self.config.url),
             "served_model": self.model,
-            "max_model_len": card.get("max_model_len"),
+            "max_model_len": card.max_model_len,
             **_cache_settings(page.infos.get("vllm:cache_config_info", {})),
+            "speculative_method": self._method(speculates),
             **(configuration(resolved) if resolved else {}),
-            "speculative_method": self.config.speculation.method if speculates else "none",
         }
+        self._check_method(http.address.url, str(details["speculative_method"]))
         device = "unknown" if self.config.url else device_name(cpu=cpu_build())
         dtype = "unknown" if self.config.url else str(self.config.option("dtype", "auto"))
         if resolved:
@@ -85,9 +94,25 @@ class VllmDialect(Dialect):
     def _configuration(self, http: Http) -> Any:
         """The whole configuration, which only a server in development mode reports
         (``VLLM_SERVER_DEV_MODE=1``); None from others."""
-        found = http.find_json("/server_info?config_format=json")
-        config = found.get("vllm_config") if isinstance(found, dict) else None
+        found = http.find("/server_info?config_format=json", ServerInfo)
+        config = found.vllm_config if found else None
         return config if isinstance(config, dict) else None
+
+    def _method(self, speculates: bool) -> str:
+        """What is known of the method without the whole configuration."""
+        if not speculates:
+            return "none"
+        return UNKNOWN_METHOD if self.config.url else self.config.speculation.method
+
+    def _check_method(self, url: str, found: str) -> None:
+        method = self.config.speculation.method
+        # Older versions report the name of the model's own kind, such as deepseek_mtp.
+        if found in (UNKNOWN_METHOD, method) or found.endswith(f"_{method}"):
+            return
+        raise EngineError(
+            f"the vLLM server at {url} speculates with method {found}, this case has {method}: use "
+            f"--speed-method {found}, or another server"
+        )
 
     def _check_speculation(self, url: str, speculates: bool) -> None:
         """A server cannot switch speculation, so it must do what the case says."""
@@ -117,7 +142,7 @@ class VllmDialect(Dialect):
             "stop_token_ids": [] if sampling.ignore_eos else list(request.stop_ids),
         }
 
-    def read(self, event: Mapping[str, Any]) -> Piece:
+    def read(self, event: Event) -> Piece:
         piece = super().read(event)
         piece.report = read_vllm(event)
         return piece
@@ -136,14 +161,14 @@ class VllmDialect(Dialect):
         top, top_logprob = -1, float("-inf")
         for candidate in candidates:
             entry = self._prompt_logprobs(http, [*token_ids[:position], candidate])
-            logprobs[candidate] = entry[str(candidate)]["logprob"]
-            best = min(entry, key=lambda token: entry[token]["rank"])
-            if entry[best]["rank"] == 1:
-                top, top_logprob = int(best), entry[best]["logprob"]
+            logprobs[candidate] = entry[str(candidate)].logprob
+            best = min(entry, key=lambda token: entry[token].rank)
+            if entry[best].rank == 1:
+                top, top_logprob = int(best), entry[best].logprob
         return TokenScore(logprobs, top, top_logprob), len(candidates)
 
-    def _prompt_logprobs(self, http: Http, token_ids: list[int]) -> Any:
-        reply = http.post_json(
+    def _prompt_logprobs(self, http: Http, token_ids: list[int]) -> Mapping[str, Logprob]:
+        reply = http.post(
             self.path,
             {
                 "model": self.model,
@@ -153,8 +178,15 @@ class VllmDialect(Dialect):
                 "temperature": 0.0,
                 "add_special_tokens": False,
             },
+            ScoredCompletion,
         )
-        return reply["choices"][0]["prompt_logprobs"][-1]
+        found = reply.choices[0].prompt_logprobs[-1]
+        if not found or str(token_ids[-1]) not in found:
+            raise EngineError(
+                f"{http.address.url}{self.path} gives no log-probability of token {token_ids[-1]}: "
+                "its prompt_logprobs cannot be used for scores"
+            )
+        return found
 
 
 def _cache_settings(labels: Mapping[str, str]) -> dict[str, object]:

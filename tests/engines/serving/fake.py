@@ -25,6 +25,8 @@ class Script:
     events: Callable[[dict[str, Any]], Iterable[Event]] = lambda body: ()
     pages: dict[str, Any] = field(default_factory=dict)
     """GET: path → an object (JSON), text, (status, text), or a function that returns one."""
+    redirects: dict[str, str] = field(default_factory=dict)
+    """GET: path → where it is to be found."""
     posts: dict[str, Callable[[dict[str, Any]], Any]] = field(default_factory=dict)
     """POST without a stream: path → body → JSON, or (status, text)."""
     status: int = 200
@@ -51,6 +53,12 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        if target := self.server.script.redirects.get(self.path):
+            self.send_response(307)
+            self.send_header("Location", target)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         found = self.server.script.pages.get(self.path, (404, '{"detail":"Not Found"}'))
         self._reply(found() if callable(found) else found)
 

@@ -337,14 +337,6 @@ def test_an_answer_without_a_text_is_its_silent_token() -> None:
     assert trace.submitted < trace.times[0]
 
 
-def test_thoughts_are_output_too() -> None:
-    thinking = {"id": "1", "choices": [{"index": 0, "delta": {"reasoning_content": "Hm. "}}]}
-    with joined(Script(lambda body: [thinking, *stream(tokens=8)(body)])) as engine:
-        trace = one(engine)
-    assert trace.text == "Hm. The red boat"
-    assert trace.chunks == [2, 2, 2, 2]
-
-
 def test_a_server_that_counts_no_tokens_cannot_be_measured() -> None:
     script = Script(stream(chat_chunk(None)))
     with pytest.raises(EngineError, match=r"nothing can be measured"), joined(script):

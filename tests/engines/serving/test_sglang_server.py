@@ -194,13 +194,12 @@ def test_mtp_is_what_sglang_resolves_it_to() -> None:
         assert run(engine, 1)[0].steps == [3, 1]
 
 
-def test_a_request_that_the_server_gives_up_is_an_error() -> None:
+def test_a_request_that_the_server_gives_up_is_broken_off_with_its_message() -> None:
     fake = Sglang()
     fake.reason = {"type": "abort", "message": "KV cache pool is full", "status_code": 500}
     with joined(fake) as engine:
-        engine.submit([Request("r", (1,), Sampling(4))])
-        with pytest.raises(EngineError, match=r"aborted request .*: KV cache pool is full"):
-            engine.collect(5)
+        (trace,) = run(engine, 1)
+    assert (trace.finish_reason, trace.failure) == ("abort", "abort: KV cache pool is full")
 
 
 def test_a_server_is_started_with_the_engines_arguments(standin: None) -> None:

@@ -1,0 +1,267 @@
+"""What servers send, as validated types: a wrong type, or a number that cannot be, is an error with
+its place.
+
+Only the fields that are read are listed; others are ignored. What another kind of server may use
+for something else is navigated to by :mod:`~.readers`, and validated there.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+_MOST_TOKENS = 1 << 31
+
+Count = Annotated[int, Field(strict=True, ge=0)]
+"""A number of output tokens; :class:`~.answer.Answer` compares it with what was asked for."""
+Tokens = Annotated[int, Field(strict=True, ge=0, le=_MOST_TOKENS)]
+Length = Annotated[int, Field(strict=True, gt=0, le=_MOST_TOKENS)]
+TokenId = Annotated[int, Field(strict=True, ge=0, lt=1 << 31)]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Share = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+
+
+class Form(BaseModel):
+    """Base of all forms."""
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+
+# -- streams ----------------------------------------------------------------------------------
+
+
+class UsageDetails(Form):
+    reasoning_tokens: Tokens | None = None
+
+
+class Usage(Form):
+    completion_tokens: Count | None = None
+    prompt_tokens: Tokens | None = None
+    completion_tokens_details: UsageDetails | None = None
+
+
+class Choice(Form):
+    """``delta`` (chat) or ``text`` (completions) is the new output; engines add fields."""
+
+    text: str | None = None
+    delta: dict[str, Any] | None = None
+    message: dict[str, Any] | None = None
+    token_ids: list[TokenId] | None = None
+    logprobs: Any = None
+    finish_reason: Any = None
+    meta_info: Any = None
+    speculative_decoding: Any = None
+    avg_decoded_tokens_per_iter: Any = None
+
+
+class Event(Form):
+    """One event of a stream of OpenAI's API."""
+
+    choices: list[Choice] | None = None
+    usage: Usage | None = None
+    metrics: Any = None
+    sglext: Any = None
+    timings: Any = None
+    meta_info: Any = None
+
+    @property
+    def choice(self) -> Choice | None:
+        return self.choices[0] if self.choices else None
+
+
+class SglangMeta(Form):
+    """``meta_info`` of SGLang; before 0.5.23 two fields had other names."""
+
+    id: str = ""
+    completion_tokens: Count | None = None
+    prompt_tokens: Tokens | None = None
+    finish_reason: Any = None
+    num_retractions: Tokens = 0
+    spec_verify_ct: Tokens | None = None
+    spec_num_proposed_drafts: Tokens | None = None
+    spec_draft_token_num: Tokens | None = None
+    spec_num_correct_drafts: Tokens | None = None
+    spec_accept_token_num: Tokens | None = None
+
+    @property
+    def proposed(self) -> int | None:
+        """Draft tokens proposed; nominal, and nodes of a tree where it drafts one."""
+        new = self.spec_num_proposed_drafts
+        return self.spec_draft_token_num if new is None else new
+
+    @property
+    def accepted(self) -> int | None:
+        """Draft tokens accepted."""
+        new = self.spec_num_correct_drafts
+        return self.spec_accept_token_num if new is None else new
+
+
+class GenerateEvent(Form):
+    """One event of SGLang's ``/generate``."""
+
+    output_ids: list[TokenId]
+    meta_info: SglangMeta
+
+
+class VllmSpeculation(Form):
+    """``metrics.speculative_decoding``; lists at vLLM's level *detailed* only."""
+
+    num_spec_steps: Tokens | None = None
+    num_draft_tokens: Tokens | None = None
+    num_accepted_draft_tokens: Tokens | None = None
+    num_spec_tokens: Tokens | None = None
+    per_step_drafted: list[Tokens] | None = None
+    per_step_accepted: list[Tokens] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> VllmSpeculation:
+        drafted, accepted = self.per_step_drafted, self.per_step_accepted
+        if drafted is None or accepted is None:
+            return self
+        if len(drafted) != len(accepted):
+            raise ValueError(f"{len(drafted)} steps drafted and {len(accepted)} accepted")
+        for number, (proposed, taken) in enumerate(zip(drafted, accepted, strict=True)):
+            if taken > proposed:
+                raise ValueError(f"step {number} accepted {taken} of {proposed} draft tokens")
+        return self
+
+
+class TensorrtLlmSpeculation(Form):
+    """``choices[0].speculative_decoding`` of ``trtllm-serve``."""
+
+    total_draft_tokens: Tokens | None = None
+    total_accepted_draft_tokens: Tokens | None = None
+    num_spec_steps: Tokens | None = None
+    num_spec_tokens: Tokens | None = None
+
+
+class TensorrtLlmAverage(Form):
+    avg_decoded_tokens_per_iter: Share | None = None
+
+
+class Timings(Form):
+    """``timings`` of llama.cpp; the draft counts are absent if nothing was drafted."""
+
+    predicted_n: Count | None = None
+    predicted_ms: Finite = 0.0
+    draft_n: Tokens = 0
+    draft_n_accepted: Tokens = 0
+
+
+class CompletionEvent(Form):
+    """One event of llama.cpp's ``/completion``."""
+
+    content: str
+    tokens: list[TokenId]
+    timings: Timings
+    stop: bool
+    stop_type: str | None = None
+    tokens_evaluated: Tokens | None = None
+
+
+# -- pages and other replies ------------------------------------------------------------------
+
+
+class Version(Form):
+    version: str = "unknown"
+
+
+class ServerInfo(Form):
+    """``/server_info`` of vLLM, in development mode only."""
+
+    vllm_config: Any = None
+
+
+class CardMeta(Form):
+    """llama.cpp's own part of a model card."""
+
+    n_vocab: Length | None = None
+    ftype: str | None = None
+
+
+class ModelCard(Form):
+    """An entry of ``/v1/models``; ``root`` and ``max_model_len`` are vLLM's and SGLang's own."""
+
+    id: str
+    root: str | None = None
+    max_model_len: Length | None = None
+    meta: CardMeta | None = None
+
+
+class ModelList(Form):
+    data: list[ModelCard] | None = None
+
+
+class Logprob(Form):
+    """An entry of vLLM's ``prompt_logprobs``."""
+
+    logprob: Finite
+    rank: Length
+
+
+class ScoredChoice(Form):
+    prompt_logprobs: list[dict[str, Logprob] | None] = Field(min_length=1)
+
+
+class ScoredCompletion(Form):
+    choices: list[ScoredChoice] = Field(min_length=1)
+
+
+class Candidate(Form):
+    """A token that llama.cpp might emit next."""
+
+    id: TokenId
+    bytes: list[Annotated[int, Field(ge=0, lt=256)]] = Field(default_factory=list)
+    logprob: Finite
+
+
+class NextToken(Form):
+    top_logprobs: list[Candidate] = Field(min_length=1)
+
+
+class NextTokens(Form):
+    completion_probabilities: list[NextToken] = Field(min_length=1)
+
+
+class Tokenized(Form):
+    tokens: list[TokenId]
+
+
+class Detokenized(Form):
+    content: str
+
+
+class Slot(Form):
+    speculative: bool = False
+
+
+class GenerationSettings(Form):
+    n_ctx: Length | None = None
+    params: dict[str, Any] | None = None
+
+
+class Properties(Form):
+    """``/props`` of llama.cpp."""
+
+    total_slots: Length | None = None
+    build_info: str | None = None
+    model_path: str | None = None
+    model_ftype: str | None = None
+    default_generation_settings: GenerationSettings | None = None
+
+
+def describe(error: ValidationError) -> str:
+    """The first thing that is wrong, with its place: ``usage.completion_tokens: …, got -5``."""
+    found = error.errors(include_url=False)[0]
+    place = ".".join(map(str, _named(found["loc"])))
+    message = found["msg"].removeprefix("Value error, ")
+    got = "" if found["type"] == "value_error" else f", got {reprlib.repr(found['input'])}"
+    return f"{place}: {message}{got}" if place else f"{message}{got}"
+
+
+def _named(location: Sequence[int | str]) -> list[int | str]:
+    """Without pydantic's own names of branches, which no user knows."""
+    return [part for part in location if not str(part).startswith(("list[", "dict["))]

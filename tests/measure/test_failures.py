@@ -1,0 +1,34 @@
+"""Answers that the engine broke off: counted, left out, and too many of them refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_speedbench.engines import Speculation, Trace
+from pytest_speedbench.errors import EngineError
+from pytest_speedbench.measure.failures import count_failed, describe_failed, refuse_failed
+from pytest_speedbench.measure.results import ArmResult, Pass, Turn
+
+
+def turn(number: int, failure: str | None = None) -> Turn:
+    trace = Trace("r", 1, 0.0, chunks=[1], times=[0.1])
+    if failure is not None:
+        trace.finish_reason, trace.failure = "abort", failure
+    return Turn(f"s{number}", "math", 0, trace)
+
+
+def test_failures_are_counted_by_the_engines_own_word() -> None:
+    turns = [turn(1), turn(2, "error"), turn(3, "error"), turn(4, "")]
+    assert count_failed(turns) == {"error": 2, "abort": 1}
+    found = describe_failed(count_failed(turns), 4)
+    assert found == "3 of 4 answers were broken off ('error': 2, 'abort': 1)"
+
+
+def test_the_share_is_that_of_all_passes() -> None:
+    arm = ArmResult(Speculation("eagle3", 3))
+    for failed in ({"error": 1}, {}, {"error": 1, "abort": 1}):
+        arm.take(Pass([turn(n) for n in range(9)], failed=failed), True)
+    assert (arm.answers, arm.failed) == (30, {"error": 2, "abort": 1})
+    refuse_failed(arm, 0.1)
+    with pytest.raises(EngineError, match=r"3 of 30 answers .* at most 9.0%.*--speed-max-failed"):
+        refuse_failed(arm, 0.09)
