@@ -44,8 +44,7 @@ class Output:
         language: ISO 639 code; empty where it is not known.
         token_ids: shape (N,), the output's tokens.
         prefill_tokens: n₀, tokens that the prefill emitted without a draft.
-        steps: shape (decoding steps,), tokens that each emitted in a run with a drafter; None for a
-            run without one.
+        steps: shape (decoding steps,), tokens that each emitted; None where they are not known.
     """
 
     sample: str

@@ -51,7 +51,7 @@ def expect_acceptance(
     """
     decoded = [output for output in outputs if len(output.decoded)]
     if not decoded or any(output.steps is None for output in decoded):
-        raise NoData("the expected AL needs the decoding steps of a run with a drafter")
+        raise NoData("the expected AL needs the decoding steps of every output")
     inside = membership(decoded, vocabulary)
     cut = _steps_with(inside, decoded, draft_length)
     whole = _steps_with(np.ones_like(inside), decoded, draft_length)
@@ -78,8 +78,8 @@ def expect_by_slice(
 
 def _steps_with(inside: Bools, outputs: Sequence[Output], draft_length: int) -> float:
     """Expected decoding steps of all outputs with the tokens that are ``inside``."""
-    chances = _chances(outputs, inside, draft_length)
-    return sum(_expected_steps(inside[output.decoded], chances) for output in outputs)
+    known = [inside[output.decoded] for output in outputs]
+    return expected_steps(known, _chances(outputs, inside, draft_length))
 
 
 def _steps(output: Output) -> Ints:
@@ -106,19 +106,26 @@ def _chances(outputs: Sequence[Output], inside: Bools, draft_length: int) -> Flo
     return np.divide(accepted, tried, out=np.zeros(draft_length), where=tried > 0)
 
 
-def _expected_steps(inside: Bools, chances: Floats) -> float:
-    """Mean number of steps that emit an output; ``inside`` has shape (decoded tokens,)."""
-    n, draft_length = len(inside), len(chances)
-    starts = np.zeros(n + draft_length + 1)  # the chance that a step starts at each place
-    starts[0] = 1.0
-    for place in range(n):
-        alive = starts[place]
+def expected_steps(inside: Sequence[Bools], chances: Floats) -> float:
+    """Mean number of decoding steps that emit all outputs together.
+
+    ``inside`` has one array of shape (decoded tokens,) an output, ``chances`` the shape (DL,).
+    """
+    draft_length = len(chances)
+    lengths = np.array([len(own) for own in inside])
+    longest = int(lengths.max())
+    known = np.zeros((len(inside), longest + draft_length), dtype=np.bool_)
+    for row, own in zip(known, inside, strict=True):
+        row[: len(own)] = own
+    # The chance that a step starts at each place of each output.
+    starts = np.zeros((len(inside), longest + draft_length + 1))
+    starts[:, 0] = 1.0
+    for place in range(longest):
+        alive = starts[:, place].copy()
         for k, chance in enumerate(chances):
-            accepted = chance if place + k < n and inside[place + k] else 0.0
-            starts[place + k + 1] += alive * (1 - accepted)
+            accepted = chance * known[:, place + k]
+            starts[:, place + k + 1] += alive * (1 - accepted)
             alive *= accepted
-            if not alive:
-                break
-        else:
-            starts[place + draft_length + 1] += alive
-    return float(starts[:n].sum())
+        starts[:, place + draft_length + 1] += alive
+    within = np.arange(starts.shape[1])[None, :] < lengths[:, None]
+    return float(starts[within].sum())

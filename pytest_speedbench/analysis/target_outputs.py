@@ -26,7 +26,6 @@ def outputs_of_turns(turns: Sequence[Turn], languages: Mapping[str, str]) -> lis
         trace = turn.trace
         if not trace.ids_known:
             raise NoData("the engine gives no token ids: take one that does, such as vllm")
-        stepwise = trace.totals is None and trace.drafted is not None
         found.append(
             Output(
                 turn.sample,
@@ -34,7 +33,7 @@ def outputs_of_turns(turns: Sequence[Turn], languages: Mapping[str, str]) -> lis
                 languages.get(turn.sample, ""),
                 np.array(trace.token_ids, dtype=np.int64),
                 trace.prefill_tokens,
-                np.array(trace.steps, dtype=np.int64) if stepwise else None,
+                None if trace.totals else np.array(trace.steps, dtype=np.int64),
             )
         )
     return found
@@ -56,8 +55,11 @@ def outputs_of_records(records: Sequence[Record]) -> tuple[Record, list[Output]]
         RecordError: a request is damaged.
     """
     runs: dict[CaseKey, list[Record]] = {}
-    for record in records:
+    # Some files keep the requests of the categories alone, to have each of them once.
+    for record in (record for record in records if record.requests):
         runs.setdefault(record.case.model_copy(update={"slice": ALL}), []).append(record)
+    if not runs:
+        raise NoData("the saved run keeps no requests")
     chosen = max(runs.values(), key=lambda own: own[0].spec.draft_length)
     turns = decode_run(chosen).arm.turns
     return chosen[0], outputs_of_turns(turns, _bundled_languages(chosen[0]))

@@ -71,7 +71,7 @@ def coverage(
     frequencies: Annotated[
         str, typer.Option(metavar="SOURCE", help="Outputs or text whose tokens are counted.")
     ] = "",
-    dl: Annotated[str, typer.Option(metavar="N,…", help="Draft lengths.")] = "1,3,5,7",
+    dl: Annotated[str, typer.Option(metavar="N,…", help="Draft lengths.")] = "1,3,5",
     tokens: Annotated[int, typer.Option(min=0, help="Lost tokens to list.")] = 12,
     engine: Engine = "transformers",
     model: Model = "demo",
@@ -119,6 +119,7 @@ def coverage(
         )
     for cost in costs:
         _show(out, cost, found, show)
+    _explain(out, costs[0], found)
 
 
 def numbers(option: str, text: str) -> list[int]:
@@ -187,7 +188,7 @@ def _cost(candidate: Candidate, found: Outputs, lengths: Sequence[int], most: in
         len(ids),
         candidate.target_size,
         measure_coverage(found.outputs, ids, wanted),
-        tuple(expect_by_slice(found.outputs, ids, dl)) if (dl := found.draft_length) else (),
+        tuple(expect_by_slice(found.outputs, ids, found.draft_length)) if found.drafted else (),
         tuple(lost[:most]),
     )
 
@@ -197,9 +198,9 @@ def _show(out: Lines, cost: Cost, found: Outputs, show: Callable[[int], str]) ->
     out.line(f"{cost.name}: {cost.size:,} of {cost.target_size:,} tokens", "bold")
     lengths = [ceiling.draft_length for ceiling in cost.slices[0].ceilings]
     columns: list[tuple[str, Justify]] = [("slice", "left"), ("tokens", "right")]
-    columns += [("outside", "right"), *((f"AL ≤, DL {dl}", "right") for dl in lengths)]
+    columns += [("outside", "right"), *((f"≤ DL {dl}", "right") for dl in lengths)]
     if cost.expected:
-        columns.append((f"expected AL, DL {found.draft_length}", "right"))
+        columns += [("AL", "right"), ("expected", "right")]
     rows = [_row(cost, place) for place in range(len(cost.slices))]
     hidden = max(0, sum(own.axis == "language" for own in cost.slices) - _MOST_LANGUAGES)
     out.table(columns, rows[: len(rows) - hidden])
@@ -207,8 +208,7 @@ def _show(out: Lines, cost: Cost, found: Outputs, show: Callable[[int], str]) ->
         out.line(f"  … and {hidden} more languages (--json lists all)")
     if cost.lost:
         out.line()
-        dl = found.draft_length or max(lengths)
-        steps = f"steps at DL {dl}"
+        steps = f"steps at DL {found.draft_length or max(lengths)}"
         out.table(
             (("lost token", "left"), ("id", "right"), ("count", "right"), (steps, "right")),
             [(show(t.token_id), str(t.token_id), str(t.count), str(t.steps)) for t in cost.lost],
@@ -217,12 +217,28 @@ def _show(out: Lines, cost: Cost, found: Outputs, show: Callable[[int], str]) ->
 
 def _row(cost: Cost, place: int) -> tuple[str, ...]:
     own = cost.slices[place]
-    ceilings = (f"{c.acceptance_length:.2f} {percent(-c.loss, 1)}" for c in own.ceilings)
+    ceilings = (f"{ceiling.acceptance_length:.2f}" for ceiling in own.ceilings)
     row = (own.name, f"{own.tokens:,}", f"{own.share_outside:.1%}".replace("%", " %"), *ceilings)
     if not cost.expected:
         return row
     found = cost.expected[place]
-    return (*row, f"{found.measured:.2f} → {found.expected:.2f} {percent(-found.loss, 1)}")
+    return (*row, f"{found.measured:.2f}", f"{found.expected:.2f} {percent(-found.loss, 1)}")
+
+
+def _explain(out: Lines, cost: Cost, found: Outputs) -> None:
+    whole = ", ".join(f"{c.whole:.2f} at DL {c.draft_length}" for c in cost.slices[0].ceilings)
+    out.line()
+    out.line(
+        "outside: share of the tokens that cannot be drafted. ≤ DL: the largest AL of any drafter "
+        f"with this vocabulary on these outputs; with the whole one {whole}. steps: decoding steps "
+        "that this ceiling would be spared with the token in the vocabulary."
+    )
+    if cost.expected:
+        out.line(
+            f"AL: that of the run, at DL {found.draft_length}. expected: that of its drafter if it "
+            "could propose the vocabulary alone; it says nothing of tokens that this drafter lacks "
+            "itself."
+        )
 
 
 def _plain(found: Outputs, costs: Sequence[Cost], show: Callable[[int], str]) -> dict[str, Any]:

@@ -72,6 +72,11 @@ class Outputs:
     tokenizer: Tokenizer | None = field(default=None, repr=False)
 
     @property
+    def drafted(self) -> bool:
+        """Whether they are those of a drafter whose decoding steps are known."""
+        return bool(self.draft_length) and all(o.steps is not None for o in self.outputs)
+
+    @property
     def largest_id(self) -> int:
         """The largest token id of all outputs."""
         return max((int(o.token_ids.max()) for o in self.outputs if len(o.token_ids)), default=0)
@@ -182,7 +187,12 @@ def decoder(found: Outputs, asked: Asked) -> Callable[[int], str]:
         reason = str(error).splitlines()[0]
         echo(f"note: tokens are shown by their ids: {reason} (--model)", err=True)
         return lambda token: ""
-    return lambda token: repr(tokenizer.decode([token]))
+
+    def text_of(token: int) -> str:
+        text = tokenizer.decode([token])
+        return "part of a character" if "\ufffd" in text else repr(text)
+
+    return text_of
 
 
 class _Labelled(Protocol):

@@ -122,7 +122,7 @@ def test_nothing_to_count_is_no_data() -> None:
         measure_coverage([Output("a", "math", "en", np.array([3]))], np.array([0]), [3])
     with pytest.raises(NoData, match="no output has a token"):
         rank_tokens([], 8)
-    with pytest.raises(NoData, match="needs the decoding steps"):
+    with pytest.raises(NoData, match="needs the decoding steps of every output"):
         expect_acceptance([output([1, 2])], np.array([0]), 3)
 
 

@@ -81,7 +81,7 @@ def test_a_saved_run_shows_what_its_drafter_is_left_with(
     options = ("--engine", "simulated", "--drafter", cut, "--dl", 1)
     done = speedbench("drafter", "coverage", "base", *options)
     assert done.code == 0
-    assert "AL ≤, DL 1 AL ≤, DL 3 expected AL, DL 3" in done.words
+    assert "outside ≤ DL 1 ≤ DL 3 AL expected" in done.words
     assert "16,000 of 32,000 tokens" in done.out
 
 
