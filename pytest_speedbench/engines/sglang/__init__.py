@@ -9,10 +9,17 @@ from __future__ import annotations
 from pytest_speedbench.engines.forms import environment, open_either
 from pytest_speedbench.engines.methods import methods_of
 from pytest_speedbench.engines.process.parent import open_child
-from pytest_speedbench.engines.protocol import FILTERS, EngineType
-from pytest_speedbench.engines.serving.client import open_server
+from pytest_speedbench.engines.protocol import FILTERS, Engine, EngineConfig, EngineType
 from pytest_speedbench.engines.sglang.arguments import own_methods, refuse
-from pytest_speedbench.engines.sglang.server import SglangDialect, launch
+
+
+def _open_server(config: EngineConfig, timeout: float) -> Engine:
+    # Not for a child process: the environment of a library engine may lack what a client needs.
+    from pytest_speedbench.engines.serving.client import open_server
+    from pytest_speedbench.engines.sglang.server import SglangDialect, launch
+
+    return open_server(SglangDialect, launch)(config, timeout)
+
 
 ENGINE = EngineType(
     name="sglang",
@@ -20,7 +27,7 @@ ENGINE = EngineType(
     own_methods=own_methods,
     open=open_either(
         open_child("pytest_speedbench.engines.sglang.backend:SglangBackend", environment),
-        open_server(SglangDialect, launch),
+        _open_server,
     ),
     requires="sglang",
     extra="sglang",

@@ -7,7 +7,7 @@ draft counts also under the names of older releases.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import (
@@ -16,9 +16,11 @@ from pytest_speedbench.engines.protocol import (
     Speculation,
     TokenScore,
 )
-from pytest_speedbench.engines.serving.schema import SglangMeta
 from pytest_speedbench.engines.sglang.arguments import drafts_a_chain
 from pytest_speedbench.errors import EngineError
+
+if TYPE_CHECKING:
+    from pytest_speedbench.engines.serving.schema import SglangMeta
 
 
 def sampling_parameters(request: Request) -> dict[str, Any]:

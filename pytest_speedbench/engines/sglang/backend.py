@@ -12,7 +12,6 @@ from typing import Any
 from pytest_speedbench.engines.process.streaming import Chunk, StreamingBackend
 from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo, Request, TokenScore
 from pytest_speedbench.engines.serving.device import device_name
-from pytest_speedbench.engines.serving.schema import SglangMeta
 from pytest_speedbench.engines.sglang.answer import (
     describe,
     finish_reason,
@@ -53,6 +52,8 @@ class SglangBackend(StreamingBackend):
         super().add(request)
 
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+        from pytest_speedbench.engines.serving.schema import SglangMeta  # SGLang has pydantic
+
         self._check(request)
         answers = await self.engine.async_generate(
             input_ids=list(request.prompt_ids),

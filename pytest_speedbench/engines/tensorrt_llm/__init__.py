@@ -9,10 +9,17 @@ from __future__ import annotations
 from pytest_speedbench.engines.forms import environment, open_either
 from pytest_speedbench.engines.methods import methods_of
 from pytest_speedbench.engines.process.parent import open_child
-from pytest_speedbench.engines.protocol import FILTERS, EngineType
-from pytest_speedbench.engines.serving.client import open_server
+from pytest_speedbench.engines.protocol import FILTERS, Engine, EngineConfig, EngineType
 from pytest_speedbench.engines.tensorrt_llm.arguments import own_methods, refuse
-from pytest_speedbench.engines.tensorrt_llm.server import TensorrtLlmDialect, launch
+
+
+def _open_server(config: EngineConfig, timeout: float) -> Engine:
+    # Not for a child process: the environment of a library engine may lack what a client needs.
+    from pytest_speedbench.engines.serving.client import open_server
+    from pytest_speedbench.engines.tensorrt_llm.server import TensorrtLlmDialect, launch
+
+    return open_server(TensorrtLlmDialect, launch)(config, timeout)
+
 
 ENGINE = EngineType(
     name="tensorrt-llm",
@@ -22,7 +29,7 @@ ENGINE = EngineType(
         open_child(
             "pytest_speedbench.engines.tensorrt_llm.backend:TensorrtLlmBackend", environment
         ),
-        open_server(TensorrtLlmDialect, launch),
+        _open_server,
     ),
     requires="tensorrt_llm",
     extra="tensorrt-llm",
