@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from engines.heads import eagle3
+from engines.test_drafters import SHAPE
 
 from .pipelines import ACTIONLINT, Runner, check_schema, check_syntax, without_expressions
 
@@ -140,16 +142,21 @@ def test_the_workflow_runs_as_written(page: str, project: Path, runner: Runner) 
         assert (project / name).stat().st_size > 0
 
 
+# The same for a drafter; a head of random weights stands for the reader's.
+DRAFTER = {
+    r"--speed-engine vllm ": "--speed-engine simulated ",
+    r"(drafter (?:prune|coverage) .*--model) org/model": r"\1 sim --engine simulated",
+}
 # What stands for a reader's own choice, and sizes that take minutes.
 CHOICES = {
     r'SUITE -k "bs32 and dl3"': 'SUITE --speed-bs 1,32 -k "bs32 and dl3 and math"',
     r"\bSUITE\b": "--pyargs pytest_speedbench.suites",
     r"\[(--baseline) REF\] \[(--samples) 80\]": r"\1 base \2 80",
-    r"--speed-engine vllm ": "--speed-engine simulated ",
     r"--speed-dl 1,3,5,7 --speed-bs 1,8,32": "--speed-dl 1,3 --speed-bs 1,2 -k math",
     r"--speed-samples \d+": "--speed-samples 8 -k all",
     r"--speed-max-tokens \d+": "--speed-max-tokens 8",
     r"speedup:2%": "speedup:2% --speed-rounds 2",
+    **DRAFTER,
 }
 
 
@@ -160,6 +167,7 @@ def test_the_commands_of_other_pages_run(page: str, project: Path, runner: Runne
     for name in ("base", "dl3", "dl5"):
         options = f"--speed-samples 8 --speed-dl {name[-1] if name != 'base' else 3}"
         runner.run(f"pytest tests/speed {options} --benchmark-save={name} -k all", project)
+    give_head(project)
     script = []
     for command in commands(page):
         for choice, example in CHOICES.items():
@@ -167,6 +175,25 @@ def test_the_commands_of_other_pages_run(page: str, project: Path, runner: Runne
         if not re.match(r"(python -m )?(pip|tox)", command):
             script.append(command)
     runner.run("\n".join(script), project)
+
+
+def test_five_commands_lead_from_a_checkpoint_to_a_verdict(project: Path, runner: Runner) -> None:
+    script = blocks("train-a-drafter", "bash")[0].replace("\\\n", " ")
+    assert len(script.splitlines()) == 1 + 5  # an assignment first
+    for choice, example in DRAFTER.items():
+        script = re.sub(choice, example, script)
+    give_head(project)
+    output = runner.run(script, project)
+    assert "no problems found" in output
+    assert "heads/v8192: 8,192 of 32,000 tokens" in output
+    assert re.search(r"gate: .*\d+ (pass|undecided)", output)
+    assert "compared" in output or "baseline" in output
+
+
+def give_head(project: Path) -> None:
+    """A head for the simulated target, and a text to rank its tokens by."""
+    eagle3(project / "heads/full", {**SHAPE, "vocab_size": 32_000})
+    (project / "answers.txt").write_text("the sky is blue\nthe sea is green\n")
 
 
 def commands(page: str) -> list[str]:
