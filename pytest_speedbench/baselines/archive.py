@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from pytest_speedbench.baselines.files import SUFFIX, LocalFiles
+from pytest_speedbench.baselines.files import SUFFIX, LocalFiles, open_regular, read_regular
 from pytest_speedbench.baselines.numbering import save_new
 from pytest_speedbench.baselines.promoted import (
     NAME,
@@ -189,9 +189,9 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the runs in an archive, or of the one that the file is."""
     try:
         if path.suffix == SUFFIX:
-            yield path.name, path.read_bytes()
+            yield path.name, read_regular(path)
             return
-        with zipfile.ZipFile(path) as archive:
+        with open(open_regular(path), "rb") as file, zipfile.ZipFile(file) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
             if len(infos) > _MOST_FILES:
                 raise BaselineError(f"{path}: {len(infos)} files; at most {_MOST_FILES} are read")

@@ -7,8 +7,10 @@ all, and one that exists is never replaced by :meth:`Files.create`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -76,11 +78,13 @@ class LocalFiles:
         for path, entry in _walk(self.root):
             with contextlib.suppress(OSError):  # removed meanwhile, or a link to nothing
                 status = entry.stat()
+                if not stat.S_ISREG(status.st_mode):
+                    continue
                 found[path] = f"{status.st_size}-{status.st_mtime_ns}"
         return found
 
     def read(self, name: str) -> bytes:
-        return (self.root / name).read_bytes()
+        return read_regular(self.root / name)
 
     def create(self, name: str, content: bytes) -> None:
         self._write(name, content, _publish_new)
@@ -137,6 +141,26 @@ def _walk(root: Path, below: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]
             yield below + entry.name, entry
         elif entry.is_dir() and not entry.is_symlink():
             yield from _walk(Path(entry.path), f"{below}{entry.name}/")
+
+
+def open_regular(path: Path) -> int:
+    """The descriptor of a file, to read.
+
+    What is no regular file is not opened: a FIFO would wait for a writer, a device may never end.
+
+    Raises:
+        OSError: it is none, or cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    # It may have become one of them just now: then this does not wait.
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+
+def read_regular(path: Path) -> bytes:
+    """The content of a file; raises as :func:`open_regular`."""
+    with open(open_regular(path), "rb") as file:
+        return file.read()
 
 
 class RemoteFiles:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_speedbench.baselines.files import Files, LocalFiles, RemoteFiles
+from pytest_speedbench.baselines.files import Files, LocalFiles, RemoteFiles, read_regular
 
 NAME = ".speedbench-index.jsonl"
 _HEADER = {"speedbench_index": 1}
@@ -63,7 +63,7 @@ def refresh(files: Files, read: Callable[[str, str], Entry]) -> list[Entry]:
 def _load(place: Path) -> dict[tuple[str, str], Entry]:
     """Entries by name and stamp, as far as they can be read."""
     try:
-        head, *lines = place.read_text(encoding="utf-8").splitlines()
+        head, *lines = read_regular(place).decode().splitlines()
         if json.loads(head) != _HEADER:
             return {}
     except (OSError, ValueError):

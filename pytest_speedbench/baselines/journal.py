@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pytest_speedbench.baselines.entries import benchmark_entry, run_document
-from pytest_speedbench.baselines.files import LocalFiles
+from pytest_speedbench.baselines.files import LocalFiles, open_regular
 from pytest_speedbench.baselines.index import cache_folder
 from pytest_speedbench.baselines.numbering import save_new
 from pytest_speedbench.baselines.schema import Record, parse_record
@@ -214,7 +214,7 @@ def _lock(file: IO[str]) -> bool:
 def _unlocked(path: Path) -> Iterator[IO[str] | None]:
     """The journal, locked by us; None where its process lives, or it is gone."""
     try:
-        file = path.open("r", encoding="utf-8", errors="replace")
+        file = os.fdopen(open_regular(path), encoding="utf-8", errors="replace")
     except OSError:
         yield None
         return

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pytest_speedbench.baselines import git
-from pytest_speedbench.baselines.files import Files, open_files
+from pytest_speedbench.baselines.files import Files, open_files, read_regular
 from pytest_speedbench.baselines.index import Entry, refresh
 from pytest_speedbench.baselines.schema import (
     EXTRA_KEY,
@@ -137,7 +137,7 @@ def read_run(path: Path) -> SavedRun:
     Raises:
         BaselineError: unreadable, cut off, not a benchmark file, or of a later schema.
     """
-    return parse_run(path.read_bytes, str(path))
+    return parse_run(lambda: read_regular(path), str(path))
 
 
 def parse_run(read: Callable[[], bytes], shown: str) -> SavedRun:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import uuid
 import zipfile
@@ -19,7 +20,7 @@ from pytest_speedbench.baselines.archive import export, import_runs, prunable, p
 from pytest_speedbench.baselines.files import Files, LocalFiles, open_files
 from pytest_speedbench.baselines.numbering import save_new
 from pytest_speedbench.baselines.promoted import promote, promotions
-from pytest_speedbench.baselines.storage import Store
+from pytest_speedbench.baselines.storage import Store, read_run
 from pytest_speedbench.errors import BaselineError
 from pytest_speedbench.secrets import shown_address
 
@@ -429,3 +430,23 @@ def test_a_drive_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "0001_night.json",
         "0002_night.json",
     ]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "socket", "folder"])
+def test_what_is_no_file_is_not_opened(tmp_path: Path, kind: str) -> None:
+    """Opening a FIFO waits for a writer, and reading ``/dev/zero`` never ends."""
+    (tmp_path / "0001_run.json").write_bytes(saved())
+    odd = tmp_path / "0002_odd.json"
+    listening = socket.socket(socket.AF_UNIX)
+    make: dict[str, Callable[[], object]] = {
+        "fifo": lambda: os.mkfifo(odd),
+        "device": lambda: odd.symlink_to("/dev/zero"),
+        "socket": lambda: listening.bind(str(odd)),
+        "folder": odd.mkdir,
+    }
+    make[kind]()
+    with listening:
+        assert list(LocalFiles(tmp_path).list()) == ["0001_run.json"]
+        assert [run.number for run in Store(tmp_path).runs()] == ["0001"]
+        with pytest.raises(BaselineError, match=r"0002_odd.json.*not a regular file"):
+            read_run(odd)
