@@ -38,10 +38,12 @@ class InProcess:
     """An engine without a child process; ``sent`` are the requests it was given."""
 
     args: dict[str, object] = field(default_factory=dict)
+    speculation: Speculation = SD
     sent: list[Request] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        config = EngineConfig("simulated", "org/m", SD, 4, args=tuple(self.args.items()))
+        args = tuple(self.args.items())
+        config = EngineConfig("simulated", "org/m", self.speculation, 4, args=args)
         self.backend = SimulatedBackend(config)
         self.info = self.backend.info
         self._finished: list[Trace] = []
@@ -80,7 +82,7 @@ class InProcess:
 
 
 def loop_of(engine: InProcess, max_tokens: int = 64) -> ClosedLoop:
-    return ClosedLoop(engine, WordTokenizer(), Sampling(max_tokens), SD, 1 << 20)
+    return ClosedLoop(engine, WordTokenizer(), Sampling(max_tokens), engine.speculation, 1 << 20)
 
 
 def measure(
@@ -91,29 +93,27 @@ def measure(
     **args: object,
 ) -> Run:
     """One pass over ``samples``; with ``baseline`` its outputs are followed."""
-    engine = engine or InProcess(args)
-    loop = loop_of(engine, max_tokens)
-    arm = ArmResult(SD)
+    return measure_with(loop_of(engine or InProcess(args), max_tokens), samples, baseline)
+
+
+def measure_with(loop: ClosedLoop, samples: Sequence[Sample], baseline: Record | None) -> Run:
+    """The same with any engine, four requests at a time."""
+    arm = ArmResult(loop.speculation)
     arm.take(checked_pass(loop, samples, 4, lambda done, of: None), True)
     followed = None
     if baseline is not None:
         followed = replay(loop, samples, arm.turns, outputs_of(baseline), 4)
+    rows = {sample.id: f"d{sample.id}" for sample in samples}
     setting = RunSetting(
-        engine.info,
+        loop.engine.info,
         {"name": "org/m", "weights": "w", "revision": ""},
         None,
-        SD,
+        loop.speculation,
         4,
         loop.sampling,
-        "words-1",
+        loop.tokenizer.template_digest,
         "token_ids",
-        {
-            "name": "s",
-            "version": "1",
-            "digest": "d",
-            "samples": 0,
-            "rows": {sample.id: f"d{sample.id}" for sample in samples},
-        },
+        {"name": "s", "version": "1", "digest": "d", "samples": 0, "rows": rows},
         len(samples),
     )
     return Run(setting, arm, None, followed)

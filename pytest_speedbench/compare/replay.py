@@ -6,7 +6,7 @@ count the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_speedbench.baselines.packing import digest_ids
@@ -14,6 +14,7 @@ from pytest_speedbench.baselines.records import decode_replay, decode_turns, tra
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.errors import RecordError
+from pytest_speedbench.measure.metrics import request_traces
 from pytest_speedbench.measure.replay import BaselineTurn, segment_of
 from pytest_speedbench.measure.results import ReplayedTurn, Turn
 
@@ -21,29 +22,46 @@ if TYPE_CHECKING:
     from pytest_speedbench.stats import Counted, ReplayedSums, RequestTrace
 
 
-def outputs_of(baseline: Record) -> dict[tuple[str, int], BaselineTurn]:
+Outputs = dict[tuple[str, int], BaselineTurn]
+
+
+def outputs_of(baseline: Record) -> Outputs:
     """The outputs of a baseline that can be followed: those with token ids and steps.
 
     Raises:
         RecordError: a request of the record is damaged.
     """
+    prompts = {(r.sample, r.turn): r.prompt_tokens for r in baseline.requests}
+    return _outputs(traces_of(baseline), prompts)
+
+
+def outputs_of_arm(turns: Sequence[Turn]) -> Outputs:
+    """The outputs of an arm of this session that can be followed.
+
+    Where several drafters or engines of one session are compared with one another, all of them
+    follow the arm without SD, so that none has the text that it wrote itself.
+    """
+    prompts = {(turn.sample, turn.turn): turn.trace.prompt_tokens for turn in turns}
+    return _outputs(request_traces(turns), prompts)
+
+
+def _outputs(traces: Sequence[RequestTrace], prompts: Mapping[tuple[str, int], int]) -> Outputs:
     from pytest_speedbench.stats import StepTrace
 
-    prompts = {(r.sample, r.turn): r.prompt_tokens for r in baseline.requests}
     return {
         key: BaselineTurn(trace, prompts[key], digest_ids(trace.token_ids.tolist()))
-        for trace in traces_of(baseline)
+        for trace in traces
         if isinstance(trace, StepTrace) and trace.token_ids is not None
         for key in [(trace.sample, trace.turn)]
     }
 
 
-def outputs_to_follow(matches: Iterable[Match]) -> dict[tuple[str, int], BaselineTurn] | str:
+def outputs_to_follow(matches: Iterable[Match]) -> Outputs | str:
     """The outputs of the baselines of one run, the first match first; or why there are none.
 
     Empty where no case of the run has a baseline.
     """
-    found: dict[tuple[str, int], BaselineTurn] = {}
+    found: Outputs = {}
     reason = ""
     for match in matches:
         if match.record is None or match.incomparable:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_speedbench.conformance.same_output import same_output
 from pytest_speedbench.conformance.subject import Subject
-from pytest_speedbench.engines.protocol import Speculation
+from pytest_speedbench.engines.protocol import Request, Speculation, Trace
 
 
 def test_greedy_output_is_that_without_speculation(
@@ -38,4 +40,32 @@ def test_output_does_not_depend_on_the_batch_size(
         many.traces[:count],
         one.traces[:count],
         what,
+    )
+
+
+def test_a_request_goes_on_from_a_given_output(subject: Subject, speculation: Speculation) -> None:
+    if subject.adapter.prompt_form == "chat":
+        pytest.skip(f"engine {subject.name} takes text alone")
+    load = subject.load(speculation, 1)
+    longer = [(r, t) for r, t in zip(load.requests, load.traces, strict=True) if t.tokens > 1]
+    halves = [(*pair, pair[1].tokens // 2) for pair in longer]
+    requests = [_rest(request, trace, start) for request, trace, start in halves]
+    traces = subject.send(speculation, requests)
+    expected = [
+        replace(trace, token_ids=trace.token_ids[start:], finish_reason="length")
+        for _, trace, start in halves
+    ]
+    ended = [replace(trace, finish_reason="length") for trace in traces]
+    same_output(subject, speculation, requests, ended, expected, "resumed against in one go")
+
+
+def _rest(request: Request, trace: Trace, start: int) -> Request:
+    """The request for the rest of an output, whose first ``start`` tokens are in the prompt."""
+    return replace(
+        request,
+        id=f"{request.id}-rest",
+        prompt_ids=(*request.prompt_ids, *trace.token_ids[:start]),
+        sampling=replace(request.sampling, max_tokens=trace.tokens - start),
+        messages=(),
+        resumed=start,
     )

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from simulated_runs import SAMPLES, measure, record_of
+from simulated_runs import SAMPLES, InProcess, loop_of, measure, measure_with, record_of
 
 from pytest_speedbench.baselines.packing import pack_ids
 from pytest_speedbench.baselines.records import decode_run
 from pytest_speedbench.baselines.schema import Record, parse_record
 from pytest_speedbench.compare.match import Match
-from pytest_speedbench.compare.replay import outputs_of, outputs_to_follow, replayed_between
+from pytest_speedbench.compare.replay import (
+    outputs_of,
+    outputs_of_arm,
+    outputs_to_follow,
+    replayed_between,
+)
+from pytest_speedbench.engines.protocol import Speculation
 from pytest_speedbench.errors import RecordError
+from pytest_speedbench.measure.replay import replay, segment_of
+from pytest_speedbench.stats import count_replayed
 
 from .saved_runs import record
 
@@ -121,3 +129,31 @@ def test_the_first_baseline_of_a_sample_is_followed() -> None:
     assert isinstance(found, dict)
     assert len(found) == 60
     assert found["s0", 0].trace.steps.tolist() == outputs_of(one)["s0", 0].trace.steps.tolist()
+
+
+def test_arms_of_one_session_follow_the_output_without_sd() -> None:
+    plain = measure_with(loop_of(InProcess(speculation=Speculation())), SAMPLES, None)
+    outputs = outputs_of_arm(plain.arm.turns)
+    assert len(outputs) == len(SAMPLES)
+    tokens_and_steps = []
+    for build in (1, 2):
+        engine = InProcess({"divergence": 0.03, "build": build})
+        free = measure_with(loop_of(engine), SAMPLES, None)
+        followed = replay(loop_of(engine), SAMPLES, free.arm.turns, outputs, 4)
+        counted = [
+            count_replayed(
+                outputs[turn.sample, turn.turn].trace,
+                [
+                    segment_of(0, turn.trace),
+                    *(
+                        segment_of(request.start, request.trace)
+                        for request in followed.turns[turn.sample, turn.turn].resumed
+                    ),
+                ],
+            )
+            for turn in free.arm.turns
+        ]
+        tokens_and_steps.append((sum(c.tokens for c in counted), sum(c.new_steps for c in counted)))
+        assert all(c.old_steps == c.tokens for c in counted)  # one token a step without SD
+    (tokens, steps), (other_tokens, other_steps) = tokens_and_steps
+    assert tokens / steps == pytest.approx(other_tokens / other_steps, rel=0.03)

@@ -351,3 +351,16 @@ def test_the_command_line_takes_the_same_arguments() -> None:
     made = module.ServerArgs.from_cli_args(parser.parse_args(command[3:]))
     assert {name: getattr(made, name) for name in wanted} == wanted
     assert (made.port, made.incremental_streaming_output) == (31000, True)
+
+
+def test_a_request_resumes_an_output_by_its_token_ids(start: Start) -> None:
+    with start(config()) as engine:
+        (request,) = numbered(1)
+        (whole,) = run(engine, request)
+        ids = (*request.prompt_ids, *whole.token_ids[:7])
+        rest = Sampling(len(whole.token_ids) - 7, ignore_eos=True)
+        (resumed,) = run(engine, Request("rest", ids, rest, resumed=7))
+    assert resumed.token_ids == whole.token_ids[7:]
+    assert resumed.prefill_tokens == 1
+    assert resumed.totals is None
+    check_traces([resumed], EAGLE3)

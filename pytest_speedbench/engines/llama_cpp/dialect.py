@@ -8,7 +8,12 @@ from typing import Any
 
 from pytest_speedbench.engines.llama_cpp import next_token
 from pytest_speedbench.engines.llama_cpp.files import tokenizer_source
-from pytest_speedbench.engines.llama_cpp.server import drafts_fully, find_server, spec_type
+from pytest_speedbench.engines.llama_cpp.server import (
+    drafts_fully,
+    find_server,
+    keeps_drafts,
+    spec_type,
+)
 from pytest_speedbench.engines.llama_cpp.steps import Mark, read_steps
 from pytest_speedbench.engines.llama_cpp.vocabulary import check_vocabulary
 from pytest_speedbench.engines.llama_cpp.withheld_tokens import fill
@@ -84,6 +89,7 @@ class LlamaCppDialect(Dialect):
                 "slots": properties.total_slots,
                 "max_model_len": settings.n_ctx,  # of one request: prompt and output together
                 "speculative_method": self.config.speculation.method if own else UNKNOWN_METHOD,
+                "shared_draft_pool": keeps_drafts(self.config),
                 "prefix_caching": False,  # by each request
                 **_own_settings(self.config, settings, started=own is not None),
             },

@@ -162,6 +162,12 @@ def drafts_fully(config: EngineConfig) -> bool:
     return spec_type(config) in ("draft-simple", "draft-eagle3", "draft-mtp") and not asked
 
 
+def keeps_drafts(config: EngineConfig) -> bool:
+    """Whether drafts come from earlier requests too: all n-gram methods but the simple lookup."""
+    kinds = spec_type(config).split(",")
+    return any(kind.startswith("ngram-") and kind != "ngram-simple" for kind in kinds)
+
+
 def refuse_speculation(config: EngineConfig, server: Server) -> None:
     """Refuses what the server would notice only after loading, or never.
 

@@ -238,3 +238,12 @@ def test_the_tokenizer_is_in_the_models_folder_or_named(model: str, tmp_path: Pa
     alone.touch()
     with pytest.raises(EngineError, match=r"has no Hugging Face tokenizer: .*tokenizer="):
         tokenizer_source(config(str(alone)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "keeps"),
+    [("ngram-simple", False), ("ngram-mod", True), ("draft-simple,ngram-cache", True)],
+)
+def test_which_n_gram_methods_draft_from_earlier_requests(kind: str, keeps: bool) -> None:
+    config = EngineConfig("llama-cpp", "m", NGRAM, args=(("spec_type", kind),))
+    assert server.keeps_drafts(config) is keeps
