@@ -78,8 +78,6 @@ class LocalFiles:
         for path, entry in _walk(self.root):
             with contextlib.suppress(OSError):  # removed meanwhile, or a link to nothing
                 status = entry.stat()
-                if not stat.S_ISREG(status.st_mode):
-                    continue
                 found[path] = f"{status.st_size}-{status.st_mtime_ns}"
         return found
 

@@ -446,7 +446,9 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, kind: str) -> None:
     }
     make[kind]()
     with listening:
-        assert list(LocalFiles(tmp_path).list()) == ["0001_run.json"]
-        assert [run.number for run in Store(tmp_path).runs()] == ["0001"]
+        store = Store(tmp_path)
+        assert [run.number for run in store.runs()] == ["0001"]
+        assert len(store.problems) == 1
+        assert "0002_odd.json: not a regular file" in store.problems[0]
         with pytest.raises(BaselineError, match=r"0002_odd.json.*not a regular file"):
             read_run(odd)
