@@ -26,6 +26,7 @@ from pytest_speedbench.baselines.schema import (
     CaseKey,
     CountedRecord,
     CountersRecord,
+    DepthRecord,
     DriftRecord,
     EarlyRecord,
     EmittedRecord,
@@ -115,6 +116,7 @@ def write_record(view: SliceView, key: CaseKey, machine: MachineRecord | None = 
         rounds=_rounds(run.arm.rounds),
         reference_rounds=_rounds(run.reference.rounds) if run.reference else [],
         drift=[DriftRecord(**asdict(point)) for point in view.drift],
+        depth=_depth(view),
         warmup={"requests": run.arm.warmup_requests},
         counted=CountedRecord(**asdict(view.counted)) if view.counted else None,
         arm=_arm(view),
@@ -144,6 +146,8 @@ def _metrics(view: SliceView) -> dict[str, MetricRecord | list[MetricRecord | No
         "acceptance_length": view.acceptance_length,
         "acceptance_length_macro": view.acceptance_length_macro,
         "acceptance_rate": view.acceptance_rate,
+        "cold_acceptance_length": view.cold_acceptance_length,
+        "cache_hit_rate": view.cache_hit_rate,
         "speedup": lambda: run.speedup,
         "output_tps": lambda: run.output_tps,
         "reference_tps": lambda: run.reference_tps,
@@ -163,6 +167,23 @@ def _metrics(view: SliceView) -> dict[str, MetricRecord | list[MetricRecord | No
         return found
     found["acceptance_by_position"] = [None if p is None else metric_record(p) for p in positions]
     return found
+
+
+def _depth(view: SliceView) -> list[DepthRecord]:
+    from pytest_speedbench.stats import NoData
+
+    try:
+        buckets = view.acceptance_by_depth()
+    except NoData:
+        return []
+    return [
+        DepthRecord(
+            start=bucket.start,
+            end=bucket.end,
+            acceptance_length=metric_record(bucket.acceptance_length),
+        )
+        for bucket in buckets
+    ]
 
 
 def metric_record(estimate: Estimate) -> MetricRecord:
@@ -245,6 +266,7 @@ def _request(
         events=None if as_steps else len(trace.times),
         first_tokens=trace.chunks[0] if trace.totals is not None and trace.chunks else None,
         hidden=trace.hidden_tokens or None,
+        cached=trace.cached_tokens,
         plain=plain.get(key),
         replay=None if replayed is None else _replayed(replayed),
     )
@@ -362,6 +384,7 @@ def _decode_turn(request: RequestRecord) -> Turn:
         finish_reason=cast(FinishReason, request.finish),
         hidden_tokens=request.hidden or 0,
         totals=None if request.totals is None else RequestTotals(**_fields(request.totals)),
+        cached_tokens=request.cached,
     )
     return Turn(request.sample, request.category, request.turn, trace)
 
@@ -415,6 +438,7 @@ def _decode_setting(record: Record, records: Sequence[Record]) -> RunSetting:
         record.arm.samples if record.arm else len({r.sample for r in record.requests}),
         engine.args,
         Side(**_fields(record.side)) if record.side else None,
+        record.case.prefix_caching,
     )
 
 

@@ -242,6 +242,8 @@ class RequestRecord(_Part):
     first_tokens: int | None = None
     hidden: int | None = None
     """Output tokens that the server counted and did not send; null for none."""
+    cached: int | None = None
+    """Prompt tokens that came from the prefix cache, where the engine reports it."""
     plain: str | None = None
     """Digest (:func:`~.packing.digest_ids`) of the same turn's output in the arm without SD."""
     replay: ReplayRecord | None = None
@@ -268,6 +270,14 @@ class EmittedRecord(_Part):
     tokens: int
     stepped: int
     steps: int | None
+
+
+class DepthRecord(_Part):
+    """AL of the decoding steps that start at context positions ``start`` ≤ position < ``end``."""
+
+    start: int
+    end: int
+    acceptance_length: MetricRecord
 
 
 class SoakRoundRecord(_Part):
@@ -472,6 +482,7 @@ class Record(RecordSummary):
         rounds: shape (rounds,), the arm with speculation: tokens and seconds of each.
         reference_rounds: shape (rounds,), the arm without; empty where it was not measured.
         drift: shape (rounds,) of a soak: acceptance length and step time of each.
+        depth: AL by position in the context, by bucket; empty where steps are unknown.
         warmup: what was left out at the beginning.
         counted: the engine's counters for the slice, where its requests report nothing.
         arm: what else the run is; None in records of earlier versions.
@@ -482,6 +493,7 @@ class Record(RecordSummary):
     rounds: list[RoundRecord] = Field(default_factory=list)
     reference_rounds: list[RoundRecord] = Field(default_factory=list)
     drift: list[DriftRecord] = Field(default_factory=list)
+    depth: list[DepthRecord] = Field(default_factory=list)
     warmup: dict[str, int] = Field(default_factory=dict)
     counted: CountedRecord | None = None
     arm: ArmRecord | None = None

@@ -61,6 +61,7 @@ class EngineConfig:
         max_batch: the largest batch size (concurrent requests) that it will be asked to hold.
         url: address of a running server, for engines that talk to one.
         args: the engine's own arguments, as ``--speed-engine-arg`` gave them.
+        prefix_caching: whether the engine keeps the KV cache of earlier prompts.
         environment: variables that are set for the engine alone, over those of this process.
         surroundings: what else it is started under: variables of this process that engines read,
             and parametrised fixtures. Never read, it only distinguishes engines.
@@ -73,6 +74,7 @@ class EngineConfig:
     max_batch: int = 1
     url: str = ""
     args: tuple[tuple[str, object], ...] = field(default=(), hash=False)  # may hold dicts
+    prefix_caching: bool = False
     environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     surroundings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     python: str = ""
@@ -149,6 +151,8 @@ class Request:
         template: arguments of that template.
         resumed: tokens at the end of ``prompt_ids`` that are an output, which is to go on; read by
             the simulated engine alone.
+        cache_salt: only requests of the same salt may share the prefix cache; empty for the cache
+            of all others. Given where prefix caching is on.
     """
 
     id: str
@@ -160,6 +164,7 @@ class Request:
     messages: tuple[tuple[str, str], ...] = ()
     template: tuple[tuple[str, object], ...] = field(default=(), hash=False)  # may hold dicts
     resumed: int = 0
+    cache_salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +212,8 @@ class Trace:
         totals: given where the events are not decoding steps (the chunks of a server may merge or
             split them). Then ``steps`` means nothing, and D is ``totals.steps``.
         text: the answer, where there are no token ids; without the reasoning before it.
+        cached_tokens: prompt tokens that came from the prefix cache; None where the engine does not
+            report it.
     """
 
     request_id: str
@@ -223,6 +230,7 @@ class Trace:
     hidden_tokens: int = 0
     totals: RequestTotals | None = None
     text: str | None = None
+    cached_tokens: int | None = None
 
     @property
     def steps(self) -> list[int]:
@@ -401,6 +409,8 @@ class EngineType:
         prompt_form: ``chat`` where the server applies its own template.
         tokenizer: ``huggingface``; ``words`` for an engine without a model; ``server`` for a chat
             server, where the model's own is used if it is at hand.
+        prefix_caching: it has a prefix cache that can be switched on, respects
+            ``Request.cache_salt`` and reports ``Trace.cached_tokens``.
         filters: those of ``FILTERS`` that it applies as they are defined there; others are refused.
         draft_samplings: the values of ``Speculation.draft_sampling`` that it has.
         tokenizer_source: the model, or the folder, that the tokenizer is loaded from.
@@ -433,6 +443,7 @@ class EngineType:
     step_traces: bool = True
     request_counts: bool = True
     prompt_form: PromptForm = "token_ids"
+    prefix_caching: bool = False
     filters: tuple[str, ...] = ()
     draft_samplings: tuple[str, ...] = ()
     tokenizer: str = "huggingface"

@@ -89,6 +89,7 @@ def check(config: EngineConfig) -> EngineType:
         raise EngineUnavailable(
             f"engine {config.engine} is not installed: pip install 'pytest-speedbench[{extra}]'"
         )
+    _check_prefix_caching(adapter, config)
     if config.environment and config.url:
         raise EngineError(
             f"a server that runs already (--speed-url {config.url}) has its own environment "
@@ -98,6 +99,14 @@ def check(config: EngineConfig) -> EngineType:
     _check_draft_sampling(adapter, config)
     adapter.refuse(config)
     return adapter
+
+
+def _check_prefix_caching(adapter: EngineType, config: EngineConfig) -> None:
+    if config.prefix_caching and not adapter.prefix_caching:
+        raise EngineError(
+            f"engine {config.engine!r} has no prefix cache to switch on (--speed-prefix-caching): "
+            "leave it out"
+        )
 
 
 def _check_draft_sampling(adapter: EngineType, config: EngineConfig) -> None:

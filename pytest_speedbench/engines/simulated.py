@@ -30,6 +30,8 @@ Engine arguments (``--speed-engine-arg KEY=VALUE``):
 ``bias``             share of the sampled tokens for which speculation takes the most likely one
                      instead of drawing: drafts that are accepted too often
 ``fade``             share by which acceptance falls with every request (default 0)
+``cache_fade``       share by which acceptance falls where half of the prompt or more came from the
+                     prefix cache (default 0)
 ``die_at``           request number (from 1) at which the process ends
 ``hang_at``          request number at which it hangs
 ``speculation_off``  1: drafts nothing, without an error (as vLLM once did)
@@ -71,6 +73,7 @@ from pytest_speedbench.engines.protocol import (
     RequestTotals,
     TokenScore,
 )
+from pytest_speedbench.engines.simulated_cache import PrefixCache
 from pytest_speedbench.errors import EngineError
 
 CONTEXT_WINDOW = 1 << 20
@@ -94,6 +97,7 @@ _NUMBERS = (
     "defect_at",
     "bias",
     "fade",
+    "cache_fade",
     "die_at",
     "hang_at",
     "speculation_off",
@@ -121,6 +125,7 @@ class _Running:
     length: int
     stops: bool
     fails: bool
+    cached: int = 0
     emitted: list[int] = field(default_factory=list)
     drafted: list[int] = field(default_factory=list)
     accepted: list[int] = field(default_factory=list)
@@ -146,13 +151,14 @@ class SimulatedBackend:
         self.miscounted = 0
         self.started = 0
         self.reports = str(config.option("tells", "steps"))
+        self.cache = PrefixCache()
         if config.model == "missing":
             raise EngineError("the simulated engine has no model called 'missing'")
         off = self._number("speculation_off", 0)
         method = "none" if off else config.speculation.method
         details = {
             **dict(config.args),
-            "prefix_caching": False,
+            "prefix_caching": config.prefix_caching,
             "speculative_method": method,
             "context_window": CONTEXT_WINDOW,
             "clock": "virtual",
@@ -193,14 +199,17 @@ class SimulatedBackend:
         spread = self._number("spread", 0.5)
         shift = draws.gauss(0.0, spread)
         left = (1.0 - self._number("fade", 0)) ** (self.started - 1)
+        cached = self.cache.cached(request)
+        if 2 * cached >= len(request.prompt_ids):
+            left *= 1.0 - self._number("cache_fade", 0)
         chance = tuple(left * text.shifted(p, shift) for p in self._acceptance(request.label))
         if self._number("speculation_off", 0):
             chance = ()
         length, stops = self._length(request, draws)
         every = int(self._number("fail_every", 0))
-        if every and self.started % every == 0:
-            return _Running(request, prompt, chance, (length + 1) // 2, stops=False, fails=True)
-        return _Running(request, prompt, chance, length, stops, fails=False)
+        if fails := bool(every and self.started % every == 0):
+            length, stops = (length + 1) // 2, False
+        return _Running(request, prompt, chance, length, stops, fails, cached)
 
     def _happens(self, fault: str, prompt: Sequence[int]) -> bool:
         """Whether a fault that has a share of the prompts hits this one."""
@@ -259,6 +268,8 @@ class SimulatedBackend:
         if not finished:
             return StepOutput(running.request.id, chunk, time=self.clock)
         del self.running[running.request.id]
+        if self.config.prefix_caching:
+            self.cache.keep(running.request, running.emitted)
         by_step = self.config.speculation.active and self.reports == "steps"
         return StepOutput(
             running.request.id,
@@ -268,6 +279,7 @@ class SimulatedBackend:
             running.drafted if by_step else None,
             running.accepted if by_step else None,
             self._totals(running),
+            running.cached if self.config.prefix_caching else None,
         )
 
     def _arrived(self, running: _Running, chunk: list[int], finished: bool) -> list[int]:
@@ -413,6 +425,7 @@ ENGINE = EngineType(
     name="simulated",
     methods=METHODS,
     open=open_child("pytest_speedbench.engines.simulated:SimulatedBackend"),
+    prefix_caching=True,
     filters=FILTERS,
     tokenizer="words",
     local=False,

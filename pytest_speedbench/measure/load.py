@@ -6,6 +6,7 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 from pytest_speedbench.engines.protocol import (
     Counters,
@@ -56,7 +57,8 @@ class ClosedLoop:
     history, in the server's own text where it gives that, and go before samples that have not
     begun. A conversation that outgrows the context window ends there.
 
-    ``reported`` is what the engine reports of a request; ``max_failed`` the share of answers that
+    ``uncached`` keeps every request from the engine's prefix cache. ``reported`` is what the engine
+    reports of a request; ``max_failed`` the share of answers that
     it may break off. ``grown`` holds, by request, the growth of the engine's counters while it
     alone was in flight: at BS 1 of an engine that reports no more.
     """
@@ -78,6 +80,7 @@ class ClosedLoop:
         self.longest_prompt = context_window - sampling.max_tokens
         self.reported = reported
         self.max_failed = max_failed
+        self.uncached = False
         self.grown: dict[str, Counters] = {}
         self._runs = 0
 
@@ -190,6 +193,7 @@ class ClosedLoop:
             if sample.token_ids
             else tuple((m["role"], m["content"]) for m in conversation.messages),
             tuple(self.tokenizer.template_kwargs.items()),
+            cache_salt=uuid4().hex if self.uncached else "",
         )
 
     def _too_long(self, sample: Sample) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_speedbench.engines.protocol import RequestTotals
     from pytest_speedbench.measure.results import Counted, Round, Turn
     from pytest_speedbench.stats import Estimate, RequestTrace, StepTrace, TotalTrace
+    from pytest_speedbench.stats.context import DepthBucket
 
 Scope = Literal["slice", "run"]
 
@@ -65,6 +66,22 @@ METRICS = {
             "",
             True,
             "P(draft token k accepted | k - 1 accepted), k = 1 … DL",
+            "slice",
+        ),
+        Metric(
+            "cold_acceptance_length",
+            "AL, cold",
+            "tokens/step",
+            True,
+            "AL of the same samples without the prefix cache",
+            "slice",
+        ),
+        Metric(
+            "cache_hit_rate",
+            "cache hits",
+            "",
+            True,
+            "prompt tokens from the prefix cache / prompt tokens",
             "slice",
         ),
         Metric(
@@ -132,6 +149,44 @@ def _step_trace(turn: Turn) -> StepTrace:
         None if drafts is None else np.asarray(drafts[0], dtype=np.int64),
         None if drafts is None else np.asarray(drafts[1], dtype=np.int64),
     )
+
+
+def cache_hit_rate(turns: Sequence[Turn], level: float) -> Estimate:
+    """Share of the prompt tokens that came from the engine's prefix cache; samples are the units.
+
+    Raises:
+        NoData: the engine does not report it, or there is no prompt.
+    """
+    import numpy as np
+
+    from pytest_speedbench.stats import NoData
+    from pytest_speedbench.stats.data import stratum_codes
+    from pytest_speedbench.stats.estimates import share_estimate
+
+    known = [turn for turn in turns if turn.trace.cached_tokens is not None]
+    if not known:
+        raise NoData("the engine does not report which prompt tokens came from its prefix cache")
+    strata = {turn.sample: turn.category for turn in known}
+    cached, prompts = dict.fromkeys(strata, 0), dict.fromkeys(strata, 0)
+    for turn in known:
+        cached[turn.sample] += turn.trace.cached_tokens or 0
+        prompts[turn.sample] += turn.trace.prompt_tokens
+    codes = stratum_codes(list(strata.values()))
+    parts, wholes = (np.array(list(of.values()), dtype=np.float64) for of in (cached, prompts))
+    return share_estimate(parts, wholes, codes, level)
+
+
+def acceptance_by_depth(turns: Sequence[Turn], level: float = 0.95) -> list[DepthBucket]:
+    """AL by position in the context.
+
+    Raises:
+        NoData: the engine reports no decoding steps.
+    """
+    from pytest_speedbench.stats.context import al_by_depth
+    from pytest_speedbench.stats.data import step_traces
+
+    traces = step_traces(request_traces(turns), "AL by position in the context")
+    return al_by_depth(traces, [turn.trace.prompt_tokens for turn in turns], level)
 
 
 def _total_trace(turn: Turn, totals: RequestTotals) -> TotalTrace:

@@ -281,7 +281,8 @@ class ArmResult:
     categories ran one after another; ``hidden`` how many decoding steps of requests that ran one by
     one may hide behind cut-off last steps; ``unknown`` why acceptance is not known although it is
     counted. ``answers`` are all that were asked for, and ``failed`` those that the engine broke
-    off, by its own word for the reason; they are in no other number. ``digests`` identifies the
+    off, by its own word for the reason; they are in no other number. ``cold`` are the same turns as
+    ``turns`` without the engine's prefix cache, where it is on. ``digests`` identifies the
     outputs of an arm whose turns were not kept, by sample and turn: the reference arm of a record.
     """
 
@@ -299,6 +300,7 @@ class ArmResult:
     unknown: str = ""
     answers: int = 0
     failed: dict[str, int] = field(default_factory=dict)
+    cold: list[Turn] = field(default_factory=list)
     digests: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def take(self, done: Pass, first: bool) -> None:
@@ -352,3 +354,4 @@ class RunSetting:
     samples: int
     engine_args: Mapping[str, object] = field(default_factory=dict)
     side: Side | None = None
+    prefix_caching: bool = False

@@ -98,11 +98,13 @@ def run_rounds(
     rounds: int,
     progress: RoundProgress = lambda *_: None,
     restart: Restart | None = None,
+    prefix_caching: bool = False,
 ) -> list[ArmResult]:
     """Measures every arm over the same rounds of samples; results in the order of ``loops``.
 
     Where an arm reports acceptance by its counters alone, every arm sends slice after slice. With
-    ``restart`` every round but the first has engines of its own.
+    ``restart`` every round but the first has engines of its own. With ``prefix_caching`` a cold
+    pass, without the cache, and one that fills it go before the rounds of new engines.
 
     Raises:
         MeasurementMismatch: traces and engine counters disagree.
@@ -112,6 +114,7 @@ def run_rounds(
     arms = [_Arm(loop, ArmResult(loop.speculation, alternated=len(loops) > 1)) for loop in loops]
     by_slice = any(counts_by_slice(loop, batch_size) for loop in loops)
     plan = plan_parts(samples, batch_size, rounds, by_slice)
+    (once,) = plan_parts(samples, batch_size, 0, by_slice)
     sent = sum(len(part.samples) for part in plan[0])
     for arm in arms:
         arm.result.repeated = sent if sent > len(samples) else 0
@@ -125,6 +128,8 @@ def run_rounds(
                 arm.result.warmup_requests = warm_up(
                     arm.loop, samples, batch_size, timed=rounds > 0
                 )
+                if prefix_caching:
+                    arm.fill_cache(once, batch_size, progress)
         for arm in arms if number % 2 == 0 else reversed(arms):
             show = partial(progress, arm.loop.speculation, number + 1, len(plan))
             arm.round(parts, batch_size, start, show)
@@ -137,6 +142,18 @@ def run_rounds(
 class _Arm:
     loop: ClosedLoop
     result: ArmResult
+
+    def fill_cache(self, parts: Sequence[Part], batch_size: int, progress: RoundProgress) -> None:
+        """A cold pass, whose turns are kept, and one that leaves its prompts in the cache."""
+        show = partial(progress, self.loop.speculation, 0, 0)
+        samples = [part.samples for part in parts]
+        self.loop.uncached = True
+        try:
+            cold = send_parts(self.loop, samples, batch_size, show)
+        finally:
+            self.loop.uncached = False
+        self.result.cold = [turn for done in cold for turn in done.turns]
+        send_parts(self.loop, samples, batch_size, show)
 
     def round(self, parts: Sequence[Part], batch_size: int, start: int, progress: Progress) -> None:
         passes = send_parts(self.loop, [part.samples for part in parts], batch_size, progress)

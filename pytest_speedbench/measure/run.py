@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from pytest_speedbench.splits import ALL
 
 if TYPE_CHECKING:
     from pytest_speedbench.stats import Estimate, RequestTrace
+    from pytest_speedbench.stats.context import DepthBucket
 
 TIMING_ONLY = "timing only: the engine reports no decoding steps, so AL is unknown"
 # Short answers begin and end apart even where every slot is busy.
@@ -43,6 +45,14 @@ class Run:
         """The part of the run that belongs to one category or tier, or to ``all``."""
         turns = [t for t in self.arm.turns if slice_name in (ALL, t.category)]
         return SliceView(self, slice_name, turns)
+
+    @property
+    def cold(self) -> Run | None:
+        """The pass without the prefix cache as a run of its own; None where there was none."""
+        if not self.arm.cold:
+            return None
+        arm = ArmResult(self.arm.speculation, turns=self.arm.cold, alternated=False)
+        return Run(self.setting, arm)
 
     @property
     def slices(self) -> tuple[str, ...]:
@@ -197,6 +207,7 @@ class Run:
         if self.arm.soak:
             seconds = self.arm.soak[-1].end
             notes.append(f"soak of {len(self.arm.soak)} rounds in {seconds:.0f} s")
+        notes += self._cache_notes()
         if note := unknown_method_note(self.setting.speculation.method):
             notes.append(note)
         return [
@@ -221,6 +232,20 @@ class Run:
             f"{len(replay.turns)} outputs ({replay.output_tokens:,} output tokens{more}; "
             f"{replay.prompt_tokens:,} prompt tokens)"
         ]
+
+    def _cache_notes(self) -> Iterator[str]:
+        """What the prefix cache did that was not to be expected."""
+        hits = sum(turn.trace.cached_tokens or 0 for turn in self.arm.turns)
+        if any(turn.trace.cached_tokens for turn in self.arm.cold):
+            yield "the cold pass was served from the prefix cache in part: it is not cold"
+        if self.arm.cold and not hits:
+            yield "no prompt came from the prefix cache, or the engine does not report it"
+        if hits and not self.setting.prefix_caching:
+            total = sum(turn.trace.prompt_tokens for turn in self.arm.turns)
+            yield (
+                f"{hits / total:.0%} of the prompt tokens came from the engine's prefix cache, "
+                "although prefix caching is off here: TTFT is that of a warm cache"
+            )
 
     @property
     def _sent_together(self) -> int:
@@ -345,6 +370,34 @@ class SliceView:
         if not speculation.active:
             raise NoData("without SD no position is drafted")
         return acceptance_by_position(self.traces, speculation.draft_length)
+
+    def acceptance_by_depth(self) -> list[DepthBucket]:
+        """AL by position in the context, the shallowest bucket first.
+
+        Raises:
+            NoData: no decoding steps are known.
+        """
+        return metrics.acceptance_by_depth(self.turns)
+
+    def cold_acceptance_length(self, level: float = 0.95) -> Estimate:
+        """Micro AL of the pass without the prefix cache.
+
+        Raises:
+            NoData: there was none.
+        """
+        from pytest_speedbench.stats import NoData
+
+        if self.run.cold is None:
+            raise NoData("no cold pass: the prefix cache is off (--speed-prefix-caching)")
+        return self.run.cold.view(self.name).acceptance_length(level)
+
+    def cache_hit_rate(self, level: float = 0.95) -> Estimate:
+        """Share of the prompt tokens that came from the engine's prefix cache.
+
+        Raises:
+            NoData: the engine does not report it.
+        """
+        return metrics.cache_hit_rate(self.turns, level)
 
     @property
     def drift(self) -> list[DriftPoint]:

@@ -38,6 +38,7 @@ class RunKey:
     """What the split is called in the keys of cases; ``split`` says where it is."""
     several_drafters: bool = False
     """Whether the grid has others: then the drafter is a part of the keys of cases."""
+    prefix_caching: bool = False
     environment: Environment = NO_ENVIRONMENT
     """Variables of the engine."""
     fixtures: tuple[tuple[str, str], ...] = ()
@@ -102,6 +103,7 @@ def engine_config(run: RunKey, largest_batch: int, settings: Settings) -> Engine
         largest_batch,
         run.build.url or settings.url,
         args,
+        run.prefix_caching,
         run.environment.variables,
         run.fixtures,
         run.build.python,
@@ -112,7 +114,8 @@ def engine_group(run: RunKey) -> tuple[object, ...]:
     """Equal for runs that one started engine serves."""
     switches = engine_type(run.engine).switches
     speculation = None if switches else run.speculation
-    return run.engine, run.model, speculation, run.environment, run.fixtures
+    started = run.prefix_caching, run.environment, run.fixtures
+    return run.engine, run.model, speculation, started
 
 
 def order_by_engine(cases: Sequence[Case]) -> list[int]:

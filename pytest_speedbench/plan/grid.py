@@ -78,10 +78,12 @@ def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]
         _samplings(asked),
         asked.bs,
         asked.soak or (NO_SOAK,),
+        asked.prefix_caching,
         asked.engine_env or (NO_ENVIRONMENT,),
     )
     template = asked.chat_template_kwargs
-    for engine, model, speculation, (split, whole, key), samples, sampling, bs, soak, env in axes:
+    for engine, model, speculation, named_split, samples, sampling, bs, *others in axes:
+        (split, whole, key), (soak, caching, env) = named_split, others
         yield (
             split,
             RunKey(
@@ -95,6 +97,7 @@ def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]
                 soak,
                 split_key=key,
                 template=template,
+                prefix_caching=caching,
                 environment=env,
                 replay=asked.replay and speculation.active,
                 against=against,

@@ -86,6 +86,16 @@ class Settings(OptionTable):
         metavar="KEY=VALUE",
         text="an argument of the engine itself; may be repeated, in the ini file one per line",
     )
+    prefix_caching: tuple[bool, ...] = option(
+        default=(False,),
+        read=values.switch,
+        form="list",
+        group=RUNS,
+        metavar="BOOL",
+        marker=True,
+        text="whether the engine keeps the KV cache of earlier prompts: "
+        "[prefix caching](measurement.md#prefix-caching); `false,true` measures both",
+    )
     engine_env: tuple[Any, ...] = option(
         default=(),
         read=values.environments,

@@ -78,7 +78,12 @@ def _table(cases: Sequence[CaseResult]) -> RunTable:
         tuple(_row(case, gated) for case in cases),
         _speed(record),
         speedup is not None and speedup.value < 1,
-        (*_details(record), *map(_attribution, causes[:1]), *_beside(cases)),
+        (
+            *_details(record),
+            *_context(_widest(cases)),
+            *map(_attribution, causes[:1]),
+            *_beside(cases),
+        ),
         tuple(_other_verdicts(cases)),
         tuple(record.notes),
         tuple(dict.fromkeys(str(change) for case in cases for change in case.changes)),
@@ -213,6 +218,28 @@ def _factor(cause: Factor) -> str:
     if cause.low is not None and cause.high is not None:
         interval = f" [{cause.low - 1:+.1%}, {cause.high - 1:+.1%}]"
     return f"{cause.name} {cause.factor - 1:+.1%}{interval}"
+
+
+def _widest(cases: Sequence[CaseResult]) -> Record:
+    """The record of the whole split where it is a case, else of the first slice."""
+    records = [case.record for case in cases]
+    return next((record for record in records if record.case.slice == ALL), records[0])
+
+
+def _context(record: Record) -> Iterator[str]:
+    """What the prefix cache served, and AL by position in the context where there are several."""
+    hits, cold = record.metric("cache_hit_rate"), record.metric("cold_acceptance_length")
+    if record.case.prefix_caching and hits is not None:
+        yield f"{record.case.slice}: prefix cache: {hits.value:.0%} of prompt tokens" + (
+            "" if cold is None else f"; AL without it {cold.value:.2f}"
+        )
+    if len(record.depth) > 1:
+        lengths = (f"{_depth(d.end)} {d.acceptance_length.value:.2f}" for d in record.depth)
+        yield f"{record.case.slice}: AL by position in the context: {', '.join(lengths)}"
+
+
+def _depth(end: int) -> str:
+    return f"below {end // 1024}k"
 
 
 def _details(record: Record) -> Iterable[str]:

@@ -424,12 +424,11 @@ class Bench:
         loops = [self._loop(run) for run in runs]
 
         def progress(arm: Speculation, number: int, rounds: int, done: int, of: int) -> None:
-            self.show(
-                f"{runs[0].engine} bs{runs[0].bs} · {arm} · round {number}/{rounds} · "
-                f"{done}/{of} samples"
-            )
+            part = f"round {number}/{rounds}" if rounds else "filling the prefix cache"
+            self.show(f"{runs[0].engine} bs{runs[0].bs} · {arm} · {part} · {done}/{of} samples")
 
-        return run_rounds(loops, samples, runs[0].bs, self.settings.rounds, progress, anew)
+        rounds, caching = self.settings.rounds, runs[0].prefix_caching
+        return run_rounds(loops, samples, runs[0].bs, rounds, progress, anew, caching)
 
     def _samples_of(self, runs: Sequence[RunKey]) -> tuple[Sample, ...]:
         """All arms must see the same samples: those of every slice that any of them looks at."""

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from pytest_speedbench.compare import sampled_output as sampling
+from pytest_speedbench.compare.cache_neutral import METRIC as CACHE_NEUTRAL
+from pytest_speedbench.compare.cache_neutral import cache_neutral_verdict
 from pytest_speedbench.compare.drift import METRIC as DRIFT
 from pytest_speedbench.compare.drift import drift_verdict
+from pytest_speedbench.compare.gate import Levels
 from pytest_speedbench.compare.lossless import (
     Divergence,
     Healthy,
@@ -44,6 +47,7 @@ from pytest_speedbench.report.lossless import (
     sampling_text,
 )
 from pytest_speedbench.session.bench import Bench
+from pytest_speedbench.session.keys import key_of
 from pytest_speedbench.session.pruning import PRUNING, PruningCheck, Settle
 from pytest_speedbench.stats import AlphaSequence, NoData, compare_tie_rates
 from pytest_speedbench.stats.draft_length import Arm, BestDraftLength, best_of_arms
@@ -338,6 +342,22 @@ class CaseChecks:
             alpha,
         )
         return own.check.p_value if own else 1.0
+
+    # -- prefix cache -----------------------------------------------------------------------
+
+    def cache_neutral(self, margin: float) -> None:
+        """Raises GateFailure where AL falls by more than ``margin`` with a warm prefix cache.
+
+        Raises:
+            NoData: there was no pass without the cache.
+        """
+        __tracebackhide__ = True
+        settings = self.book.bench.settings
+        own = self.spending.level((CACHE_NEUTRAL, margin))
+        levels = Levels(settings.alpha, own, settings.reach)
+        self.settle(
+            cache_neutral_verdict(key_of(self.case), self.run, self.case.slice, margin, levels)
+        )
 
     # -- drift ------------------------------------------------------------------------------
 

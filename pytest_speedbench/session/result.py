@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_speedbench.measure.results import DriftPoint
     from pytest_speedbench.session.checks import CaseChecks
     from pytest_speedbench.stats import Estimate
+    from pytest_speedbench.stats.context import DepthBucket
     from pytest_speedbench.stats.draft_length import BestDraftLength
 
 _WORST = 3
@@ -261,6 +262,44 @@ class SpeedResult(SliceResult):
         """
         __tracebackhide__ = True
         self._checks.lossless(tolerance, copies)
+
+    @property
+    def cache_hit_rate(self) -> Measured:
+        """Share of the prompt tokens that came from the engine's prefix cache.
+
+        Raises:
+            NoData: the engine does not report it.
+        """
+        return self._measured("cache_hit_rate", self._view.cache_hit_rate)
+
+    @property
+    def acceptance_by_depth(self) -> list[DepthBucket]:
+        """AL by position in the context, shape (buckets,): below 1,024 tokens, below 2,048, …
+
+        Each bucket has the decoding steps that start in it; those without a step are left out.
+
+        Raises:
+            NoData: the engine does not report decoding steps.
+        """
+        return self._view.acceptance_by_depth()
+
+    def assert_cache_neutral(self, *, acceptance_length: str | float = "2%") -> None:
+        """Fails where AL is lower with a warm prefix cache than without, by more than the margin.
+
+        With ``prefix_caching=True`` each sample is sent once without the cache before the rounds,
+        which run on a warm one. Both are compared as a run is with its baseline: sample by sample,
+        over the text that both have in common, at the case's share of α.
+
+        Raises:
+            GateFailure: an ``AssertionError`` with the verdict and the numbers behind it.
+            NoData: there was no pass without the cache.
+            UsageError: the margin is not a share.
+        """
+        __tracebackhide__ = True
+        from pytest_speedbench.compare.api import read_margins
+
+        margin = read_margins({"acceptance_length": acceptance_length})["acceptance_length"]
+        self._checks.cache_neutral(margin)
 
     @property
     def drift(self) -> list[DriftPoint]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
@@ -13,7 +12,6 @@ from pathlib import Path
 from pytest_speedbench.baselines.machine import this_machine
 from pytest_speedbench.baselines.records import write_record
 from pytest_speedbench.baselines.schema import (
-    CaseKey,
     ModelRecord,
     Record,
     SamplingRecord,
@@ -39,6 +37,7 @@ from pytest_speedbench.session.baselines import Baselines
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.session.checks import CaseChecks, TargetBook
 from pytest_speedbench.session.gate import SessionGate, with_gate
+from pytest_speedbench.session.keys import key_of
 from pytest_speedbench.session.pruning import PruningCheck, first_drafter
 from pytest_speedbench.session.result import SpeedResult
 from pytest_speedbench.splits import ALL, legacy_ids
@@ -323,33 +322,3 @@ class SpeedSession:
     def close(self) -> None:
         """Ends every engine."""
         self.bench.pool.close_all()
-
-
-def key_of(case: Case) -> CaseKey:
-    """What identifies ``case`` in every record, whatever its test is called."""
-    run, sampling = case.run, case.run.sampling
-    drafter = run.speculation.drafter
-    return CaseKey(
-        engine=run.engine,
-        model=model_name(run.model),
-        method=run.speculation.method,
-        dl=run.speculation.draft_length,
-        bs=run.bs,
-        split=run.split_key or run.split,
-        slice=case.slice,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        min_p=sampling.min_p,
-        seed=sampling.seed,
-        template=template_text(run.template),
-        drafter=model_name(drafter) if run.several_drafters and drafter else "",
-        environment=", ".join(
-            filter(None, (run.environment.label, *(f"{n}={v}" for n, v in run.fixtures)))
-        ),
-    )
-
-
-def template_text(arguments: Iterable[tuple[str, object]]) -> str:
-    """The arguments of a chat template in one line, in one order."""
-    return ", ".join(f"{name}={json.dumps(v, sort_keys=True)}" for name, v in sorted(arguments))

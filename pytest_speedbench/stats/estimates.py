@@ -177,7 +177,7 @@ def acceptance_rate(traces: Sequence[RequestTrace], level: float = 0.95) -> Esti
     if not sum(drafted):
         raise NoData("nothing was drafted")
     codes = stratum_codes([turns[0].stratum for turns in groups.values()])
-    return _share_estimate(np.array(accepted), np.array(drafted), codes, level)
+    return share_estimate(np.array(accepted), np.array(drafted), codes, level)
 
 
 def acceptance_by_position(
@@ -209,7 +209,7 @@ def acceptance_by_position(
             passed[row] += (reach & (accepted[:, None] >= positions)).sum(axis=0)
     codes = stratum_codes([turns[0].stratum for turns in groups.values()])
     return tuple(
-        _share_estimate(passed[:, k], reached[:, k], codes, level) if reached[:, k].any() else None
+        share_estimate(passed[:, k], reached[:, k], codes, level) if reached[:, k].any() else None
         for k in range(dl)
     )
 
@@ -272,7 +272,7 @@ def _drafts_or_guess(trace: StepTrace, dl: int) -> tuple[Ints, Ints]:
     return np.full_like(accepted, dl), accepted
 
 
-def _share_estimate(part: Floats, whole: Floats, codes: NDArray[np.intp], level: float) -> Estimate:
+def share_estimate(part: Floats, whole: Floats, codes: NDArray[np.intp], level: float) -> Estimate:
     """A share between 0 and 1."""
     most = float(whole.max())
     return ratio_estimate(part, whole, codes, level, lowest=(0.0, most), highest=(most, most))

@@ -13,7 +13,7 @@ from pytest_speedbench.plan.environment import (
 )
 from pytest_speedbench.plan.grid import build_grid
 from pytest_speedbench.plan.settings import Settings
-from pytest_speedbench.session.speed_session import key_of
+from pytest_speedbench.session.keys import key_of
 
 NAMES = st.from_regex(r"[A-Z_][A-Z0-9_]{0,5}", fullmatch=True)
 

@@ -8,7 +8,7 @@ from pytest_speedbench.engines.protocol import Sampling
 from pytest_speedbench.errors import CaseError
 from pytest_speedbench.plan.grid import build_grid
 from pytest_speedbench.plan.settings import Settings
-from pytest_speedbench.session.speed_session import key_of
+from pytest_speedbench.session.keys import key_of
 
 from .conftest import QUIET, EngineLog, Project
 

@@ -48,6 +48,7 @@ ENGINE = EngineType(
     window=window,
     scores=True,
     server=True,
+    prefix_caching=True,
     filters=FILTERS,
     refuse=_refuse,
     status=_status,

@@ -90,7 +90,7 @@ class LlamaCppDialect(Dialect):
                 "max_model_len": settings.n_ctx,  # of one request: prompt and output together
                 "speculative_method": self.config.speculation.method if own else UNKNOWN_METHOD,
                 "shared_draft_pool": keeps_drafts(self.config),
-                "prefix_caching": False,  # by each request
+                "prefix_caching": self.config.prefix_caching,  # by each request
                 **_own_settings(self.config, settings, started=own is not None),
             },
         )
@@ -134,7 +134,8 @@ class LlamaCppDialect(Dialect):
             **sampling.filters,
             "seed": sampling.seed,
             "ignore_eos": endless,
-            "cache_prompt": False,
+            # A slot keeps the prompt that it had last; there is no cache for each salt.
+            "cache_prompt": self.config.prefix_caching and not request.cache_salt,
             "stream": True,
             "return_tokens": True,
             "timings_per_token": True,
@@ -154,6 +155,7 @@ class LlamaCppDialect(Dialect):
         if event.stop:
             piece.finish_reason = event.stop_type or "unknown"
             piece.prompt_tokens = event.tokens_evaluated
+            piece.cached_tokens = timings.cache_n
         return piece
 
     async def complete(self, http: Http, answer: Answer) -> int:

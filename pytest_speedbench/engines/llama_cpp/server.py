@@ -216,7 +216,7 @@ def flags(config: EngineConfig) -> dict[str, object]:
         "batch_size": max(_BATCH, slots * width),
         "metrics": True,
         # Later rounds would find the prompts of the first round in the cache.
-        "cache_ram": 0,
+        **({} if config.prefix_caching else {"cache_ram": 0}),
         **_speculation_flags(config.speculation, spec_type(config)),
     }
     return wanted | {name: value for name, value in config.args if name not in _OURS}

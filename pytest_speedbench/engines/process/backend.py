@@ -34,6 +34,7 @@ class StepOutput:
         drafted: draft tokens of each step that had a draft.
         accepted: shape of ``drafted``, of those the accepted.
         totals: instead of both, where outputs are not decoding steps.
+        cached_tokens: prompt tokens from the prefix cache, with the finish.
     """
 
     request_id: str
@@ -43,6 +44,7 @@ class StepOutput:
     drafted: list[int] | None = None
     accepted: list[int] | None = None
     totals: RequestTotals | None = None
+    cached_tokens: int | None = None
 
 
 class Backend(Protocol):

@@ -34,11 +34,12 @@ _PAUSE = 0.2
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """One event of a stream: new tokens, and in the last one the finish reason, in the engine's own
-    word, and its totals of the request."""
+    word, its totals of the request, and the prompt tokens from its prefix cache."""
 
     token_ids: Sequence[int]
     finish_reason: str | None = None
     totals: RequestTotals = UNKNOWN
+    cached_tokens: int | None = None
 
 
 class StreamingBackend(ABC):
@@ -166,6 +167,7 @@ class StreamingBackend(ABC):
             drafted=found.drafted,
             accepted=found.accepted,
             totals=found.totals,
+            cached_tokens=chunk.cached_tokens,
         )
 
 

@@ -57,9 +57,10 @@ class Piece:
     ``token_ids`` and ``text`` are those of this event alone; ``text`` belongs to the answer,
     ``thought`` to the reasoning before it, and ``other`` says that there is output of another kind,
     such as the call of a tool. ``finish_reason`` is the engine's own word. ``usage``,
-    ``prompt_tokens`` and ``reasoning_tokens`` are the server's own counts for the request so far;
-    ``count`` is its count of output tokens, this event included, for servers that withhold tokens
-    from the stream. ``note`` is data of the dialect, kept with the chunk.
+    ``prompt_tokens``, ``cached_tokens`` (of the prompt, from the prefix cache) and
+    ``reasoning_tokens`` are the server's own counts for the request so far; ``count`` is its count
+    of output tokens, this event included, for servers that withhold tokens from the stream.
+    ``note`` is data of the dialect, kept with the chunk.
     """
 
     token_ids: Sequence[int] = ()
@@ -69,6 +70,7 @@ class Piece:
     finish_reason: object = None
     usage: int | None = None
     prompt_tokens: int | None = None
+    cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     report: SpeculationReport | None = None
     count: int | None = None
@@ -105,6 +107,7 @@ class Answer:
     failure: str = ""
     usage: int | None = None
     prompt_tokens: int | None = None
+    cached_tokens: int | None = None
     reasoning_tokens: int = 0
     report: SpeculationReport | None = None
     ended: float = 0.0
@@ -139,6 +142,8 @@ class Answer:
             self._count(piece.usage)
         if piece.prompt_tokens:
             self.prompt_tokens = piece.prompt_tokens
+        if piece.cached_tokens is not None:
+            self.cached_tokens = piece.cached_tokens
         self.reasoning_tokens = max(self.reasoning_tokens, piece.reasoning_tokens or 0)
         self.report = piece.report or self.report
 
@@ -265,6 +270,7 @@ class Answer:
             self.times,
             finish_reason=finish_reason or self.finish_reason or "abort",
             failure=self.failure,
+            cached_tokens=self.cached_tokens,
         )
         if not self.token_ids:
             # Tokens without text (an answer that ends at once) arrive with the end of the stream.

@@ -93,6 +93,8 @@ class Dialect(ABC):
         piece = Piece() if choice is None else self.read_choice(choice)
         if usage is not None:
             piece.usage, piece.prompt_tokens = usage.completion_tokens, usage.prompt_tokens
+            if usage.prompt_tokens_details is not None:
+                piece.cached_tokens = usage.prompt_tokens_details.cached_tokens
             if usage.completion_tokens_details is not None:
                 piece.reasoning_tokens = usage.completion_tokens_details.reasoning_tokens
         return piece

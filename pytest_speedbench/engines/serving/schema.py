@@ -37,9 +37,14 @@ class UsageDetails(Form):
     reasoning_tokens: Tokens | None = None
 
 
+class PromptDetails(Form):
+    cached_tokens: Tokens | None = None
+
+
 class Usage(Form):
     completion_tokens: Count | None = None
     prompt_tokens: Tokens | None = None
+    prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: UsageDetails | None = None
 
 
@@ -79,6 +84,7 @@ class SglangMeta(Form):
     completion_tokens: Count | None = None
     prompt_tokens: Tokens | None = None
     finish_reason: Any = None
+    cached_tokens: Tokens | None = None
     num_retractions: Tokens = 0
     spec_verify_ct: Tokens | None = None
     spec_num_proposed_drafts: Tokens | None = None
@@ -145,6 +151,7 @@ class TensorrtLlmAverage(Form):
 class Timings(Form):
     """``timings`` of llama.cpp; the draft counts are absent if nothing was drafted."""
 
+    cache_n: Tokens | None = None
     predicted_n: Count | None = None
     predicted_ms: Finite = 0.0
     draft_n: Tokens = 0

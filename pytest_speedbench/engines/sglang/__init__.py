@@ -36,6 +36,7 @@ ENGINE = EngineType(
     scores=True,
     elsewhere=True,
     server=True,
+    prefix_caching=True,
     filters=FILTERS,
     refuse=refuse,
 )

@@ -40,8 +40,8 @@ def server_arguments(config: EngineConfig) -> dict[str, Any]:
         "model_path": resolve_model(config.model),
         # The default is 48 with speculation and another number without.
         "max_running_requests": config.max_batch,
-        # With a prefix cache later rounds would skip the prefill of the first round.
-        "disable_radix_cache": True,
+        # With a prefix cache later rounds skip the prefill of the first round.
+        "disable_radix_cache": not config.prefix_caching,
         "random_seed": 0,
         **speculative_arguments(config.speculation),
         **given,

@@ -33,7 +33,8 @@ class SglangBackend(StreamingBackend):
 
         self.arguments = {"skip_tokenizer_init": True, **server_arguments(config)}
         self.counts_drafts = counts_drafts(config.speculation, self.arguments)
-        self.shared_pool = config.speculation.method == "ngram"
+        # With a prefix cache it must outlive loads: flushing would empty both.
+        self.shared_pool = config.speculation.method == "ngram" and not config.prefix_caching
         self.engine = _start(sglang, self.arguments, config)
         super().__init__(self.engine.loop, config.speculation.draft_length)
         info = self.engine.get_server_info()
@@ -55,14 +56,8 @@ class SglangBackend(StreamingBackend):
         from pytest_speedbench.engines.serving.schema import SglangMeta  # SGLang has pydantic
 
         self._check(request)
-        answers = await self.engine.async_generate(
-            input_ids=list(request.prompt_ids),
-            sampling_params=sampling_parameters(request),
-            stream=True,
-            rid=request.id,
-        )
         seen = 0
-        async for answer in answers:
+        async for answer in await self._answers(request):
             meta = SglangMeta.model_validate(answer["meta_info"])
             tokens = new_tokens(answer["output_ids"], seen, meta.completion_tokens or 0)
             seen += len(tokens)
@@ -70,7 +65,26 @@ class SglangBackend(StreamingBackend):
             if reason is None:
                 yield Chunk(tokens)
             else:
-                yield Chunk(tokens, reason, totals(meta, counts_drafts=self.counts_drafts))
+                found = totals(meta, counts_drafts=self.counts_drafts)
+                yield Chunk(tokens, reason, found, meta.cached_tokens)
+
+    async def _answers(self, request: Request) -> AsyncIterator[Any]:
+        """The stream of a request."""
+        asked = {
+            "input_ids": list(request.prompt_ids),
+            "sampling_params": sampling_parameters(request),
+            "stream": True,
+            "rid": request.id,
+        }
+        answers: AsyncIterator[Any]
+        if request.cache_salt:  # which the engine's own method does not pass on
+            from sglang.srt.managers.io_struct import GenerateReqInput
+
+            salted = GenerateReqInput(**asked, extra_key=request.cache_salt)
+            answers = self.engine.tokenizer_manager.generate_request(salted, None)
+        else:
+            answers = await self.engine.async_generate(**asked)
+        return answers
 
     def _check(self, request: Request) -> None:
         """Without a tokenizer SGLang crashes on a minimum number of tokens."""

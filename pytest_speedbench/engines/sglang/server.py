@@ -115,6 +115,7 @@ class SglangDialect(Dialect):
             "input_ids": list(request.prompt_ids),
             "sampling_params": sampling_parameters(request),
             "stream": True,
+            **({"extra_key": request.cache_salt} if request.cache_salt else {}),
         }
 
     def parse(self, data: bytes) -> Piece:
@@ -124,6 +125,7 @@ class SglangDialect(Dialect):
         piece = Piece(self._tokens(event, last=reason is not None), finish_reason=reason)
         if reason is not None:
             piece.usage, piece.prompt_tokens = meta.completion_tokens, meta.prompt_tokens
+            piece.cached_tokens = meta.cached_tokens
             piece.report = SpeculationReport(totals=totals(meta, counts_drafts=self.counts_drafts))
         return piece
 

@@ -27,6 +27,7 @@ ENGINE = EngineType(
     scores=True,
     elsewhere=True,
     arguments=own_arguments,
+    prefix_caching=True,
     filters=FILTERS,
     draft_samplings=DRAFT_SAMPLINGS,
     refuse=refuse,

@@ -35,8 +35,8 @@ def engine_arguments(config: EngineConfig, *, on_cpu: bool) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "model": resolve_model(config.model),
         "max_num_seqs": config.max_batch,
-        # With a prefix cache later rounds would skip the prefill of the first round.
-        "enable_prefix_caching": False,
+        # With a prefix cache later rounds skip the prefill of the first round.
+        "enable_prefix_caching": config.prefix_caching,
         "disable_log_stats": False,
         "skip_tokenizer_init": True,
         "seed": 0,

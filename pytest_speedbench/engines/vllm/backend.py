@@ -86,7 +86,9 @@ class VllmBackend:
         if not request.prompt_ids:
             raise EngineError(f"request {request.id}: the prompt is empty")
         self._reserve(request)
-        prompt = {"prompt_token_ids": list(request.prompt_ids)}
+        prompt: dict[str, Any] = {"prompt_token_ids": list(request.prompt_ids)}
+        if request.cache_salt:
+            prompt["cache_salt"] = request.cache_salt
         try:
             self.engine.add_request(request.id, prompt, _sampling(request))
         except _refusals() as error:
@@ -129,6 +131,7 @@ class VllmBackend:
             completion.finish_reason or "unknown",
             drafted=list(metrics.per_step_drafted) if metrics else self._no_drafts(),
             accepted=list(metrics.per_step_accepted) if metrics else self._no_drafts(),
+            cached_tokens=output.num_cached_tokens,
         )
 
     def _no_drafts(self) -> list[int] | None:

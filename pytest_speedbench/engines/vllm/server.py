@@ -132,8 +132,10 @@ class VllmDialect(Dialect):
 
     def body(self, request: Request) -> dict[str, Any]:
         sampling = request.sampling
+        salt = {"cache_salt": request.cache_salt} if request.cache_salt else {}
         return {
             **super().body(request),
+            **salt,
             "return_token_ids": True,
             "add_special_tokens": False,
             "min_tokens": sampling.min_tokens,
@@ -204,6 +206,8 @@ def launch(config: EngineConfig, port: int) -> Launch:
     arguments = engine_arguments(config, on_cpu=cpu_build())
     if config.speculation.active and has_argument(PER_REQUEST_METRICS):
         arguments.setdefault(PER_REQUEST_METRICS, "detailed")
+    if config.prefix_caching:  # without it, usage does not say what came from the cache
+        arguments.setdefault("enable_prompt_tokens_details", True)
     command = [*_serve(arguments.pop("model")), "--host", HOST, "--port", str(port)]
     for name, value in arguments.items():
         if name not in _NOT_FOR_SERVE:
@@ -257,6 +261,7 @@ ENGINE = EngineType(
     scores=True,
     server=True,
     refuse=_refuse,
+    prefix_caching=True,
     filters=FILTERS,
     draft_samplings=DRAFT_SAMPLINGS,
     refuse_sampling=refuse_sampling,

@@ -1,0 +1,37 @@
+"""Is acceptance the same with a warm prefix cache? Warm against cold, by the gate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pytest_speedbench.baselines.records import write_record
+from pytest_speedbench.baselines.schema import CaseKey
+from pytest_speedbench.compare.gate import Levels, gate
+from pytest_speedbench.compare.judge import ACCEPTANCE
+from pytest_speedbench.compare.match import Match
+from pytest_speedbench.compare.verdict import Verdict
+from pytest_speedbench.errors import NoData
+from pytest_speedbench.measure.run import Run
+
+METRIC = "cache_neutral"
+
+
+def cache_neutral_verdict(
+    key: CaseKey, run: Run, slice_name: str, margin: float, levels: Levels
+) -> Verdict:
+    """The gate's verdict on AL, with the cold pass of the same run as the baseline.
+
+    The same samples are paired, over the text that both passes have in common.
+
+    Raises:
+        NoData: there was no cold pass.
+    """
+    if run.cold is None:
+        raise NoData(
+            "assert_cache_neutral compares with a pass without the prefix cache, and there was "
+            "none: give prefix_caching=True in the marker, or --speed-prefix-caching true; early "
+            "decisions and soaks have none"
+        )
+    cold, warm = (write_record(each.view(slice_name), key) for each in (run.cold, run))
+    found = gate(str(key), warm, Match(record=cold), ACCEPTANCE, margin, levels)
+    return replace(found, metric=METRIC, baseline="the cold pass of this run")

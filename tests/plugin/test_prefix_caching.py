@@ -1,0 +1,70 @@
+"""Prefix caching as an axis: a cold pass, then warm rounds, and the gate between them."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Project
+
+CACHED = "prefix_caching=True"
+ROWS = "".join(
+    f'{{"id": "t{n}", "category": "math", "turns": ["one two three {n}", "four {n}", "five"]}}\n'
+    for n in range(12)
+)
+
+
+def talk(project: Project) -> dict[str, str]:
+    project.file("talk.jsonl", ROWS)
+    return {"speed_split": "talk.jsonl", "speed_samples": "all", "speed_max_tokens": "48"}
+
+
+def test_both_values_span_the_grid_under_keys_of_their_own(project: Project) -> None:
+    project.gate("prefix_caching=[False, True]")
+    result = project.run("--benchmark-save=a", "-v")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        ["*math-bs1-dl3-uncached* PASSED*", "*math-bs1-dl3-cached* PASSED*"]
+    )
+    assert {record.case.prefix_caching for record in project.records()} == {False, True}
+
+
+def test_warm_rounds_hit_what_the_cold_pass_did_not(project: Project) -> None:
+    body = "assert speed.cache_hit_rate >= 0.5; speed.assert_cache_neutral()"
+    project.gate(CACHED, body)
+    project.run("--benchmark-save=a", "-W", "ignore", **talk(project)).assert_outcomes(passed=1)
+    (record,) = project.records()
+    warm, cold = record.metric("acceptance_length"), record.metric("cold_acceptance_length")
+    assert warm is not None
+    assert cold is not None
+    assert warm.value == cold.value
+    assert not any("cold" in note for note in record.notes)
+    (verdict,) = record.verdicts
+    assert (verdict.metric, verdict.baseline) == ("cache_neutral", "the cold pass of this run")
+    assert len({request.turn for request in record.requests if request.cached}) == 3
+
+
+def test_acceptance_that_falls_with_a_warm_cache_fails(project: Project) -> None:
+    project.gate(CACHED, "speed.assert_cache_neutral(acceptance_length='5%')")
+    result = project.run("--speed-engine-arg=cache_fade=0.6", **talk(project))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*cache_neutral: fail: simulated org/model eagle3 dl3 bs1 cached *:math*"]
+    )
+
+
+def test_without_a_cold_pass_there_is_nothing_to_compare(project: Project) -> None:
+    project.gate("", "speed.assert_cache_neutral()")
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*NoData: assert_cache_neutral compares with a pass without*"])
+
+
+@pytest.mark.parametrize("engine", ["transformers", "tensorrt-llm", "openai"])
+def test_an_engine_without_a_cache_to_switch_says_so(engine: str) -> None:
+    from pytest_speedbench.engines.protocol import EngineConfig
+    from pytest_speedbench.engines.registry import _check_prefix_caching, engine_type
+    from pytest_speedbench.errors import EngineError
+
+    config = EngineConfig(engine, "m", prefix_caching=True)
+    with pytest.raises(EngineError, match=f"engine '{engine}' has no prefix cache to switch on"):
+        _check_prefix_caching(engine_type(engine), config)
