@@ -22,8 +22,10 @@ from pytest_speedbench.cli.drafter_outputs import (
     Model,
     Outputs,
     Samples,
+    check_vocabulary,
     decoder,
     get_outputs,
+    target_tokenizer,
 )
 from pytest_speedbench.cli.output import Justify, Lines, echo, percent
 from pytest_speedbench.errors import CliError
@@ -74,7 +76,7 @@ def coverage(
     dl: Annotated[str, typer.Option(metavar="N,…", help="Draft lengths.")] = "1,3,5",
     tokens: Annotated[int, typer.Option(min=0, help="Lost tokens to list.")] = 12,
     engine: Engine = "transformers",
-    model: Model = "demo",
+    model: Model = "",
     samples: Samples = "8",
     max_tokens: MaxTokens = 128,
     bs: BatchSize = 1,
@@ -103,9 +105,9 @@ def coverage(
     found = get_outputs(source, asked)
     if counts:
         ranked = found if frequencies == source else get_outputs(frequencies, asked)
-        candidates += _most_frequent(counts, ranked, frequencies, asked)
+        candidates += _most_frequent(counts, ranked, frequencies)
     costs = [_cost(candidate, found, lengths, tokens) for candidate in candidates]
-    show = decoder(found, asked) if tokens else str
+    show = decoder(found) if tokens else str
     if as_json:
         echo(json.dumps(_plain(found, costs, show), indent=2))
         return
@@ -146,33 +148,17 @@ def _drafters(paths: Sequence[str]) -> Iterator[Candidate]:
         yield Candidate(path, vocabulary.token_ids, vocabulary.target_size)
 
 
-def _most_frequent(
-    counts: Sequence[int], ranked: Outputs, source: str, asked: Asked
-) -> Iterator[Candidate]:
+def _most_frequent(counts: Sequence[int], ranked: Outputs, source: str) -> Iterator[Candidate]:
     from pytest_speedbench.analysis.coverage import rank_tokens
-    from pytest_speedbench.cli.drafter_outputs import target_tokenizer
 
-    tokenizer = target_tokenizer(ranked, asked)
+    tokenizer = target_tokenizer(ranked)
     whole = tokenizer.vocab_size
-    check_vocabulary(ranked, whole, asked.model)
+    check_vocabulary(ranked, whole, ranked.model)
     ranking = rank_tokens(ranked.outputs, whole, tokenizer.stop_ids)
     for count in counts:
         if count > whole:
-            raise CliError(f"--sizes {count}: the vocabulary of {asked.model} has {whole} tokens")
+            raise CliError(f"--sizes {count}: the vocabulary of {ranked.model} has {whole} tokens")
         yield Candidate(f"the {count:,} most frequent of {source}", ranking[:count], whole)
-
-
-def check_vocabulary(found: Outputs, whole: int, name: str) -> None:
-    """Refuses outputs that another vocabulary has made.
-
-    Raises:
-        CliError: a token id is too large for the vocabulary of ``whole`` tokens.
-    """
-    if found.largest_id >= whole:
-        raise CliError(
-            f"{found.about}: token {found.largest_id} is outside of the vocabulary of {name}, "
-            f"which has {whole} tokens: they belong to different targets"
-        )
 
 
 def _cost(candidate: Candidate, found: Outputs, lengths: Sequence[int], most: int) -> Cost:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
@@ -62,14 +63,16 @@ class Outputs:
     Attributes:
         outputs: one a turn.
         about: where they come from, one line.
+        engine: the engine that has made them, or would.
+        model: the target.
         draft_length: that of the run, in tokens; 0 for one without a drafter.
-        tokenizer: the target's, where it was needed already.
     """
 
     outputs: list[Output]
     about: str
+    engine: str
+    model: str
     draft_length: int = 0
-    tokenizer: Tokenizer | None = field(default=None, repr=False)
 
     @property
     def drafted(self) -> bool:
@@ -110,11 +113,14 @@ def _kind(source: str) -> Callable[[str, Asked], Outputs]:
 
 def _of_saved_run(source: str, asked: Asked) -> Outputs:
     from pytest_speedbench.analysis.target_outputs import outputs_of_records
+    from pytest_speedbench.engines.demo import DEMO_MODEL, DEMO_NAME
 
     run = find_run(store_at(asked.storage), source)
     record, outputs = outputs_of_records([*run.records.values(), *run.twins])
     about = f"outputs of run {run}: {record.case.model}, {record.spec.method}"
-    return Outputs(outputs, about, record.spec.draft_length)
+    own = DEMO_MODEL if record.model.name == DEMO_NAME else record.model.name
+    model = asked.model or own
+    return Outputs(outputs, about, record.engine.name, model, record.spec.draft_length)
 
 
 def _of_text(source: str, asked: Asked) -> Outputs:
@@ -122,14 +128,15 @@ def _of_text(source: str, asked: Asked) -> Outputs:
 
     from pytest_speedbench.analysis.coverage import Output
 
-    tokenizer = _tokenizer(asked)
+    model = asked.model or _default_model()
+    tokenizer = _load_tokenizer(asked.engine, model)
     try:
         paragraphs = Path(source).read_text(encoding="utf-8").splitlines(keepends=True)
     except (OSError, UnicodeDecodeError) as error:
         raise CliError(f"cannot read {source}: {error}") from error
     ids = [np.array(tokenizer.encode(text), dtype=np.int64) for text in paragraphs]
     outputs = [Output(str(n), "text", "", own, 0) for n, own in enumerate(ids) if len(own)]
-    return Outputs(outputs, f"text of {source}", tokenizer=tokenizer)
+    return Outputs(outputs, f"text of {source}", asked.engine, model)
 
 
 def _of_split(source: str, asked: Asked) -> Outputs:
@@ -144,11 +151,12 @@ def _of_split(source: str, asked: Asked) -> Outputs:
         read("--engine-arg", text, lambda text: values.argument(text, True))
         for text in asked.engine_arg
     )
-    tokenizer, progress = _tokenizer(asked), Progress()
-    split = load(source, model=asked.model, per_tier=count)
+    model = asked.model or _default_model()
+    tokenizer, progress = _load_tokenizer(asked.engine, model), Progress()
+    split = load(source, model=model, per_tier=count)
     samples = _selected(split.interleaved(n=count), asked)
     turns = target_outputs(
-        EngineConfig(asked.engine, asked.model, max_batch=asked.bs, args=arguments),
+        EngineConfig(asked.engine, model, max_batch=asked.bs, args=arguments),
         tokenizer,
         samples,
         Sampling(asked.max_tokens),
@@ -156,34 +164,72 @@ def _of_split(source: str, asked: Asked) -> Outputs:
         lambda done, of: progress("samples", done, of),
     )
     about = (
-        f"outputs of {asked.model} on {split.name}: {len(samples)} samples, at most "
+        f"outputs of {model} on {split.name}: {len(samples)} samples, at most "
         f"{asked.max_tokens} tokens each"
     )
     outputs = outputs_of_turns(turns, languages_of(samples))
-    return Outputs(outputs, about, tokenizer=tokenizer)
+    return Outputs(outputs, about, asked.engine, model)
 
 
-def target_tokenizer(found: Outputs, asked: Asked) -> Tokenizer:
-    """The target's tokenizer.
+def _default_model() -> str:
+    from pytest_speedbench.plan.settings import Settings
+
+    return str(Settings().model[0])
+
+
+def target_tokenizer(found: Outputs) -> Tokenizer:
+    """The tokenizer of the target that has made the outputs.
 
     Raises:
         EngineError: it is not here.
+        CliError: the package that reads it is not installed.
     """
-    return found.tokenizer or _tokenizer(asked)
+    return _load_tokenizer(found.engine, found.model)
 
 
-def _tokenizer(asked: Asked) -> Tokenizer:
+@cache
+def _load_tokenizer(engine: str, model: str) -> Tokenizer:
     from pytest_speedbench.engines.registry import engine_type
     from pytest_speedbench.measure.tokenizer import load_tokenizer
 
-    return load_tokenizer(engine_type(asked.engine).tokenizer, asked.model)
+    try:
+        return load_tokenizer(engine_type(engine).tokenizer, model)
+    except ImportError as error:
+        raise CliError(
+            f"the tokenizer of {model}: {error}; pip install 'pytest-speedbench[transformers]'"
+        ) from error
 
 
-def decoder(found: Outputs, asked: Asked) -> Callable[[int], str]:
+def check_vocabulary(found: Outputs, whole: int, name: str) -> None:
+    """Refuses a drafter for another target than the one that has made the outputs.
+
+    ``whole`` is the size of the target's vocabulary that the drafter ``name`` is for; it is
+    compared with the target's own where its tokenizer is here.
+
+    Raises:
+        CliError: the sizes differ, or a token id is too large.
+    """
+    if found.largest_id >= whole:
+        raise CliError(
+            f"{found.about}: token {found.largest_id} is outside of the vocabulary of {name}, "
+            f"which has {whole} tokens: they belong to different targets"
+        )
+    try:
+        own = target_tokenizer(found).vocab_size
+    except (EngineError, CliError):
+        return  # the ids fit, and no more can be known
+    if own and own != whole:
+        raise CliError(
+            f"{name} is for a target of {whole} tokens, and {found.model} has {own}: they belong "
+            "to different targets; name the right one with --model"
+        )
+
+
+def decoder(found: Outputs) -> Callable[[int], str]:
     """Token id → its text, as Python writes it; ids alone where the tokenizer is not here."""
     try:
-        tokenizer = target_tokenizer(found, asked)
-    except EngineError as error:
+        tokenizer = target_tokenizer(found)
+    except (EngineError, CliError) as error:
         reason = str(error).splitlines()[0]
         echo(f"note: tokens are shown by their ids: {reason} (--model)", err=True)
         return lambda token: ""

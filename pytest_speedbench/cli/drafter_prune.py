@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage
-from pytest_speedbench.cli.drafter_coverage import check_vocabulary, numbers
+from pytest_speedbench.cli.drafter_coverage import numbers
 from pytest_speedbench.cli.drafter_outputs import (
     SOURCE,
     Asked,
@@ -20,6 +20,7 @@ from pytest_speedbench.cli.drafter_outputs import (
     MaxTokens,
     Model,
     Samples,
+    check_vocabulary,
     get_outputs,
     target_tokenizer,
 )
@@ -41,7 +42,7 @@ def prune(
         Path, typer.Option("--output", "-o", metavar="DIR", help="Gets a folder vN for each size.")
     ],
     engine: Engine = "transformers",
-    model: Model = "demo",
+    model: Model = "",
     samples: Samples = "8",
     max_tokens: MaxTokens = 128,
     bs: BatchSize = 1,
@@ -72,7 +73,7 @@ def prune(
             raise CliError(f"{folder} exists: remove it, or choose another folder with -o")
     found = get_outputs(frequencies, asked)
     check_vocabulary(found, old.target_size, drafter)
-    ranking = _ranking(found.outputs, old, target_tokenizer(found, asked).stop_ids)
+    ranking = _ranking(found.outputs, old, target_tokenizer(found).stop_ids)
     lines = Lines()
     lines.line(f"ranked by {found.about}")
     for size, folder in folders.items():

@@ -104,7 +104,7 @@ def test_sizes_are_the_most_frequent_tokens_of_another_run(
         (("--sizes", "0", "--frequencies", "base"), "--sizes: cannot read '0'"),
         (
             ("--sizes", "40000", "--frequencies", "base"),
-            "--sizes 40000: the vocabulary of demo has",
+            "--sizes 40000: the vocabulary of sim has",
         ),
         (("--drafter", "no/head"), "no checkpoint at no/head"),
         (("--drafter", "CUT", "--dl", "0"), "--dl: cannot read '0'"),
@@ -127,6 +127,20 @@ def test_outputs_of_another_target_are_refused(
     done = speedbench("drafter", "coverage", "base", "--drafter", head)
     assert done.code == 2
     assert "which has 64 tokens: they belong to different targets" in " ".join(done.err.split())
+
+
+def test_a_drafter_for_another_target_is_refused(
+    speedbench: Speedbench, project: Path, tmp_path: Path
+) -> None:
+    """Even where every token of the outputs would fit its vocabulary."""
+    larger = eagle3(tmp_path / "larger", {**SHAPE, "vocab_size": 32_064}, range(16_000))
+    corpus = ("--sizes", 500, "--frequencies", "base", "-o", "cut")
+    for arguments in (("coverage", "base", "--drafter", larger), ("prune", larger, *corpus)):
+        done = speedbench("drafter", *arguments)
+        assert done.code == 2
+        message = "is for a target of 32064 tokens, and sim has 32000"
+        assert message in " ".join(done.err.split())
+    assert not (project / "cut").exists()
 
 
 def test_a_source_that_does_not_exist_is_named(
