@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_speedbench.analysis.runs import metric, paired_ratio, ratio
-from pytest_speedbench.analysis.table import Column, Table, Value
+from pytest_speedbench.analysis.table import Column, Table, Value, cell
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import GateFailure, NoData
+from pytest_speedbench.splits import ALL
 from pytest_speedbench.stats import Estimate
 
 NAME = "engines"
@@ -74,15 +75,26 @@ def engines(records: Sequence[Record]) -> Engines:
         Column("dl", "DL"),
         Column("bs", "BS"),
         Column("slice", "category", "text"),
-        Column("al_first", f"AL {first}"),
-        Column("al_second", f"AL {second}"),
-        Column("al_ratio", "AL", "change", 1),
-        Column("tps_first", f"tokens/s {first}", digits=0),
-        Column("tps_second", f"tokens/s {second}", digits=0),
-        Column("tps_ratio", "tokens/s", "change", 0),
+        Column("al_first", f"AL {first}", "value"),
+        Column("al_second", f"AL {second}", "value"),
+        Column("al_ratio", "change", "change", 1),
+        Column("tps_first", f"tokens/s {first}", digits=0, printed=False),
+        Column("tps_second", f"tokens/s {second}", digits=0, printed=False),
+        Column("tps_ratio", "tokens/s", "change", 0, printed=False),
     )
     title = f"{second} relative to {first}"
-    return Engines((first, second), Table(NAME, title, columns, tuple(rows), tuple(notes)))
+    speeds = [_speed(row, first, second, columns[-1]) for row in rows if row["tps_ratio"]]
+    table = Table(NAME, title, columns, tuple(rows), (*speeds, *notes))
+    return Engines((first, second), table)
+
+
+def _speed(row: Mapping[str, Value], first: str, second: str, column: Column) -> str:
+    """Output tokens/s of one run on both, one sentence."""
+    plain = Column("", "", "value", 0)
+    one, two = (cell(row[key], plain) for key in ("tps_first", "tps_second"))
+    setting = f"DL {row['dl']} BS {row['bs']}" if row["dl"] else f"BS {row['bs']}"
+    ratio = cell(row["tps_ratio"], column)
+    return f"{row['method']} {setting}: {one} tokens/s {first}, {two} {second}, {ratio}"
 
 
 def _case(record: Record) -> tuple[object, ...]:
@@ -91,7 +103,10 @@ def _case(record: Record) -> tuple[object, ...]:
 
 
 def _row(record: Record, partner: Record) -> Mapping[str, Value]:
-    first, second = metric(record, "output_tps"), metric(partner, "output_tps")
+    # Speed belongs to the run: it is shown once.
+    whole = record.case.slice == ALL
+    first = metric(record, "output_tps") if whole else None
+    second = metric(partner, "output_tps") if whole else None
     return {
         "method": record.case.method,
         "dl": record.case.dl,

@@ -21,7 +21,7 @@ class OperatingPoint:
     """One run as a point of the plane.
 
     Attributes:
-        run: what is measured, ``no SD`` for the arm without.
+        run: what is measured; ``no SD`` for the arm without, with its engine among several.
         bs: batch size.
         dl: draft length, 0 without SD.
         output_tps: output tokens per second and GPU.
@@ -81,8 +81,11 @@ def pareto(records: Sequence[Record]) -> Pareto:
     runs = [record for record in whole(records) if metric(record, "output_tps") is not None]
     name = names_of(runs)
     found: dict[tuple[str, int, int], OperatingPoint] = {}
+    several = len({record.case.engine for record in runs}) > 1
     for record in runs:
-        for point in filter(None, (_point(record, name(record)), _without(record))):
+        plain = f"{WITHOUT} {record.case.engine}" if several else WITHOUT
+        measured = _point(record, plain if record.case.method == "none" else name(record))
+        for point in filter(None, (measured, _without(record, plain))):
             found.setdefault((point.run, point.dl, point.bs), point)
     if not found:
         raise NoData("no run was timed (--speed-rounds 0), or no request had two output events")
@@ -134,7 +137,7 @@ def _point(record: Record, name: str) -> OperatingPoint | None:
         return None
     plain = record.case.method == "none"
     return OperatingPoint(
-        WITHOUT if plain else name,
+        name,
         record.case.bs,
         0 if plain else record.case.dl,
         output.value / gpus(record),
@@ -143,14 +146,14 @@ def _point(record: Record, name: str) -> OperatingPoint | None:
     )
 
 
-def _without(record: Record) -> OperatingPoint | None:
+def _without(record: Record, name: str) -> OperatingPoint | None:
     """The arm without SD, from its rounds: a step emits one token of each request there."""
     output = metric(record, "reference_tps")
     times = [r.step_time for r in record.reference_rounds if r.step_time]
     if output is None or not times:
         return None
     user = len(times) / sum(times)
-    return OperatingPoint(WITHOUT, record.case.bs, 0, output.value / gpus(record), user, None)
+    return OperatingPoint(name, record.case.bs, 0, output.value / gpus(record), user, None)
 
 
 def _with_frontier(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:

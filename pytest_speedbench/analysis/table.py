@@ -9,18 +9,23 @@ from typing import Any, Literal
 from pytest_speedbench.stats import Estimate
 
 Value = str | int | float | Estimate | None
-Form = Literal["text", "number", "percent", "change"]
-"""``percent`` shows 0.12 as 12 %, ``change`` a ratio of 0.97 as -3 %."""
+Form = Literal["text", "number", "value", "percent", "change"]
+"""``value`` is a number without its interval; ``percent`` shows 0.12 as 12 %, ``change`` a ratio of
+0.97 as -3 %."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its key in a row, its title, and how its numbers read."""
+    """One column: its key in a row, its title, and how its numbers read.
+
+    ``printed`` is false for numbers that are exported alone.
+    """
 
     key: str
     title: str
     form: Form = "number"
     digits: int = 2
+    printed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +68,15 @@ def shared(table: Table) -> dict[str, str]:
     """Title and text of the columns in which all rows are the same; of one row, none."""
     if len(table.rows) < 2:
         return {}
-    texts = {c.title: {cell(row.get(c.key), c) for row in table.rows} for c in table.columns}
+    shown = [c for c in table.columns if c.printed]
+    texts = {c.title: {cell(row.get(c.key), c) for row in table.rows} for c in shown}
     return {title: found.pop() for title, found in texts.items() if len(found) == 1}
 
 
 def without(table: Table, titles: Container[str]) -> Table:
-    """The table without some of its columns."""
-    return replace(table, columns=tuple(c for c in table.columns if c.title not in titles))
+    """The printed columns of the table but some."""
+    kept = tuple(c for c in table.columns if c.printed and c.title not in titles)
+    return replace(table, columns=kept)
 
 
 def cell(value: Value, column: Column) -> str:
@@ -78,7 +85,7 @@ def cell(value: Value, column: Column) -> str:
         return "–"
     if isinstance(value, Estimate):
         shown = _number(value.value, column)
-        if value.low is None or value.high is None:
+        if value.low is None or value.high is None or column.form == "value":
             return shown
         low, high = (_number(limit, column).rstrip(" %") for limit in (value.low, value.high))
         return f"{shown} [{low}, {high}]"

@@ -12,7 +12,7 @@ from pytest_speedbench.analysis.bias import Bias
 from pytest_speedbench.analysis.categories import Categories
 from pytest_speedbench.analysis.engines import Engines
 from pytest_speedbench.analysis.length import Length, LengthCurve
-from pytest_speedbench.analysis.pareto import WITHOUT, OperatingPoint, Pareto
+from pytest_speedbench.analysis.pareto import OperatingPoint, Pareto
 from pytest_speedbench.analysis.routing import Routing
 from pytest_speedbench.analysis.similarity import Similarity
 from pytest_speedbench.analysis.synthetic import Synthetic
@@ -69,6 +69,8 @@ def _panels(analysis: object) -> int:
         return len(analysis.activations)
     if isinstance(analysis, Categories) and analysis.lengths[1:]:
         return len(_grouped(analysis.table.rows, "run", "bs"))
+    if isinstance(analysis, Engines):
+        return len(_grouped(analysis.table.rows, "method", "dl", "bs"))
     if isinstance(analysis, Length):
         return len(_runs_of(analysis))
     return 1
@@ -160,9 +162,9 @@ def _draw_pareto(analysis: Pareto, figure: Any) -> None:
     for point in analysis.points:
         groups.setdefault((point.run, point.dl), []).append(point)
     for number, ((run, dl), points) in enumerate(groups.items()):
-        style = "--" if run == WITHOUT else "-"
-        colour = "#555555" if run == WITHOUT else _COLOURS[number % len(_COLOURS)]
-        label = run if run == WITHOUT else f"{run} DL {dl}"
+        style = "-" if dl else "--"
+        colour = _COLOURS[number % len(_COLOURS)]
+        label = f"{run} DL {dl}" if dl else run
         x, y = [p.user_tps for p in points], [p.output_tps for p in points]
         marker = _MARKERS[number % len(_MARKERS)]
         axes.plot(x, y, style, color=colour, marker=marker, ms=4, label=_text(label))
@@ -235,19 +237,17 @@ def _fitted(curve: LengthCurve, ends: Any) -> Any:
 
 
 def _draw_engines(analysis: Engines, figure: Any) -> None:
-    axes = figure.subplots()
-    groups: dict[tuple[Value, ...], list[dict[str, Value]]] = {
-        (engine, "", ""): [{**row, "al": row[key]} for row in analysis.table.rows]
-        for engine, key in zip(analysis.names, ("al_first", "al_second"), strict=True)
-    }
-    settings = {(row["dl"], row["bs"]) for row in analysis.table.rows}
-    for rows in groups.values():
-        for row in rows:
-            more = f"\nDL {row['dl']} BS {row['bs']}" if len(settings) > 1 else ""
-            row["label"] = f"{row['slice']}{more}"
-    _bars(axes, groups, "label", "al")
-    axes.set_ylabel(_AL)
-    axes.set_ylim(bottom=1)
+    settings = _grouped(analysis.table.rows, "method", "dl", "bs")
+    panels = figure.subplots(len(settings), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    sides = list(zip(analysis.names, ("al_first", "al_second"), strict=True))
+    for axes, ((method, dl, bs), rows) in zip(panels, settings.items(), strict=True):
+        groups: dict[tuple[Value, ...], list[dict[str, Value]]] = {
+            (engine, "", ""): [{**row, "al": row[key]} for row in rows] for engine, key in sides
+        }
+        _bars(axes, groups, "slice", "al")
+        axes.set_title(_text(_group_label((method, dl, bs))), fontsize=10)
+        axes.set_ylabel(_AL)
+    panels[0].set_ylim(bottom=1)
 
 
 def _draw_routing(analysis: Routing, figure: Any) -> None:
