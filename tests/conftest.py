@@ -20,6 +20,7 @@ pytest_plugins = ["pytester"]
 
 # A busy machine is no failure.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fuzz", settings.get_profile("unhurried"), max_examples=4000)
 settings.load_profile("unhurried")
 
 

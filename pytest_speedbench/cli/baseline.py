@@ -125,14 +125,18 @@ def prune(
 ) -> None:
     """Remove old runs: those not among the latest N of any of their cases.
 
-    Files without records of this package stay.
+    The latest run of a case that may be its baseline stays, however many have failed since. Files
+    without records of this package stay.
     """
     from pytest_speedbench.baselines.archive import prunable
     from pytest_speedbench.baselines.archive import prune as remove
     from pytest_speedbench.baselines.promoted import promotions
+    from pytest_speedbench.compare.eligible import latest_eligible
 
     out, store = Lines(), store_at(storage)
-    protected = {p.run for p in promotions(store).values()} if keep_promoted else set()
+    protected = latest_eligible(store.runs())
+    if keep_promoted:
+        protected |= {pointer.run for pointer in promotions(store).values()}
     old = (prunable if dry_run else remove)(store, keep, protected)
     report_skipped(store)
     for run in old:

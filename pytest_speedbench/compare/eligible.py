@@ -8,9 +8,10 @@ the reference build of a side-by-side session are not even among those of a save
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.baselines.schema import RecordSummary
+from pytest_speedbench.baselines.schema import CaseKey, RecordSummary
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.verdict import Outcome
 
@@ -49,3 +50,16 @@ class Eligibility:
 
 ANY = Eligibility()
 """The rule without what only a session knows."""
+
+
+def latest_eligible(runs: Sequence[SavedRun]) -> set[str]:
+    """The places of the runs (oldest first) with the latest eligible record of a case.
+
+    Without them a later session would find no baseline, and would pass.
+    """
+    found: dict[CaseKey, str] = {}
+    for run in runs:
+        found |= {
+            record.case: run.place for record in run.summaries if not ANY.objection(record, run)
+        }
+    return set(found.values())
