@@ -97,11 +97,11 @@ ELSEWHERE = {
     "report/terminal.py:_grid": "label() escapes every cell; the table is printed by the summary",
     "errors.py:warn": "shown() is its first line",
     "plan/precedence.py:load_settings": "the message of a SpeedbenchError",
-    "session/hooks.py:resolve_baseline": "the message of a SpeedbenchError",
     "session/collection.py:_check_margins": "the message of a SpeedbenchError",
     "engines/backend.py:__getattr__": "a name of ours",
     "engines/host.py:__getattr__": "a name of ours",
     # The output of these processes goes to their parent, which quotes it in an error.
+    "engines/survey.py:": "a child process",
     "engines/llama_cpp/xllamacpp_server.py:main": "a child process",
     "engines/serving/supervisor.py:main": "a child process",
 }
