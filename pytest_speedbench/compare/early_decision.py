@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pytest_speedbench.baselines.records import traces_of
 from pytest_speedbench.compare.gate import Levels
 from pytest_speedbench.compare.match import Match
+from pytest_speedbench.compare.replay import Outputs, outputs_of, replayed_along
 from pytest_speedbench.errors import RecordError
+from pytest_speedbench.measure.early import Followed
 from pytest_speedbench.measure.metrics import request_traces
 from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.splits import ALL
@@ -27,6 +29,8 @@ class _Case:
     margin: float
     sequential: Sequential
     waited_for: bool
+    baseline: Sequence[RequestTrace]
+    outputs: Outputs
 
 
 class EarlyGate:
@@ -58,11 +62,12 @@ class EarlyGate:
             problem = "the baseline is incomparable"
         else:
             try:
-                sequential = self._open(traces_of(baseline.record), margin, levels)
+                traces, outputs = traces_of(baseline.record), outputs_of(baseline.record)
+                sequential = self._open(traces, margin, levels)
             except (NoData, RecordError) as error:
                 problem = str(error)
             else:
-                self._cases[slice_name] = _Case(margin, sequential, waited_for)
+                self._cases[slice_name] = _Case(margin, sequential, waited_for, traces, outputs)
         if problem and waited_for:
             self._closed[slice_name] = problem
 
@@ -94,15 +99,18 @@ class EarlyGate:
         ]
         return f"{_names(names)} undecided after all samples" if names else ""
 
-    def look(self, turns: Sequence[Turn], errored: Sequence[str]) -> bool:
+    def look(
+        self, turns: Sequence[Turn], errored: Sequence[str], followed: Followed | None = None
+    ) -> bool:
         """Takes a complete block; whether every case is decided."""
         if self._closed:
             return False
-        traces = request_traces(turns)
         for name, case in self._cases.items():
-            own = [trace for trace in traces if name in (ALL, trace.stratum)]
+            own = [turn for turn in turns if name in (ALL, turn.category)]
             if own:
-                case.sequential.add(own, errored if name == ALL else ())
+                replayed = replayed_along(case.baseline, case.outputs, own, followed or {})
+                errors = errored if name == ALL else ()
+                case.sequential.add(request_traces(own), errors, replayed)
         return not self.undecided
 
     def tokens(self, samples: Iterable[str]) -> int:

@@ -83,29 +83,39 @@ def replayed_between(old: Record, new: Record) -> ReplayedSums | None:
     Raises:
         RecordError: a request of one of the records is damaged.
     """
-    from pytest_speedbench.stats import replayed_sums
-    from pytest_speedbench.stats.data import clusters
-
     followed = decode_replay(new)
     if not followed:
         return None
-    outputs = outputs_of(old)
+    return replayed_along(traces_of(old), outputs_of(old), decode_turns(new), followed)
+
+
+def replayed_along(
+    old: Sequence[RequestTrace],
+    outputs: Outputs,
+    turns: Iterable[Turn],
+    followed: Mapping[tuple[str, int], ReplayedTurn],
+) -> ReplayedSums | None:
+    """Both builds over the tokens of ``outputs``, for the samples of ``turns`` that ``old`` has;
+    None where none of these outputs was ``followed``."""
+    from pytest_speedbench.stats import replayed_sums
+    from pytest_speedbench.stats.data import clusters
+
     if not any(key in outputs and outputs[key].along == f.along for key, f in followed.items()):
         return None
-    free = {(turn.sample, turn.turn): turn for turn in decode_turns(new)}
+    free = {(turn.sample, turn.turn): turn for turn in turns}
     counted, given_up = [], set()
-    for sample, traces in clusters(traces_of(old)).items():
-        turns = []
+    for sample, traces in clusters(old).items():
+        found = []
         for trace in traces:
             key = (sample, trace.turn)
             if key not in free:
                 continue
-            found = _counted(outputs.get(key), followed.get(key), free[key])
-            if found is None or followed[key].given_up:
+            sums = _counted(outputs.get(key), followed.get(key), free[key])
+            if sums is None or followed[key].given_up:
                 given_up.add(sample)
-            turns.append(found or _nothing(trace))
-        if turns:
-            counted.append((sample, traces[0].stratum, turns))
+            found.append(sums or _nothing(trace))
+        if found:
+            counted.append((sample, traces[0].stratum, found))
     return replayed_sums(counted, given_up=len(given_up))
 
 

@@ -6,14 +6,19 @@ after every block that was sent before it. Who decides, and against what, is not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Protocol
 
-from pytest_speedbench.measure.results import EarlyStop, Turn
+from pytest_speedbench.measure.results import EarlyStop, ReplayedTurn, Turn
 from pytest_speedbench.splits import Sample
 
 # A look takes milliseconds of the client for every case; a category of 80 gets one every 2 samples.
 MOST_LOOKS = 40
+
+
+Followed = Mapping[tuple[str, int], ReplayedTurn]
+"""How the build went along the baseline's outputs, by sample and turn."""
 
 
 class Decider(Protocol):
@@ -27,8 +32,11 @@ class Decider(Protocol):
     def undecided(self) -> str:
         """What is still open, as a sentence; empty if nothing is."""
 
-    def look(self, turns: Sequence[Turn], errored: Sequence[str]) -> bool:
-        """Takes a complete block, and its samples that came back empty; whether all is decided."""
+    def look(
+        self, turns: Sequence[Turn], errored: Sequence[str], followed: Followed | None = None
+    ) -> bool:
+        """Takes a complete block, its samples that came back empty, and what was replayed of it;
+        whether all is decided."""
 
     def tokens(self, samples: Iterable[str]) -> int:
         """Output tokens that these samples are expected to cost."""
@@ -48,12 +56,29 @@ class BlockWatch:
         self._looks = 1 if decider.hopeless else len(blocks)
         self._blocks = [[sample.id for sample in block] for block in blocks]
         self._finished: dict[str, Sequence[Turn]] = {}
+        self._followed: dict[tuple[str, int], ReplayedTurn] = {}
         self._next = 0
         self._decided = False
 
     @property
     def seen(self) -> set[str]:
         return {sample for block in self._blocks[: self._next] for sample in block}
+
+    def groups(self, size: int) -> Iterator[list[Sample]]:
+        """The order in whole blocks, at least ``size`` samples together while there are as many."""
+        samples, rest = iter(self.order), len(self.order)
+        group: list[Sample] = []
+        for block in self._blocks:
+            group += islice(samples, len(block))
+            if len(group) >= size and rest - len(group) >= size:
+                yield group
+                group, rest = [], rest - len(group)
+        if group:
+            yield group
+
+    def follow(self, followed: Followed) -> None:
+        """Keeps what was replayed of samples that are not yet through."""
+        self._followed |= followed
 
     def enough(self, sample: str, turns: Sequence[Turn]) -> bool:
         """A sample is through; whether every case is decided."""
@@ -69,7 +94,9 @@ class BlockWatch:
     def _look(self, block: Sequence[str]) -> bool:
         turns = [turn for name in block for turn in self._finished[name] if turn.complete]
         whole = {turn.sample for turn in turns}
-        return self._decider.look(turns, [name for name in block if name not in whole])
+        empty = [name for name in block if name not in whole]
+        followed = {key: turn for key, turn in self._followed.items() if key[0] in whole}
+        return self._decider.look(turns, empty, followed)
 
     @property
     def stop(self) -> EarlyStop:

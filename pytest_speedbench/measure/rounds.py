@@ -13,10 +13,9 @@ from functools import partial
 from itertools import cycle, islice
 
 from pytest_speedbench.engines.protocol import Speculation
-from pytest_speedbench.measure.early import BlockWatch, Decider
 from pytest_speedbench.measure.failures import refuse_failed
 from pytest_speedbench.measure.load import ClosedLoop, Progress
-from pytest_speedbench.measure.passes import checked_pass, counts_by_slice, send_parts
+from pytest_speedbench.measure.passes import counts_by_slice, send_parts
 from pytest_speedbench.measure.results import (
     ArmResult,
 )
@@ -160,27 +159,6 @@ class _Arm:
         for part, done in zip(parts, passes, strict=True):
             self.result.take(done, part.first)
         self.result.rounds.append(replace(timed_round(passes, batch_size), start=start))
-
-
-def run_until_decided(
-    loop: ClosedLoop,
-    samples: Sequence[Sample],
-    batch_size: int,
-    decider: Decider,
-    progress: Progress = lambda done, of: None,
-) -> ArmResult:
-    """One pass over the samples, in balanced order, that ends when ``decider`` has enough.
-
-    Raises:
-        MeasurementMismatch, EngineDied: as :func:`run_rounds`.
-    """
-    watch = BlockWatch(samples, decider)
-    done = checked_pass(loop, watch.order, batch_size, progress, watch.enough)
-    kept = [turn for turn in done.turns if turn.sample in watch.seen]
-    result = ArmResult(loop.speculation, alternated=False, early=watch.stop)
-    result.take(replace(done, turns=kept), True)
-    refuse_failed(result, loop.max_failed)
-    return result
 
 
 def warm_up(

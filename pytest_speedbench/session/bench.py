@@ -25,7 +25,7 @@ from pytest_speedbench.measure.passes import counts_by_slice
 from pytest_speedbench.measure.pool import EnginePool
 from pytest_speedbench.measure.replay import Outputs, refusal, replay
 from pytest_speedbench.measure.results import ArmResult, Replay, RunSetting, Side
-from pytest_speedbench.measure.rounds import Restart, run_rounds, run_until_decided
+from pytest_speedbench.measure.rounds import Restart, run_rounds
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.measure.soak import run_soak
 from pytest_speedbench.measure.tokenizer import (
@@ -33,6 +33,7 @@ from pytest_speedbench.measure.tokenizer import (
     load_tokenizer,
     model_identity,
 )
+from pytest_speedbench.measure.until_decided import replay_until_decided, run_until_decided
 from pytest_speedbench.plan.cases import Case, RunKey, engine_config
 from pytest_speedbench.plan.environment import Variables, watched_variables
 from pytest_speedbench.plan.settings import Settings
@@ -255,7 +256,7 @@ class Bench:
             elif run.against is not None:
                 self._measure_side_by_side(run)
             elif self.decider is not None:
-                self._keep(run, self._until_decided(run, self.decider(run)), None)
+                self._keep(run, *self._until_decided(run, self.decider(run)))
             elif self._has_reference(run):
                 self._measure_in_turns(run)
             else:
@@ -402,7 +403,9 @@ class Bench:
         samples, soak = self._samples_of([run]), run.soak
         return run_soak(self._loop(run), samples, run.bs, soak.rounds, soak.seconds, progress)
 
-    def _until_decided(self, run: RunKey, decider: Decider) -> ArmResult:
+    def _until_decided(
+        self, run: RunKey, decider: Decider
+    ) -> tuple[ArmResult, None, Replay | None]:
         def progress(done: int, of: int) -> None:
             self.show(f"{run} · {done}/{of} samples, until decided")
 
@@ -412,7 +415,12 @@ class Bench:
                 f"--speed-early decides sample by sample, and engine {run.engine} reports "
                 "acceptance by its counters alone: leave it out, or take --speed-bs 1"
             )
-        return run_until_decided(loop, samples, run.bs, decider, progress)
+        outputs = self._followed(run)
+        if isinstance(outputs, Replay) or outputs is None:
+            done = run_until_decided(loop, samples, run.bs, decider, progress)
+            return done, None, outputs
+        arm, found = replay_until_decided(loop, samples, run.bs, decider, outputs, progress)
+        return arm, None, found
 
     def _rounds(
         self,
@@ -469,26 +477,41 @@ class Bench:
         own = self.tokenizer(run).context_window
         return min([own, *(bound for bound in bounds if isinstance(bound, int))])
 
-    def _keep(self, run: RunKey, arm: ArmResult, reference: ArmResult | None) -> None:
+    def _keep(
+        self,
+        run: RunKey,
+        arm: ArmResult,
+        reference: ArmResult | None,
+        replayed: Replay | None = None,
+    ) -> None:
+        """``replayed`` is given where the run was followed while it went on."""
         info = self.pool.get(self.config(run)).info
         setting = self._setting(run, info, run)
-        self._here.runs[run] = Run(setting, arm, reference, self._replayed(run, arm))
+        if arm.early is None:
+            replayed = self._replayed(run, arm)
+        self._here.runs[run] = Run(setting, arm, reference, replayed)
 
     def _replayed(self, run: RunKey, arm: ArmResult) -> Replay | None:
         """The run along its baseline's outputs, with the engine that has just measured it."""
-        outputs = self.outputs(run)
-        if not outputs:
-            return None
-        if isinstance(outputs, str):
-            return Replay(refused=outputs)
-        loop, adapter = self._loop(run), engine_type(run.engine)
-        if reason := refusal(run.speculation, run.sampling, loop.engine.info, adapter.prompt_form):
-            return Replay(refused=reason)
+        outputs = self._followed(run)
+        if isinstance(outputs, Replay) or outputs is None:
+            return outputs
 
         def progress(done: int, of: int) -> None:
             self.show(f"{run} · replay · {done}/{of} outputs")
 
-        return replay(loop, self._samples_of([run]), arm.turns, outputs, run.bs, progress)
+        samples = self._samples_of([run])
+        return replay(self._loop(run), samples, arm.turns, outputs, run.bs, progress)
+
+    def _followed(self, run: RunKey) -> Outputs | Replay | None:
+        """The outputs that the engine of ``run`` is to follow, or why it does not; None where
+        nobody asks."""
+        outputs = self.outputs(run)
+        if isinstance(outputs, str):
+            return Replay(refused=outputs) if outputs else None
+        info, form = self._loop(run).engine.info, engine_type(run.engine).prompt_form
+        reason = refusal(run.speculation, run.sampling, info, form)
+        return Replay(refused=reason) if reason else outputs
 
     def _setting(
         self, run: RunKey, info: EngineInfo, planned: RunKey, side: Side | None = None

@@ -214,8 +214,6 @@ class SpeedSession:
             return ""
         if run.soak:
             return "a soak measures the same outputs again and again"
-        if self.settings.early:
-            return "--speed-early decides by the free outputs alone"
         names = sorted(self.bench.plan[run], key=lambda name: name != ALL)
         find = self._beside if run.against else self._stored
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pytest_speedbench.errors import NoData
 from pytest_speedbench.stats.data import RequestTrace
@@ -10,6 +11,7 @@ from pytest_speedbench.stats.decision import Conclusion, Decision, judge, verdic
 from pytest_speedbench.stats.pairing import Pairs, merge, pair
 from pytest_speedbench.stats.rule import Rule
 from pytest_speedbench.stats.scale import scale_of
+from pytest_speedbench.stats.sums import ReplayedSums
 
 
 class Sequential:
@@ -40,9 +42,15 @@ class Sequential:
         self._final: Decision | None = None
         self._tokens = 0
 
-    def add(self, block: Sequence[RequestTrace], errored: Sequence[str] = ()) -> None:
+    def add(
+        self,
+        block: Sequence[RequestTrace],
+        errored: Sequence[str] = (),
+        replayed: ReplayedSums | None = None,
+    ) -> None:
         """Take the new run's traces of one complete block, and the samples that came back empty.
 
+        `replayed` is what further requests along the baseline's text of these samples have shown.
         A block without any sample of the baseline adds nothing but the names of its samples.
 
         Raises:
@@ -59,7 +67,8 @@ class Sequential:
         samples = {trace.sample for trace in block}
         old = [trace for sample in samples for trace in self._baseline.get(sample, [])]
         try:
-            self._parts.append(pair(old, block, greedy=self._greedy))
+            paired = pair(old, block, greedy=self._greedy)
+            self._parts.append(replace(paired, replay=replayed))
         except NoData:
             self._lonely += sorted(samples)
             return

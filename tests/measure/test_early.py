@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pytest_speedbench.engines.protocol import Trace
-from pytest_speedbench.measure.early import MOST_LOOKS, BlockWatch
+from pytest_speedbench.measure.early import MOST_LOOKS, BlockWatch, Followed
 from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.splits import Sample
 
@@ -23,7 +23,9 @@ class _Decider:
     def undecided(self) -> str:
         return "" if len(self.seen) >= self.blocks else "math undecided"
 
-    def look(self, turns: Sequence[Turn], errored: Sequence[str]) -> bool:
+    def look(
+        self, turns: Sequence[Turn], errored: Sequence[str], followed: Followed | None = None
+    ) -> bool:
         self.seen.append([turn.sample for turn in turns])
         self.errored += errored
         return len(self.seen) >= self.blocks and not self.hopeless
@@ -98,3 +100,12 @@ def test_decided_with_the_last_samples_is_not_stopped() -> None:
     assert watch.enough("a1", _turn("a1"))
     assert not watch.stop.stopped
     assert str(watch.stop) == "not stopped early: decided only with the last samples"
+
+
+def test_groups_are_whole_blocks_that_fill_the_batch() -> None:
+    watch = BlockWatch(_samples(7, "a", "b"), _Decider(1))
+    sizes = [len(group) for group in watch.groups(5)]
+    assert sizes == [6, 8]  # the rest of 2 cannot fill it
+    assert [len(group) for group in watch.groups(1)] == [2] * 7
+    assert [len(group) for group in watch.groups(50)] == [14]
+    assert [s.id for group in watch.groups(4) for s in group] == [s.id for s in watch.order]

@@ -51,16 +51,23 @@ def test_replay_is_switched_off(saved: Project, where: str) -> None:
     assert "replayed along" not in text_of(result)
 
 
-@pytest.mark.parametrize(
-    ("argument", "reason"),
-    [
-        ("--speed-engine-arg=tells=totals", "no steps are reported"),
-        ("--speed-early", "--speed-early decides by the free outputs alone"),
-    ],
-)
-def test_what_is_not_replayed_says_so(saved: Project, argument: str, reason: str) -> None:
-    result = saved.run("--speed-compare", argument)
-    assert f"note: not replayed: {reason}" in text_of(result)
+def test_what_is_not_replayed_says_so(saved: Project) -> None:
+    result = saved.run("--speed-compare", "--speed-engine-arg=tells=totals")
+    assert "note: not replayed: no steps are reported" in text_of(result)
+
+
+def test_an_early_decision_follows_the_baseline_block_by_block(saved: Project) -> None:
+    wide = "--speed-compare-fail=acceptance_length:20%"
+    result = saved.run(COMPARE[0], wide, *REBUILD, "--speed-early", "--benchmark-save=early")
+    assert "gate: 1 pass" in result.stdout.str()
+    assert "stopped early: decided after" in text_of(result)
+    assert "replayed along the baseline" in text_of(result)
+    (record,) = saved.records()
+    assert record.arm is not None
+    assert record.arm.early is not None
+    assert record.arm.early.looked < 48
+    assert "over the baseline's text" in record.verdicts[0].reason
+    assert all(request.replay is not None for request in record.requests)
 
 
 def test_nothing_is_replayed_where_al_is_not_gated(saved: Project) -> None:
