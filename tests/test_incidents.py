@@ -11,17 +11,16 @@ PAGE = Path(__file__).parents[1] / "docs" / "incidents.md"
 FILES = sorted(path.name for path in EXAMPLES.glob("test_*.py"))
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_an_incident(pytester: pytest.Pytester, name: str) -> None:
-    """Runs as a user runs it, and ends with both verdicts."""
-    for path in (EXAMPLES / "conftest.py", EXAMPLES / name):
+def test_the_incidents(pytester: pytest.Pytester) -> None:
+    """They run as a user runs them, and the session ends with both verdicts on each."""
+    for path in EXAMPLES.glob("*.py"):
         (pytester.path / path.name).write_text(path.read_text())
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
-    outcomes = result.parseoutcomes()
-    assert set(outcomes) == {"passed"}
+    assert set(result.parseoutcomes()) == {"passed"}
     text = result.stdout.str()
-    for heading in ("incidents replayed", "what happened", "rule in force", "our gate"):
-        assert heading in text
+    assert "incidents replayed" in text
+    for heading in ("what happened", "rule in force", "our gate"):
+        assert text.count(heading) >= len(FILES)
 
 
 def test_there_are_four() -> None:

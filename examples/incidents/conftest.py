@@ -52,7 +52,6 @@ def measure(tmp_path: Path) -> Measure:
         *,
         dl: int = 3,
         max_tokens: int = 128,
-        seed: int = 0,
         **engine: object,
     ) -> Run:
         (tmp_path / "prompts.jsonl").write_text("".join(_rows(prompts)))
@@ -67,7 +66,6 @@ def measure(tmp_path: Path) -> Measure:
             "split": "prompts.jsonl",
             "samples": "all",
             "max-tokens": max_tokens,
-            "seed": seed,
             "rounds": 0,
         }
         saved = tmp_path / "run.json"
