@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -60,9 +61,22 @@ def speedbench() -> Speedbench:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a git history and four saved runs, the first two at commits of their own."""
-    folder = tmp_path_factory.mktemp("project")
+def made(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
+    """A project with a git history and four saved runs; xdist's workers share one."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if hasattr(pytestconfig, "workerinput") else base
+    folder, done = shared / "project", shared / "project.done"
+    with (shared / "project.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            folder.mkdir()
+            _make(folder)
+            done.touch()
+    return folder
+
+
+def _make(folder: Path) -> None:
+    """The first two runs are at commits of their own."""
     (folder / "test_speed.py").write_text(TEST)
     rows = [
         {"id": f"{category}-{i}", "category": category, "turns": [f"Tell me of {category} {i}"]}
@@ -78,7 +92,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _git(folder, "commit", "-q", "--allow-empty", "-m", name)
             _git(folder, "branch", f"at-{name}")
         _measure(folder, name, options)
-    return folder
 
 
 def _measure(folder: Path, name: str, options: Sequence[str]) -> None:

@@ -438,7 +438,7 @@ def _environment() -> dict[str, str]:
 def test_git_bisect_finds_the_commit(
     speedbench: Speedbench, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Eight commits, of which the first and the last were measured; the fourth loses."""
+    """Five commits, of which the first and the last were measured; the third loses."""
     repository = tmp_path / "repository"
     repository.mkdir()
     (repository / "prompts.jsonl").write_bytes((project / "prompts.jsonl").read_bytes())
@@ -447,13 +447,13 @@ def test_git_bisect_finds_the_commit(
     monkeypatch.chdir(repository)
     _git("init", "-q", "-b", "main")
     commits = []
-    for number in range(8):
-        Path("pytest.ini").write_text(INI.format(acceptance=0.75 if number < 3 else 0.6))
+    for number in range(5):
+        Path("pytest.ini").write_text(INI.format(acceptance=0.75 if number < 2 else 0.6))
         Path("change.txt").write_text(str(number))
         _git("add", "-A")
         _git("commit", "-q", "-m", f"change {number}")
         commits.append(_git("rev-parse", "HEAD"))
-        if number in (0, 7):
+        if number in (0, 4):
             options = ("--speed-rounds=0", f"--benchmark-save=night{number}")
             if number:
                 options += ("--speed-compare=night0",)
@@ -465,10 +465,10 @@ def test_git_bisect_finds_the_commit(
     assert "the engine's arguments differ between the two runs" in result.words
     assert 'split="prompts.jsonl",' in Path("search.py").read_text()
     commands = [line.split() for line in result.out.splitlines() if line.startswith("git ")]
-    assert commands[0] == ["git", "bisect", "start", commits[7], commits[0]]
+    assert commands[0] == ["git", "bisect", "start", commits[4], commits[0]]
     for command in commands[:2]:
         found = _git(*command[1:])
-    assert f"{commits[3]} is the first bad commit" in found
+    assert f"{commits[2]} is the first bad commit" in found
     result = speedbench("history", "--bisect", "alpha", "--script", "search.py")
     assert "--script search.py: already there" in result.err
 
