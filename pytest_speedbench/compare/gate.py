@@ -106,6 +106,7 @@ def _gate_acceptance(
     if unknown is not None:
         return unknown
     try:
+        replayed = replayed_between(old, new)
         decision = decided or non_inferiority(
             traces_of(old),
             traces_of(new),
@@ -116,19 +117,22 @@ def _gate_acceptance(
             reach=levels.reach,
             greedy=not (old.sampling.temperature or new.sampling.temperature),
             draft_length=longest_draft(old, new),
-            replayed=replayed_between(old, new),
+            replayed=replayed,
         )
     except RecordError as error:
         return Verdict("", metric, Outcome.INCOMPARABLE, str(error))
     except NoData as error:
         return Verdict("", metric, Outcome.UNDECIDED, str(error))
+    elsewhere = []
+    if decided is None and replayed is None and any(r.replay for r in new.requests):
+        elsewhere.append("free outputs alone, since replay went along another run's text")
     finding = decision.carried_by
     ratio = finding.ratio if finding else None
     return Verdict(
         "",
         metric,
         Outcome(decision.conclusion.value),
-        _reason(decision, numbers_alone=is_beside_all(new)),
+        "; ".join([_reason(decision, numbers_alone=is_beside_all(new)), *elsewhere]),
         ratio.value if ratio else None,
         ratio.low if ratio else None,
         ratio.high if ratio else None,

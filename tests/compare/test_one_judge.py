@@ -41,11 +41,12 @@ def _drafted_by(name: str) -> dict[str, object]:
 
 
 def _replayed() -> Records:
-    """A baseline, and two builds that followed its outputs: an equal one and a worse one."""
+    """A baseline, two builds that followed its outputs (an equal one and a worse one), and another
+    run that nobody has followed."""
     old = record_of(measure())
     ties = {"divergence": 0.02, "build": 1}
     runs = measure(old, **ties), measure(old, acceptance=0.3, **ties)
-    return [old, *map(record_of, runs)]
+    return [old, *map(record_of, (*runs, measure(divergence=0.5, build=7)))]
 
 
 REPLAYED = _replayed()
@@ -84,6 +85,7 @@ SIMULATED: Mapping[str, tuple[Records, Records, dict[str, float]]] = {
         ALL_METRICS,
     ),
     "replayed, equal": (REPLAYED[:1], REPLAYED[1:2], AL),
+    "replayed along another run": (REPLAYED[3:], REPLAYED[1:2], AL),
     "replayed, worse": (REPLAYED[:1], REPLAYED[2:3], AL),
     "two drafters in one file": (
         [*_of(), record(spec=_drafted_by("b"))],
@@ -179,3 +181,12 @@ def test_the_pairs_reach_every_outcome(tmp_path: Path) -> None:
         runs = [read_run(file) for file in files]
         found |= {verdict.outcome for verdict in compare_runs(*runs, margins).verdicts}
     assert found == set(Outcome)
+
+
+def test_a_verdict_says_where_replay_went_along_another_run(tmp_path: Path) -> None:
+    files = [
+        save(tmp_path / f"{n}.json", [record])
+        for n, record in enumerate((REPLAYED[3], REPLAYED[1]))
+    ]
+    (verdict,) = compare_runs(*map(read_run, files), AL).verdicts
+    assert verdict.reason.endswith("since replay went along another run's text")
