@@ -418,7 +418,8 @@ class RecordSummary(_Part):
         split: name, version and digest of the split, and the digest of each row.
         sampling: how tokens were chosen.
         template: digest of the chat template; empty where prompts are raw.
-        prompt_form: ``token_ids``, or ``chat`` where the server applies its own template.
+        prompt_form: how prompts were sent: ``token_ids``, or ``chat`` or ``text`` where the server
+            makes token ids of them, for ``chat`` by its own template.
         machine: what timings depend on.
         metrics: name → value, interval, ``n``, level and unit; a list by position for
             ``acceptance_by_position``, None where nothing was drafted.

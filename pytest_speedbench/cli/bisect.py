@@ -159,6 +159,7 @@ def marker_arguments(suspects: Suspects) -> dict[str, Any]:
         "temperature": sampling.temperature,
         "min_tokens": sampling.min_tokens or None,
         "ignore_eos": sampling.ignore_eos or None,
+        "prompt_form": key.prompt_form if key.prompt_form != "chat" else None,
         "prefix_caching": key.prefix_caching or None,
         "top_k": sampling.top_k or None,
         "top_p": sampling.top_p if sampling.top_p < 1 else None,

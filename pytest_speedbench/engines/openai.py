@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_speedbench.engines.methods import methods_of, traits
+from pytest_speedbench.engines.prompts import raw_text
 from pytest_speedbench.engines.protocol import (
     FILTERS,
     UNKNOWN_METHOD,
@@ -67,6 +68,8 @@ class OpenAiDialect(Dialect):
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
         self.extra: dict[str, object] = {}
+        if config.raw:
+            self.path = "/v1/completions"
 
     def connect(self, http: Http) -> EngineInfo:
         family = self._recognize(http)
@@ -124,7 +127,10 @@ class OpenAiDialect(Dialect):
             )
         body = super().body(request)
         del body["prompt"]
-        body["messages"] = [{"role": role, "content": text} for role, text in request.messages]
+        if self.config.raw:
+            body["prompt"] = raw_text(request.messages)
+        else:
+            body["messages"] = [{"role": role, "content": text} for role, text in request.messages]
         # Extensions, which strict servers refuse: only if they were asked for.
         if request.sampling.ignore_eos:
             body["ignore_eos"] = True
@@ -143,7 +149,7 @@ class OpenAiDialect(Dialect):
         return piece
 
     def read_choice(self, choice: Choice) -> Piece:
-        return read_chat_choice(choice)
+        return super().read_choice(choice) if self.config.raw else read_chat_choice(choice)
 
     async def complete(self, http: Http, answer: Answer) -> int:
         # A parser of reasoning or of tool calls drops some events together with their ids.

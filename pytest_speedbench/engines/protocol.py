@@ -62,6 +62,7 @@ class EngineConfig:
         url: address of a running server, for engines that talk to one.
         args: the engine's own arguments, as ``--speed-engine-arg`` gave them.
         prefix_caching: whether the engine keeps the KV cache of earlier prompts.
+        raw: for servers that take text: prompts are completed as they are, without a chat template.
         environment: variables that are set for the engine alone, over those of this process.
         surroundings: what else it is started under: variables of this process that engines read,
             and parametrised fixtures. Never read, it only distinguishes engines.
@@ -75,6 +76,7 @@ class EngineConfig:
     url: str = ""
     args: tuple[tuple[str, object], ...] = field(default=(), hash=False)  # may hold dicts
     prefix_caching: bool = False
+    raw: bool = False
     environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     surroundings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     python: str = ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_speedbench.engines.demo import DEMO_MODEL, DEMO_NAME, resolve_model
+from pytest_speedbench.engines.prompts import Form, raw_text
 from pytest_speedbench.errors import EngineError
 
 Message = Mapping[str, str]
@@ -62,32 +63,75 @@ class Tokenizer(Protocol):
 
 
 class HuggingFaceTokenizer:
-    """A Hugging Face tokenizer, loaded from a folder or a hub name."""
+    """A Hugging Face tokenizer, loaded from a folder or a hub name.
 
-    def __init__(self, model: str, template_kwargs: Mapping[str, object]) -> None:
+    Raises:
+        EngineError: there is none, or ``form`` is ``chat`` and it has no chat template.
+    """
+
+    def __init__(
+        self, model: str, template_kwargs: Mapping[str, object], form: Form = "chat"
+    ) -> None:
         path = resolve_model(model)
         self._tokenizer, config = _load(path)
         self.template_kwargs: Mapping[str, object] = dict(template_kwargs)
         template = self._tokenizer.chat_template
-        if template is None:
+        if template is None and form == "chat":
             raise EngineError(
-                f"the tokenizer of {model!r} has no chat template; save one with it "
-                "(tokenizer.chat_template), since prompts are rendered as a chat"
+                f"the tokenizer of {model!r} has no chat template, as base models have none: "
+                "--speed-prompt-form raw completes the text as it is; or save a template with the "
+                "tokenizer (tokenizer.chat_template)"
             )
-        self.template: object = template
-        self.template_digest = _digest([template, {}])
+        self.template: object = template if form == "chat" else None
+        self.template_digest = _digest([template, {}]) if form == "chat" else ""
+        self.form = form
         self.stop_ids = _stop_ids(self._tokenizer, path)
         self.context_window = int(getattr(config, "max_position_embeddings", 1 << 30))
         self.vocab_size = int(config.vocab_size)
 
     def render(self, messages: Sequence[Message]) -> list[int]:
-        text = self._tokenizer.apply_chat_template(
+        if self.form != "chat":
+            return self._raw(raw_text((m["role"], m["content"]) for m in messages))
+        text = self._templated(messages)
+        ids, bos = self.encode(text), self._tokenizer.bos_token_id
+        # Some tokenizers add the first token to a text that has it from its template.
+        once = bos is None or not text.startswith(2 * str(self._tokenizer.bos_token))
+        return ids[1:] if once and bos is not None and ids[:2] == [bos, bos] else ids
+
+    def _raw(self, text: str) -> list[int]:
+        """A text with the first token that the tokenizer puts before every one, once."""
+        ids = self.encode(text)
+        first: list[int] = self._tokenizer("a")["input_ids"][:1]
+        bos = self._tokenizer.bos_token_id
+        return ids if bos is None or first != [bos] or ids[:1] == [bos] else [bos, *ids]
+
+    def _templated(self, messages: Sequence[Message]) -> str:
+        """The text of a conversation; without a system role in the template, the system prompt
+        goes before the first message of the user."""
+        from jinja2 import TemplateError
+
+        system = messages[0]["content"] if messages and messages[0]["role"] == "system" else ""
+        try:
+            text = self._apply(messages)
+            if system.strip() in text:
+                return text
+            return self._apply(_merged(messages))
+        except TemplateError as error:
+            if not system:
+                raise _refused(error) from None
+        try:
+            return self._apply(_merged(messages))
+        except TemplateError as error:
+            raise _refused(error) from None
+
+    def _apply(self, messages: Sequence[Message]) -> str:
+        text: str = self._tokenizer.apply_chat_template(
             [dict(message) for message in messages],
             add_generation_prompt=True,
             tokenize=False,
             **self.template_kwargs,
         )
-        return self.encode(text)
+        return text
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -107,8 +151,11 @@ class WordTokenizer:
     stop_ids: tuple[int, ...] = (2,)
     context_window: int = 1 << 20
     vocab_size: int = 32_000
+    form: Form = "chat"
 
     def render(self, messages: Sequence[Message]) -> list[int]:
+        if self.form != "chat":
+            return [1, *self.encode(raw_text((m["role"], m["content"]) for m in messages))]
         return [1, *(i for m in messages for i in self.encode(f"{m['role']} {m['content']}")), 1]
 
     def encode(self, text: str) -> list[int]:
@@ -146,16 +193,41 @@ class UnknownTokenizer:
         return " ".join(map(str, token_ids))
 
 
+def _merged(messages: Sequence[Message]) -> list[Message]:
+    """The system prompt before the first message of the user, after an empty line."""
+    system, first, *rest = messages
+    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+
+
+def _refused(error: Exception) -> EngineError:
+    return EngineError(
+        f"the chat template refuses the conversation: {error}; choose other samples, a model with "
+        "another template, or --speed-prompt-form raw"
+    )
+
+
 def load_tokenizer(
-    kind: str, model: str, template_kwargs: Mapping[str, object] | None = None
+    kind: str,
+    model: str,
+    template_kwargs: Mapping[str, object] | None = None,
+    form: Form = "chat",
 ) -> Tokenizer:
-    """The tokenizer of ``model``; ``kind`` is the engine type's ``tokenizer``."""
+    """The tokenizer of ``model``; ``kind`` is the engine type's ``tokenizer``.
+
+    Raises:
+        EngineError: there is none, it has no chat template, or the arguments do not belong to it.
+    """
     kwargs = template_kwargs or {}
+    if kwargs and form != "chat":
+        raise EngineError(
+            f"--speed-chat-template-kwargs has no effect with --speed-prompt-form {form}: leave it "
+            "out"
+        )
     if kind == "words":
-        return WordTokenizer(template_kwargs=kwargs)
+        return WordTokenizer("words-1" if form == "chat" else "", kwargs, form=form)
     if kind == "server":
-        return _servers_tokenizer(model, kwargs)
-    found = HuggingFaceTokenizer(model, kwargs)
+        return _servers_tokenizer(model, kwargs, form)
+    found = HuggingFaceTokenizer(model, kwargs, form)
     _check_arguments(found.template, kwargs)
     return found
 
@@ -183,14 +255,14 @@ def _check_arguments(template: object, kwargs: Mapping[str, object]) -> None:
             )
 
 
-def _servers_tokenizer(model: str, kwargs: Mapping[str, object]) -> Tokenizer:
+def _servers_tokenizer(model: str, kwargs: Mapping[str, object], form: Form) -> Tokenizer:
     """The model's tokenizer if it is here; the template that counts is the server's own."""
     tokenizer: Tokenizer
     try:
-        tokenizer = HuggingFaceTokenizer(model, kwargs)
+        tokenizer = HuggingFaceTokenizer(model, kwargs, form)
     except (EngineError, ImportError):
         tokenizer = UnknownTokenizer(model, kwargs)
-    tokenizer.template_digest = _digest(["server", {}])
+    tokenizer.template_digest = _digest(["server", {}]) if form == "chat" else ""
     return tokenizer
 
 

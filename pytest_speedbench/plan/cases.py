@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pytest_speedbench.engines.prompts import Form
 from pytest_speedbench.engines.protocol import EngineConfig, Sampling, Speculation
 from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.plan.builds import OWN_BUILD, Build, with_drafter
@@ -39,6 +40,7 @@ class RunKey:
     several_drafters: bool = False
     """Whether the grid has others: then the drafter is a part of the keys of cases."""
     prefix_caching: bool = False
+    prompt_form: Form = "chat"
     environment: Environment = NO_ENVIRONMENT
     """Variables of the engine."""
     fixtures: tuple[tuple[str, str], ...] = ()
@@ -104,17 +106,25 @@ def engine_config(run: RunKey, largest_batch: int, settings: Settings) -> Engine
         run.build.url or settings.url,
         args,
         run.prefix_caching,
+        run.prompt_form == "raw" and engine_type(run.engine).prompt_form == "chat",
         run.environment.variables,
         run.fixtures,
         run.build.python,
     )
 
 
+def sent_as(run: RunKey) -> str:
+    """How prompts reach the engine: ``token_ids``, or as ``chat`` or ``text`` to be tokenized."""
+    form = engine_type(run.engine).prompt_form
+    return "text" if form == "chat" and run.prompt_form == "raw" else form
+
+
 def engine_group(run: RunKey) -> tuple[object, ...]:
     """Equal for runs that one started engine serves."""
     switches = engine_type(run.engine).switches
     speculation = None if switches else run.speculation
-    started = run.prefix_caching, run.environment, run.fixtures
+    raw = run.prompt_form == "raw"
+    started = run.prefix_caching, raw, run.environment, run.fixtures
     return run.engine, run.model, speculation, started
 
 

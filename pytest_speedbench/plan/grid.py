@@ -79,11 +79,12 @@ def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]
         asked.bs,
         asked.soak or (NO_SOAK,),
         asked.prefix_caching,
+        asked.prompt_form,
         asked.engine_env or (NO_ENVIRONMENT,),
     )
     template = asked.chat_template_kwargs
     for engine, model, speculation, named_split, samples, sampling, bs, *others in axes:
-        (split, whole, key), (soak, caching, env) = named_split, others
+        (split, whole, key), (soak, caching, form, env) = named_split, others
         yield (
             split,
             RunKey(
@@ -98,6 +99,7 @@ def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]
                 split_key=key,
                 template=template,
                 prefix_caching=caching,
+                prompt_form=form,
                 environment=env,
                 replay=asked.replay and speculation.active,
                 against=against,

@@ -29,6 +29,7 @@ class Labels:
         self._filters = [n for n in FILTERS if several(getattr(s, n) for s in sampled)]
         self._seed = several(s.seed for s in sampled)
         self._min_tokens = several(r.sampling.min_tokens for r in runs)
+        self._form = several(r.prompt_form for r in runs)
         self._caching = several(r.prefix_caching for r in runs)
         self._soak = several(r.soak for r in runs)
 
@@ -62,6 +63,8 @@ class Labels:
         if not run.sampling.greedy:
             parts += [f"{name}{getattr(run.sampling, name):g}" for name in self._filters]
             parts += [f"seed{run.sampling.seed}"] if self._seed else []
+        if self._form:
+            parts.append(run.prompt_form)
         if self._caching:
             parts.append("cached" if run.prefix_caching else "uncached")
         if run.environment.label:

@@ -195,6 +195,16 @@ class Settings(OptionTable):
         group=PROMPTS,
         text="leave out bad rows of a split file, with a warning; without it they stop the run",
     )
+    prompt_form: tuple[Any, ...] = option(
+        default=("chat",),
+        read=values.choice("chat", "raw", "ids"),
+        form="list",
+        group=PROMPTS,
+        metavar="FORM",
+        marker=True,
+        text="[form of the prompts](splits.md#prompt-form): `chat` (the chat template applied), "
+        "`raw` (the text as it is, for base models), `ids` (token ids of the split)",
+    )
     isl: tuple[str, ...] = option(
         default=(),
         read=values.length,

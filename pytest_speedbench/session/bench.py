@@ -23,6 +23,7 @@ from pytest_speedbench.measure.early import Decider
 from pytest_speedbench.measure.load import ClosedLoop, Reported
 from pytest_speedbench.measure.passes import counts_by_slice
 from pytest_speedbench.measure.pool import EnginePool
+from pytest_speedbench.measure.prompts import check_prompts
 from pytest_speedbench.measure.replay import Outputs, refusal, replay
 from pytest_speedbench.measure.results import ArmResult, Replay, RunSetting, Side
 from pytest_speedbench.measure.rounds import Restart, run_rounds
@@ -34,7 +35,7 @@ from pytest_speedbench.measure.tokenizer import (
     model_identity,
 )
 from pytest_speedbench.measure.until_decided import replay_until_decided, run_until_decided
-from pytest_speedbench.plan.cases import Case, RunKey, engine_config
+from pytest_speedbench.plan.cases import Case, RunKey, engine_config, sent_as
 from pytest_speedbench.plan.environment import Variables, watched_variables
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.plan.values import ALL_SAMPLES
@@ -87,7 +88,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.pool = EnginePool(self.settings.timeout)
         self._found: dict[Variables, _Found] = {}
-        self._tokenizers: dict[tuple[str, str, str], Tokenizer] = {}
+        self._tokenizers: dict[tuple[str, ...], Tokenizer] = {}
         self._identities: dict[tuple[str, str], dict[str, str]] = {}
         self._largest_batch: dict[EngineConfig, int] = {}
         self._pairs = Pairs()
@@ -141,9 +142,11 @@ class Bench:
     def tokenizer(self, run: RunKey) -> Tokenizer:
         adapter = engine_type(run.engine)
         source = adapter.tokenizer_source(engine_config(run, 0, self.settings))
-        key = (adapter.tokenizer, source, repr(run.template))
+        key = (adapter.tokenizer, source, repr(run.template), run.prompt_form)
         if key not in self._tokenizers:
-            self._tokenizers[key] = load_tokenizer(adapter.tokenizer, source, dict(run.template))
+            self._tokenizers[key] = load_tokenizer(
+                adapter.tokenizer, source, dict(run.template), run.prompt_form
+            )
         return self._tokenizers[key]
 
     def split(self, run: RunKey) -> Split:
@@ -162,8 +165,9 @@ class Bench:
         if not built_for_tokenizer(run.split):
             return None
         tokenizer = self.tokenizer(run)
+        name = self.identity(run.model, run.engine)["name"]
         return TargetTokenizer(
-            self.identity(run.model, run.engine)["name"],
+            name if run.prompt_form == "chat" else f"{name}-{run.prompt_form}",
             tokenizer.render,
             tokenizer.encode,
             tokenizer.decode,
@@ -241,6 +245,7 @@ class Bench:
                 f"engine {run.engine} {what} at most {most} request{'s' * (most > 1)} at a time, "
                 f"this case has bs={run.bs}"
             )
+        check_prompts(run.prompt_form, self.samples(run), self.tokenizer(run))
         if adapter.prompt_form == "chat" and any(s.token_ids for s in self.samples(run)):
             raise CannotRun(
                 f"engine {run.engine} takes text alone, and split {run.split} holds token ids"
@@ -534,7 +539,7 @@ class Bench:
             run.bs,
             run.sampling,
             self.tokenizer(run).template_digest,
-            engine_type(run.engine).prompt_form,
+            sent_as(run),
             {
                 "name": split.name,
                 "version": split.version,

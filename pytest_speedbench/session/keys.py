@@ -23,6 +23,7 @@ def key_of(case: Case) -> CaseKey:
         split=run.split_key or run.split,
         slice=case.slice,
         prefix_caching=run.prefix_caching,
+        prompt_form=run.prompt_form,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         top_k=sampling.top_k,

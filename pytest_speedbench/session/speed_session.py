@@ -31,7 +31,7 @@ from pytest_speedbench.engines.registry import engine_type, installed
 from pytest_speedbench.errors import BaselineError
 from pytest_speedbench.measure.replay import Outputs
 from pytest_speedbench.measure.tokenizer import model_name
-from pytest_speedbench.plan.cases import Case, RunKey, beside_all
+from pytest_speedbench.plan.cases import Case, RunKey, beside_all, sent_as
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.session.baselines import Baselines
 from pytest_speedbench.session.bench import Bench
@@ -306,7 +306,7 @@ class SpeedSession:
             ),
             SamplingRecord(**asdict(run.sampling)),
             self.bench.tokenizer(run).template_digest,
-            engine_type(run.engine).prompt_form,
+            sent_as(run),
             this_machine(),
             model_name(run.speculation.drafter) if run.speculation.drafter else "",
             earlier_ids=cache(partial(legacy_ids, split)),

@@ -99,7 +99,7 @@ def _plain(names: Mapping[str, str], columns: Mapping[str, str], row: Row) -> Sa
     return _sample(ours, (_text(ours["prompt"], columns.get("prompt", "prompt")),))
 
 
-def _sample(row: Row, turns: tuple[str, ...], **fixed: str | None) -> Sample:
+def _sample(row: Row, turns: tuple[str, ...], **fixed: Any) -> Sample:
     """Build a sample from the fields every format may carry; ``fixed`` overrides them."""
     system = row.get("system")
     content: dict[str, Any] = {
@@ -224,6 +224,15 @@ def _joined(value: object, where: str) -> object:
     return "".join(str(part.get("text", "")) for part in value)
 
 
+def _token_ids(row: Row) -> Sample:
+    ids = row["token_ids"]
+    if not isinstance(ids, list) or not ids:
+        raise RowError("'token_ids' must be a list of at least one token id")
+    if not all(type(token) is int and 0 <= token < 2**32 for token in ids):
+        raise RowError("'token_ids' must hold whole numbers from 0 on")
+    return _sample(row, (), token_ids=tuple(ids))
+
+
 def _humaneval(row: Row) -> Sample:
     return _sample(row, (_text(row["prompt"], "prompt"),), category="coding", language="python")
 
@@ -256,6 +265,7 @@ FORMATS: Final = (
     Format("turns", frozenset({"turns"}), _turns),
     Format("messages", frozenset({"messages"}), _messages),
     Format("sharegpt", frozenset({"conversations"}), _sharegpt),
+    Format("token_ids", frozenset({"token_ids"}), _token_ids),
     Format("humaneval", frozenset({"task_id", "prompt", "canonical_solution"}), _humaneval),
     Format("mbpp", frozenset({"test_list", "code"}), _mbpp),
     Format("math500", frozenset({"problem", "answer"}), _math500),

@@ -8,7 +8,10 @@ import pytest
 
 from pytest_speedbench.engines import EngineError
 from pytest_speedbench.engines.demo import DEMO_MODEL, demo_available
+from pytest_speedbench.engines.prompts import Form, raw_text
+from pytest_speedbench.measure.prompts import check_prompts
 from pytest_speedbench.measure.tokenizer import load_tokenizer
+from pytest_speedbench.splits import Sample
 
 MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
 needs_demo = pytest.mark.skipif(
@@ -45,7 +48,7 @@ TEMPLATE = (
 )
 
 
-def save_tokenizer(folder: Path, template: str) -> str:
+def save_tokenizer(folder: Path, template: str | None) -> str:
     """A word tokenizer with a chat template and the configuration of a model."""
     transformers = pytest.importorskip("transformers")
     tokenizers = pytest.importorskip("tokenizers")
@@ -69,3 +72,91 @@ def test_arguments_that_the_chat_template_does_not_read_are_an_error(tmp_path: P
 def test_a_template_of_another_dialect_is_not_checked(tmp_path: Path) -> None:
     model = save_tokenizer(tmp_path, "{% generation %}" + TEMPLATE + "{% endgeneration %}")
     load_tokenizer("huggingface", model, {"thinking": True})
+
+
+# -- prompt forms ---------------------------------------------------------------------------
+
+TALK = [{"role": "system", "content": "think"}, {"role": "user", "content": "answer"}]
+NO_SYSTEM = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+    "{% endif %}" + TEMPLATE
+)
+DROPS_SYSTEM = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] != 'system' %}{{ m['content'] }}"
+    "{% endif %}{% endfor %}"
+)
+
+
+def starting_with_bos(model: str) -> str:
+    """The same tokenizer, which puts its first token before every text."""
+    import tokenizers
+
+    path = Path(model) / "tokenizer.json"
+    own = tokenizers.Tokenizer.from_file(str(path))
+    own.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    own.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 2)]
+    )
+    own.save(str(path))
+    return model
+
+
+def test_a_base_model_is_an_error_that_names_raw(tmp_path: Path) -> None:
+    model = save_tokenizer(tmp_path, None)
+    with pytest.raises(EngineError, match=r"has no chat template, .* --speed-prompt-form raw comp"):
+        load_tokenizer("huggingface", model)
+    assert load_tokenizer("huggingface", model, form="raw").template_digest == ""
+    assert load_tokenizer("huggingface", model, form="ids").encode("think")
+
+
+def test_raw_text_has_the_first_token_once(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(
+        "huggingface", starting_with_bos(save_tokenizer(tmp_path, None)), form="raw"
+    )
+    once = tokenizer.render([{"role": "user", "content": "think answer"}])
+    assert once == [2, 3, 4]
+    assert tokenizer.render([{"role": "user", "content": "<s> think answer"}]) == once
+
+
+def test_a_conversation_as_raw_text() -> None:
+    talk = [("system", "S"), ("user", "a"), ("assistant", " b"), ("user", "c")]
+    assert raw_text(talk) == "S\n\na b\n\nc"
+
+
+@pytest.mark.parametrize("template", [NO_SYSTEM, DROPS_SYSTEM], ids=["refuses", "drops"])
+def test_without_a_system_role_the_system_prompt_goes_into_the_first_message(
+    tmp_path: Path, template: str
+) -> None:
+    tokenizer = load_tokenizer("huggingface", starting_with_bos(save_tokenizer(tmp_path, template)))
+    ids = tokenizer.render(TALK)
+    assert ids[:2] == [2, 3]
+    assert ids.count(2) == 1
+
+
+def test_what_the_template_refuses_is_one_clear_error(tmp_path: Path) -> None:
+    model = save_tokenizer(tmp_path, "{{ raise_exception('no talk') }}")
+    tokenizer = load_tokenizer("huggingface", model)
+    with pytest.raises(EngineError, match="the chat template refuses the conversation: no talk; c"):
+        tokenizer.render(TALK)
+
+
+def test_arguments_of_a_template_do_not_go_with_raw() -> None:
+    with pytest.raises(EngineError, match="has no effect with --speed-prompt-form raw"):
+        load_tokenizer("words", "m", {"enable_thinking": True}, "raw")
+
+
+def sample(**fields: object) -> Sample:
+    return Sample(**({"id": "a", "category": "math", "turns": ("t",)} | fields))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("form", "given", "message"),
+    [
+        ("ids", sample(), "sample 'a' is text, and --speed-prompt-form ids needs token ids"),
+        ("raw", sample(turns=(), token_ids=(1,)), "sample 'a' is a list of token ids, and"),
+        ("chat", sample(turns=(), token_ids=(99_999,)), "token id 99999, and the model's vocabul"),
+    ],
+)
+def test_samples_of_another_form_are_refused(form: Form, given: Sample, message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        check_prompts(form, [given], load_tokenizer("words", "m", form=form))

@@ -91,6 +91,18 @@ def test_an_unknown_server_gives_timing_only_and_says_so() -> None:
     }  # a strict server refuses fields that it does not know
 
 
+def test_raw_text_is_completed_as_it_is() -> None:
+    texts = [{"choices": [{"text": word, "finish_reason": None}]} for word in ("The ", "boat")]
+    script = Script(lambda body: [*texts, {"choices": [{"finish_reason": "stop"}]}, usage(5)])
+    with serving(script) as url:
+        engine = open_engine(EngineConfig("openai", MODEL, Speculation(), 4, url, raw=True), 3)
+        trace = one(engine)
+        engine.close()
+    assert trace.text == "The boat"
+    assert script.asked[-1]["prompt"] == "Be brief.\n\nSing."
+    assert "messages" not in script.asked[-1]
+
+
 def test_arguments_of_the_servers_own_template() -> None:
     script = Script(stream())
     with joined(script) as engine:
