@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,8 +34,8 @@ from pytest_speedbench.errors import CliError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_speedbench.analysis.coverage import Ints, LostToken, SliceCoverage
-    from pytest_speedbench.analysis.pruned_acceptance import ExpectedAcceptance
+    from pytest_speedbench.analysis.coverage import Ints
+    from pytest_speedbench.analysis.vocabulary_cost import VocabularyCost, VocabularyCosts
 
 _MOST_LANGUAGES = 12
 
@@ -46,19 +47,6 @@ class Candidate:
     name: str
     token_ids: Ints
     target_size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a vocabulary costs. ``expected`` has the shape of ``slices``, and is empty where the run
-    had no drafter."""
-
-    name: str
-    size: int
-    target_size: int
-    slices: tuple[SliceCoverage, ...]
-    expected: tuple[ExpectedAcceptance, ...]
-    lost: tuple[LostToken, ...]
 
 
 def coverage(
@@ -83,6 +71,9 @@ def coverage(
     engine_arg: EngineArg = None,
     category: Category = "",
     language: Language = "",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Draw a figure: .png, .svg or .pdf.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
@@ -106,8 +97,10 @@ def coverage(
     if counts:
         ranked = found if frequencies == source else get_outputs(frequencies, asked)
         candidates += _most_frequent(counts, ranked, frequencies)
-    costs = [_cost(candidate, found, lengths, tokens) for candidate in candidates]
+    costs = _costs(candidates, found, lengths, tokens)
     show = decoder(found) if tokens else str
+    if plot is not None:
+        _plot(costs, plot)
     if as_json:
         echo(json.dumps(_plain(found, costs, show), indent=2))
         return
@@ -119,9 +112,9 @@ def coverage(
             "--frequencies another SOURCE",
             "yellow",
         )
-    for cost in costs:
-        _show(out, cost, found, show)
-    _explain(out, costs[0], found)
+    for cost in costs.costs:
+        _show(out, cost, costs.draft_length, show)
+    _explain(out, costs)
 
 
 def numbers(option: str, text: str) -> list[int]:
@@ -161,25 +154,40 @@ def _most_frequent(counts: Sequence[int], ranked: Outputs, source: str) -> Itera
         yield Candidate(f"the {count:,} most frequent of {source}", ranking[:count], whole)
 
 
-def _cost(candidate: Candidate, found: Outputs, lengths: Sequence[int], most: int) -> Cost:
-    from pytest_speedbench.analysis.coverage import costliest_tokens, measure_coverage
-    from pytest_speedbench.analysis.pruned_acceptance import expect_by_slice
+def _costs(
+    candidates: Sequence[Candidate], found: Outputs, lengths: Sequence[int], most: int
+) -> VocabularyCosts:
+    from pytest_speedbench.analysis.vocabulary_cost import VocabularyCosts, vocabulary_cost
 
-    check_vocabulary(found, candidate.target_size, candidate.name)
-    ids = candidate.token_ids
-    wanted = sorted({*lengths, found.draft_length} - {0})
-    lost = costliest_tokens(found.outputs, ids, found.draft_length or max(lengths))
-    return Cost(
-        candidate.name,
-        len(ids),
-        candidate.target_size,
-        measure_coverage(found.outputs, ids, wanted),
-        tuple(expect_by_slice(found.outputs, ids, found.draft_length)) if found.drafted else (),
-        tuple(lost[:most]),
-    )
+    drafted_at = found.draft_length if found.drafted else 0
+    costs = []
+    for own in candidates:
+        check_vocabulary(found, own.target_size, own.name)
+        costs.append(
+            vocabulary_cost(
+                own.name,
+                own.token_ids,
+                own.target_size,
+                found.outputs,
+                lengths,
+                drafted_at=drafted_at,
+                most_lost=most,
+            )
+        )
+    return VocabularyCosts(tuple(costs), drafted_at or max(lengths))
 
 
-def _show(out: Lines, cost: Cost, found: Outputs, show: Callable[[int], str]) -> None:
+def _plot(costs: VocabularyCosts, path: Path) -> None:
+    from pytest_speedbench.report.figures import draw
+
+    data = draw(costs, path.suffix)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise CliError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _show(out: Lines, cost: VocabularyCost, draft_length: int, show: Callable[[int], str]) -> None:
     out.line()
     out.line(f"{cost.name}: {cost.size:,} of {cost.target_size:,} tokens", "bold")
     lengths = [ceiling.draft_length for ceiling in cost.slices[0].ceilings]
@@ -194,14 +202,14 @@ def _show(out: Lines, cost: Cost, found: Outputs, show: Callable[[int], str]) ->
         out.line(f"  … and {hidden} more languages (--json lists all)")
     if cost.lost:
         out.line()
-        steps = f"steps at DL {found.draft_length or max(lengths)}"
+        steps = f"steps at DL {draft_length}"
         out.table(
             (("lost token", "left"), ("id", "right"), ("count", "right"), (steps, "right")),
             [(show(t.token_id), str(t.token_id), str(t.count), str(t.steps)) for t in cost.lost],
         )
 
 
-def _row(cost: Cost, place: int) -> tuple[str, ...]:
+def _row(cost: VocabularyCost, place: int) -> tuple[str, ...]:
     own = cost.slices[place]
     ceilings = (f"{ceiling.acceptance_length:.2f}" for ceiling in own.ceilings)
     row = (own.name, f"{own.tokens:,}", f"{own.share_outside:.1%}".replace("%", " %"), *ceilings)
@@ -211,24 +219,25 @@ def _row(cost: Cost, place: int) -> tuple[str, ...]:
     return (*row, f"{found.measured:.2f}", f"{found.expected:.2f} {percent(-found.loss, 1)}")
 
 
-def _explain(out: Lines, cost: Cost, found: Outputs) -> None:
-    whole = ", ".join(f"{c.whole:.2f} at DL {c.draft_length}" for c in cost.slices[0].ceilings)
+def _explain(out: Lines, costs: VocabularyCosts) -> None:
+    first = costs.costs[0]
+    whole = ", ".join(f"{c.whole:.2f} at DL {c.draft_length}" for c in first.slices[0].ceilings)
     out.line()
     out.line(
         "outside: share of the tokens that cannot be drafted. ≤ DL: the largest AL of any drafter "
         f"with this vocabulary on these outputs; with the whole one {whole}. steps: decoding steps "
         "that this ceiling would be spared with the token in the vocabulary."
     )
-    if cost.expected:
+    if first.expected:
         out.line(
-            f"AL: that of the run, at DL {found.draft_length}. expected: that of its drafter if it "
+            f"AL: that of the run, at DL {costs.draft_length}. expected: that of its drafter if it "
             "could propose the vocabulary alone; it says nothing of tokens that this drafter lacks "
             "itself."
         )
 
 
-def _plain(found: Outputs, costs: Sequence[Cost], show: Callable[[int], str]) -> dict[str, Any]:
-    def plain(cost: Cost) -> dict[str, Any]:
+def _plain(found: Outputs, costs: VocabularyCosts, show: Callable[[int], str]) -> dict[str, Any]:
+    def plain(cost: VocabularyCost) -> dict[str, Any]:
         data = asdict(cost)
         for own, slice_ in zip(cost.slices, data["slices"], strict=True):
             slice_["share_outside"] = own.share_outside
@@ -239,5 +248,5 @@ def _plain(found: Outputs, costs: Sequence[Cost], show: Callable[[int], str]) ->
     return {
         "outputs": found.about,
         "draft_length": found.draft_length or None,
-        "vocabularies": [plain(cost) for cost in costs],
+        "vocabularies": [plain(cost) for cost in costs.costs],
     }

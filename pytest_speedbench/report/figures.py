@@ -18,19 +18,23 @@ from pytest_speedbench.analysis.similarity import Similarity
 from pytest_speedbench.analysis.synthetic import Synthetic
 from pytest_speedbench.analysis.table import Value
 from pytest_speedbench.analysis.tuning import Tuning
+from pytest_speedbench.analysis.vocabulary_cost import VocabularyCosts
 from pytest_speedbench.errors import ReportError
-from pytest_speedbench.escapes import printable
+from pytest_speedbench.report.figure_style import (
+    AL,
+    COLOURS,
+    MARKERS,
+    STYLES,
+    legend,
+    legend_beside,
+    plain,
+)
+from pytest_speedbench.report.vocabulary_figure import draw_vocabularies
 from pytest_speedbench.stats import Estimate
 
 FORMATS = (".png", ".svg", ".pdf")
 _WIDTH, _HEIGHT = 7.5, 4.2
 _DPI = 150
-# Distinguishable with any colour vision (Okabe & Ito 2008).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = "osD^vPX"
-_STYLES = ("-", "--", ":")
-
-_AL = "acceptance length (tokens/step)"
 
 Row = Mapping[str, Value]
 
@@ -73,7 +77,7 @@ def _panels(analysis: object) -> int:
         return len(_grouped(analysis.table.rows, "method", "dl", "bs"))
     if isinstance(analysis, Length):
         return len(_runs_of(analysis))
-    return 1
+    return 2 if isinstance(analysis, VocabularyCosts) else 1
 
 
 def _figure(panels: int) -> Any:
@@ -100,7 +104,7 @@ def _draw_categories(analysis: Categories, figure: Any) -> None:
     if not analysis.lengths[1:]:
         axes = figure.subplots()
         _bars(axes, _grouped(rows, "run", "dl", "bs"), "slice", "acceptance_length")
-        axes.set_ylabel(_AL)
+        axes.set_ylabel(AL)
         axes.set_ylim(bottom=1)
         return
     runs = _grouped(rows, "run", "bs")
@@ -110,11 +114,11 @@ def _draw_categories(analysis: Categories, figure: Any) -> None:
             ordered = sorted(points, key=lambda row: _order(row["dl"]))
             lengths = [row["dl"] for row in ordered]
             _line(axes, number, str(name), lengths, ordered, "acceptance_length")
-        axes.set_title(_text(f"{run} BS {bs}"), fontsize=10)
+        axes.set_title(plain(f"{run} BS {bs}"), fontsize=10)
         axes.set_xticks(analysis.lengths)
-        axes.set_ylabel(_AL)
+        axes.set_ylabel(AL)
     axes.set_xlabel("draft length (tokens)")
-    _legend_beside(panels[0], "category")
+    legend_beside(panels[0], "category")
 
 
 def _draw_bias(analysis: Bias, figure: Any) -> None:
@@ -122,7 +126,7 @@ def _draw_bias(analysis: Bias, figure: Any) -> None:
     _bars(axes, _grouped(analysis.table.rows, "run", "dl", "bs"), "slice", "ratio", change=True)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_ylabel("AL there relative to here (%)")
-    axes.set_title(_text(analysis.table.title), fontsize=10)
+    axes.set_title(plain(analysis.table.title), fontsize=10)
 
 
 def _draw_synthetic(analysis: Synthetic, figure: Any) -> None:
@@ -136,7 +140,7 @@ def _draw_synthetic(analysis: Synthetic, figure: Any) -> None:
     axes.axhline(0, color="black", linewidth=0.8)
     _log_batches(axes, analysis.table.rows)
     axes.set_ylabel("tokens/s of random input\nrelative to real text (%)")
-    _legend(axes)
+    legend(axes)
 
 
 def _draw_tuning(analysis: Tuning, figure: Any) -> None:
@@ -146,14 +150,14 @@ def _draw_tuning(analysis: Tuning, figure: Any) -> None:
         lengths = [row["dl"] for row in rows]
         _line(axes, number, f"BS {bs}", lengths, rows, "speedup")
         shown = [(row["dl"], row["predicted"]) for row in rows if row["predicted"] is not None]
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         axes.plot([dl for dl, _ in shown], [value for _, value in shown], "--", color=colour)
     axes.plot([], [], "--", color="#555555", label="predicted from the longest DL")
     axes.axhline(1, color="black", linewidth=0.8)
     axes.set_xticks(sorted({_order(row["dl"]) for row in analysis.table.rows}))
     axes.set_xlabel("draft length (tokens)")
     axes.set_ylabel("speedup")
-    _legend(axes)
+    legend(axes)
 
 
 def _draw_pareto(analysis: Pareto, figure: Any) -> None:
@@ -163,11 +167,11 @@ def _draw_pareto(analysis: Pareto, figure: Any) -> None:
         groups.setdefault((point.run, point.dl), []).append(point)
     for number, ((run, dl), points) in enumerate(groups.items()):
         style = "-" if dl else "--"
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         label = f"{run} DL {dl}" if dl else run
         x, y = [p.user_tps for p in points], [p.output_tps for p in points]
-        marker = _MARKERS[number % len(_MARKERS)]
-        axes.plot(x, y, style, color=colour, marker=marker, ms=4, label=_text(label))
+        marker = MARKERS[number % len(MARKERS)]
+        axes.plot(x, y, style, color=colour, marker=marker, ms=4, label=plain(label))
     # One label a batch size, at its highest point: those of other arms lie close by.
     for bs in dict.fromkeys(p.bs for p in analysis.points):
         top = max((p for p in analysis.points if p.bs == bs), key=lambda p: p.output_tps)
@@ -194,7 +198,7 @@ def _draw_pareto(analysis: Pareto, figure: Any) -> None:
     axes.set_xlim(left=0)
     axes.set_xlabel("tokens/s of one user")
     axes.set_ylabel("output tokens/s and GPU")
-    _legend(axes)
+    legend(axes)
 
 
 def _draw_length(analysis: Length, figure: Any) -> None:
@@ -202,18 +206,18 @@ def _draw_length(analysis: Length, figure: Any) -> None:
     panels = figure.subplots(len(runs), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
     for axes, ((run, dl, bs), curves) in zip(panels, runs.items(), strict=True):
         for number, curve in enumerate(curves):
-            colour = _COLOURS[number % len(_COLOURS)]
+            colour = COLOURS[number % len(COLOURS)]
             lengths = [s.input_tokens for s in curve.samples]
             values = [s.decode_tokens / s.steps for s in curve.samples]
             axes.scatter(lengths, values, s=6, color=colour, alpha=0.3, linewidths=0)
             ends = np.array([curve.slope.shortest, curve.slope.longest], dtype=float)
-            label = _text(f"{curve.tier} {curve.slope.per_doubling.value:+.1%}")
-            style = _STYLES[number // len(_COLOURS) % len(_STYLES)]
+            label = plain(f"{curve.tier} {curve.slope.per_doubling.value:+.1%}")
+            style = STYLES[number // len(COLOURS) % len(STYLES)]
             axes.plot(ends, _fitted(curve, ends), style, color=colour, label=label)
-        axes.set_title(_text(f"{run} DL {dl} BS {bs}"), fontsize=10)
-        axes.set_ylabel(_AL)
+        axes.set_title(plain(f"{run} DL {dl} BS {bs}"), fontsize=10)
+        axes.set_ylabel(AL)
         axes.set_xscale("log", base=2)
-        _legend_beside(axes, "change a doubling")
+        legend_beside(axes, "change a doubling")
     panels[0].set_ylim(bottom=1)
     panels[-1].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     panels[-1].set_xlabel("input (tokens)")
@@ -245,8 +249,8 @@ def _draw_engines(analysis: Engines, figure: Any) -> None:
             (engine, "", ""): [{**row, "al": row[key]} for row in rows] for engine, key in sides
         }
         _bars(axes, groups, "slice", "al")
-        axes.set_title(_text(_group_label((method, dl, bs))), fontsize=10)
-        axes.set_ylabel(_AL)
+        axes.set_title(plain(_group_label((method, dl, bs))), fontsize=10)
+        axes.set_ylabel(AL)
     panels[0].set_ylim(bottom=1)
 
 
@@ -255,7 +259,7 @@ def _draw_routing(analysis: Routing, figure: Any) -> None:
     highest = max(float(a.frequency.max()) for a in analysis.activations)
     for axes, activation in zip(panels, analysis.activations, strict=True):
         image = axes.imshow(activation.frequency, aspect="auto", cmap="magma", vmin=0, vmax=highest)
-        axes.set_title(_text(activation.name), fontsize=10)
+        axes.set_title(plain(activation.name), fontsize=10)
         axes.set_ylabel("layer")
         axes.set_xlabel("expert")
     figure.colorbar(image, ax=list(panels), label="share of the layer's choices")
@@ -270,6 +274,7 @@ _PAINTERS: Mapping[type, Callable[[Any, Any], None]] = {
     Engines: _draw_engines,
     Routing: _draw_routing,
     Tuning: _draw_tuning,
+    VocabularyCosts: draw_vocabularies,
 }
 
 
@@ -300,15 +305,15 @@ def _bars(
             [_shown(e.value, change) for _, e in shown],
             width,
             yerr=_errors([e for _, e in shown], change),
-            color=_COLOURS[number % len(_COLOURS)],
+            color=COLOURS[number % len(COLOURS)],
             error_kw={"elinewidth": 1, "capsize": 2},
-            label=_text(_group_label(group)),
+            label=plain(_group_label(group)),
         )
-    axes.set_xticks(range(len(names)), [_text(n) for n in names], rotation=40)
+    axes.set_xticks(range(len(names)), [plain(n) for n in names], rotation=40)
     for text in axes.get_xticklabels():
         text.set_horizontalalignment("right")
     if len(groups) > 1:
-        _legend(axes)
+        legend(axes)
 
 
 def _group_label(group: tuple[Value, ...]) -> str:
@@ -334,12 +339,12 @@ def _line(
         [at for at, _ in shown],
         [_shown(e.value, change) for e in estimates],
         yerr=_errors(estimates, change),
-        color=_COLOURS[number % len(_COLOURS)],
-        marker=_MARKERS[number // len(_COLOURS) % len(_MARKERS)],
+        color=COLOURS[number % len(COLOURS)],
+        marker=MARKERS[number // len(COLOURS) % len(MARKERS)],
         ms=4,
         capsize=2,
         elinewidth=0.8,
-        label=_text(label),
+        label=plain(label),
     )
 
 
@@ -364,24 +369,3 @@ def _log_batches(axes: Any, rows: Iterable[Row]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(batches, [str(bs) for bs in batches])
     axes.set_xlabel("batch size")
-
-
-def _text(text: str) -> str:
-    """A label without control characters, and with dollar signs that start no formula."""
-    return printable(text).replace("$", r"\$")
-
-
-def _legend(axes: Any) -> None:
-    axes.legend(fontsize=7, frameon=False, ncols=2)
-
-
-def _legend_beside(axes: Any, title: str) -> None:
-    """To the right of the plot, where it covers no point."""
-    axes.legend(
-        title=title,
-        title_fontsize=8,
-        fontsize=7,
-        frameon=False,
-        loc="center left",
-        bbox_to_anchor=(1, 0.5),
-    )

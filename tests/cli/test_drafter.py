@@ -78,9 +78,10 @@ def test_one_pass_of_the_target_serves_several_vocabularies(
 def test_a_saved_run_shows_what_its_drafter_is_left_with(
     speedbench: Speedbench, project: Path, cut: Path
 ) -> None:
-    options = ("--engine", "simulated", "--drafter", cut, "--dl", 1)
+    options = ("--drafter", cut, "--dl", 1, "--plot", "cost.png")
     done = speedbench("drafter", "coverage", "base", *options)
     assert done.code == 0
+    assert (project / "cost.png").read_bytes().startswith(b"\x89PNG")
     assert "outside ≤ DL 1 ≤ DL 3 AL expected" in done.words
     assert "16,000 of 32,000 tokens" in done.out
 
@@ -108,6 +109,7 @@ def test_sizes_are_the_most_frequent_tokens_of_another_run(
         ),
         (("--drafter", "no/head"), "no checkpoint at no/head"),
         (("--drafter", "CUT", "--dl", "0"), "--dl: cannot read '0'"),
+        (("--drafter", "CUT", "--plot", "cost.txt"), "--plot: expected a path that ends in .png"),
         (("--drafter", "CUT", "--category", "maths"), "there are: alpha, beta"),
         (("--drafter", "CUT", "--language", "en"), "there are: none is declared"),
     ],
