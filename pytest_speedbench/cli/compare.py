@@ -89,8 +89,8 @@ def compare(
 ) -> None:
     """Compare two saved runs, case by case.
 
-    Exit code 0: no regression; 1: fail, speculation off or incomparable (and undecided under
-    --inconclusive=fail); 2: nothing was compared, unreadable input or wrong usage.
+    Exit code 0: no regression; 1: fail, speculation off, degenerate or incomparable (and undecided
+    under --inconclusive=fail); 2: nothing was compared, unreadable input or wrong usage.
     """
     from pytest_speedbench.compare.comparison import compare_runs, parse_map
 

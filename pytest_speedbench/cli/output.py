@@ -23,6 +23,7 @@ WORD_STYLES = {
     "fail": "red",
     "speculation off": "red",
     "incomparable": "red",
+    "degenerate": "red",
 }
 
 

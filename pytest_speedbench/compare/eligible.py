@@ -15,7 +15,7 @@ from pytest_speedbench.baselines.schema import CaseKey, RecordSummary
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.verdict import Outcome
 
-_BAD = (Outcome.FAIL, Outcome.SPECULATION_OFF)
+_BAD = (Outcome.FAIL, Outcome.SPECULATION_OFF, Outcome.DEGENERATE)
 
 
 @dataclass(frozen=True, slots=True)

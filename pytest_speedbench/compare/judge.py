@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.attribution import Attribution, attribute_records
 from pytest_speedbench.compare.changes import Change, changes
+from pytest_speedbench.compare.degeneration import guard
 from pytest_speedbench.compare.drift import METRIC as DRIFT
 from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.gate import Levels, gate
@@ -32,7 +33,8 @@ class JudgedCase:
     Attributes:
         new: the record under test.
         match: the baseline, and what the two must not be compared on.
-        verdicts: one for each gated metric, in the order in which α is spent.
+        verdicts: one for each gated metric, in the order in which α is spent; *degenerate* after
+            them where the answers are.
         attribution: what a change of the run's speedup is due to.
         no_attribution: why there is none.
         changes: in what the run differs from its baseline, likeliest causes of a change first.
@@ -113,6 +115,10 @@ class Judge:
         """The error rates of a comparison whose share of α for a false *fail* is given."""
         return Levels(self.family.alpha, fail_alpha, self.reach)
 
+    def guard(self, new: Record, match: Match) -> Verdict | None:
+        """*Degenerate* where the answers became worse than the baseline's, whatever the metrics."""
+        return guard(str(new.case), new, match, self.family.cases)
+
     def judge(self, new: Record, match: Match) -> JudgedCase:
         """Every gated metric of one case, and what a change of its speedup is due to."""
         margins = self.margins_of(new.spec.method, new.case.slice)
@@ -120,6 +126,8 @@ class Judge:
         verdicts = tuple(
             self.verdict(new, match, metric, margin, spending) for metric, margin in margins.items()
         )
+        if degenerate := self.guard(new, match):
+            verdicts = (*verdicts, degenerate)
         if match.record is None:
             return JudgedCase(new, match, verdicts)
         case = JudgedCase(new, match, verdicts, changes=changes(match.record, new))

@@ -18,6 +18,7 @@ class Outcome(StrEnum):
         NO_BASELINE: there is no saved record of this case.
         INCOMPARABLE: the record was measured on something else, such as other weights.
         SPECULATION_OFF: nothing is drafted, although a method was asked for.
+        DEGENERATE: the answers themselves became worse, such as loops; whatever AL says.
         NOT_GATED: the metric was measured, but cannot be tested; the reason says why.
     """
 
@@ -28,12 +29,15 @@ class Outcome(StrEnum):
     NO_BASELINE = "no baseline"
     INCOMPARABLE = "incomparable"
     SPECULATION_OFF = "speculation off"
+    DEGENERATE = "degenerate"
     NOT_GATED = "not gated"
 
 
 COMPARED = frozenset({Outcome.PASS, Outcome.FAIL, Outcome.IMPROVED, Outcome.UNDECIDED})
 """Outcomes of a comparison with a baseline that was made."""
-FAILING = frozenset({Outcome.FAIL, Outcome.SPECULATION_OFF, Outcome.INCOMPARABLE})
+FAILING = frozenset(
+    {Outcome.FAIL, Outcome.SPECULATION_OFF, Outcome.INCOMPARABLE, Outcome.DEGENERATE}
+)
 """Outcomes that fail a test whatever the options say."""
 
 
@@ -44,7 +48,8 @@ class Verdict:
     Attributes:
         case: the key of the case, as text.
         metric: a gated metric (``acceptance_length``, ``speedup``, ``output_tps``), or a check
-            without a baseline (``lossless``, ``drift``, ``assert``).
+            without a baseline (``lossless``, ``drift``, ``assert``), or ``output``, the guard
+            against degenerate answers.
         outcome: pass, fail, improved, undecided, or why nothing was tested.
         reason: one sentence.
         ratio: new / old.
@@ -71,7 +76,7 @@ class Verdict:
     def fails(self, inconclusive: str, require_baseline: bool) -> bool:
         """Whether a test with this verdict fails.
 
-        *Fail*, *speculation off* and *incomparable* do. *No baseline* does only under
+        *Fail*, *speculation off*, *incomparable* and *degenerate* do. *No baseline* does only under
         ``--speed-require-baseline``, *undecided* only under ``--speed-inconclusive=fail``.
         """
         if self.outcome in FAILING:

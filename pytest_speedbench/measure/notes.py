@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from pytest_speedbench.engines.protocol import UNKNOWN_METHOD
+from collections.abc import Sequence
+
+from pytest_speedbench.engines.protocol import UNKNOWN_METHOD, Trace
 from pytest_speedbench.measure.arrivals import in_burst
 from pytest_speedbench.measure.failures import describe_failed
 from pytest_speedbench.measure.results import ArmResult, RunSetting
+
+# A share of answers that says something of the model or of the build.
+_MANY_LOOPS = 0.25
 
 
 def answer_notes(arm: ArmResult, reference: ArmResult | None) -> list[str]:
@@ -26,7 +31,17 @@ def answer_notes(arm: ArmResult, reference: ArmResult | None) -> list[str]:
             f"{hidden} of {len(traces)} answers have tokens that the server counts and does not "
             "send, as a parser of reasoning does: they are left out of TTFT and step time"
         )
+    if len(traces) * _MANY_LOOPS <= (loops := _loops(traces)) > 0:
+        notes.append(
+            f"{loops} of {len(traces)} answers repeat themselves: their AL is that of loops"
+        )
     return notes
+
+
+def _loops(traces: Sequence[Trace]) -> int:
+    from pytest_speedbench.stats.repetition import repeats_itself
+
+    return sum(repeats_itself(trace.token_ids) for trace in traces)
 
 
 def server_notes(setting: RunSetting) -> list[str]:

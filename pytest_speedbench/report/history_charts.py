@@ -31,6 +31,7 @@ _COLOURS: Final = {
 MARKERS: Final = {
     Outcome.FAIL: ("X", "bad", "✖"),
     Outcome.SPECULATION_OFF: ("X", "bad", "✖"),
+    Outcome.DEGENERATE: ("X", "bad", "✖"),
     Outcome.INCOMPARABLE: ("s", "bad", "■"),
     Outcome.IMPROVED: ("^", "good", "▲"),
     Outcome.PASS: ("o", "good", "●"),

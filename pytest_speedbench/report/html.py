@@ -88,6 +88,7 @@ TONES = {
     Outcome.FAIL: "bad",
     Outcome.SPECULATION_OFF: "bad",
     Outcome.INCOMPARABLE: "bad",
+    Outcome.DEGENERATE: "bad",
     Outcome.UNDECIDED: "open",
     Outcome.PASS: "good",
     Outcome.IMPROVED: "good",
@@ -97,6 +98,7 @@ TONES = {
 _SIGNS = {"bad": "✗", "open": "?", "good": "✓", "plain": "–"}
 _HEADLINES = {
     Outcome.SPECULATION_OFF: "Speculation is off",
+    Outcome.DEGENERATE: "Degenerate answers",
     Outcome.FAIL: "Regression",
     Outcome.INCOMPARABLE: "Incomparable with the baseline",
     Outcome.UNDECIDED: "Undecided",

@@ -105,7 +105,7 @@ def _columns(table: RunTable) -> list[tuple[str, Justify, Callable[[Row], str]]]
 
 def _colour(outcome: Outcome | None) -> dict[str, bool]:
     match outcome:
-        case Outcome.FAIL | Outcome.SPECULATION_OFF | Outcome.INCOMPARABLE:
+        case outcome if outcome in FAILING:
             return {"red": True}
         case Outcome.UNDECIDED:
             return {"yellow": True}

@@ -106,6 +106,14 @@ class SessionGate:
         self.settle(case, verdict)
         return verdict
 
+    def guard(self, case: CaseResult, match: Match) -> Verdict | None:
+        """Keeps the verdict *degenerate* with its case, if it is that; :meth:`settle` raises."""
+        verdict = self.judge.guard(case.record, match)
+        if verdict is not None:
+            case.add(verdict)
+            self.note_changes(case, match)
+        return verdict
+
     def note_changes(self, case: CaseResult, match: Match) -> None:
         """Keeps in what the run of a case differs from its baseline."""
         if match.record is not None and not case.changes:

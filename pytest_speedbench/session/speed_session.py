@@ -183,11 +183,17 @@ class SpeedSession:
             checks.no_drift()
         self._note_changes(case, result)
         self.gate.speculation_off(result)
-        if not self._compares(case.run):
-            return
-        margins = self.gate.margins(case.run.speculation.method, case.slice)
-        for metric, margin in margins.items():
-            self.compare(case, result, metric, margin)
+        try:
+            if self._compares(case.run):
+                margins = self.gate.margins(case.run.speculation.method, case.slice)
+                for metric, margin in margins.items():
+                    self.compare(case, result, metric, margin)
+        finally:
+            # After a comparison of the test's own, too.
+            asked = self._compares(case.run) or any(v.baseline for v in result.verdicts)
+            degenerate = self.gate.guard(result, self.baseline(case)) if asked else None
+        if degenerate is not None:
+            self.gate.settle(result, degenerate)
 
     def _early_gate(self, run: RunKey) -> EarlyGate:
         """Decides the cases of ``run`` while it goes on, each against its own baseline."""

@@ -24,9 +24,12 @@ def record(
     accept: float = 0.6,
     speed: float = 1.0,
     rounds: int = 5,
+    loops: float = 0.0,
     **changes: Any,
 ) -> Record:
     """A record of one slice: requests of a geometric acceptance process, and timed rounds.
+
+    ``loops`` is the share of samples whose answers repeat four tokens.
 
     The same ``seed`` gives the same acceptance; ``speed`` scales the throughput with SD.
     """
@@ -56,7 +59,10 @@ def record(
         "metrics": {},
         "rounds": [_round(rng, 100.0 * speed) for _ in range(rounds)],
         "reference_rounds": [] if method == "none" else [_round(rng, 70.0) for _ in range(rounds)],
-        "requests": [_request(number, seed, accept, dl) for number in samples],
+        "requests": [
+            _request(number, seed, accept, dl, looping=number < loops * len(samples))
+            for number in samples
+        ],
     }
     return Record.model_validate({**data, **changes})
 
@@ -73,7 +79,9 @@ def _round(rng: np.random.Generator, tps: float) -> dict[str, Any]:
     }
 
 
-def _request(number: int, seed: int, accept: float, dl: int) -> dict[str, Any]:
+def _request(
+    number: int, seed: int, accept: float, dl: int, *, looping: bool = False
+) -> dict[str, Any]:
     rng = np.random.default_rng([seed, number])
     steps: list[int] = []
     while (left := TOKENS - 1 - sum(steps)) > 0:
@@ -86,7 +94,7 @@ def _request(number: int, seed: int, accept: float, dl: int) -> dict[str, Any]:
         "tokens": TOKENS,
         "prefill_tokens": 1,
         "steps": pack_numbers(steps),
-        "ids": pack_ids(range(TOKENS)),
+        "ids": pack_ids([n % 4 if looping else n for n in range(TOKENS)]),
         "sent": 0.0,
         "first": 0.1,
         "last": 1.0,

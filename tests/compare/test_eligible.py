@@ -55,7 +55,8 @@ def test_a_failed_run_is_passed_over(tmp_path: Path, outcome: Outcome, metric: s
 
 
 @pytest.mark.parametrize(
-    "outcome", [o for o in Outcome if o not in (Outcome.FAIL, Outcome.SPECULATION_OFF)]
+    "outcome",
+    [o for o in Outcome if o not in (Outcome.FAIL, Outcome.SPECULATION_OFF, Outcome.DEGENERATE)],
 )
 def test_other_outcomes_start_or_go_on_with_a_line(tmp_path: Path, outcome: Outcome) -> None:
     night(tmp_path, 1, judged(Outcome.PASS))

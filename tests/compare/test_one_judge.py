@@ -84,6 +84,7 @@ SIMULATED: Mapping[str, tuple[Records, Records, dict[str, float]]] = {
         _of(gate=GateRecord(alpha=0.02, cases=50, reach=0.2)),
         ALL_METRICS,
     ),
+    "answers became loops": (_of(), _of(loops=0.6), AL),
     "replayed, equal": (REPLAYED[:1], REPLAYED[1:2], AL),
     "replayed along another run": (REPLAYED[3:], REPLAYED[1:2], AL),
     "replayed, worse": (REPLAYED[:1], REPLAYED[2:3], AL),
@@ -147,6 +148,7 @@ def session_verdicts(gate: SessionGate, baselines: Baselines, new: Record) -> li
             gate.compare(case, baselines.match(identity_of(new)), metric, margin)
         except GateFailure:
             continue
+    gate.guard(case, baselines.match(identity_of(new)))
     return case.verdicts
 
 

@@ -8,7 +8,7 @@ from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.judge import Judge
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 
-ALWAYS = {Outcome.FAIL, Outcome.SPECULATION_OFF, Outcome.INCOMPARABLE}
+ALWAYS = {Outcome.FAIL, Outcome.SPECULATION_OFF, Outcome.INCOMPARABLE, Outcome.DEGENERATE}
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))

@@ -1,0 +1,22 @@
+"""Exact tests on pairs: does a property of samples occur more often, does a number tend to grow?"""
+
+from __future__ import annotations
+
+
+def excess_p_value(only_new: int, only_old: int) -> float:
+    """One-sided McNemar test, exact: P(at least ``only_new`` of all discordant pairs) where the
+    property is as likely in either run.
+
+    The pairs in which both runs agree say nothing (McNemar, Psychometrika 12, 1947).
+    """
+    from scipy.special import betainc
+
+    if only_new < 1:
+        return 1.0
+    return float(betainc(only_new, only_old + 1, 0.5))
+
+
+def sign_p_value(grown: int, shrunk: int) -> float:
+    """Two-sided sign test, exact, of pairs that differ."""
+    larger, smaller = max(grown, shrunk), min(grown, shrunk)
+    return min(1.0, 2 * excess_p_value(larger, smaller))
