@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ from pytest_speedbench.cli.arguments import (
     store_at,
 )
 from pytest_speedbench.cli.output import NOTHING, Justify, Lines
+from pytest_speedbench.cli.plan_drafter import Retrained
 from pytest_speedbench.cli.simulate import Simulation, saved_or_none, simulate_plan
 from pytest_speedbench.errors import CliError
 
@@ -62,6 +63,13 @@ def plan(
     diverging: Annotated[
         str, typer.Option(metavar="SHARE", help="Outputs that diverge between healthy builds.")
     ] = "46%",
+    purpose: Annotated[
+        Literal["engine", "drafter"],
+        typer.Option("--for", help="What changes between the runs to compare."),
+    ] = "engine",
+    against: Annotated[
+        str, typer.Option(metavar="REF", help="For a drafter: a run with another checkpoint.")
+    ] = "",
     reach: Reach = DEFAULT_REACH,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
@@ -74,6 +82,8 @@ def plan(
         raise CliError(f"--power {power:g}: expected a probability from 0.5 to 1, such as 0.9")
     if wanted is not None and wanted <= allowed:
         raise CliError(f"--loss {loss}: expected a loss above the margin of {margin}")
+    if against and purpose != "drafter":
+        raise CliError("--against names another checkpoint of a drafter: add --for drafter")
     rare = reach_share(reach)
     if simulate:
         asked = Simulation(
@@ -92,7 +102,8 @@ def plan(
     count = cases or len(run.keys)
     part = divide_alpha(level, [1.0] * count)[0]
     rule = Rule(allowed, level, fail_alpha=part, reach=rare)
-    _show(Lines(), run, rule, count, power, wanted)
+    retrained = Retrained.of(store_at(storage), against) if purpose == "drafter" else None
+    _show(Lines(), run, rule, count, power, wanted, retrained)
 
 
 def _run(store: Store, reference: str) -> SavedRun:
@@ -100,7 +111,13 @@ def _run(store: Store, reference: str) -> SavedRun:
 
 
 def _show(
-    out: Lines, run: SavedRun, rule: Rule, count: int, power: float, loss: float | None
+    out: Lines,
+    run: SavedRun,
+    rule: Rule,
+    count: int,
+    power: float,
+    loss: float | None,
+    retrained: Retrained | None,
 ) -> None:
     asked = min(0.999, 2 * rule.margin) if loss is None else loss
     out.line(f"from the spread of {run}")
@@ -112,10 +129,13 @@ def _show(
     for title, records in _groups(run).items():
         out.line(title, "bold")
         reasons: dict[str, list[str]] = {}
-        out.table(_COLUMNS, list(_rows(records, rule, power, loss, reasons)))
+        out.table(_COLUMNS, list(_rows(records, rule, power, loss, retrained, reasons)))
         for reason, slices in reasons.items():
             out.line(f"  no plan for {', '.join(slices)}: {reason}", "yellow")
         out.line()
+        for text in retrained.explain(largest(records)) if retrained else ():
+            out.line(text)
+            out.line()
     out.line(
         "n: samples measured. to pass: samples until an unchanged engine passes; to fail: until a "
         f"loss of {_short(asked)} fails. finds: the smallest loss that n samples fail; "
@@ -144,6 +164,7 @@ def _rows(
     rule: Rule,
     power: float,
     loss: float | None,
+    retrained: Retrained | None,
     reasons: dict[str, list[str]],
 ) -> Iterator[tuple[str, ...]]:
     """One row per slice; the reason why one has no numbers is added to ``reasons``."""
@@ -153,12 +174,19 @@ def _rows(
 
     for record in records:
         try:
-            found = plan_samples(traces_of(record), rule, power=power, loss=loss)
+            rebuild = retrained.pairs(record) if retrained else None
+            traces = traces_of(record)
+            found = plan_samples(traces, rule, power=power, loss=loss, rebuild=rebuild)
         except NoData as error:
             reasons.setdefault(error.reason, []).append(record.case.slice)
             yield (record.case.slice, *(NOTHING,) * (len(_COLUMNS) - 1))
             continue
         yield _row(record, found)
+
+
+def largest(records: Sequence[Record]) -> Record:
+    """The record with the most samples: that of ``all``, where there is one."""
+    return max(records, key=lambda record: len({r.sample for r in record.requests}))
 
 
 def _row(record: Record, found: Plan) -> tuple[str, ...]:

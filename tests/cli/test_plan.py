@@ -92,3 +92,22 @@ def test_runs_without_sd_have_nothing_to_plan(
 def test_fits_eighty_columns(speedbench: Speedbench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert max(map(len, speedbench("plan").out.splitlines())) <= 80
+
+
+def test_a_retrained_drafter_needs_more_samples_than_a_rebuild(speedbench: Speedbench) -> None:
+    def needed(*options: str) -> str:
+        return speedbench("plan", "--margin", "5%", "--baseline", "1", *options).out
+
+    assumed = needed("--for", "drafter")
+    assert "by 10% from prompt to prompt (assumed" in " ".join(assumed.split())
+    measured = needed("--for", "drafter", "--against", "3")
+    assert "from prompt to prompt (measured against 0003 of" in " ".join(measured.split())
+
+
+def test_another_checkpoint_is_for_a_drafter(speedbench: Speedbench) -> None:
+    result = speedbench("plan", "--against", "3")
+    assert result.code == 2
+    assert "add --for drafter" in result.err
+    missing = speedbench("plan", "--for", "drafter", "--baseline", "1", "--against", "4")
+    assert "no plan for" in missing.out
+    assert "dl 5 (here 3)" in missing.words
