@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pytest_speedbench.errors import RecordError
+from pytest_speedbench.errors import RecordError, UsageError
 
 SCHEMA = 3
 EXTRA_KEY = "speedbench"
@@ -500,6 +500,23 @@ class Record(RecordSummary):
     arm: ArmRecord | None = None
     engine_acceptance_length: float | None = None
     requests: list[RequestRecord] = Field(default_factory=list)
+
+    def to_pandas(self, level: str = "request") -> Any:
+        """This record as a ``pandas.DataFrame``, one row a request, a ``step``, or the ``case``.
+
+        Raises:
+            UsageError: another level, or pandas is not installed.
+            RecordError: a request is damaged.
+        """
+        from pytest_speedbench.baselines.rows import rows
+
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise UsageError(
+                "to_pandas needs pandas: pip install 'pytest-speedbench[data]'"
+            ) from error
+        return pd.DataFrame(rows([self], level))
 
 
 def parse_record(data: Any) -> Record:

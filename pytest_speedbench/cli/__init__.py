@@ -17,6 +17,7 @@ from pytest_speedbench.cli import (
     compare,
     doctor,
     drafter,
+    export,
     history,
     init,
     plan,
@@ -68,6 +69,7 @@ app.add_typer(drafter.app, name="drafter")
 app.command("plan")(plan.plan)
 app.add_typer(splits.app, name="splits")
 app.command("report")(report.report)
+app.command("export")(export.export)
 app.command("tune")(tune.tune)
 app.command("init")(init.init)
 app.command("recover")(recover.recover)

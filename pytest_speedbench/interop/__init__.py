@@ -1,0 +1,1 @@
+"""Other tools' files: what dashboards, data frames and benchmark trackers read."""

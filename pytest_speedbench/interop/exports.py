@@ -1,0 +1,218 @@
+"""Records in the formats of other tools. Every writer returns the bytes of one file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from pytest_speedbench.baselines.rows import Row, rows
+from pytest_speedbench.baselines.schema import MetricRecord, Record
+from pytest_speedbench.errors import EngineUnavailable, UsageError
+from pytest_speedbench.measure.metrics import METRICS
+
+_LABEL = re.compile(r'[\\"\n]')
+_ESCAPES = {"\\": r"\\", '"': r"\"", "\n": r"\n"}
+LABELS: Final = ("engine", "model", "method", "dl", "bs", "split", "slice", "drafter")
+
+
+def csv_file(found: Sequence[Row]) -> bytes:
+    """Comma-separated values with a header; an empty cell has no value."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _columns(found), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return out.getvalue().encode()
+
+
+def json_file(found: Sequence[Row]) -> bytes:
+    """A JSON array of objects."""
+    return json.dumps(list(found), indent=1, allow_nan=False).encode() + b"\n"
+
+
+def jsonl_file(found: Sequence[Row]) -> bytes:
+    """One JSON object a line."""
+    lines = (json.dumps(row, allow_nan=False) + "\n" for row in found)
+    return "".join(lines).encode()
+
+
+def parquet_file(found: Sequence[Row]) -> bytes:
+    """Apache Parquet.
+
+    Raises:
+        EngineUnavailable: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise EngineUnavailable(
+            "parquet needs pyarrow: pip install 'pytest-speedbench[data]'"
+        ) from error
+    columns = {name: [row.get(name) for row in found] for name in _columns(found)}
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out)
+    return out.getvalue()
+
+
+def _columns(found: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in found for name in row))
+
+
+def openmetrics_file(records: Sequence[Record]) -> bytes:
+    """OpenMetrics text, for a textfile collector: one gauge a metric, one sample a case."""
+    lines = []
+    for name in _metric_names(records):
+        gauge = f"speedbench_{name}"
+        metric = METRICS.get(name)
+        lines.append(f"# TYPE {gauge} gauge")
+        if metric is not None:
+            lines.append(f"# HELP {gauge} {metric.title}: {metric.formula}")
+        for record in records:
+            found = record.metric(name)
+            if found is None:
+                continue
+            lines.append(f"{gauge}{{{_labels(record)}}} {found.value!r}")
+            bounds = (("low", found.low), ("high", found.high))
+            lines += [
+                f'{gauge}{{{_labels(record)},bound="{bound}"}} {value!r}'
+                for bound, value in bounds
+                if value is not None
+            ]
+    return ("\n".join([*lines, "# EOF"]) + "\n").encode()
+
+
+def _labels(record: Record) -> str:
+    case = record.case
+    pairs = ((name, str(getattr(case, name))) for name in LABELS)
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs if value)
+
+
+def _escaped(value: str) -> str:
+    return _LABEL.sub(lambda found: _ESCAPES[found[0]], value)
+
+
+def bencher_file(records: Sequence[Record]) -> bytes:
+    """Bencher Metric Format: benchmark → measure → value with its limits."""
+    return _json(
+        {
+            str(record.case): {
+                name: {
+                    "value": found.value,
+                    **({} if found.low is None else {"lower_value": found.low}),
+                    **({} if found.high is None else {"upper_value": found.high}),
+                }
+                for name, found in _metrics(record)
+            }
+            for record in records
+        }
+    )
+
+
+def github_benchmark_file(records: Sequence[Record]) -> bytes:
+    """Custom JSON of github-action-benchmark where bigger is better."""
+    entries = [
+        {
+            "name": f"{record.case} {name}",
+            "unit": found.unit or "ratio",
+            "value": found.value,
+            **({} if found.low is None else {"range": f"{found.low:.4g} - {found.high:.4g}"}),
+            "extra": f"n = {found.n}",
+        }
+        for record in records
+        for name, found in _metrics(record)
+        if name not in METRICS or METRICS[name].higher_is_better
+    ]
+    return _json(entries)
+
+
+def golden_file(records: Sequence[Record]) -> bytes:
+    """YAML of acceptance lengths to hold in a repository, each with n and 95 % interval."""
+    lines = ["# Acceptance length (tokens per decoding step) by case, with 95 % interval."]
+    for record in records:
+        found = record.metric("acceptance_length")
+        if found is None or record.case.method == "none":
+            continue
+        lines += [
+            f"{json.dumps(str(record.case))}:",
+            f"  acceptance_length: {found.value:.4f}",
+            f"  n: {found.n}",
+        ]
+        if found.low is not None and found.high is not None:
+            lines += [f"  low: {found.low:.4f}", f"  high: {found.high:.4f}"]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def trtllm_reference_file(records: Sequence[Record]) -> bytes:
+    """TensorRT-LLM's ``acceptance_length.yaml``: model → list of entries with a threshold.
+
+    The threshold is the lower limit of AL at 95 %, or its value where it has no interval.
+    """
+    by_model: dict[str, list[str]] = {}
+    for record in records:
+        found = record.metric("acceptance_length")
+        if found is None or record.case.method == "none":
+            continue
+        threshold = found.value if found.low is None else found.low
+        by_model.setdefault(record.case.model, []).extend(
+            [
+                f"  - spec_dec_algo: {json.dumps(record.case.method)}",
+                f"    max_draft_len: {record.case.dl}",
+                f"    dataset: {json.dumps(f'{record.case.split}:{record.case.slice}')}",
+                f"    acceptance_length: {threshold:.3f}",
+            ]
+        )
+    lines = [f"{json.dumps(model)}:\n" + "\n".join(own) for model, own in by_model.items()]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _metric_names(records: Sequence[Record]) -> list[str]:
+    return list(dict.fromkeys(name for record in records for name, _ in _metrics(record)))
+
+
+def _metrics(record: Record) -> list[tuple[str, MetricRecord]]:
+    return [(name, m) for name, m in record.metrics.items() if isinstance(m, MetricRecord)]
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, allow_nan=False).encode() + b"\n"
+
+
+ROW_FORMATS: Final[Mapping[str, Callable[[Sequence[Row]], bytes]]] = {
+    "csv": csv_file,
+    "parquet": parquet_file,
+    "jsonl": jsonl_file,
+    "json": json_file,
+}
+RECORD_FORMATS: Final[Mapping[str, Callable[[Sequence[Record]], bytes]]] = {
+    "openmetrics": openmetrics_file,
+    "bencher": bencher_file,
+    "github-benchmark": github_benchmark_file,
+    "golden": golden_file,
+    "trtllm-reference": trtllm_reference_file,
+}
+
+
+def export(records: Sequence[Record], form: str, level: str = "request") -> bytes:
+    """The file of some records in one of the formats.
+
+    Args:
+        records: of any runs.
+        form: a key of ``ROW_FORMATS``, whose rows are per ``level``, or of ``RECORD_FORMATS``.
+        level: ``case``, ``request`` or ``step``.
+
+    Raises:
+        UsageError: an unknown format or level.
+        RecordError: a request of a record is damaged.
+        EngineUnavailable: a package that the format needs is not installed.
+    """
+    if form in ROW_FORMATS:
+        return ROW_FORMATS[form](rows(records, level))
+    if form in RECORD_FORMATS:
+        return RECORD_FORMATS[form](records)
+    raise UsageError(
+        f"unknown format {form!r}; known: {', '.join((*ROW_FORMATS, *RECORD_FORMATS))}"
+    )
