@@ -550,6 +550,7 @@ class Bench:
             len(samples),
             dict(self.config(run).args),
             side,
+            run.prefix_caching,
         )
 
     # -- the life of engines ----------------------------------------------------------------
