@@ -1,13 +1,13 @@
 """What two processes of one build differ by, and what that does to a gate side by side.
 
 Real engine. ``measure`` starts pairs of engines of one build, the second by the interpreter given
-(as ``--speed-against-python`` does), both up at once, and times alternating rounds as a session
-does. Every pair is a line of the file, so that an interrupted run goes on where it stopped.
+if one is (as ``--speed-against-python`` does), both up at once, and times alternating rounds as a
+session does. Every pair is a line of the file, so that an interrupted run goes on where it stopped.
 ``report`` fits the offset of a start and the noise of a round (one-way random effects), and draws
 sessions with the fitted values through the shipped decision: with the pair of starts as the unit,
 and, for comparison, with rounds of a single pair of starts as if they were independent.
 
-    python benchmarks/start_offsets.py measure pairs.jsonl --pairs 40 --python OTHER/bin/python
+    python benchmarks/start_offsets.py measure pairs.jsonl --pairs 40 --engine llama-cpp
     python benchmarks/start_offsets.py report pairs.jsonl
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_speedbench.engines import EngineConfig, Sampling, Speculation, open_engine
+from pytest_speedbench.engines import Engine, EngineConfig, Sampling, Speculation, open_engine
 from pytest_speedbench.measure.load import ClosedLoop
 from pytest_speedbench.measure.rounds import run_rounds
 from pytest_speedbench.measure.tokenizer import load_tokenizer
@@ -59,15 +59,15 @@ def one_pair(options: argparse.Namespace, number: int) -> Pair:
     every = load_split("qualitative").interleaved(None, None)
     samples = sorted(every, key=lambda sample: sum(map(len, sample.turns)))[: options.samples]
     arguments = tuple(options.engine_arg)
-    configs = [
-        EngineConfig(options.engine, options.model, speculation, args=arguments, python=python)
-        for python in ("", options.python)
-    ]
-    order = configs if number % 2 == 0 else configs[::-1]
-    engines = {}
-    for config in order:
-        engines[config] = open_engine(config, TIMEOUT)
-    with closing(engines[configs[0]]) as old, closing(engines[configs[1]]) as new:
+
+    def started(python: str) -> Engine:
+        config = EngineConfig(
+            options.engine, options.model, speculation, args=arguments, python=python
+        )
+        return open_engine(config, TIMEOUT)
+
+    later = started(options.python) if number % 2 else None
+    with closing(started("")) as old, closing(later or started(options.python)) as new:
         loops = [
             ClosedLoop(
                 engine,
@@ -189,7 +189,7 @@ def main() -> None:
     measuring.add_argument("--pairs", type=int, default=40)
     measuring.add_argument("--engine", default="transformers")
     measuring.add_argument("--model", default="demo")
-    measuring.add_argument("--python", required=True)
+    measuring.add_argument("--python", default="")
     measuring.add_argument(
         "--engine-arg", type=lambda text: argument(text, True), action="append", default=[]
     )

@@ -105,6 +105,7 @@ def compare(
         share("--alpha", alpha) if alpha else None,
         maps,
         reach_share(reach) if reach else None,
+        store.runs,
     )
     _show(Lines(), comparison)
     if comparison.fails(inconclusive):

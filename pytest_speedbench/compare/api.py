@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeVar
 
 from pytest_speedbench.baselines.reading import find_run, run_of
 from pytest_speedbench.baselines.schema import Record
-from pytest_speedbench.baselines.storage import SavedRun
+from pytest_speedbench.baselines.storage import SavedRun, Store
 from pytest_speedbench.compare.comparison import Comparison, compare_runs
 from pytest_speedbench.compare.judge import DEFAULT_MARGINS
 from pytest_speedbench.errors import UsageError
@@ -47,7 +47,8 @@ def compare(
             session that measured ``new``, else 0.01.
         reach: smallest share of samples that a loss is looked for in; None: as in that session,
             else 0.12.
-        storage: folder or address of saved runs; as pytest-benchmark's ``--benchmark-storage``.
+        storage: folder or address of saved runs; as pytest-benchmark's ``--benchmark-storage``. A
+            timing is held against the earlier sessions there.
 
     Raises:
         UsageError: an unknown metric, or a number that is not a share.
@@ -59,6 +60,7 @@ def compare(
         read_margins(margins),
         None if alpha is None else _read("alpha", values.share, alpha),
         reach=None if reach is None else _read("reach", values.share_or_zero, reach),
+        saved=Store(storage, option="").runs,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.judge import DEFAULT_MARGINS, Judge, JudgedCase
 from pytest_speedbench.compare.match import Match, identity_of, match_in
+from pytest_speedbench.compare.sessions import before
 from pytest_speedbench.compare.side_by_side import match_side
 from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.errors import UsageError
@@ -96,6 +97,7 @@ def compare_runs(
     alpha: float | None = None,
     maps: Sequence[AxisMap] = (),
     reach: float | None = None,
+    saved: Callable[[], Sequence[SavedRun]] = tuple,
 ) -> Comparison:
     """Pairs the cases of two runs and judges each.
 
@@ -112,6 +114,7 @@ def compare_runs(
             session that measured NEW, else 1 %.
         maps: pairs different cases on purpose.
         reach: smallest share of samples that a loss is looked for in; None: as NEW's, else 12 %.
+        saved: lists the saved runs, oldest first, among which a timing's earlier sessions are.
 
     Raises:
         UsageError: a map names what the runs do not have.
@@ -119,7 +122,9 @@ def compare_runs(
     partners = _partners(old, new, maps)
     records = (*new.records.values(), *new.twins)
     judge = _judge(margins, alpha, reach, records)
-    cases = tuple(judge.judge(record, _match(old, record, partners)) for record in records)
+    earlier = before(new, saved)
+    matches = (replace(_match(old, record, partners), earlier=earlier) for record in records)
+    cases = tuple(map(judge.judge, records, matches))
     paired = {case.old.case for case in cases if case.old is not None}
     return Comparison(
         old, new, cases, tuple(key for key in old.records if key not in paired), judge

@@ -9,7 +9,7 @@ from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.replay import replayed_between
 from pytest_speedbench.compare.side_by_side import of_one_pair
-from pytest_speedbench.compare.timing import gate_side_by_side, gate_timing
+from pytest_speedbench.compare.timing import gate_side_by_side, gate_stored
 from pytest_speedbench.compare.verdict import COMPARED, Outcome, Verdict
 from pytest_speedbench.errors import RecordError
 from pytest_speedbench.stats import Conclusion, Decision, NoData, non_inferiority
@@ -93,8 +93,10 @@ def _tested(
     old = match.record
     assert old is not None
     if metric != "acceptance_length":
-        judge = gate_side_by_side if of_one_pair(old, new) else gate_timing
-        return judge(old, new, metric, margin, levels.alpha, levels.fail_alpha)
+        rates = margin, levels.alpha, levels.fail_alpha
+        if of_one_pair(old, new):
+            return gate_side_by_side(old, new, metric, *rates)
+        return gate_stored(new, match, metric, *rates)
     return _gate_acceptance(old, new, margin, levels, decided)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pytest_speedbench.baselines.schema import (
@@ -63,7 +63,8 @@ class Match:
     where only a part of the split is compared; ``record`` has the sample ids of the new split.
     ``nearest`` says, where there is no record of the case, in what the most similar one differs.
     ``remark`` says why a record that was named would not have been chosen by itself. ``beside`` is
-    the latest run, shown beside a promoted one and not gated.
+    the latest run, shown beside a promoted one and not gated. ``earlier`` lists the saved runs
+    before the one under test, oldest first: a stored timing is held against them.
     """
 
     record: Record | None = None
@@ -74,6 +75,7 @@ class Match:
     nearest: str = ""
     remark: str = ""
     beside: SavedRun | None = None
+    earlier: Callable[[], Sequence[SavedRun]] = field(default=tuple, compare=False, repr=False)
 
     @property
     def comparable(self) -> bool:

@@ -1,6 +1,7 @@
-"""Throughput and speedup of a run against its baseline, round by round.
+"""Throughput and speedup of a run against its baseline.
 
-Of two builds side by side the pair of starts is the unit (:mod:`pytest_speedbench.stats.timing`).
+Against saved runs the session is the unit, of two builds side by side the pair of starts: see
+:mod:`pytest_speedbench.stats.timing`.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import math
 
 from pytest_speedbench.baselines.schema import Record, RoundRecord
+from pytest_speedbench.compare.match import Match
+from pytest_speedbench.compare.sessions import earlier_rounds, timing_key
 from pytest_speedbench.compare.verdict import Outcome, Verdict
-from pytest_speedbench.stats import Estimate, NoData, TimingDecision
+from pytest_speedbench.stats import NoData, TimingDecision
 
 RESTARTS = (
     "; every round is a start where the metric is gated with --speed-compare-fail, and "
@@ -17,19 +20,26 @@ RESTARTS = (
 )
 
 
-def gate_timing(
-    old: Record, new: Record, metric: str, margin: float, alpha: float, fail_alpha: float
+def gate_stored(
+    new: Record, match: Match, metric: str, margin: float, alpha: float, fail_alpha: float
 ) -> Verdict:
-    """The verdict on ``speedup`` or ``output_tps``, by the rounds of both runs.
+    """The verdict on ``speedup`` or ``output_tps``, against the earlier sessions of this machine.
 
     ``alpha`` bounds a false pass, ``fail_alpha`` a false fail.
     """
+    from pytest_speedbench.stats import against_sessions
+
+    assert match.record is not None
     try:
-        ratio, low, high = _timing_bounds(old, new, metric, alpha, fail_alpha)
+        check_same_samples(match.record, new)
+        here = _round_values(new, metric)
+        earlier = earlier_rounds(new, match, metric, lambda record: _round_values(record, metric))
+        decision = against_sessions(
+            earlier, here, timing_key(new), margin=margin, alpha=alpha, fail_alpha=fail_alpha
+        )
     except NoData as error:
         return Verdict("", metric, Outcome.NOT_GATED, str(error))
-    outcome, reason = _outcome(low, high, margin, ratio.n)
-    return Verdict("", metric, outcome, reason, ratio.value, ratio.low, ratio.high)
+    return _verdict(metric, decision, margin)
 
 
 def gate_side_by_side(
@@ -56,7 +66,7 @@ def _by_start(record: Record, metric: str) -> dict[int, list[float]]:
 
 def _verdict(metric: str, decision: TimingDecision, margin: float) -> Verdict:
     outcome, ratio = Outcome(decision.conclusion.value), decision.ratio
-    units = f"{ratio.n} {decision.unit}s"
+    units = f"{ratio.n} {'earlier ' if decision.unit == 'session' else ''}{decision.unit}s"
     reason = {
         Outcome.FAIL: f"fell by more than {margin:.1%}, over {units}",
         Outcome.IMPROVED: f"the baseline is stale, by {units}",
@@ -71,34 +81,6 @@ def _needed(decision: TimingDecision) -> str:
     if more is None:
         return "nor would 1,000: choose a wider margin"
     return f"about {more} more would if nothing has changed"
-
-
-def _outcome(
-    low: float | None, high: float | None, margin: float, rounds: int
-) -> tuple[Outcome, str]:
-    if low is not None and high is not None:
-        if high < 1 - margin:
-            return Outcome.FAIL, f"fell by more than {margin:.1%}"
-        if low > 1 + margin:
-            return Outcome.IMPROVED, "the baseline is stale"
-        if low > 1 - margin:
-            return Outcome.PASS, f"did not fall by {margin:.1%}"
-    return Outcome.UNDECIDED, f"{rounds} rounds do not settle it"
-
-
-def _timing_bounds(
-    old: Record, new: Record, metric: str, alpha: float, fail_alpha: float
-) -> tuple[Estimate, float | None, float | None]:
-    """Ratio of the round means with its 95 % interval, and the two bounds that decide."""
-    from pytest_speedbench.stats.speed import change_over_rounds
-
-    check_same_samples(old, new)
-    before, after = _round_values(old, metric), _round_values(new, metric)
-    paired = same_rounds(old, new)
-    shown = change_over_rounds(before, after, paired=paired)
-    low = change_over_rounds(before, after, 1 - 2 * alpha, paired=paired).low
-    high = change_over_rounds(before, after, 1 - 2 * fail_alpha, paired=paired).high
-    return shown, low, high
 
 
 def same_rounds(old: Record, new: Record) -> bool:

@@ -113,6 +113,14 @@ class Baselines:
 
     def find(self, identity: Identity) -> Match:
         """As :meth:`match`, without a warning."""
+        return replace(self._find(identity), earlier=lambda: self._saved)
+
+    @cached_property
+    def _saved(self) -> list[SavedRun]:
+        """Every saved run, oldest first."""
+        return self.store.runs()
+
+    def _find(self, identity: Identity) -> Match:
         if self.named is not None:
             return self._remarked(match_in(self.named, identity))
         latest = find_baseline(identity, self.runs, self.eligibility)

@@ -127,18 +127,6 @@ def attribute_change(
     )
 
 
-def change_over_rounds(
-    old: Sequence[float], new: Sequence[float], level: float = 0.95, *, paired: bool = False
-) -> Estimate:
-    """Geometric mean of `new` over that of `old`, two sessions' rounds; see `attribute_change`.
-
-    Raises:
-        NoData: no rounds on one side.
-        ValueError: a value that is not positive and finite, or paired and unequal numbers.
-    """
-    return _change(_logs(old, "old"), _logs(new, "new"), level, paired)
-
-
 def _columns(rounds: SpeedRounds) -> tuple[Floats, Floats, Floats, Floats]:
     total = np.log(rounds.sd_tps) - np.log(rounds.plain_tps)
     return np.log(rounds.al), np.log(rounds.sd_step_s), np.log(rounds.plain_step_s), total

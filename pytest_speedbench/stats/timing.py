@@ -96,8 +96,8 @@ def against_sessions(
     if len(sessions) < MIN_SESSIONS:
         needed = _needed_by(sessions, new, margin, alpha)
         raise NoData(
-            f"{len(sessions)} earlier sessions of this machine; timing needs at least"
-            f" {MIN_SESSIONS}, and this margin {needed}"
+            f"{len(sessions)} earlier session{'s' * (len(sessions) != 1)} of this machine; timing"
+            f" needs at least {MIN_SESSIONS}, and this margin {needed}"
         )
     means = session_means(sessions, rounds)
     variances = [

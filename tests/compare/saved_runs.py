@@ -102,7 +102,7 @@ def _request(
     }
 
 
-def save(path: Path, records: Iterable[Record], **commit: Any) -> Path:
+def save(path: Path, records: Iterable[Record], *, day: int = 2, **commit: Any) -> Path:
     """Writes ``records`` as pytest-benchmark saves a session."""
     benchmarks = [
         {
@@ -114,7 +114,7 @@ def save(path: Path, records: Iterable[Record], **commit: Any) -> Path:
     data = {
         "benchmarks": benchmarks,
         "commit_info": {"id": "c" * 40, "dirty": False, "branch": "main", **commit},
-        "datetime": "2026-01-02T03:04:05+00:00",
+        "datetime": f"2026-01-{day:02}T03:04:05+00:00",
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data), encoding="utf-8")

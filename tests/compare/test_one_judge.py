@@ -99,7 +99,8 @@ SIMULATED: Mapping[str, tuple[Records, Records, dict[str, float]]] = {
 @pytest.mark.parametrize("name", SIMULATED)
 def test_simulated_pairs(name: str, tmp_path: Path) -> None:
     old, new, margins = SIMULATED[name]
-    agree(save(tmp_path / "0001_old.json", old), save(tmp_path / "0002_new.json", new), margins)
+    saved = save(tmp_path / "saved" / "0001_old.json", old)
+    agree(saved, save(tmp_path / "new" / "0002_new.json", new, day=3), margins)
 
 
 @pytest.mark.parametrize(
@@ -109,20 +110,66 @@ def test_simulated_pairs(name: str, tmp_path: Path) -> None:
 )
 def test_real_pairs(old: Path, new: Path, tmp_path: Path) -> None:
     agree(
-        unpack(old, tmp_path / "0001_old.json"),
-        unpack(new, tmp_path / "0002_new.json"),
+        unpack(old, tmp_path / "saved" / "0001_old.json"),
+        unpack(new, tmp_path / "new" / "0002_new.json"),
         ALL_METRICS,
     )
 
 
-def agree(old: Path, new: Path, margins: dict[str, float]) -> None:
+TIMING = {"speedup": 0.1, "output_tps": 0.1}
+SESSIONS: Mapping[str, tuple[float, Outcome]] = {
+    "equal": (1.0, Outcome.PASS),
+    "slower": (0.7, Outcome.FAIL),
+    "faster": (1.4, Outcome.IMPROVED),
+    "a little slower": (0.91, Outcome.UNDECIDED),
+}
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_timing_against_earlier_sessions(name: str, tmp_path: Path) -> None:
+    speed, outcome = SESSIONS[name]
+    for day in range(2, 8):
+        earlier = _of(("math", "qa"), speed=1 + 0.005 * (day % 3))
+        old = save(tmp_path / "saved" / f"000{day}_night.json", earlier, day=day)
+    new = _of(("math", "qa"), speed=speed)
+    found = agree(old, save(tmp_path / "new" / "0009_new.json", new, day=9), TIMING)
+    assert {verdict.outcome for verdict in found.verdicts} == {outcome}
+    assert "6 earlier sessions" in found.verdicts[0].reason
+
+
+def test_timing_is_not_gated_without_three_sessions_at_this_level(tmp_path: Path) -> None:
+    """Of another machine, failed ones, and those before the last that improved do not count."""
+    other = {"fingerprint": "f2", "cpu": "C", "cores": 1, "memory_gib": 1}
+    runs = [
+        _of(("math",)),
+        _of(("math",)),
+        _of(("math",), speed=1.5, verdicts=[_verdict("output_tps", Outcome.IMPROVED)]),
+        _of(("math",), speed=1.5, verdicts=[_verdict("acceptance_length", Outcome.FAIL)]),
+        _of(("math",), machine=other),
+        _of(("math",), speed=1.5),
+    ]
+    for number, records in enumerate(runs):
+        old = save(tmp_path / "saved" / f"000{number}_night.json", records, day=2 + number)
+    new = save(tmp_path / "new" / "0009_new.json", _of(("math",), speed=1.5), day=9)
+    found = agree(old, new, {"output_tps": 0.1})
+    assert [verdict.outcome for verdict in found.verdicts] == [Outcome.NOT_GATED]
+    assert found.verdicts[0].reason.startswith("2 earlier sessions of this machine; timing needs")
+
+
+def _verdict(metric: str, outcome: Outcome) -> dict[str, object]:
+    return {"metric": metric, "outcome": outcome.value}
+
+
+def agree(old: Path, new: Path, margins: dict[str, float]) -> Comparison:
     """Fails where the three ways differ in a verdict, its α, its interval or its wording."""
-    api = compare_runs(read_run(old), read_run(new), margins)
+    store = Store(old.parent)
+    api = compare_runs(read_run(old), read_run(new), margins, saved=store.runs)
     assert by_session(old, read_run(new), margins) == [list(case.verdicts) for case in api.cases]
     printed, code = by_command(old, new, margins)
     for text in printed_of(api):
         assert text in printed
     assert code == (1 if api.fails() else 0 if api.compared else 2)
+    return api
 
 
 def by_session(old: Path, new: SavedRun, margins: dict[str, float]) -> list[list[Verdict]]:
@@ -155,7 +202,8 @@ def session_verdicts(gate: SessionGate, baselines: Baselines, new: Record) -> li
 def by_command(old: Path, new: Path, margins: dict[str, float]) -> tuple[str, int]:
     """The output of ``speedbench compare``, free of line breaks, and its exit code."""
     options = [word for name, margin in margins.items() for word in ("--fail", f"{name}:{margin}")]
-    done = CliRunner(env={"COLUMNS": "110"}).invoke(app, ["compare", str(old), str(new), *options])
+    command = ["compare", str(old), str(new), "--storage", str(old.parent), *options]
+    done = CliRunner(env={"COLUMNS": "110"}).invoke(app, command)
     return " ".join((done.output + done.stderr).split()), done.exit_code
 
 

@@ -312,10 +312,18 @@ def timed(project: Project) -> Project:
 TPS = "--speed-compare-fail=acceptance_length:60%,output_tps:50%"
 
 
-def test_timing_of_the_same_machine_is_gated(timed: Project) -> None:
-    result = timed.run(COMPARE, TPS, "--speed-engine-arg=step_ms=80")
+def test_timing_is_gated_against_three_sessions_of_the_same_machine(timed: Project) -> None:
+    slower = "--speed-engine-arg=step_ms=80"
+    result = timed.run(COMPARE, TPS, slower)
+    result.assert_outcomes(passed=1)
+    assert "1 earlier session of this machine; timing needs at least 3" in result.stdout.str()
+    for _ in range(2):
+        timed.run("--benchmark-save=base")
+    result = timed.run(COMPARE, TPS, slower)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["output_tps: fail: *", "  fell by more than 50.0%"])
+    result.stdout.fnmatch_lines(
+        ["output_tps: fail: *", "  fell by more than 50.0%, over 3 earlier sessions"]
+    )
 
 
 def test_timing_of_another_machine_is_not_gated_but_al_is(timed: Project) -> None:

@@ -138,7 +138,7 @@ def test_an_offset_of_a_start_is_no_change_of_speed(pairs: int) -> None:
 
 def test_one_pair_of_starts_says_nothing_by_itself() -> None:
     rng = np.random.default_rng(7)
-    with pytest.raises(NoData, match="1 pairs of starts: processes of one build differ too"):
+    with pytest.raises(NoData, match="1 start of each build: processes of one build differ too"):
         side_by_side(starts(rng, 1, 0.0), margin=0.02, alpha=0.01)
     with pytest.raises(NoData, match="no rounds in common"):
         side_by_side([], margin=0.02, alpha=0.01)
