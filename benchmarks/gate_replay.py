@@ -159,7 +159,7 @@ def healthy_row(job: tuple[int, float, int, int]) -> str:
 
 
 def tokens_row(job: tuple[str, float, float, int]) -> str:
-    """Tokens until a verdict, by looks every 11 samples, as a share of 880 free outputs."""
+    """Tokens until a verdict, by looks every 22 samples, as a share of 880 free outputs."""
     label, loss, margin, sessions = job
     world = World(loss=loss)
     rng, rule, whole = np.random.default_rng(5), Rule(margin), 880
@@ -182,7 +182,7 @@ def tokens_row(job: tuple[str, float, float, int]) -> str:
 
 def _first_look(drawn, world, rule, whole, *, replay):  # type: ignore[no-untyped-def]
     """Samples at the first look with a verdict, and the verdict."""
-    for size in range(11, whole + 1, 11):
+    for size in range(22, whole + 1, 22):
         pairs, scale = pairs_of(drawn, slice(0, size), world, replay=replay)
         verdict = verdict_of(pairs, scale, rule)
         if verdict is not Conclusion.UNDECIDED:
@@ -233,12 +233,13 @@ def _sizes(walks, first, prompt, *, old=False):  # type: ignore[no-untyped-def]
     return np.array(sizes, dtype=np.int64)
 
 
-Table = tuple[str, str, Callable[[object], str], list[object]]
+Table = tuple[str, str, str, Callable[[object], str], list[object]]
 
 
 def tables(sessions: int) -> Iterator[Table]:
-    """Title, head, what makes a row, and its arguments."""
+    """Name, title, head, what makes a row, and its arguments."""
     yield (
+        "bias",
         "Bias and coverage of a healthy rebuild",
         head("DL", "n₀", "AL", "divergences per 1,000 tokens", "bias of ρ, 95 %", "compared",
              "tokens left out a divergence", "more tokens decoded"),
@@ -247,6 +248,7 @@ def tables(sessions: int) -> Iterator[Table]:
         + [(3, rate, 0, 40 * sessions) for rate in RATES],
     )  # fmt: skip
     yield (
+        "late",
         f"A loss that begins late: {SAMPLES} samples of {LONG} tokens, α = 1 %",
         head("onset", "true loss", "f", "δ = loss / f", "replay: pass", "fail",
              "without: pass", "fail"),
@@ -254,6 +256,7 @@ def tables(sessions: int) -> Iterator[Table]:
         [(onset, factor, sessions) for onset in ONSETS for factor in FACTORS],
     )  # fmt: skip
     yield (
+        "healed",
         "A loss that a prefill heals, at exactly the margin",
         head("loss", "divergences per 1,000 tokens", "δ", "replay: false pass",
              "without: false pass"),
@@ -265,6 +268,7 @@ def tables(sessions: int) -> Iterator[Table]:
         ],
     )  # fmt: skip
     yield (
+        "healthy",
         "A healthy rebuild, δ = 2 %, α = 1 %",
         head("DL", "divergences per 1,000 tokens", "samples", "replay: pass", "false fail",
              "without: pass", "false fail"),
@@ -277,6 +281,7 @@ def tables(sessions: int) -> Iterator[Table]:
         ],
     )  # fmt: skip
     yield (
+        "tokens",
         "Tokens to a verdict, median, all requests counted, as a share of 880 free outputs",
         head("build", "δ", "replay", "without"),
         tokens_row,
@@ -290,6 +295,7 @@ def tables(sessions: int) -> Iterator[Table]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, default=1000)
+    parser.add_argument("--tables", default="bias,late,healed,healthy,tokens", help="a comma list")
     parser.add_argument("--out", default="")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()
@@ -298,7 +304,9 @@ def main() -> None:
     lines += ["# Replay, measured", "", f"    {command}", "", _introduction(options.sessions), ""]
     lines += [agreement(), ""]
     with ProcessPoolExecutor(options.processes) as pool:
-        for title, heading, make, jobs in tables(options.sessions):
+        for name, title, heading, make, jobs in tables(options.sessions):
+            if name not in options.tables.split(","):
+                continue
             lines += [f"## {title}", "", heading, *pool.map(make, jobs), ""]
             sys.stderr.write(f"{title}: {time.monotonic() - started:.0f} s\n")
     text = "\n".join(lines)

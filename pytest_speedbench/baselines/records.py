@@ -283,7 +283,14 @@ def _replayed(turn: ReplayedTurn) -> ReplayRecord:
         )
         for request in turn.resumed
     ]
-    return ReplayRecord(along=turn.along, free=turn.free, resumed=resumed, given_up=turn.given_up)
+    return ReplayRecord(
+        along=turn.along,
+        free=turn.free,
+        resumed=resumed,
+        given_up=turn.given_up,
+        scored=turn.scored,
+        defects=list(turn.defects),
+    )
 
 
 def decode_run(records: Sequence[Record]) -> Run:
@@ -339,7 +346,14 @@ def decode_replay(record: Record) -> dict[tuple[str, int], ReplayedTurn]:
 
 def _decode_replayed(replay: ReplayRecord) -> ReplayedTurn:
     resumed = tuple(_decode_resumed(request) for request in replay.resumed)
-    return ReplayedTurn(replay.along, replay.free, resumed, replay.given_up)
+    return ReplayedTurn(
+        replay.along,
+        replay.free,
+        resumed,
+        replay.given_up,
+        scored=replay.scored,
+        defects=tuple(replay.defects),
+    )
 
 
 def _decode_resumed(request: ResumedRecord) -> ResumedRequest:

@@ -208,12 +208,15 @@ class ResumedRecord(_Part):
 class ReplayRecord(_Part):
     """How the run went along the baseline's output of one turn: ``along`` is the digest of that
     output, ``free`` whether the free output is the first of its requests, ``given_up`` why the rest
-    is left out on both sides."""
+    is left out on both sides. The target was asked about ``scored`` tokens that differ; ``defects``
+    are the positions of those that are no numerical tie."""
 
     along: str
     free: bool = True
     resumed: list[ResumedRecord] = Field(default_factory=list)
     given_up: str = ""
+    scored: int = 0
+    defects: list[int] = Field(default_factory=list)
 
 
 class RequestRecord(_Part):

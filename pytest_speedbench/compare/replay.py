@@ -7,6 +7,7 @@ count the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_speedbench.baselines.packing import digest_ids
@@ -116,7 +117,12 @@ def replayed_along(
             found.append(sums or _nothing(trace))
         if found:
             counted.append((sample, traces[0].stratum, found))
-    return replayed_sums(counted, given_up=len(given_up))
+    own = [turn for key, turn in followed.items() if key in free]
+    return replace(
+        replayed_sums(counted, given_up=len(given_up)),
+        scored=sum(turn.scored for turn in own),
+        defects=sum(len(turn.defects) for turn in own),
+    )
 
 
 def _counted(

@@ -27,7 +27,13 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.measure.check import check_counters, check_traces
 from pytest_speedbench.measure.load import ClosedLoop, Progress
-from pytest_speedbench.measure.results import Replay, ReplayedTurn, ResumedRequest, Turn
+from pytest_speedbench.measure.results import (
+    Replay,
+    ReplayDivergence,
+    ReplayedTurn,
+    ResumedRequest,
+    Turn,
+)
 from pytest_speedbench.measure.tokenizer import Tokenizer
 from pytest_speedbench.splits import Sample
 
@@ -146,6 +152,7 @@ class _Path:
     prefill_tokens: int
     resumed: list[ResumedRequest] = field(default_factory=list)
     given_up: str = ""
+    divergences: list[ReplayDivergence] = field(default_factory=list)
     _start: int = 0
 
     @property
@@ -154,8 +161,13 @@ class _Path:
 
     @property
     def followed(self) -> ReplayedTurn:
-        free = self.free is not None
-        return ReplayedTurn(self.baseline.along, free, tuple(self.resumed), self.given_up)
+        return ReplayedTurn(
+            self.baseline.along,
+            self.free is not None,
+            tuple(self.resumed),
+            self.given_up,
+            tuple(self.divergences),
+        )
 
     def next_start(self) -> int | None:
         """Tokens of the baseline's output in the next prompt; None where all is done."""
@@ -170,6 +182,7 @@ class _Path:
         divergence = divergence_of(baseline, latest)
         if divergence is None:
             return None
+        self.divergences.append(self._differs(latest, divergence))
         resume = next_resume(baseline, divergence, prefill_tokens=self.prefill_tokens)
         if resume is None:
             return None
@@ -177,6 +190,15 @@ class _Path:
             self.given_up = f"it diverged more than {most_divergences(baseline)} times"
             return None
         return resume.prompt_tokens
+
+    def _differs(self, latest: Segment, position: int) -> ReplayDivergence:
+        ids, at = _ids(self.baseline), position - latest.start
+        return ReplayDivergence(
+            position,
+            (*self.prompt, *ids[:position].tolist()),
+            int(latest.token_ids[at]) if at < len(latest.token_ids) else None,
+            int(ids[position]) if position < len(ids) else None,
+        )
 
     def _latest(self) -> Segment | None:
         if self.resumed:

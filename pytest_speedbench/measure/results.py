@@ -225,6 +225,17 @@ class ResumedRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayDivergence:
+    """A token that differs from the baseline's: after ``text``, prompt included, the build emitted
+    ``token`` where the baseline has ``expected``. None where that output had ended."""
+
+    position: int
+    text: Sequence[int]
+    token: int | None
+    expected: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReplayedTurn:
     """How the new build went along the baseline's output of one turn.
 
@@ -234,12 +245,18 @@ class ReplayedTurn:
             requests; a later turn of a conversation that has diverged answered another one.
         resumed: the further requests, in order.
         given_up: why the rest is left out on both sides; empty where nothing is.
+        divergences: where it differed; not kept in records.
+        scored: of how many of them the target was asked.
+        defects: positions in the output of those that are no numerical tie.
     """
 
     along: str
     free: bool = True
     resumed: tuple[ResumedRequest, ...] = ()
     given_up: str = ""
+    divergences: tuple[ReplayDivergence, ...] = field(default=(), repr=False, compare=False)
+    scored: int = 0
+    defects: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +276,16 @@ class Replay:
         """Tokens that they decoded."""
         resumed = (request for turn in self.turns.values() for request in turn.resumed)
         return sum(request.trace.tokens for request in resumed)
+
+    @property
+    def scored(self) -> int:
+        """Of how many divergences the target was asked."""
+        return sum(turn.scored for turn in self.turns.values())
+
+    @property
+    def defects(self) -> list[tuple[str, int, int]]:
+        """(sample, turn, position) of those that are no numerical tie."""
+        return [(*key, at) for key, turn in self.turns.items() for at in turn.defects]
 
     @property
     def prompt_tokens(self) -> int:

@@ -230,7 +230,7 @@ class Run:
         return [
             f"replayed along the baseline: {replay.requests} resumed requests for "
             f"{len(replay.turns)} outputs ({replay.output_tokens:,} output tokens{more}; "
-            f"{replay.prompt_tokens:,} prompt tokens)"
+            f"{replay.prompt_tokens:,} prompt tokens){_scored(replay)}"
         ]
 
     def _cache_notes(self) -> Iterator[str]:
@@ -293,6 +293,19 @@ class Run:
             "steps without a draft are not counted by the engine, and cut-off last steps may hide "
             f"some: AL may read up to {hidden / steps:.1%} too high"
         ]
+
+
+def _scored(replay: Replay) -> str:
+    """What the target says of the tokens that differ, for a note."""
+    if not replay.scored:
+        return ""
+    if not (defects := replay.defects):
+        return f"; {replay.scored} divergences scored, all numerical ties"
+    sample, turn, position = defects[0]
+    return (
+        f"; {len(defects)} of {replay.scored} divergences scored are no numerical ties, the first "
+        f"in sample {sample!r}, turn {turn}, output token {position}"
+    )
 
 
 def _drafts_nothing(trace: Trace) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare import sampled_output as sampling
 from pytest_speedbench.compare.cache_neutral import METRIC as CACHE_NEUTRAL
 from pytest_speedbench.compare.cache_neutral import cache_neutral_verdict
@@ -26,6 +27,7 @@ from pytest_speedbench.compare.lossless import (
     judge,
     pair_turns,
 )
+from pytest_speedbench.compare.replay_ties import other_numerics, scored
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.engines.protocol import (
     Engine,
@@ -104,6 +106,26 @@ class TargetBook:
         finally:
             if reopened:
                 bench.pool.close(config)
+
+    def score_replay(self, run: RunKey, measured: Run, baseline: Record | None) -> None:
+        """Asks the target about the tokens at which ``measured`` differs from its baseline's text.
+
+        Only where the engine without SD is up, and has the baseline's types.
+        """
+        replay, own = measured.replay, measured.setting.engine
+        if replay is None or not any(turn.divergences for turn in replay.turns.values()):
+            return
+        can = engine_type(run.engine).scores if own.scores is None else own.scores
+        up = self.bench.pool.running(self.bench.config(run.base()))
+        if not (can and up and measured.reference) or baseline is None:
+            return
+        if other_numerics(baseline, measured.setting):
+            return
+        allowed = default_tolerance(own.dtype)
+        with self.scores(run) as score:
+            healthy = self.healthy(run, score, self.bench.tokenizer(run).stop_ids)
+            allowed = calibrated(allowed, healthy) if healthy else allowed
+            measured.replay = scored(replay, score, allowed)
 
     def healthy(self, run: RunKey, score: Score, stop_ids: Sequence[int]) -> Healthy | None:
         """The run without SD against another one of the nearest other BS; None without such."""

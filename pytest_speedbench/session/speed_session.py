@@ -95,6 +95,8 @@ class SpeedSession:
     def measure(self, case: Case, nodeid: str, name: str) -> SpeedResult:
         """The measured case of the test ``nodeid``, its record kept at once."""
         run = self.bench.run(case.run)
+        if run.replay is not None and self._compares(case.run):
+            self._book.score_replay(case.run, run, self.baselines.find(self.identity(case)).record)
         result = self._result(case, nodeid, name)
         spending = self.gate.spending_of(result)
 

@@ -19,6 +19,7 @@ from pytest_speedbench.stats.evidence import (
     withheld_fail,
     withheld_pass,
     worst_whole,
+    wrong_tokens,
 )
 from pytest_speedbench.stats.pairing import Pairs, pair
 from pytest_speedbench.stats.rule import REACH, Rule
@@ -131,7 +132,7 @@ def verdict_of(pairs: Pairs, scale: Scale, rule: Rule) -> Conclusion:
         if lost and not (sums.evidence == "prefix" and withheld_fail(pairs, rule)):
             return Conclusion.FAIL
     shown: set[Conclusion] = set()
-    for sums, share in to_pass(pairs, rule):
+    for sums, share in () if wrong_tokens(pairs) else to_pass(pairs, rule):
         keep = keeps(sums, pairs, scale, rule)
         if not keep.shows(floor, -math.log(rule.alpha * share)):
             continue
@@ -165,6 +166,8 @@ def _shown(
 
 def _trusted(findings: tuple[Finding, ...], pairs: Pairs, rule: Rule) -> tuple[Finding, ...]:
     """Findings that may give a pass."""
+    if wrong_tokens(pairs):
+        return ()
     refused = {"prefix"} | ({"replay"} if withheld_pass(pairs, rule) else set())
     return tuple(finding for finding in findings if finding.evidence not in refused)
 

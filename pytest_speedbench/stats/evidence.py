@@ -183,6 +183,10 @@ def withheld_pass(pairs: Pairs, rule: Rule) -> list[str]:
         reasons.append(f"replay covers only {coverage:.0%} of the tokens")
     if replay.given_up > MOST_GIVEN_UP * n:
         reasons.append(f"replay gave up {replay.given_up} of {n} samples")
+    if replay.defects:
+        reasons.append(
+            f"{replay.defects} of {replay.scored} scored divergences are no numerical ties"
+        )
     if _diverge_too_often(pairs, rule):
         reasons.append(
             f"{pairs.diverged} of {pairs.compared} outputs diverge, healthy is"
@@ -193,6 +197,11 @@ def withheld_pass(pairs: Pairs, rule: Rule) -> list[str]:
     if whole_shows(pairs.whole, 1 - rule.margin, above=False):
         reasons.append("the whole outputs show a loss beyond the margin")
     return reasons
+
+
+def wrong_tokens(pairs: Pairs) -> bool:
+    """Whether the new build emits tokens that are no ties: then nothing gives a pass."""
+    return pairs.replay is not None and pairs.replay.defects > 0
 
 
 def withheld_fail(pairs: Pairs, rule: Rule) -> list[str]:

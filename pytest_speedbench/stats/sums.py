@@ -80,6 +80,8 @@ class ReplayedSums:
         new_distance: the same over the new build's steps.
         divergences: tokens at which the new build differed from the baseline's text.
         given_up: samples that diverged too often and are left out on both sides from there on.
+        scored: of how many divergences the target was asked.
+        defects: of those, how many are no numerical ties.
     """
 
     sums: PairedSums
@@ -87,6 +89,8 @@ class ReplayedSums:
     new_distance: Floats
     divergences: int
     given_up: int
+    scored: int = 0
+    defects: int = 0
 
 
 def merge_sums(parts: Sequence[PairedSums]) -> PairedSums:
@@ -113,4 +117,6 @@ def merge_replayed(parts: Sequence[ReplayedSums]) -> ReplayedSums:
         new_distance=np.concatenate([part.new_distance for part in parts]),
         divergences=sum(part.divergences for part in parts),
         given_up=sum(part.given_up for part in parts),
+        scored=sum(part.scored for part in parts),
+        defects=sum(part.defects for part in parts),
     )

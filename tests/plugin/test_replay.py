@@ -70,6 +70,17 @@ def test_an_early_decision_follows_the_baseline_block_by_block(saved: Project) -
     assert all(request.replay is not None for request in record.requests)
 
 
+def test_tokens_that_are_no_ties_cannot_pass(saved: Project) -> None:
+    wide = (COMPARE[0], "--speed-compare-fail=acceptance_length:30%")
+    ties = saved.run(*wide, *REBUILD, speed_rounds="1")
+    assert "divergences scored, all numerical ties" in text_of(ties)
+    wrong = saved.run(*wide, "--speed-engine-arg=defect_at=20", speed_rounds="1")
+    assert "48 of 48 divergences scored are no numerical ties, the first in sample" in text_of(
+        wrong
+    )
+    assert "48 of 48 scored divergences are no numerical ties" in text_of(wrong)
+
+
 def test_nothing_is_replayed_where_al_is_not_gated(saved: Project) -> None:
     result = saved.run("--speed-compare-fail=output_tps:50%", *REBUILD, speed_rounds="3")
     assert "replayed along" not in text_of(result)
