@@ -33,7 +33,6 @@ app = typer.Typer(
     cls=OneLineErrors,
     help="Compare, list and report saved runs; plan sample sizes; inspect splits and engines.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -69,6 +68,7 @@ app.add_typer(drafter.app, name="drafter")
 app.command("plan")(plan.plan)
 app.add_typer(splits.app, name="splits")
 app.command("report")(report.report)
+app.command("show")(report.show)
 app.command("export")(export.export)
 app.command("tune")(tune.tune)
 app.command("init")(init.init)

@@ -40,6 +40,19 @@ def report(
             _write(path, render, results)
 
 
+def show(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Number, name, file, commit or branch.")
+    ],
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Print a saved run as its session printed it."""
+    from pytest_speedbench.compare.results import SessionResults
+
+    found = find_run(store_at(storage), run)
+    _show(found, SessionResults.of_saved_run(found))
+
+
 def _show(run: SavedRun, results: SessionResults) -> None:
     from pytest_speedbench.report.terminal import summary_lines
 

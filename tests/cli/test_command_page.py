@@ -1,0 +1,34 @@
+"""The page of commands names every command and option of the code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from pytest_speedbench.cli import app
+
+PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
+
+
+def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if hasattr(command, "commands"):
+        for part, child in command.commands.items():
+            yield from commands(child, f"{name} {part}")
+    else:
+        yield name, command
+
+
+COMMANDS = list(commands(typer.main.get_command(app), "speedbench"))
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
+def test_a_command_is_described_with_its_options(name: str, command: Any) -> None:
+    sections = PAGE.read_text(encoding="utf-8").split("\n##")
+    (section,) = (s for s in sections if s.lstrip("# ").startswith(f"`{name}`\n"))
+    flags = [flag for parameter in command.params for flag in parameter.opts]
+    missing = [flag for flag in flags if flag.startswith("--") and flag not in section]
+    assert not missing, "run: python tools/write_command_page.py"
