@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_speedbench.engines.methods import traits, unknown_method_note
 from pytest_speedbench.engines.protocol import Trace
 from pytest_speedbench.measure import metrics
+from pytest_speedbench.measure.chains import require_chains
 from pytest_speedbench.measure.notes import answer_notes, server_notes
 from pytest_speedbench.measure.results import (
     ArmResult,
@@ -370,11 +371,16 @@ class SliceView:
         from pytest_speedbench.stats import acceptance_rate
 
         counted = self.counted
+        self._require_chains()
         if counted is not None and counted.draft_tokens:
             value = counted.accepted_tokens / counted.draft_tokens
             return metrics.counted_estimate(value, counted.samples, level, "")
         self._check_reported()
         return acceptance_rate(self.traces, level)
+
+    def _require_chains(self) -> None:
+        traces = (turn.trace for turn in self.turns)
+        require_chains(self.run.setting, traces, self.counted)
 
     def acceptance_by_position(self) -> tuple[Estimate | None, ...]:
         from pytest_speedbench.stats import NoData, acceptance_by_position
@@ -382,6 +388,7 @@ class SliceView:
         speculation = self.run.setting.speculation
         if not speculation.active:
             raise NoData("without SD no position is drafted")
+        self._require_chains()
         return acceptance_by_position(self.traces, speculation.draft_length)
 
     def acceptance_by_depth(self) -> list[DepthBucket]:
