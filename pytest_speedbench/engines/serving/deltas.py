@@ -26,6 +26,9 @@ def read_chat_choice(choice: Choice) -> Piece:
         ValueError: ``content`` is neither text nor a list of parts.
     """
     delta = choice.delta if choice.delta is not None else choice.message or {}
+    if len(delta) == 1 and type(alone := delta.get("content")) is str and alone:
+        # Nearly every event.
+        return Piece(choice.token_ids or (), alone, finish_reason=choice.finish_reason)
     text, thought = "", ""
     for kind, found in _content(delta.get("content")):
         if kind == "text":

@@ -22,7 +22,7 @@ from pytest_speedbench.engines.protocol import (
 from pytest_speedbench.engines.serving.answer import Answer, Piece, SpeculationReport
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import MetricNames, Reading
-from pytest_speedbench.engines.serving.schema import Choice, Event
+from pytest_speedbench.engines.serving.schema import Choice, Event, read_event
 from pytest_speedbench.errors import EngineError
 
 
@@ -85,7 +85,7 @@ class Dialect(ABC):
         Raises:
             ValueError: not an event of this API; pydantic's errors are among them.
         """
-        return self.read(Event.model_validate_json(data))
+        return self.read(read_event(data))
 
     def read(self, event: Event) -> Piece:
         """The content of one event of OpenAI's API."""

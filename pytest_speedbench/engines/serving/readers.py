@@ -94,11 +94,18 @@ def read_llama_cpp(event: Event) -> SpeculationReport | None:
     return SpeculationReport(totals=RequestTotals(steps, found.draft_n, found.draft_n_accepted))
 
 
+_IN_EVENT = {"metrics", "sglext", "timings", "meta_info"}
+_IN_CHOICE = {"meta_info", "speculative_decoding", "avg_decoded_tokens_per_iter"}
 READERS = (read_vllm, read_sglang, read_tensorrt_llm, read_llama_cpp)
 
 
 def read_any(event: Event) -> SpeculationReport | None:
     """The report of the first reader that finds one, in the order of ``READERS``."""
+    choice = event.choice
+    if _IN_EVENT.isdisjoint(event.model_fields_set) and (
+        choice is None or _IN_CHOICE.isdisjoint(choice.model_fields_set)
+    ):
+        return None  # nearly every event
     return next((found for reader in READERS if (found := reader(event)) is not None), None)
 
 

@@ -8,10 +8,10 @@ for something else is navigated to by :mod:`~.readers`, and validated there.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 _MOST_TOKENS = 1 << 31
 
@@ -75,6 +75,11 @@ class Event(Form):
     @property
     def choice(self) -> Choice | None:
         return self.choices[0] if self.choices else None
+
+
+# Once for every event of every stream: without the arguments that `model_validate_json` takes, this
+# is twice as fast.
+read_event: Callable[[bytes], Event] = TypeAdapter(Event).validator.validate_json
 
 
 class SglangMeta(Form):
