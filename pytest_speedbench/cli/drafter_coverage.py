@@ -87,6 +87,8 @@ def coverage(
         engine, model, samples, max_tokens, bs, engine_arg or (), category, language, storage
     )
     lengths = numbers("--dl", dl)
+    if plot is not None:
+        _check_plot(plot)
     candidates = list(_drafters(drafter or ()))
     counts = numbers("--sizes", sizes) if sizes else []
     if bool(counts) != bool(frequencies):
@@ -175,6 +177,12 @@ def _costs(
             )
         )
     return VocabularyCosts(tuple(costs), drafted_at or max(lengths))
+
+
+def _check_plot(path: Path) -> None:
+    from pytest_speedbench.report.figures import check_format
+
+    check_format(path.suffix)
 
 
 def _plot(costs: VocabularyCosts, path: Path) -> None:

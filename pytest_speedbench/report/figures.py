@@ -39,16 +39,25 @@ _DPI = 150
 Row = Mapping[str, Value]
 
 
+def check_format(suffix: str) -> None:
+    """Refuses what no figure can be written as, before anything is measured for it.
+
+    Raises:
+        ReportError: the message lists the formats.
+    """
+    if suffix.lower() not in FORMATS:
+        raise ReportError(
+            f"--plot: expected a path that ends in {', '.join(FORMATS)}, got {suffix or 'none'!r}"
+        )
+
+
 def draw(analysis: object, suffix: str) -> bytes:
     """The figure of an analysis as a file of the format that ``suffix`` names.
 
     Raises:
         ReportError: another format, or matplotlib is not installed.
     """
-    if suffix.lower() not in FORMATS:
-        raise ReportError(
-            f"--plot: expected a path that ends in {', '.join(FORMATS)}, got {suffix or 'none'!r}"
-        )
+    check_format(suffix)
     if isinstance(analysis, Similarity):
         return _heatmap(analysis, suffix)
     figure = _figure(_panels(analysis))

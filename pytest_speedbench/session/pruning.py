@@ -20,6 +20,16 @@ from pytest_speedbench.stats import AlphaSequence
 
 PRUNING = "pruning_loss"
 _ACCEPTANCE = "acceptance_length"
+_WORST_FIRST = (
+    Outcome.SPECULATION_OFF,
+    Outcome.INCOMPARABLE,
+    Outcome.FAIL,
+    Outcome.NO_BASELINE,
+    Outcome.UNDECIDED,
+    Outcome.NOT_GATED,
+    Outcome.PASS,
+    Outcome.IMPROVED,
+)
 
 
 class Settle(Protocol):
@@ -37,7 +47,7 @@ class PruningCheck:
         case: the case of the test.
         record_of: the record of any measured case.
         spending: how the case spends its α.
-        levels: α of a false pass, α of a false fail → the error rates of a comparison.
+        levels: the error rates of a comparison, given its α for a false *fail*.
         settle: keeps a verdict.
     """
 
@@ -108,21 +118,14 @@ def first_drafter(plan: Iterable[RunKey], own: RunKey) -> RunKey | None:
 
 def _worst(found: dict[str, Verdict]) -> Verdict:
     """The verdict on several slices: *fail* where one fails, *pass* where all pass."""
-    order = (*_FAILING, Outcome.UNDECIDED, Outcome.NOT_GATED, Outcome.PASS, Outcome.IMPROVED)
-    (name, worst), *others = sorted(found.items(), key=lambda entry: order.index(entry[1].outcome))
+    (name, worst), *others = sorted(
+        found.items(), key=lambda entry: _WORST_FIRST.index(entry[1].outcome)
+    )
     if not others:
         return worst
     counts = [verdict.outcome for verdict in found.values()]
-    text = ", ".join(f"{counts.count(o)} {o}" for o in order if o in counts)
+    text = ", ".join(f"{counts.count(o)} {o}" for o in _WORST_FIRST if o in counts)
     return replace(worst, reason=f"{text}; {name}: {worst.reason}")
-
-
-_FAILING = (
-    Outcome.SPECULATION_OFF,
-    Outcome.INCOMPARABLE,
-    Outcome.FAIL,
-    Outcome.NO_BASELINE,
-)
 
 
 def _message(found: dict[str, Verdict], verdict: Verdict) -> Iterator[str]:
