@@ -300,9 +300,8 @@ def _ratio(
     import numpy as np
 
     from pytest_speedbench.stats import NoData
-    from pytest_speedbench.stats import delta as delta_method
     from pytest_speedbench.stats.data import stratum_codes
-    from pytest_speedbench.stats.estimates import interval_estimate
+    from pytest_speedbench.stats.estimates import positive_ratio
 
     sums: dict[str, list[float]] = {}
     strata: dict[str, str] = {}
@@ -315,6 +314,5 @@ def _ratio(
         raise NoData(none)
     table = np.array(list(sums.values()))
     codes = stratum_codes([strata[sample] for sample in sums])
-    value, error = delta_method.ratio(table[:, 0], table[:, 1], codes)
-    estimate = interval_estimate(value, error, codes, level, unit=unit)
+    estimate = positive_ratio(table[:, 0], table[:, 1], codes, level, unit=unit)
     return replace(estimate, higher_is_better=higher_is_better)

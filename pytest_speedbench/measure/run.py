@@ -359,13 +359,13 @@ class SliceView:
         self._check_reported()
         return micro_al(self.traces, level)
 
-    def acceptance_length_macro(self) -> Estimate:
+    def acceptance_length_macro(self, level: float = 0.95) -> Estimate:
         from pytest_speedbench.stats import NoData, macro_al
 
         if self.counted is not None:
             raise NoData("the engine's counters cover a slice, not each request")
         self._check_reported()
-        return macro_al(self.traces)
+        return macro_al(self.traces, level)
 
     def acceptance_rate(self, level: float = 0.95) -> Estimate:
         from pytest_speedbench.stats import acceptance_rate

@@ -56,9 +56,7 @@ class SliceResult:
         Raises:
             NoData: as ``acceptance_length``.
         """
-        return self._measured(
-            "acceptance_length_macro", lambda level: self._view.acceptance_length_macro()
-        )
+        return self._measured("acceptance_length_macro", self._view.acceptance_length_macro)
 
     @property
     def acceptance_rate(self) -> Measured:

@@ -25,6 +25,9 @@ from pytest_speedbench.stats.data import (
 from pytest_speedbench.stats.intervals import ratio_bounds
 
 MIN_CLUSTERS = 5  # fewer samples give a value without an interval
+# Times and rates have no largest value that is known. A sample that was not seen is taken to be at
+# most so many times beyond the extremes that were (benchmarks/results/interval_coverage.md).
+UNSEEN = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +51,6 @@ class Estimate:
     level: float = 0.95
     unit: str = ""
     higher_is_better: bool = True
-
-
-def interval_estimate(
-    value: float, error: float, codes: NDArray[np.intp], level: float, *, unit: str = ""
-) -> Estimate:
-    """Turn a value and its standard error into an estimate with a t interval over clusters.
-
-    Raises:
-        ValueError: `level` not between 0 and 1.
-    """
-    check_level(level)
-    n = len(codes)
-    if n < MIN_CLUSTERS:
-        return Estimate(value, None, None, n, level, unit)
-    half = delta.t_quantile(level, delta.degrees_of_freedom(codes)) * error
-    return Estimate(value, value - half, value + half, n, level, unit)
 
 
 def check_level(level: float) -> None:
@@ -95,6 +82,45 @@ def ratio_estimate(
         return Estimate(value, None, None, n, level, unit)
     low, high = ratio_bounds(numerator, denominator, codes, level, lowest=lowest, highest=highest)
     return Estimate(value, min(low, value), max(high, value), n, level, unit)
+
+
+def positive_ratio(
+    numerator: Floats,
+    denominator: Floats,
+    codes: NDArray[np.intp],
+    level: float,
+    *,
+    unit: str = "",
+) -> Estimate:
+    """A ratio of sums of times or rates, of which no bound is known beforehand.
+
+    A sample that was not seen is taken to lie between a third of the smallest ratio of a sample and
+    three times the largest.
+
+    Args:
+        numerator: shape (clusters,), not negative.
+        denominator: shape (clusters,), not negative.
+        codes: shape (clusters,), stratum numbers.
+        level: coverage of the interval.
+        unit: of the ratio.
+
+    Raises:
+        NoData: the denominators sum to zero.
+        ValueError: `level` not between 0 and 1.
+    """
+    counted = denominator > 0
+    if not counted.any():
+        raise NoData("the denominator sums to zero")
+    ratios, heaviest = numerator[counted] / denominator[counted], float(denominator.max())
+    return ratio_estimate(
+        numerator,
+        denominator,
+        codes,
+        level,
+        lowest=(heaviest * float(ratios.min()) / UNSEEN, heaviest),
+        highest=(heaviest * float(ratios.max()) * UNSEEN, heaviest),
+        unit=unit,
+    )
 
 
 def micro_al(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_speedbench.stats import pair
 from pytest_speedbench.stats.data import Floats
+from pytest_speedbench.stats.estimates import positive_ratio
 from pytest_speedbench.stats.intervals import below_zero, ratio_bounds, within_strata
 
 from .stats_makers import run
@@ -137,3 +138,32 @@ def test_large_strata_keep_their_total_and_lose_what_differs_between_them() -> N
     assert inside[:5].mean() == pytest.approx(inside[5:10].mean())
     assert inside[10] == 40
     assert within_strata(values, np.zeros(11, dtype=np.intp)) is values
+
+
+def long_tailed(rng: np.random.Generator, n: int) -> Floats:
+    """Times of which few are very long."""
+    return rng.lognormal(0, 1.0, n)
+
+
+def two_kinds(rng: np.random.Generator, n: int) -> Floats:
+    """One request in five takes five times as long."""
+    return np.where(rng.random(n) < 0.2, 5.0, 1.0) * rng.lognormal(0, 0.1, n)
+
+
+@pytest.mark.parametrize("samples", [5, 8, 20, 80])
+@pytest.mark.parametrize("times", [long_tailed, two_kinds])
+def test_bounds_of_times_cover(
+    times: Callable[[np.random.Generator, int], Floats], samples: int
+) -> None:
+    rng = np.random.default_rng(0)
+    truth, covered = float(times(rng, 200_000).mean()), 0
+    codes = np.zeros(samples, dtype=np.intp)
+    for _ in range(200):
+        found = positive_ratio(times(rng, samples), np.ones(samples), codes, 0.95)
+        covered += found.low <= truth <= found.high  # type: ignore[operator]
+    assert covered >= 188  # 94 %
+
+
+def test_times_of_too_few_samples_have_no_interval() -> None:
+    found = positive_ratio(np.ones(4), np.ones(4), np.zeros(4, dtype=np.intp), 0.95)
+    assert (found.value, found.low, found.high) == (1.0, None, None)
