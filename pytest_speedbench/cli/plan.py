@@ -19,13 +19,14 @@ from pytest_speedbench.cli.arguments import (
     store_at,
 )
 from pytest_speedbench.cli.output import NOTHING, Justify, Lines
-from pytest_speedbench.cli.plan_drafter import Retrained
+from pytest_speedbench.cli.plan_drafter import SecondRun
 from pytest_speedbench.cli.simulate import Simulation, saved_or_none, simulate_plan
 from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
     from pytest_speedbench.baselines.storage import SavedRun, Store
+    from pytest_speedbench.compare.planning import Outlook
     from pytest_speedbench.stats import Plan, Rule
 
 _COLUMNS: tuple[tuple[str, Justify], ...] = (
@@ -60,9 +61,24 @@ def plan(
     samples: Annotated[
         int, typer.Option(min=0, help="Simulated samples per category; 0: as in the baseline.")
     ] = 0,
+    rebuild: Annotated[
+        str,
+        typer.Option(
+            metavar="REF",
+            help="Second run of the same build: how samples differ is measured, not modelled.",
+        ),
+    ] = "",
+    replay: Annotated[
+        bool, typer.Option(help="Whether later runs are replayed along the baseline's text.")
+    ] = True,
     diverging: Annotated[
-        str, typer.Option(metavar="SHARE", help="Outputs that diverge between healthy builds.")
-    ] = "46%",
+        str,
+        typer.Option(
+            metavar="SHARE",
+            help="Outputs that diverge between healthy builds; by default as many as diverge from "
+            "the arm without SD, or 46%.",
+        ),
+    ] = "",
     purpose: Annotated[
         Literal["engine", "drafter"],
         typer.Option("--for", help="What changes between the runs to compare."),
@@ -74,7 +90,9 @@ def plan(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Estimate how many samples a margin needs, from the spread of a saved run."""
+    from pytest_speedbench.compare.planning import Outlook
     from pytest_speedbench.stats import Rule, divide_alpha
+    from pytest_speedbench.stats.power import DIVERGENCE
 
     allowed, level = share("--margin", margin), share("--alpha", alpha)
     wanted = share("--loss", loss) if loss else None
@@ -82,9 +100,12 @@ def plan(
         raise CliError(f"--power {power:g}: expected a probability from 0.5 to 1, such as 0.9")
     if wanted is not None and wanted <= allowed:
         raise CliError(f"--loss {loss}: expected a loss above the margin of {margin}")
+    if rebuild and purpose == "drafter":
+        raise CliError("--rebuild names a run of the same drafter: with --for drafter, --against")
     if against and purpose != "drafter":
         raise CliError("--against names another checkpoint of a drafter: add --for drafter")
     rare = reach_share(reach)
+    parted = share("--diverging", diverging) if diverging else None
     if simulate:
         asked = Simulation(
             allowed,
@@ -92,18 +113,21 @@ def plan(
             wanted or 2 * allowed,
             sessions,
             samples,
-            share("--diverging", diverging),
+            DIVERGENCE if parted is None else parted,
             rare,
         )
         runs = saved_or_none(store_at(storage), baseline)
         simulate_plan(Lines(), runs, _groups(runs) if runs else {}, cases, asked)
         return
-    run = _run(store_at(storage), baseline)
+    store = store_at(storage)
+    run = _run(store, baseline)
     count = cases or len(run.keys)
     part = divide_alpha(level, [1.0] * count)[0]
     rule = Rule(allowed, level, fail_alpha=part, reach=rare)
-    retrained = Retrained.of(store_at(storage), against) if purpose == "drafter" else None
-    _show(Lines(), run, rule, count, power, wanted, retrained)
+    second = None
+    if purpose == "drafter" or rebuild:
+        second = SecondRun.of(store, against or rebuild, retrained=purpose == "drafter")
+    _show(Lines(), run, rule, count, Outlook(replay, parted, power, wanted), second)
 
 
 def _run(store: Store, reference: str) -> SavedRun:
@@ -115,33 +139,49 @@ def _show(
     run: SavedRun,
     rule: Rule,
     count: int,
-    power: float,
-    loss: float | None,
-    retrained: Retrained | None,
+    outlook: Outlook,
+    second: SecondRun | None,
 ) -> None:
-    asked = min(0.999, 2 * rule.margin) if loss is None else loss
-    out.line(f"from the spread of {run}")
+    from pytest_speedbench.stats.power import MOST
+
+    asked = min(0.999, 2 * rule.margin) if outlook.loss is None else outlook.loss
+    beside = f", paired with {second.other}" if second and second.other else ""
+    out.line(f"from the spread of {run}{beside}")
     out.line(
         f"margin {_short(rule.margin)}, α = {rule.alpha:g} for a false pass, "
-        f"{rule.fail_level:.2g} for a false fail of each of {count}, power {power:.0%}"
+        f"{rule.fail_level:.2g} for a false fail of each of {count}, power {outlook.power:.0%}"
     )
     out.line()
     for title, records in _groups(run).items():
         out.line(title, "bold")
         reasons: dict[str, list[str]] = {}
-        out.table(_COLUMNS, list(_rows(records, rule, power, loss, retrained, reasons)))
+        out.table(_COLUMNS, list(_rows(records, rule, outlook, second, reasons)))
         for reason, slices in reasons.items():
             out.line(f"  no plan for {', '.join(slices)}: {reason}", "yellow")
+        if second is None:
+            out.line(f"  {_basis(records[-1], outlook)}")
         out.line()
-        for text in retrained.explain(largest(records)) if retrained else ():
+        for text in second.explain(largest(records)) if second and second.retrained else ():
             out.line(text)
             out.line()
     out.line(
         "n: samples measured. to pass: samples until an unchanged engine passes; to fail: until a "
         f"loss of {_short(asked)} fails. finds: the smallest loss that n samples fail; "
-        "passes at: the smallest margin at which an unchanged engine passes with n samples."
+        "passes at: the smallest margin at which an unchanged engine passes with n samples. "
+        f"{NOTHING}: more than {MOST:,} samples."
     )
     out.line("A category verdict needs at least 8 samples; set it with --speed-samples N.")
+
+
+def _basis(record: Record, outlook: Outlook) -> str:
+    """What a pass rests on in this plan, and how many outputs diverge."""
+    from pytest_speedbench.compare.planning import expected_divergence, why_no_replay
+
+    share = f"{expected_divergence(record, outlook):.0%} of the outputs diverge"
+    refused = why_no_replay(record)
+    if outlook.replay and not refused:
+        return f"with replay along the baseline's text; {share}"
+    return f"without replay ({refused or '--no-replay'}): a pass rests on whole outputs; {share}"
 
 
 def _groups(run: SavedRun) -> dict[str, list[Record]]:
@@ -162,21 +202,18 @@ def _title(record: Record) -> str:
 def _rows(
     records: Sequence[Record],
     rule: Rule,
-    power: float,
-    loss: float | None,
-    retrained: Retrained | None,
+    outlook: Outlook,
+    second: SecondRun | None,
     reasons: dict[str, list[str]],
 ) -> Iterator[tuple[str, ...]]:
     """One row per slice; the reason why one has no numbers is added to ``reasons``."""
-    from pytest_speedbench.baselines.records import traces_of
+    from pytest_speedbench.compare.planning import plan_case
     from pytest_speedbench.stats import NoData
-    from pytest_speedbench.stats import plan as plan_samples
 
     for record in records:
         try:
-            rebuild = retrained.pairs(record) if retrained else None
-            traces = traces_of(record)
-            found = plan_samples(traces, rule, power=power, loss=loss, rebuild=rebuild)
+            pairs = second.pairs(record) if second else None
+            found = plan_case(record, rule, outlook, pairs)
         except NoData as error:
             reasons.setdefault(error.reason, []).append(record.case.slice)
             yield (record.case.slice, *(NOTHING,) * (len(_COLUMNS) - 1))

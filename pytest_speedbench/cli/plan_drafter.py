@@ -1,4 +1,4 @@
-"""``speedbench plan --for drafter``: samples for a verdict between checkpoints of a drafter."""
+"""The second run of ``speedbench plan``: a rebuild, or another checkpoint of the drafter."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Retrained:
-    """What is known of how two checkpoints differ.
+class SecondRun:
+    """What is known of how two builds, or two checkpoints of a drafter, differ.
 
-    ``other`` is a run with another checkpoint than the baseline's; None: a typical spread is
-    assumed.
+    ``other`` is a second run; None: a typical spread of two checkpoints is assumed. ``retrained``:
+    its drafter is another checkpoint than the baseline's.
     """
 
     other: SavedRun | None
+    retrained: bool
 
     @classmethod
-    def of(cls, store: Store, reference: str) -> Retrained:
-        """The checkpoint that ``reference`` names, if it names one."""
-        return cls(find_run(store, reference) if reference else None)
+    def of(cls, store: Store, reference: str, *, retrained: bool) -> SecondRun:
+        """The run that ``reference`` names, if it names one."""
+        return cls(find_run(store, reference) if reference else None, retrained)
 
     def pairs(self, record: Record) -> Pairs:
-        """The case of ``record`` with both checkpoints, as if AL were the same.
+        """The case of ``record`` in both runs, as if AL were the same.
 
         Raises:
             NoData: the other run has no such case, or nothing in common with it.
@@ -52,7 +53,7 @@ class Retrained:
         match = match_in(self.other, identity_of(record))
         if match.record is None or match.incomparable:
             why = "; ".join(match.incomparable) or match.nearest
-            raise NoData(f"the other checkpoint, in run {self.other.number}: {why}")
+            raise NoData(f"run {self.other.number} has no record to pair it with: {why}")
         found = pair(traces, traces_of(match.record), greedy=not record.sampling.temperature)
         return at_equal_al(replace(found, replay=replayed_between(record, match.record)))
 

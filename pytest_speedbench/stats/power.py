@@ -7,21 +7,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pytest_speedbench.stats.betting import Bet, bets_of, contrast, stress
-from pytest_speedbench.stats.data import Floats, RequestTrace, clusters, steps_of
-from pytest_speedbench.stats.pairing import Pairs, no_prefix
+from pytest_speedbench.stats.betting import bets_of, contrast, log_growth, stress
+from pytest_speedbench.stats.data import Floats, RequestTrace, clusters
+from pytest_speedbench.stats.pairing import Pairs
 from pytest_speedbench.stats.rule import Rule
 from pytest_speedbench.stats.scale import Scale, scale_of
-from pytest_speedbench.stats.sums import Evidence, PairedSums
+from pytest_speedbench.stats.sums import PairedSums
+from pytest_speedbench.stats.unchanged import measured, modelled
 
-# Where no rebuild is at hand: what vLLM showed on an H100 at another batch size
-# (docs/gate-statistics.md): shares of the tokens in the common prefix and in replay, and the spread
-# of a sample's whole-output steps relative to the mean sample.
-PREFIX_COVERAGE = 0.65
-REPLAY_COVERAGE = 0.97
-WHOLE_SPREAD = 0.12
+# Share of greedy outputs that diverge between healthy rebuilds, where nothing is known of them:
+# what vLLM showed on an H100 at another batch size (docs/gate-statistics.md).
+DIVERGENCE = 0.46
 LARGEST = 0.999
+MIN_SAMPLES = Rule(0.5).min_clusters
+SESSIONS, CHUNKS = 1000, 10  # simulated, and in how many parts to keep memory small
+SLACK = 0.5  # of the power that is missing to 1
+STEPS = 14  # of a bisection
+FEW, MANY, MOST = 256, 1024, 4096  # samples that a simulated session has
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Plan:
 
     Attributes:
         pass_samples: samples until an unchanged engine passes with probability `power`; None where
-            no number of samples suffices.
+            4,096 do not suffice.
         pass_tokens: output tokens of those, at the baseline's mean length.
         fail_samples: samples until a loss of `loss` fails with probability `power`.
         fail_tokens: output tokens of those.
@@ -57,16 +61,28 @@ def plan(
     power: float = 0.9,
     loss: float | None = None,
     rebuild: Pairs | None = None,
+    divergence: float = DIVERGENCE,
     replay: bool = False,
     draft_length: int | None = None,
 ) -> Plan:
     """Samples and tokens that `rule` needs on this slice.
 
-    The log capital of a bet is a sum over samples; its mean and variance come from the baseline's
-    samples (and the healthy `rebuild`, where one is recorded), its distribution is taken as normal.
-    A loss is spread unevenly over samples, with a coefficient of variation of 1. With `replay` the
-    new run is taken to be replayed along the baseline's text; without it a pass rests on whole
-    outputs.
+    Sessions are simulated: they draw samples from how an unchanged build differs from the baseline,
+    measured on a `rebuild`, or modelled from the baseline's own lengths and steps
+    (`stats.unchanged`), and place the bets of the gate.
+
+    Args:
+        baseline: the slice as it was measured.
+        rule: margin and error rates.
+        power: wanted probability of the right verdict.
+        loss: AL lost by the build that is to fail, unevenly over samples, with a coefficient of
+            variation of 1; None: twice the margin.
+        rebuild: the baseline paired with a second run, of the same build or of a retrained drafter;
+            a difference in AL between them is taken out.
+        divergence: without a rebuild, the share of outputs that diverge; 1 for sampled output.
+        replay: the new run is replayed along the baseline's text; without it a pass rests on whole
+            outputs.
+        draft_length: the larger DL of both runs, where known.
 
     Raises:
         NoData: a baseline without decoding steps.
@@ -77,11 +93,14 @@ def plan(
     loss = min(LARGEST, 2 * rule.margin) if loss is None else loss
     if not rule.margin < loss < 1:
         raise ValueError(f"a loss to fail must lie between the margin and 1, got {loss!r}")
-    models = _models(baseline, rebuild, replay=replay)
-    planner = _Planner(scale_of(baseline, draft_length), models, power)
+    found = modelled(baseline, divergence, replay=replay) if rebuild is None else measured(rebuild)
+    planner = _Planner(scale_of(baseline, draft_length), found, power)
     n = len(clusters(baseline))
     tokens = sum(trace.output_tokens for trace in baseline) / n
-    passing, failing = planner.to_pass(rule), planner.to_fail(rule, loss)
+    passing, failing = (
+        planner.samples(planner.to_pass(rule)),
+        planner.samples(planner.to_fail(rule, loss)),
+    )
     return Plan(
         pass_samples=passing,
         pass_tokens=None if passing is None else round(passing * tokens),
@@ -90,12 +109,37 @@ def plan(
         loss=loss,
         split_samples=n,
         detectable_loss=_smallest(
-            lambda x: _within(planner.to_fail(rule, x), n), rule.margin, LARGEST
+            lambda x: planner.suffices(planner.to_fail(rule, x), n), rule.margin, LARGEST
         ),
         passable_margin=_smallest(
-            lambda x: _within(planner.to_pass(replace(rule, margin=x)), n), 1e-4, LARGEST
+            lambda x: planner.suffices(planner.to_pass(replace(rule, margin=x)), n), 1e-4, LARGEST
         ),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wager:
+    """The bets on one kind of evidence, ready to be simulated.
+
+    Attributes:
+        growth: shape (bets, pool), what each sample of the pool adds to the log capital of a bet.
+        weights: shape (bets,), log of each bet's share of the starting capital.
+        need: log capital at which the verdict is shown.
+    """
+
+    growth: Floats
+    weights: Floats
+    need: float
+
+    def capital(self, drawn: NDArray[np.intp], *, every: bool) -> Floats:
+        """Log capital of sessions that drew these samples, shape (sessions, samples): after every
+        sample, or after the last alone (shape (sessions, 1))."""
+        total = np.full((len(drawn), drawn.shape[1] if every else 1), -np.inf)
+        for growth, weight in zip(self.growth, self.weights, strict=True):
+            gained = growth[drawn]
+            path = np.cumsum(gained, axis=1) if every else gained.sum(axis=1, keepdims=True)
+            total = np.logaddexp(total, weight + path)
+        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,89 +148,71 @@ class _Planner:
     models: tuple[PairedSums, ...]
     power: float
 
-    def to_pass(self, rule: Rule) -> int | None:
-        """Samples until an unchanged engine passes."""
-        whole = [sums for sums in self.models if sums.evidence != "prefix"]
-        waits = [self._wait(rule, sums, len(whole), against_loss=True) for sums in whole]
-        return min((wait for wait in waits if wait is not None), default=None)
+    @property
+    def _wanted(self) -> float:
+        """More than the wanted power, for what the simulation leaves out: bounds come from the
+        samples of a session, and here from all of the baseline."""
+        return self.power + SLACK * (1 - self.power)
 
-    def to_fail(self, rule: Rule, loss: float) -> int | None:
-        """Samples until `loss` fails."""
+    def to_pass(self, rule: Rule) -> list[_Wager]:
+        """Bets that an unchanged build has not lost the margin; a pass needs one of them."""
+        usable = [sums for sums in self.models if sums.evidence != "prefix"]
+        strain = stress(self.models[0], self.scale.max_steps, against_loss=True)
+        return [self._wager(rule, sums, strain, len(usable), against_loss=True) for sums in usable]
+
+    def to_fail(self, rule: Rule, loss: float) -> list[_Wager]:
+        """Bets that a build which lost `loss` has lost the margin."""
         worse = [_with_loss(sums, loss) for sums in self.models]
-        waits = [self._wait(rule, sums, len(worse), against_loss=False) for sums in worse]
-        return min((wait for wait in waits if wait is not None), default=None)
+        return [
+            self._wager(
+                rule,
+                sums,
+                stress(sums, self.scale.max_steps, against_loss=False),
+                len(worse),
+                against_loss=False,
+            )
+            for sums in worse
+        ]
 
-    def _wait(self, rule: Rule, sums: PairedSums, kinds: int, *, against_loss: bool) -> int | None:
-        theta = 1 - rule.margin
-        values = contrast(sums, max(theta, self.scale.lowest), self.scale.al)
+    def _wager(
+        self, rule: Rule, sums: PairedSums, strain: Floats, kinds: int, *, against_loss: bool
+    ) -> _Wager:
+        theta = max(1 - rule.margin, self.scale.lowest)
+        gains = contrast(sums, theta, self.scale.al) * (1 if against_loss else -1)
         bets = bets_of(rule, self.scale, sums, against_loss=against_loss).bets
-        share = 1.0 if kinds == 1 else rule.shared
-        if sums.evidence == "whole" and kinds > 1:
-            share = 1 - rule.shared
-        need = -math.log((rule.alpha if against_loss else rule.fail_level) * share)
-        worst = float(stress(sums, self.scale.max_steps, against_loss=against_loss).max())
-        gains = values if against_loss else -values
-        samples = _samples(gains, worst, bets, theta, need, self.power)
-        return None if samples is None else max(rule.min_clusters, samples)
+        growth = []
+        for bet in bets:
+            bound, may_end = bet.bound(theta)
+            ended = (strain > bound) & may_end
+            growth.append(np.where(ended, -np.inf, log_growth(gains / bound)))
+        share = rule.shared if sums.evidence != "whole" else 1 - rule.shared
+        level = rule.alpha if against_loss else rule.fail_level
+        need = -math.log(level * (1.0 if kinds == 1 else share))
+        return _Wager(np.array(growth), np.array([bet.log_weight for bet in bets]), need)
 
+    def samples(self, wagers: Sequence[_Wager]) -> int | None:
+        """Fewest samples from which on the verdict is shown with the wanted power."""
+        for most in (FEW, MANY, MOST):
+            enough = self._shown(wagers, most, every=True) >= self._wanted
+            if enough[-1]:
+                short = np.flatnonzero(~enough)
+                return max(MIN_SAMPLES, int(short[-1]) + 2 if len(short) else 1)
+        return None
 
-def _samples(
-    values: Floats, worst: float, bets: Sequence[Bet], theta: float, need: float, power: float
-) -> int | None:
-    """Smallest n at which some bet's log capital exceeds `need` with probability `power`."""
-    from scipy.special import ndtri
+    def suffices(self, wagers: Sequence[_Wager], samples: int) -> bool:
+        """Whether so many samples show the verdict with the wanted power."""
+        enough = samples >= MIN_SAMPLES
+        return enough and bool(self._shown(wagers, samples, every=False)[-1] >= self._wanted)
 
-    quantile = float(ndtri(power))
-    found: list[float] = []
-    for bet in bets:
-        bound, may_end = bet.bound(theta)
-        if values.min() <= -bound or (may_end and worst > bound):
-            continue  # this bet would be lost sooner or later
-        growth = np.log1p(values / bound)
-        mean, spread = float(growth.mean()), float(growth.std())
-        if mean > 1e-12:
-            # n·mean - quantile·spread·√n = need - log_weight, a quadratic in √n
-            target = need - bet.log_weight
-            root = quantile * spread + math.sqrt((quantile * spread) ** 2 + 4 * mean * target)
-            found.append((root / (2 * mean)) ** 2)
-    return math.ceil(min(found)) if found else None
-
-
-def _models(
-    baseline: Sequence[RequestTrace], rebuild: Pairs | None, *, replay: bool
-) -> tuple[PairedSums, ...]:
-    if rebuild is not None:
-        shared = rebuild.prefix if rebuild.replay is None else rebuild.replay.sums
-        return (rebuild.whole,) if shared is None else (shared, rebuild.whole)
-    groups = clusters(baseline)
-    tokens = np.array([float(sum(t.decode_tokens for t in turns)) for turns in groups.values()])
-    steps = np.array([float(sum(map(steps_of, turns))) for turns in groups.values()])
-    noise = WHOLE_SPREAD * steps.mean() * _scores(len(steps))
-    whole = _sums("whole", groups, tokens, steps, np.maximum(steps + noise, 1.0))
-    if no_prefix(baseline):
-        return (whole,)
-    evidence: Evidence = "replay" if replay else "prefix"
-    part = REPLAY_COVERAGE if replay else PREFIX_COVERAGE
-    return _sums(evidence, groups, part * tokens, part * steps, part * steps), whole
-
-
-def _sums(
-    evidence: Evidence,
-    groups: dict[str, list[RequestTrace]],
-    tokens: Floats,
-    old_steps: Floats,
-    new_steps: Floats,
-) -> PairedSums:
-    strata = tuple(turns[0].stratum for turns in groups.values())
-    return PairedSums(evidence, tuple(groups), strata, tokens, old_steps, tokens, new_steps, 1.0)
-
-
-def _scores(n: int) -> Floats:
-    """Normal scores in a fixed random order: a sample of mean 0 and spread 1 without luck."""
-    from scipy.special import ndtri
-
-    scores = ndtri((np.arange(n) + 0.5) / n)
-    return np.asarray(np.random.default_rng(0).permutation(scores))
+    def _shown(self, wagers: Sequence[_Wager], samples: int, *, every: bool) -> Floats:
+        """Share of simulated sessions that show it."""
+        draws, count = np.random.default_rng(0), np.zeros(samples if every else 1)
+        pool = wagers[0].growth.shape[1]
+        for _ in range(CHUNKS):
+            drawn = draws.integers(pool, size=(SESSIONS // CHUNKS, samples))
+            shown = [wager.capital(drawn, every=every) >= wager.need for wager in wagers]
+            count += np.logical_or.reduce(shown).sum(axis=0)
+        return np.asarray(count / SESSIONS)
 
 
 def _with_loss(sums: PairedSums, loss: float) -> PairedSums:
@@ -198,14 +224,10 @@ def _with_loss(sums: PairedSums, loss: float) -> PairedSums:
     return replace(sums, new_steps=sums.new_steps + extra)
 
 
-def _within(samples: int | None, n: int) -> bool:
-    return samples is not None and samples <= n
-
-
 def _smallest(enough: Callable[[float], bool], low: float, high: float) -> float | None:
     if not enough(high):
         return None
-    for _ in range(30):
+    for _ in range(STEPS):
         middle = math.sqrt(low * high)
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high

@@ -160,7 +160,7 @@ class Session:
         lengths, chance = self.categories[name].drawn(self.samples[name], draws)
         (n, dl), longest = chance.shape, int(lengths.max())
         weak = weakened(chance, lengths, loss, draws.standard_exponential((n,)))
-        divergences = np.minimum(lengths, draws.geometric(_hazard(lengths, self.divergence), n) - 1)
+        divergences = np.minimum(lengths, draws.geometric(hazard(lengths, self.divergence), n) - 1)
         numbers = draws.random((n, longest, dl), dtype=np.float32)
         fresh = draws.random((n, longest, dl), dtype=np.float32)
         diverged = np.arange(longest)[None, :] >= divergences[:, None]
@@ -185,7 +185,7 @@ class PairedRuns:
     new: Walk
 
 
-def _hazard(lengths: Ints, divergence: float) -> float:
+def hazard(lengths: Ints, divergence: float) -> float:
     """Chance per token of a divergence that makes `divergence` of the outputs diverge."""
     low, high = 0.0, 1.0
     for _ in range(50):

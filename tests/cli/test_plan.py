@@ -111,3 +111,25 @@ def test_another_checkpoint_is_for_a_drafter(speedbench: Speedbench) -> None:
     missing = speedbench("plan", "--for", "drafter", "--baseline", "1", "--against", "4")
     assert "no plan for" in missing.out
     assert "dl 5 (here 3)" in missing.words
+
+
+def test_what_a_later_run_is_taken_to_be(speedbench: Speedbench) -> None:
+    replayed = speedbench("plan", "--margin", "10%", "--baseline", "1")
+    assert "with replay along the baseline's text; 1% of the outputs diverge" in replayed.words
+    free = speedbench("plan", "--margin", "10%", "--baseline", "1", "--no-replay")
+    assert "without replay (--no-replay): a pass rests on whole outputs" in free.words
+    other = speedbench(
+        "plan", "--margin", "10%", "--baseline", "1", "--no-replay", "--diverging", "90%"
+    )
+    needed = [int(_row(found.out, "all")[2]) for found in (free, other)]
+    assert needed[0] < needed[1]
+
+
+def test_a_second_run_is_measured(speedbench: Speedbench) -> None:
+    result = speedbench("plan", "--margin", "10%", "--baseline", "1", "--rebuild", "2")
+    assert "from the spread of 0001 of" in result.words
+    assert "paired with 0002 of" in result.words
+    assert int(_row(result.out, "alpha")[2]) >= 8
+    assert "no plan for beta: run 0002 has no record to pair it with" in result.words
+    refused = speedbench("plan", "--for", "drafter", "--rebuild", "2")
+    assert "with --for drafter, --against" in refused.err

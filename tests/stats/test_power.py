@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pytest_speedbench.stats import Conclusion, Rule, Sequential, balanced_blocks, pair, plan
+from pytest_speedbench.stats.unchanged import half_differences
 
-from .stats_makers import recorded, run, without_ids
+from .stats_makers import recorded, run, slower, trace, without_ids
 
 
 def test_a_plan_names_samples_and_tokens() -> None:
@@ -46,6 +48,30 @@ def test_bad_questions_are_refused() -> None:
         plan(run(1, 9), Rule(0.02), power=0.2)
     with pytest.raises(ValueError, match="between the margin and 1"):
         plan(run(1, 9), Rule(0.02), loss=0.01)
+
+
+def test_outputs_that_diverge_more_need_more_samples() -> None:
+    old = run(1, n=60)
+    needs = [plan(old, Rule(0.1), divergence=d).pass_samples for d in (0.0, 0.3, 1.0)]
+    assert needs == sorted(needs)  # type: ignore[type-var]
+    assert needs[0] < needs[2]  # type: ignore[operator]
+
+
+def test_a_second_run_is_measured_and_its_change_of_al_taken_out() -> None:
+    old = run(1, n=60)
+    same, slow = pair(old, old), pair(old, slower(old, 0.1))
+    assert plan(old, Rule(0.1), rebuild=same).pass_samples is not None
+    retrained = plan(old, Rule(0.1), rebuild=slow).pass_samples
+    assert retrained is not None
+    assert retrained >= (plan(old, Rule(0.1), rebuild=same).pass_samples or 0)
+
+
+def test_halves_of_an_output_differ_as_its_steps_vary() -> None:
+    even = [trace(f"e{i}", [2] * 40) for i in range(9)]
+    assert np.abs(half_differences(even)).max() == 0
+    loop = [trace("loop", [1] * 40 + [4] * 10)]
+    assert np.abs(half_differences(loop)).max() == pytest.approx(30 / 80**0.5)
+    assert half_differences([]).std() > 0
 
 
 def test_a_recorded_rebuild_needs_what_the_plan_says() -> None:
