@@ -146,6 +146,8 @@ def _metrics(view: SliceView) -> dict[str, MetricRecord | list[MetricRecord | No
         "acceptance_length": view.acceptance_length,
         "acceptance_length_macro": view.acceptance_length_macro,
         "acceptance_rate": view.acceptance_rate,
+        "draftless_share": view.draftless_share,
+        "proposed_length": view.proposed_length,
         "cold_acceptance_length": view.cold_acceptance_length,
         "cache_hit_rate": view.cache_hit_rate,
         "speedup": lambda: run.speedup,

@@ -78,6 +78,17 @@ def read_margins(margins: Mapping[str, float | str]) -> dict[str, float]:
     return found
 
 
+def read_share(name: str, value: float | str) -> float:
+    """A share that Python code gives, such as ``"2%"``.
+
+    Raises:
+        UsageError: it is none; the message has ``name``.
+    """
+    __tracebackhide__ = True
+    share: float = _read(name, values.share, value)
+    return share
+
+
 def _run(run: Run, storage: str | Path) -> SavedRun:
     if isinstance(run, str | Path):
         return find_run(run, storage)

@@ -414,6 +414,7 @@ class EngineType:
         prefix_caching: it has a prefix cache that can be switched on, respects
             ``Request.cache_salt`` and reports ``Trace.cached_tokens``.
         filters: those of ``FILTERS`` that it applies as they are defined there; others are refused.
+        schedules: engine arguments by which it changes the draft length while it runs.
         draft_samplings: the values of ``Speculation.draft_sampling`` that it has.
         tokenizer_source: the model, or the folder, that the tokenizer is loaded from.
         weights: the folder or file that a model's weights are in, where it is not the one that
@@ -447,6 +448,7 @@ class EngineType:
     prompt_form: PromptForm = "token_ids"
     prefix_caching: bool = False
     filters: tuple[str, ...] = ()
+    schedules: tuple[str, ...] = ()
     draft_samplings: tuple[str, ...] = ()
     tokenizer: str = "huggingface"
     tokenizer_source: Callable[[EngineConfig], str] = lambda config: config.model

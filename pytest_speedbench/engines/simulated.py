@@ -32,6 +32,8 @@ Engine arguments (``--speed-engine-arg KEY=VALUE``):
 ``fade``             share by which acceptance falls with every request (default 0)
 ``cache_fade``       share by which acceptance falls where half of the prompt or more came from the
                      prefix cache (default 0)
+``schedule``         draft length at a batch size, ``1:3,4:0``: 3 from one request in flight on,
+                     none from four on; DL is the maximum
 ``die_at``           request number (from 1) at which the process ends
 ``hang_at``          request number at which it hangs
 ``speculation_off``  1: drafts nothing, without an error (as vLLM once did)
@@ -54,6 +56,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -109,10 +112,11 @@ _NUMBERS = (
     "max_model_len",
     "tensor_parallel_size",
 )
-ARGUMENTS = ("acceptance", "acceptance.*", "build", "tells", *_NUMBERS)
+ARGUMENTS = ("acceptance", "acceptance.*", "build", "schedule", "tells", *_NUMBERS)
 """Every engine argument; ``acceptance.*`` stands for the acceptance of one category or drafter."""
 # Tokens that an answer repeats which has become a loop.
 _LOOP = 4
+_SCHEDULE = re.compile(r"\d+:\d+(,\d+:\d+)*", re.ASCII)
 # Steps whose output arrives in one chunk, unless chunks are steps.
 _MERGED = 2
 
@@ -244,7 +248,7 @@ class SimulatedBackend:
     def step(self) -> list[StepOutput]:
         if not self.running:
             return []
-        dl = self.config.speculation.draft_length
+        dl = self._draft_length()
         self.clock += 1e-3 * (
             self._number("step_ms", 10)
             + dl * self._number("draft_ms", 1)
@@ -252,10 +256,19 @@ class SimulatedBackend:
         )
         return [self._advance(running) for running in list(self.running.values())]
 
+    def _draft_length(self) -> int:
+        """Tokens drafted in this step: DL, or what the schedule says of the requests in flight."""
+        length, schedule = self.config.speculation.draft_length, self.config.option("schedule")
+        if schedule is None or not length:
+            return length
+        steps = [tuple(map(int, step.split(":"))) for step in str(schedule).split(",")]
+        reached = [drafts for requests, drafts in steps if requests <= len(self.running)]
+        return min(length, reached[-1] if reached else length)
+
     def _advance(self, running: _Running) -> StepOutput:
         count = 1
-        if running.emitted and running.chance:
-            count += self._draft(running)
+        if running.emitted and (chance := running.chance[: self._draft_length()]):
+            count += self._draft(running, chance)
         running.steps += bool(running.emitted)
         chunk = self._emit(running, count)
         self.totals += Counters(0, 0, 0, len(chunk))
@@ -314,19 +327,19 @@ class SimulatedBackend:
             and emitted[-1] in request.stop_ids
         )
 
-    def _draft(self, running: _Running) -> int:
+    def _draft(self, running: _Running, chances: Sequence[float]) -> int:
         accepted = 0
         rise, decay = self._number("rise", 0.0), self._number("decay", 0.0)
         shift = (rise * running.position - decay * len(running.emitted)) / 1000
         context = text.context(running.request.prompt_ids, running.emitted)
         draws = random.Random(text.digest(context, "draft", running.request.sampling.seed))
-        for chance in running.chance:
+        for chance in chances:
             if draws.random() >= text.shifted(chance, shift):
                 break
             accepted += 1
-        running.drafted.append(len(running.chance))
+        running.drafted.append(len(chances))
         running.accepted.append(accepted)
-        self.totals += Counters(1, len(running.chance), accepted, 0)
+        self.totals += Counters(1, len(chances), accepted, 0)
         return accepted
 
     def _left(self, running: _Running) -> int:
@@ -401,6 +414,8 @@ def _refuse(config: EngineConfig) -> None:
     for name, value in config.args:
         if name.startswith("acceptance"):
             _check_acceptance(name, str(value))
+        elif name == "schedule" and not _SCHEDULE.fullmatch(str(value)):
+            raise EngineError(f"schedule={value}: expected BS:DL pairs, such as 1:3,4:0")
         elif name in _NUMBERS and not _is_number(value):
             raise EngineError(f"{name}={value}: expected a number")
 
@@ -426,6 +441,7 @@ ENGINE = EngineType(
     methods=METHODS,
     open=open_child("pytest_speedbench.engines.simulated:SimulatedBackend"),
     prefix_caching=True,
+    schedules=("schedule",),
     filters=FILTERS,
     tokenizer="words",
     local=False,

@@ -69,6 +69,22 @@ METRICS = {
             "slice",
         ),
         Metric(
+            "draftless_share",
+            "no draft",
+            "",
+            False,
+            "decoding steps without a draft / decoding steps",
+            "slice",
+        ),
+        Metric(
+            "proposed_length",
+            "proposed",
+            "tokens/step",
+            True,
+            "draft tokens proposed / decoding steps",
+            "slice",
+        ),
+        Metric(
             "cold_acceptance_length",
             "AL, cold",
             "tokens/step",

@@ -382,6 +382,34 @@ class SliceView:
         traces = (turn.trace for turn in self.turns)
         require_chains(self.run.setting, traces, self.counted)
 
+    def draftless_share(self, level: float = 0.95) -> Estimate:
+        """Decoding steps without a draft, a share of all.
+
+        Raises:
+            NoData: a run without SD, or an engine that does not report the drafts of each step.
+        """
+        from pytest_speedbench.stats.drafts import draftless_share
+
+        self._check_drafting()
+        return draftless_share(self.traces, level)
+
+    def proposed_length(self, level: float = 0.95) -> Estimate:
+        """Draft tokens proposed per decoding step.
+
+        Raises:
+            NoData: a run without SD, or an engine that does not report its drafts.
+        """
+        from pytest_speedbench.stats.drafts import proposed_length
+
+        self._check_drafting()
+        return proposed_length(self.traces, self.run.setting.speculation.draft_length, level)
+
+    def _check_drafting(self) -> None:
+        from pytest_speedbench.stats import NoData
+
+        if not self.run.setting.speculation.active:
+            raise NoData("without SD nothing is drafted")
+
     def acceptance_by_position(self) -> tuple[Estimate | None, ...]:
         from pytest_speedbench.stats import NoData, acceptance_by_position
 

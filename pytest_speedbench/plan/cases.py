@@ -41,6 +41,8 @@ class RunKey:
     """Whether the grid has others: then the drafter is a part of the keys of cases."""
     prefix_caching: bool = False
     prompt_form: Form = "chat"
+    fixed_length: bool = False
+    """Whether the engine's own schedule of draft lengths is left out."""
     environment: Environment = NO_ENVIRONMENT
     """Variables of the engine."""
     fixtures: tuple[tuple[str, str], ...] = ()
@@ -54,7 +56,13 @@ class RunKey:
 
     def base(self) -> RunKey:
         """The same run without speculation: the arm that a speedup compares with."""
-        return replace(self, speculation=Speculation(), several_drafters=False, replay=False)
+        return replace(
+            self,
+            speculation=Speculation(),
+            several_drafters=False,
+            fixed_length=False,
+            replay=False,
+        )
 
     def counterpart(self) -> RunKey:
         """The same run on the build that it is compared with side by side."""
@@ -97,14 +105,16 @@ def engine_config(run: RunKey, largest_batch: int, settings: Settings) -> Engine
     """The engine that ``run`` needs. Engines that switch per request need only one."""
     switches = engine_type(run.engine).switches
     speculation = Speculation() if switches else run.speculation
-    args = tuple((dict(settings.engine_arg) | dict(run.build.args)).items())
+    args = dict(settings.engine_arg) | dict(run.build.args)
+    if run.fixed_length:
+        args = {k: v for k, v in args.items() if k not in engine_type(run.engine).schedules}
     return EngineConfig(
         run.engine,
         run.model,
         speculation,
         largest_batch,
         run.build.url or settings.url,
-        args,
+        tuple(args.items()),
         run.prefix_caching,
         run.prompt_form == "raw" and engine_type(run.engine).prompt_form == "chat",
         run.environment.variables,

@@ -233,6 +233,11 @@ def _context(record: Record) -> Iterator[str]:
         yield f"{record.case.slice}: prefix cache: {hits.value:.0%} of prompt tokens" + (
             "" if cold is None else f"; AL without it {cold.value:.2f}"
         )
+    none, proposed = record.metric("draftless_share"), record.metric("proposed_length")
+    if none is not None and none.value:
+        yield f"{record.case.slice}: {none.value:.0%} of decoding steps without a draft" + (
+            "" if proposed is None else f"; {proposed.value:.2f} draft tokens a step"
+        )
     if len(record.depth) > 1:
         lengths = (f"{_depth(d.end)} {d.acceptance_length.value:.2f}" for d in record.depth)
         yield f"{record.case.slice}: AL by position in the context: {', '.join(lengths)}"

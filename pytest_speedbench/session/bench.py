@@ -18,7 +18,13 @@ from typing import cast
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import Engine, EngineConfig, EngineInfo, Speculation
 from pytest_speedbench.engines.registry import check, check_sampling, engine_type
-from pytest_speedbench.errors import CannotRun, EngineError, EngineUnavailable
+from pytest_speedbench.errors import (
+    CannotRun,
+    EngineError,
+    EngineUnavailable,
+    NoData,
+    UsageError,
+)
 from pytest_speedbench.measure.early import Decider
 from pytest_speedbench.measure.load import ClosedLoop, Reported
 from pytest_speedbench.measure.passes import counts_by_slice
@@ -67,6 +73,7 @@ class _Found:
     runs: dict[RunKey, Run] = field(default_factory=dict)
     failed: dict[RunKey, EngineError] = field(default_factory=dict)
     references: dict[RunKey, ArmResult] = field(default_factory=dict)
+    in_turns: dict[tuple[RunKey, RunKey], tuple[ArmResult, ArmResult]] = field(default_factory=dict)
 
 
 @dataclass
@@ -340,6 +347,42 @@ class Bench:
                 self._keep(run, result, results[base])
             elif base in self.plan and base not in self._here.runs:
                 self._keep(base, result, None)
+
+    def in_turns(self, run: RunKey, other: RunKey) -> tuple[ArmResult, ArmResult]:
+        """``run`` and ``other``, which no case needs to be about, in turns on the samples of
+        ``run``; measured once.
+
+        Raises:
+            NoData: they cannot take turns.
+            EngineError: as :meth:`run`.
+        """
+        known = self._here.in_turns.get((run, other))
+        if known is None:
+            self._check_turns(run, other)
+            self._check(other)
+            own, theirs = self._rounds([run, other], planned=run)
+            known = self._here.in_turns[run, other] = own, theirs
+            if self.config(other) not in {c for one in self.plan for c in self.needed(one)}:
+                self.pool.close(self.config(other))
+        return known
+
+    def _check_turns(self, run: RunKey, other: RunKey) -> None:
+        own, theirs = self.config(run), self.config(other)
+        switches = engine_type(run.engine).switches
+        if not self.settings.rounds or self.decider is not None or run.soak:
+            raise NoData("no rounds are timed, so that no arms can take turns: --speed-rounds 5")
+        if own == theirs and not switches:
+            raise UsageError(f"{other.speculation}: this is the case itself, without a schedule")
+        if own.url and not switches and other.speculation.active:
+            raise NoData(
+                f"the server at {own.url} runs already: its draft length cannot be changed for "
+                f"{other.speculation}"
+            )
+        if not switches and not self.pool.room_beside(own, {theirs}):
+            raise NoData(
+                f"no memory for an engine of {other.speculation} beside that of the case: without "
+                "both the arms cannot take turns"
+            )
 
     def _arms(self, asked: RunKey) -> list[RunKey]:
         """Configurations that can take turns with no speculation now; none where memory is short.

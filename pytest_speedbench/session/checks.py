@@ -27,6 +27,8 @@ from pytest_speedbench.compare.lossless import (
     judge,
     pair_turns,
 )
+from pytest_speedbench.compare.never_worse import METRIC as NEVER_WORSE
+from pytest_speedbench.compare.never_worse import Pair, never_worse_verdict
 from pytest_speedbench.compare.replay_ties import other_numerics, scored
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.engines.protocol import (
@@ -379,6 +381,50 @@ class CaseChecks:
         levels = Levels(settings.alpha, own, settings.reach)
         self.settle(
             cache_neutral_verdict(key_of(self.case), self.run, self.case.slice, margin, levels)
+        )
+
+    # -- speed against other draft lengths ---------------------------------------------------
+
+    def never_worse(self, than: Sequence[str | int] | None, margin: float) -> None:
+        """Raises GateFailure where the case is slower than one of ``than``.
+
+        Raises:
+            NoData: the arms cannot take turns.
+            UsageError: an arm that cannot be.
+        """
+        __tracebackhide__ = True
+        run = self.case.run
+        if not run.speculation.active:
+            raise NoData("a run without SD has no draft length to hold against others")
+        args = [name for name, _ in self.book.bench.config(run).args]
+        scheduled = any(name in args for name in engine_type(run.engine).schedules)
+        default = ("none", run.speculation.draft_length) if scheduled else ("none",)
+        pairs = {
+            self._arm_name(name): self._turns(self._arm(name))
+            for name in dict.fromkeys(than or default)
+        }
+        own = self.spending.level((NEVER_WORSE, margin))
+        alpha = self.book.bench.settings.alpha
+        self.settle(never_worse_verdict(self.key, pairs, margin, own, alpha))
+
+    def _turns(self, arm: RunKey) -> Pair:
+        """The arms of the run itself where it took turns with ``arm``."""
+        reference = self.run.reference
+        if arm == self.case.run.base() and reference is not None and self.run.arm.alternated:
+            return self.run.arm, reference
+        return self.book.bench.in_turns(self.case.run, arm)
+
+    def _arm_name(self, name: str | int) -> str:
+        return "no SD" if name == "none" else f"static dl{name}"
+
+    def _arm(self, name: str | int) -> RunKey:
+        run = self.case.run
+        if name == "none":
+            return run.base()
+        if not isinstance(name, int) or isinstance(name, bool) or name < 1:
+            raise UsageError(f"than={name!r}: expected 'none', or a draft length of 1 or more")
+        return replace(
+            run, speculation=replace(run.speculation, draft_length=name), fixed_length=True
         )
 
     # -- drift ------------------------------------------------------------------------------

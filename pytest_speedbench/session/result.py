@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_speedbench.compare.asserts import Judgement, Measured
@@ -262,6 +262,26 @@ class SpeedResult(SliceResult):
         self._checks.lossless(tolerance, copies)
 
     @property
+    def draftless_share(self) -> Measured:
+        """Decoding steps without a draft, a share of all.
+
+        With a draft length that the engine adapts, DL is a maximum, and steps may have no draft.
+
+        Raises:
+            NoData: the run has no SD, or the engine does not report the drafts of each step.
+        """
+        return self._measured("draftless_share", self._view.draftless_share)
+
+    @property
+    def proposed_length(self) -> Measured:
+        """Draft tokens proposed per decoding step, steps without a draft included.
+
+        Raises:
+            NoData: the run has no SD, or the engine does not report its drafts.
+        """
+        return self._measured("proposed_length", self._view.proposed_length)
+
+    @property
     def cache_hit_rate(self) -> Measured:
         """Share of the prompt tokens that came from the engine's prefix cache.
 
@@ -280,6 +300,27 @@ class SpeedResult(SliceResult):
             NoData: the engine does not report decoding steps.
         """
         return self._view.acceptance_by_depth()
+
+    def assert_never_worse(
+        self, than: Sequence[str | int] | None = None, *, margin: str | float = "5%"
+    ) -> None:
+        """Fails where the case is slower than no SD, or than a fixed draft length, at its BS.
+
+        ``than`` names what it is held against: ``"none"`` for no SD, and draft lengths, with the
+        engine's own schedule of draft lengths left out. Without it no SD and the case's own DL. For
+        each, both engines take turns over the same samples, ``--speed-rounds`` times, at least 3.
+        Output tokens/s may be lower by ``margin``; slower than any one fails, so that it is held
+        against the best of them. α is divided over them.
+
+        Raises:
+            GateFailure: an ``AssertionError`` with the ratio to each.
+            NoData: the engines do not fit beside each other, or nothing is timed.
+            UsageError: a margin that is not a share, or an arm that cannot be.
+        """
+        __tracebackhide__ = True
+        from pytest_speedbench.compare.api import read_share
+
+        self._checks.never_worse(than, read_share("margin", margin))
 
     def assert_cache_neutral(self, *, acceptance_length: str | float = "2%") -> None:
         """Fails where AL is lower with a warm prefix cache than without, by more than the margin.

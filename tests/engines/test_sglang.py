@@ -108,7 +108,6 @@ REFUSED = {
     "use --speed-method instead": (EAGLE3, (("speculative.algorithm", "NGRAM"),)),
     "use --speed-dl instead": (EAGLE3, (("speculative_num_steps", 5),)),
     "use --speed-drafter instead": (EAGLE3, (("speculative.draft_model_path", "x"),)),
-    "changes the draft length during": (EAGLE3, (("speculative.adaptive", True),)),
     "=8 contradicts dl=3, whose window is 4": (EAGLE3, (("speculative.num_draft_tokens", 8),)),
     "drafts a tree: set the number": (EAGLE3, (("speculative.eagle_topk", 4),)),
     "trie is 18 tokens deep, too little for dl=20": (Speculation("ngram", 20), ()),

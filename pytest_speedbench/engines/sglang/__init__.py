@@ -10,7 +10,7 @@ from pytest_speedbench.engines.forms import environment, open_either
 from pytest_speedbench.engines.methods import methods_of
 from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import FILTERS, Engine, EngineConfig, EngineType
-from pytest_speedbench.engines.sglang.arguments import own_methods, refuse
+from pytest_speedbench.engines.sglang.arguments import SCHEDULES, own_methods, refuse
 
 
 def _open_server(config: EngineConfig, timeout: float) -> Engine:
@@ -37,6 +37,7 @@ ENGINE = EngineType(
     elsewhere=True,
     server=True,
     prefix_caching=True,
+    schedules=SCHEDULES,
     filters=FILTERS,
     refuse=refuse,
 )

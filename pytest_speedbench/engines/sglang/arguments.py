@@ -20,6 +20,9 @@ from pytest_speedbench.errors import EngineError
 _TRIE_DEPTH = 18  # SGLang's own speculative_ngram_max_trie_depth
 
 _PREFIX = "speculative."
+SCHEDULES = tuple(
+    f"speculative{mark}{name}" for name in ("adaptive", "adaptive_config") for mark in "._"
+)
 # Arguments that have an option of ours.
 _OPTION_FOR = {
     "model_path": "--speed-model",
@@ -111,10 +114,6 @@ def refuse(config: EngineConfig) -> None:
     for name, option in _OPTION_FOR.items():
         if name in given:
             raise EngineError(f"--speed-engine-arg {name}: use {option} instead")
-    if given.get("speculative_adaptive"):
-        raise EngineError(
-            "speculative_adaptive changes the draft length during the run: leave it out"
-        )
     if not speculation.active:
         return
     if traits(speculation.method).needs_drafter and not speculation.drafter:

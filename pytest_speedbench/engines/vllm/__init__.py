@@ -10,6 +10,7 @@ from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import FILTERS, EngineType
 from pytest_speedbench.engines.vllm.arguments import (
     DRAFT_SAMPLINGS,
+    SCHEDULES,
     environment,
     own_arguments,
     own_methods,
@@ -28,6 +29,7 @@ ENGINE = EngineType(
     elsewhere=True,
     arguments=own_arguments,
     prefix_caching=True,
+    schedules=SCHEDULES,
     filters=FILTERS,
     draft_samplings=DRAFT_SAMPLINGS,
     refuse=refuse,

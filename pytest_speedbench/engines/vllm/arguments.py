@@ -24,6 +24,7 @@ from pytest_speedbench.errors import EngineError
 _MAX_DRAFT_LENGTH = 128
 # ``speculative.KEY=VALUE`` goes into vLLM's speculative configuration.
 _PREFIX = "speculative."
+SCHEDULES = (f"{_PREFIX}num_speculative_tokens_per_batch_size",)
 DRAFT_SAMPLINGS = ("greedy", "probabilistic")
 # The argument for acceptance with each request; older versions do not have it.
 PER_REQUEST_METRICS = "per_request_spec_decode_metrics"

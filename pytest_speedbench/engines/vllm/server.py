@@ -38,6 +38,7 @@ from pytest_speedbench.engines.serving.schema import (
 from pytest_speedbench.engines.vllm.arguments import (
     DRAFT_SAMPLINGS,
     PER_REQUEST_METRICS,
+    SCHEDULES,
     cpu_build,
     engine_arguments,
     environment,
@@ -262,6 +263,7 @@ ENGINE = EngineType(
     server=True,
     refuse=_refuse,
     prefix_caching=True,
+    schedules=SCHEDULES,
     filters=FILTERS,
     draft_samplings=DRAFT_SAMPLINGS,
     refuse_sampling=refuse_sampling,

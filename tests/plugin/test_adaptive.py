@@ -1,0 +1,49 @@
+"""Draft lengths that the engine adapts: DL is a maximum, and SD must not cost speed anywhere."""
+
+from __future__ import annotations
+
+from .conftest import Project
+
+SCHEDULE = "--speed-engine-arg=schedule=1:3,4:0"
+
+
+def test_steps_without_a_draft_are_counted(project: Project) -> None:
+    body = "assert speed.draftless_share >= 0.2; assert speed.proposed_length <= 3"
+    project.gate("bs=[1, 4]", "if speed.run.setting.batch_size == 4:\n        " + body)
+    result = project.run(SCHEDULE, "--benchmark-save=a")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        ["*math: *% of decoding steps without a draft; * draft tokens a st*"]
+    )
+    one, four = sorted(project.records(), key=lambda record: record.case.bs)
+    found = [record.metric("draftless_share") for record in (one, four)]
+    assert [metric is not None and metric.value > 0 for metric in found] == [False, True]
+    assert four.engine.details["schedule"] == "1:3,4:0"
+
+
+def test_a_schedule_is_held_against_no_sd_and_a_fixed_length(project: Project) -> None:
+    project.gate("bs=4", "speed.assert_never_worse(than=['none', 3, 1], margin='20%')")
+    arguments = ("--speed-rounds=5", "--speed-engine-arg=draft_ms=8", SCHEDULE)
+    project.run(*arguments, "--benchmark-save=a").assert_outcomes(passed=1)
+    (verdict,) = project.records()[0].verdicts
+    assert verdict.metric == "never_worse"
+    for name in ("no SD", "static dl3", "static dl1"):
+        assert f"x of {name} [" in verdict.reason
+
+
+def test_speculation_that_costs_speed_fails(project: Project) -> None:
+    project.gate("", "speed.assert_never_worse()")
+    result = project.run("--speed-rounds=5", "--speed-engine-arg=draft_ms=40")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*never_worse: fail: *", "*output: 0.*x of no SD *"])
+
+
+def test_arms_that_cannot_be(project: Project) -> None:
+    project.gate("", "speed.assert_never_worse(than=['fast'])")
+    result = project.run("--speed-rounds=3")
+    result.stdout.fnmatch_lines(["*than='fast': expected 'none', or a draft length*"])
+    project.gate("", "speed.assert_never_worse(than=[3])")
+    result = project.run("--speed-rounds=3")
+    result.stdout.fnmatch_lines(["*eagle3 dl3: this is the case itself, without a schedule*"])
+    result = project.run("--speed-rounds=0")
+    result.stdout.fnmatch_lines(["*NoData: no rounds are timed*"])
