@@ -52,7 +52,8 @@ _SIGNS = (
 
 
 def guard(case: str, new: Record, match: Match, cases: int) -> Verdict | None:
-    """*Degenerate* where the answers of ``new`` are worse in one of the four ways, else None.
+    """*Degenerate* where the answers of ``new`` are worse in one of the four ways, else None;
+    *incomparable* where those of the baseline cannot be read.
 
     Args:
         cases: number of selected cases, over which the guard's α is divided; within a case it is
@@ -64,12 +65,15 @@ def guard(case: str, new: Record, match: Match, cases: int) -> Verdict | None:
     pairs = [(before[sample], after[sample]) for sample in after if sample in before]
     looks = new.arm.early.looks if new.arm and new.arm.early else 1
     alpha = ALPHA / max(1, cases) / _TESTS / max(1, looks)
-    found = [*(_excess(sign, pairs, alpha) for sign in _SIGNS), _other_length(pairs, alpha)]
-    reasons = [reason for reason in found if reason]
-    if not reasons:
-        return None
     baseline = str(match.run) if match.run else ""
-    reason = "; ".join(reasons)
+    try:
+        found = [*(_excess(sign, pairs, alpha) for sign in _SIGNS), _other_length(pairs, alpha)]
+    except ValueError as error:
+        reason = f"the requests of a record are damaged: {error}"
+        return Verdict(case, METRIC, Outcome.INCOMPARABLE, reason, baseline=baseline)
+    reason = "; ".join(filter(None, found))
+    if not reason:
+        return None
     return Verdict(case, METRIC, Outcome.DEGENERATE, reason, baseline=baseline, alpha=alpha)
 
 

@@ -108,6 +108,16 @@ def test_nothing_is_said_without_a_baseline_that_fits() -> None:
     assert guard("case", changed(1.0, loop), other, 1) is None
 
 
+def test_damaged_answers_cannot_be_compared() -> None:
+    def damage(request: dict[str, Any]) -> None:
+        request["ids"] = "no base64"
+
+    found = verdict(changed(0.1, damage), record())
+    assert found is not None
+    assert found.outcome is Outcome.INCOMPARABLE
+    assert "damaged" in found.reason
+
+
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_the_tests_are_those_of_scipy(new: int, old: int) -> None:
     if new + old:
