@@ -112,9 +112,7 @@ class Saving:
         save_json = self._benchmark.save_json
 
         def guarded(output: Any) -> None:
-            # A path, or an open file in versions of pytest-benchmark before 5.3.
-            json = self._benchmark.json
-            target = Path(json if isinstance(json, str | Path) else json.name)
+            target = Path(self._benchmark.json)
             try:
                 save_json(output)
             except OSError as error:
