@@ -22,7 +22,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_speedbench.baselines.journal import FOLDER
 from pytest_speedbench.baselines.storage import Store
 
 TEST = """
@@ -123,11 +122,8 @@ def kill(folder: Path, after: float, number: signal.Signals, command: list[str])
 
 def journals_taken(folder: Path, process: subprocess.Popen[bytes]) -> int:
     """How many journals of the live session `speedbench recover` takes; it must be none."""
-    journals = set((folder / ".benchmarks" / FOLDER).glob("*"))
-    subprocess.run(RECOVER, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    if process.poll() is not None:
-        return 0
-    return sum(not journal.exists() for journal in journals)
+    done = subprocess.run(RECOVER, cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.count("recovered") if process.poll() is None else 0
 
 
 def noted(folder: Path) -> set[tuple[int, int]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pytest_speedbench.baselines.schema import Record, RoundRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.timing import check_same_samples, same_rounds, tps
 from pytest_speedbench.stats import Estimate, NoData, SpeedRounds, attribute_change
@@ -78,8 +80,8 @@ def speed_rounds(record: Record) -> SpeedRounds:
     """The rounds of both arms of a record.
 
     Raises:
-        NoData: an arm is missing or has another number of rounds, a round has no step time (saved
-            by an early version), or took no time.
+        NoData: an arm is missing or has another number of rounds, or a round has no step time
+            (saved by an early version), no tokens, or took no time.
     """
     sd, plain = record.rounds, record.reference_rounds
     if not plain:
@@ -87,11 +89,11 @@ def speed_rounds(record: Record) -> SpeedRounds:
     if len(sd) != len(plain):
         raise NoData("the arms with and without SD have unequal numbers of rounds")
     return SpeedRounds(
-        tuple(_known(r.acceptance_length) for r in sd),
-        tuple(_known(r.step_time) for r in sd),
-        tuple(_known(r.step_time) for r in plain),
-        _tps(sd),
-        _tps(plain),
+        _positive(r.acceptance_length for r in sd),
+        _positive(r.step_time for r in sd),
+        _positive(r.step_time for r in plain),
+        _positive(map(tps, sd)),
+        _positive(map(tps, plain)),
     )
 
 
@@ -101,14 +103,13 @@ def _alternated(record: Record) -> bool:
     return speedup is None or speedup.low is not None
 
 
-def _tps(rounds: list[RoundRecord]) -> tuple[float, ...]:
-    return tuple(tps(timing) for timing in rounds)
-
-
-def _known(value: float | None) -> float:
-    if value is None:
-        raise NoData("a round was saved without its step times; measure it again")
-    return value
+def _positive(values: Iterable[float | None]) -> tuple[float, ...]:
+    found = []
+    for value in values:
+        if value is None or not 0 < value < math.inf:
+            raise NoData("a round was saved without its step times, or has none; measure it again")
+        found.append(value)
+    return tuple(found)
 
 
 def _factor(name: str, estimate: Estimate, certain: bool) -> Factor:

@@ -34,3 +34,15 @@ def test_a_table_that_fits_looks_as_a_fitted_one(
 def test_a_table_that_does_not_fit_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     Lines().table([("a", "left"), ("b", "left")], [["x" * 100, "y" * 100]], ["red"])
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5, 12, 40])
+def test_a_terminal_may_be_narrow(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = Lines()
+    lines.table([("a", "left"), ("b", "right")], [["x" * 50, "1–2"]], wrap=frozenset({"a"}))
+    lines.item("  evidence   ", "some words and " + "x" * 50)
+    lines.exact("git bisect start")
+    assert capsys.readouterr().out.endswith("git bisect start\n")

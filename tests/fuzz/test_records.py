@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.compare.saved_runs import record
 from .mutations import damaged, encoded, refused, share
 
 WHOLE = record(samples=range(6), rounds=2)
-FILE = {
+FILE: dict[str, Any] = {
     "commit_info": {"id": "c" * 40, "dirty": False, "branch": "main"},
     "datetime": "2026-01-02T03:04:05",
     "benchmarks": [
@@ -92,3 +93,15 @@ def test_deep_nesting_is_refused() -> None:
     deep = json.dumps(FILE).replace('"samples": 0', '"samples": ' + "[" * 100_000)
     with pytest.raises(SpeedbenchError):
         read(deep.encode())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("acceptance_length", 0.0), ("step_time", -1.0), ("tokens", 0), ("seconds", float("nan"))],
+)
+def test_a_round_that_cannot_be(field: str, value: float) -> None:
+    """Found by the test of damaged records: a traceback of the attribution."""
+    data = copy.deepcopy(FILE)
+    rounds = data["benchmarks"][0]["extra_info"]["speedbench"]["rounds"]
+    rounds[0][field] = value
+    survives(encoded(data))
