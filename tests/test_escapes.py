@@ -93,6 +93,7 @@ ELSEWHERE = {
     "cli/output.py:item": "text is printable",
     "cli/output.py:_plain_table": "table() escapes every cell",
     "cli/output.py:_fitted_table": "table() escapes every cell",
+    "cli/export.py:export": "printable() but for parquet, which no terminal gets",
     "cli/history_output.py:show_csv": "label() escapes every field",
     "report/terminal.py:_grid": "label() escapes every cell; the table is printed by the summary",
     "errors.py:warn": "shown() is its first line",

@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage
+from pytest_speedbench.cli.output import echo
 from pytest_speedbench.errors import CliError
+from pytest_speedbench.escapes import printable
 
 
 class Form(StrEnum):
@@ -57,10 +59,10 @@ def export(
     if output is None:
         if form is Form.PARQUET and sys.stdout.isatty():
             raise CliError("parquet is a binary file: give -o PATH")
-        typer.echo(data, nl=False)
+        typer.echo(data if form is Form.PARQUET else printable(data.decode()), nl=False)
         return
     try:
         output.write_bytes(data)
     except OSError as error:
         raise CliError(f"cannot write {output}: {error.strerror or error}") from error
-    typer.echo(f"written: {output}", err=True)
+    echo(f"written: {output}", err=True)
