@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_speedbench.escapes import label
 from pytest_speedbench.plan.options import add_options, any_given, marker_signature
 
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
         parametrize(metafunc, marker)
     elif any(mark.name == "speed" for mark in metafunc.definition.own_markers):
+        from pytest_speedbench.escapes import label
+
         pytest.fail(
             label(
                 f"{metafunc.definition.nodeid}: marked with speed, but it asks for none of the "

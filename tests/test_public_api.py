@@ -50,6 +50,19 @@ def test_importing_the_package_imports_nothing_else() -> None:
     assert done.stdout.split() == ["pytest_speedbench"]
 
 
+def test_a_plain_pytest_run_imports_the_options_alone() -> None:
+    code = (
+        "import sys; import pytest_speedbench.plugin; "
+        "print(*sorted(m for m in sys.modules if m.startswith('pytest_speedbench.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.replace(f"{PACKAGE}.", "").split() == [
+        "plan",
+        *(f"plan.{name}" for name in ("options", "settings", "table", "values")),
+        "plugin",
+    ]
+
+
 def test_static_and_lazy_names_are_the_same() -> None:
     """What type checkers and editors see under TYPE_CHECKING, and what `__getattr__` finds."""
     tree = ast.parse(Path(pytest_speedbench.__file__).read_text(encoding="utf-8"))

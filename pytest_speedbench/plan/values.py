@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
-
-from pytest_speedbench.errors import did_you_mean
 
 Reader: TypeAlias = Callable[[object, bool], Any]
 
@@ -102,12 +100,18 @@ def switch(value: object, text: bool) -> bool:
     return word in _TRUE
 
 
+def _hint(value: object, allowed: Iterable[str]) -> str:
+    from pytest_speedbench.errors import did_you_mean  # it compiles patterns: a third of our start
+
+    return did_you_mean(value, allowed)
+
+
 def choice(*allowed: str) -> Reader:
     """Reader of one of ``allowed``."""
 
     def read(value: object, text: bool) -> str:
         if not isinstance(value, str) or value.strip() not in allowed:
-            raise ValueError(f"expected one of {', '.join(allowed)}{did_you_mean(value, allowed)}")
+            raise ValueError(f"expected one of {', '.join(allowed)}{_hint(value, allowed)}")
         return value.strip()
 
     return read
@@ -158,7 +162,7 @@ def margin(value: object, text: bool) -> tuple[str, float]:
     if metric not in GATED_METRICS or (slash and not category):
         raise ValueError(
             f"expected METRIC[/CATEGORY]:MARGIN, such as acceptance_length:2%, with METRIC one of "
-            f"{', '.join(GATED_METRICS)}{did_you_mean(metric, GATED_METRICS)}"
+            f"{', '.join(GATED_METRICS)}{_hint(metric, GATED_METRICS)}"
         )
     return key, share(share_of, text)
 
