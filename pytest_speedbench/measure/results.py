@@ -382,3 +382,5 @@ class RunSetting:
     engine_args: Mapping[str, object] = field(default_factory=dict)
     side: Side | None = None
     prefix_caching: bool = False
+    scheduled: bool = False
+    """Whether the engine changes the draft length by a schedule of its own."""

@@ -67,7 +67,8 @@ class Run:
             return ""
         if self.setting.engine.details.get("speculative_method") == "none":
             return "the engine's own configuration has no speculation"
-        if not traits(speculation.method).every_step:  # a short run may rightly draft nothing
+        # A lookup method in a short run, or a schedule of draft lengths, may rightly draft nothing.
+        if not traits(speculation.method).every_step or self.setting.scheduled:
             return ""
         counters = self.arm.counters
         if counters is not None:
@@ -209,6 +210,8 @@ class Run:
             seconds = self.arm.soak[-1].end
             notes.append(f"soak of {len(self.arm.soak)} rounds in {seconds:.0f} s")
         notes += self._cache_notes()
+        if self.setting.scheduled and all(_drafts_nothing(t.trace) for t in self.arm.turns):
+            notes.append(f"the engine's schedule of draft lengths drafts nothing at BS {batch}")
         if note := unknown_method_note(self.setting.speculation.method):
             notes.append(note)
         return [

@@ -594,6 +594,7 @@ class Bench:
             dict(self.config(run).args),
             side,
             run.prefix_caching,
+            any(name in dict(self.config(run).args) for name in engine_type(run.engine).schedules),
         )
 
     # -- the life of engines ----------------------------------------------------------------

@@ -21,6 +21,13 @@ def test_steps_without_a_draft_are_counted(project: Project) -> None:
     assert four.engine.details["schedule"] == "1:3,4:0"
 
 
+def test_a_schedule_that_never_drafts_is_said_and_no_fault(project: Project) -> None:
+    project.gate("bs=4", "assert speed.draftless_share >= 0")
+    result = project.run("--speed-engine-arg=schedule=1:0")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*the engine's schedule of draft lengths drafts nothing at BS 4*"])
+
+
 def test_a_schedule_is_held_against_no_sd_and_a_fixed_length(project: Project) -> None:
     project.gate("bs=4", "speed.assert_never_worse(than=['none', 3, 1], margin='20%')")
     arguments = ("--speed-rounds=5", "--speed-engine-arg=draft_ms=8", SCHEDULE)
