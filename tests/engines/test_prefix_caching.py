@@ -1,0 +1,57 @@
+"""Prefix caching on vLLM on the CPU: cold, then warm, the same text and acceptance."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pytest_speedbench.baselines.storage import read_run
+
+from .conftest import HEAD, needs_demo, needs_vllm
+
+pytestmark = [needs_demo, needs_vllm, pytest.mark.engine]
+
+# Several blocks of vLLM's cache, which holds 128 tokens in each on a CPU.
+SYSTEM = " ".join(
+    f"Item {n} of the list costs {n} euros and weighs {2 * n} grams." for n in range(16)
+)
+
+
+def test_warm_rounds_hit_the_cache_and_keep_acceptance(
+    pytester: pytest.Pytester,
+) -> None:
+    rows = [
+        {
+            "id": f"r{n}",
+            "category": "shop",
+            "system": SYSTEM,
+            "turns": [f"What costs {n} euros?", "Again."],
+        }
+        for n in (3, 7)
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (pytester.path / "shop.jsonl").write_text(lines, encoding="utf-8")
+    pytester.makepyfile(
+        "import pytest\n"
+        "@pytest.mark.speed(prefix_caching=True, dl=2, bs=2, category='all')\n"
+        "def test_it(speed):\n"
+        "    speed.assert_cache_neutral(acceptance_length='60%')\n"
+    )
+    result = pytester.runpytest_subprocess(
+        *("-q", "-p", "no:cacheprovider", "--benchmark-save=a", "--speed-rounds=0"),
+        *("--speed-engine=vllm", "--speed-model=demo", "--speed-split=shop.jsonl"),
+        *("--speed-method=eagle3", f"--speed-drafter={HEAD}", "--speed-engine-arg=dtype=float32"),
+        *("--speed-max-tokens=12", "--speed-engine-arg=max_model_len=1024"),
+    )
+    result.assert_outcomes(passed=1)
+    (path,) = (pytester.path / ".benchmarks").rglob("*.json")
+    (record,) = read_run(path).records.values()
+    hits, warm = record.metric("cache_hit_rate"), record.metric("acceptance_length")
+    cold = record.metric("cold_acceptance_length")
+    assert hits is not None
+    assert warm is not None
+    assert cold is not None
+    assert hits.value > 0.3
+    assert warm.value == pytest.approx(cold.value, rel=0.3)
+    assert not any("cold" in note for note in record.notes)
