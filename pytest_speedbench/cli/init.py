@@ -120,7 +120,6 @@ def _pipeline(project: Project, ci: Ci) -> str:
         pip_cache=_pip_cache(project.pip_cache),
         pytest=project.pytest,
         python=project.python,
-        python_pytest=project.python_pytest,
         requirements=project.pip_arguments,
         test=_test_path(project),
     )

@@ -61,15 +61,7 @@ class Project:
     @property
     def pytest(self) -> str:
         """The command that runs tests: those of an installed project import the installed one."""
-        return "pytest" if self.installable else self.python_pytest
-
-    @property
-    def python_pytest(self) -> str:
-        """The same through an interpreter that is named by its path.
-
-        ``-P`` keeps the working folder, which may hold the package's source, off the import path.
-        """
-        return f"python {'-P ' if self.installable else ''}-m pytest"
+        return "pytest" if self.installable else "python -m pytest"
 
 
 def inspect_project(folder: Path) -> Project:

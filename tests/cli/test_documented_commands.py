@@ -156,6 +156,7 @@ CHOICES = {
     r"--speed-samples \d+": "--speed-samples 8 -k all",
     r"--speed-max-tokens \d+": "--speed-max-tokens 8",
     r"speedup:2%": "speedup:2% --speed-rounds 2",
+    r"--speed-against-python=\S+": "--speed-against-arg=build=2 --speed-rounds 3 -k all",
     **DRAFTER,
 }
 
