@@ -17,6 +17,8 @@ HIDDEN = "[hidden]"
 _LEAST_CHARACTERS = 8
 """Of a secret that is looked for by its value: shorter ones are parts of ordinary words."""
 
+_LEAST_AFTER_BEARER = 6  # "Bearer token" is no secret
+
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SECRET = frozenset(
     ("apikey", "auth", "authorization", "cookie", "credential", "credentials", "passphrase")
@@ -151,13 +153,19 @@ def _named_values(text: str) -> Iterator[tuple[int, int]]:
         if found.start() < done or not _announces(found):
             continue
         value = _values().match(text, start)
-        sure = found["sign"] is not None and not found["sign"].isspace()
-        if value is None or (len(value["value"]) < _LEAST_CHARACTERS and not sure):
+        if value is None or len(value["value"]) < _least_after(found):
             continue
         quote = text[start - 1] if text[start - 1] in "'\"" else ""
         end = text.find(quote, start) if quote else -1
         done = value.end() if end < 0 else end
         yield value.start("value"), done
+
+
+def _least_after(found: re.Match[str]) -> int:
+    """Characters that what follows has at least, so that it is no word of a sentence."""
+    if found["scheme"]:
+        return _LEAST_AFTER_BEARER
+    return _LEAST_CHARACTERS if found["sign"].isspace() else 1
 
 
 def _announces(found: re.Match[str]) -> bool:
@@ -167,12 +175,13 @@ def _announces(found: re.Match[str]) -> bool:
     name, sign = found["name"], found["sign"]
     if not is_secret_name(name):
         return False
-    ordinary = name.lower() in _SECRET_LAST
+    last = name.rpartition(".")[2]
+    ordinary = last.lower() in _SECRET_LAST
     match sign.strip(" '\""):
         case "=":
             if any(map(str.isspace, sign)):  # key = get(…) is code
                 return sign.endswith(("'", '"'))
-            return not (ordinary and name.isupper())  # KEY=VALUE
+            return not (ordinary and last.isupper())  # KEY=VALUE, speculative.KEY=VALUE
         case ":":
             return not ordinary or sign.endswith(("'", '"'))
         case ",":
