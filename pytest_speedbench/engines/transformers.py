@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pytest_speedbench.engines.checkpoints import checkpoint
 from pytest_speedbench.engines.demo import resolve_model
 from pytest_speedbench.engines.methods import methods_of, traits
 from pytest_speedbench.engines.process.backend import StepOutput
@@ -384,6 +385,8 @@ def _refuse(config: EngineConfig) -> None:
             f"method draft_model needs a model as its drafter; {speculation.drafter} is the number "
             "of a layer, which belongs to method early_exit"
         )
+    if method.needs_drafter and (drafter := checkpoint(speculation.drafter or "")):
+        drafter.refuse_pickle()
     if method.drafter == "layer" and not (speculation.drafter or "").isdigit():
         raise EngineError(
             "method early_exit needs the layer to exit at as its drafter, such as "

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_speedbench.engines import EngineError, Speculation
+from pytest_speedbench.engines import EngineConfig, EngineError, Speculation
 from pytest_speedbench.engines.checkpoints import Checkpoint, checkpoint
 from pytest_speedbench.engines.draft_vocabulary import draft_vocabulary
 from pytest_speedbench.engines.drafter_summary import DrafterSummary, summarize
 from pytest_speedbench.engines.drafters import refuse_mismatch
+from pytest_speedbench.engines.registry import engine_type
 
 from .conftest import HEAD
 from .heads import eagle, eagle3, medusa, set_maps, write_head
@@ -114,6 +115,9 @@ def test_pickle_files_are_refused(tmp_path: Path) -> None:
     for method in ("eagle3", "draft_model", "medusa"):
         with pytest.raises(EngineError, match="a pickle file, which can run code"):
             refuse_mismatch("", Speculation(method, 3, str(folder)))
+    assistant = EngineConfig("transformers", "demo", Speculation("draft_model", 3, str(folder)))
+    with pytest.raises(EngineError, match=r"pytorch_model\.bin is a pickle file"):
+        engine_type("transformers").refuse(assistant)
     with pytest.raises(EngineError, match=r"pytorch_model\.bin is a pickle file"):
         summary(folder)
 
