@@ -96,20 +96,25 @@ def measure(
     return measure_with(loop_of(engine or InProcess(args), max_tokens), samples, baseline)
 
 
-def measure_with(loop: ClosedLoop, samples: Sequence[Sample], baseline: Record | None) -> Run:
-    """The same with any engine, four requests at a time."""
+def measure_with(
+    loop: ClosedLoop,
+    samples: Sequence[Sample],
+    baseline: Record | None,
+    batch_size: int = 4,
+) -> Run:
+    """The same with any engine."""
     arm = ArmResult(loop.speculation)
-    arm.take(checked_pass(loop, samples, 4, lambda done, of: None), True)
+    arm.take(checked_pass(loop, samples, batch_size, lambda done, of: None), True)
     followed = None
     if baseline is not None:
-        followed = replay(loop, samples, arm.turns, outputs_of(baseline), 4)
+        followed = replay(loop, samples, arm.turns, outputs_of(baseline), batch_size)
     rows = {sample.id: f"d{sample.id}" for sample in samples}
     setting = RunSetting(
         loop.engine.info,
         {"name": "org/m", "weights": "w", "revision": ""},
         None,
         loop.speculation,
-        4,
+        batch_size,
         loop.sampling,
         loop.tokenizer.template_digest,
         "token_ids",

@@ -12,6 +12,7 @@ from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.replay import replayed_between
 from pytest_speedbench.engines import EngineConfig, Sampling, Speculation, open_engine
 from pytest_speedbench.engines.demo import DEMO_MODEL
+from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.measure.load import ClosedLoop
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.measure.tokenizer import HuggingFaceTokenizer
@@ -45,7 +46,8 @@ def measured(
     started = open_engine(EngineConfig(engine, DEMO_MODEL, speculation, 4, args=args), TIMEOUT)
     try:
         loop = ClosedLoop(started, tokenizer, Sampling(32), speculation, 512)
-        return [measure_with(loop, SAMPLES, baseline) for baseline in baselines]
+        batch_size = engine_type(engine).max_speculative_batch or 4
+        return [measure_with(loop, SAMPLES, baseline, batch_size) for baseline in baselines]
     finally:
         started.close()
 
