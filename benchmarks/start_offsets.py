@@ -19,7 +19,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ from pytest_speedbench.stats.decision import Conclusion
 from pytest_speedbench.stats.simulation import upper_limit
 
 TIMEOUT = 600.0
-MARGIN, ALPHA = 0.05, 0.01
+ALPHA = 0.01
 Pair = tuple[list[float], list[float]]
 
 
@@ -134,20 +134,23 @@ def sessions(
         yield [([1.0] * rounds, np.exp(row).tolist()) for row in logs]
 
 
-def by_start(pairs: list[Pair], alpha: float) -> TimingDecision:
-    return side_by_side(pairs, margin=MARGIN, alpha=alpha)
+def by_start(pairs: list[Pair], margin: float) -> TimingDecision:
+    return side_by_side(pairs, margin=margin, alpha=ALPHA)
 
 
-def by_round(pairs: list[Pair], alpha: float) -> TimingDecision:
-    return within_session(*pairs[0], margin=MARGIN, alpha=alpha)
+def by_round(pairs: list[Pair], margin: float) -> TimingDecision:
+    return within_session(*pairs[0], margin=margin, alpha=ALPHA)
 
 
-def rates(drawn: Iterator[list[Pair]], decide: Callable[..., TimingDecision], wrong: str) -> str:
-    """Share of sessions with the conclusion ``wrong``, with 95 % limits."""
+Decide = Callable[[list[Pair], float], TimingDecision]
+
+
+def rates(drawn: Iterator[list[Pair]], decide: Decide, margin: float, conclusion: str) -> str:
+    """Share of sessions with a conclusion, with 95 % limits; no data is none."""
     found = []
     for pairs in drawn:
         try:
-            found.append(decide(pairs, ALPHA).conclusion is Conclusion(wrong))
+            found.append(decide(pairs, margin).conclusion is Conclusion(conclusion))
         except NoData:
             found.append(False)
     hits, number = sum(found), len(found)
@@ -156,28 +159,35 @@ def rates(drawn: Iterator[list[Pair]], decide: Callable[..., TimingDecision], wr
 
 
 def report(options: argparse.Namespace) -> None:
-    """The fit, the pairs judged by themselves, and simulated sessions."""
-    pairs = read(Path(options.file))
-    found = fit(pairs)
+    """The fit, and simulated sessions with it, and with other offsets at the same noise."""
+    found = fit(read(Path(options.file)))
     print(
         f"{found.pairs} pairs of starts, {found.rounds} rounds each: new / old "
         f"{math.expm1(found.mean):+.2%} ± {found.error:.2%}; sd of the offset of a pair "
         f"{found.offset:.2%}, of a round {found.noise:.2%}\n"
     )
-    print(f"margin {MARGIN:.0%}, α {ALPHA:.0%}, {options.sessions:,} sessions a cell\n")
-    print("| unit | starts × rounds | false fail | false pass | pass, nothing changed |")
-    print("| --- | --- | --- | --- | --- |")
-    cases: list[tuple[str, Callable[..., TimingDecision], int, int]] = [
-        ("start", by_start, starts, rounds)
-        for starts, rounds in ((3, 1), (5, 1), (10, 1), (20, 1), (5, 4), (10, 4))
-    ]
-    cases += [("round", by_round, 1, rounds) for rounds in (20, 40, 100)]
-    for name, decide, starts, rounds in cases:
-        cells = [
-            rates(sessions(found, starts, rounds, change, options.sessions), decide, wrong)
-            for change, wrong in ((-MARGIN, "fail"), (-MARGIN, "pass"), (0.0, "pass"))
+    margin = options.margin
+    print(f"margin {margin:.0%}, α {ALPHA:.0%}, {options.sessions:,} sessions a cell\n")
+    print("| offset / noise | unit | starts × rounds | false fail | false pass | pass, no change |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    fitted = found.offset / found.noise
+    for name, ratio in ((f"{fitted:.2f}, fitted", fitted), ("0", 0), ("1", 1), ("2", 2)):
+        drawn = replace(found, offset=ratio * found.noise)
+        cells: list[tuple[str, Decide, int, int]] = [
+            *(("start", by_start, starts, 1) for starts in (3, 5, 10, 20)),
+            *(("round", by_round, 1, rounds) for rounds in (40, 100)),
         ]
-        print(f"| {name} | {starts} × {rounds} | {' | '.join(cells)} |")
+        for unit, decide, starts, rounds in cells:
+            shares = [
+                rates(
+                    sessions(drawn, starts, rounds, change, options.sessions),
+                    decide,
+                    margin,
+                    conclusion,
+                )
+                for change, conclusion in ((-margin, "fail"), (-margin, "pass"), (0.0, "pass"))
+            ]
+            print(f"| {name} | {unit} | {starts} × {rounds} | {' | '.join(shares)} |", flush=True)
 
 
 def main() -> None:
@@ -200,6 +210,7 @@ def main() -> None:
     reporting = commands.add_parser("report")
     reporting.add_argument("file")
     reporting.add_argument("--sessions", type=int, default=1000)
+    reporting.add_argument("--margin", type=float, default=0.05)
     reporting.set_defaults(run=report)
     options = parser.parse_args()
     options.run(options)

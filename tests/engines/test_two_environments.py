@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
 import venv
 from pathlib import Path
 
@@ -31,8 +29,7 @@ SPLIT = """
 
 @pytest.fixture
 def other_python(tmp_path: Path) -> str:
-    """An environment that has the packages of this one, but not what is installed as editable or
-    under test: ``.pth`` files of a folder that is named by one are not read."""
+    """An environment of its own in which the packages of this one can be imported."""
     spec = importlib.util.find_spec("transformers")
     assert spec is not None
     assert spec.origin is not None
@@ -64,12 +61,3 @@ def test_the_same_engine_in_another_environment_gives_the_same(
     assert own.engine.packages == other.engine.packages
     assert {r.sample: r.ids for r in own.requests} == {r.sample: r.ids for r in other.requests}
     assert {r.sample: r.steps for r in own.requests} == {r.sample: r.steps for r in other.requests}
-
-
-def test_the_other_environment_is_without_this_package(other_python: str) -> None:
-    """Or its own copy would be tested."""
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    program = "import importlib.util as u; print(u.find_spec('pytest_speedbench'))"
-    done = subprocess.run([other_python, "-c", program], env=clean, capture_output=True, text=True)
-    if done.stdout.strip() != "None":
-        pytest.skip("this package is installed beside the engine, not as editable")
