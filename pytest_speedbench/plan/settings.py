@@ -325,6 +325,15 @@ class Settings(OptionTable):
         text="[rounds](measurement.md#how-a-run-goes), in turns with the arm without SD; 0 "
         "measures acceptance alone",
     )
+    budget: float = option(
+        default=0.0,
+        read=values.duration,
+        group=PROMPTS,
+        metavar="TIME",
+        shown="none",
+        text="[time for measuring](at-the-desk.md#how-long-it-takes), such as `20m`: takes as many "
+        "samples of each category as fit, at the speed of the saved runs",
+    )
     soak: tuple[Any, ...] = option(
         default=(),
         read=values.soak,

@@ -39,10 +39,28 @@ def parse_soak(value: object) -> Soak:
     """
     if isinstance(value, int) and not isinstance(value, bool) and value >= MIN_ROUNDS:
         return Soak(rounds=value, text=str(value))
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smh])", value) if isinstance(value, str) else None
-    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    seconds = _seconds(value)
     if not seconds:
         raise ValueError(
             f"expected a time such as '90s', '30m' or '2h', or a number of rounds >= {MIN_ROUNDS}"
         )
     return Soak(seconds=seconds, text=str(value).replace(" ", ""))
+
+
+def parse_duration(value: object) -> float:
+    """Parse ``"90s"``, ``"20m"``, ``"2h"`` or a number of seconds.
+
+    Raises:
+        ValueError: anything else; the message says what is expected.
+    """
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    seconds = float(value) if plain else _seconds(value)  # type: ignore[arg-type]
+    if not 0 < seconds < float("inf"):
+        raise ValueError("expected a time such as '90s', '20m' or '2h'")
+    return seconds
+
+
+def _seconds(value: object) -> float:
+    """The seconds of ``"30m"``; 0 for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smh])", value) if isinstance(value, str) else None
+    return float(found[1]) * _UNITS[found[2]] if found else 0.0

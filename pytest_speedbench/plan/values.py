@@ -187,6 +187,13 @@ def argument(value: object, text: bool) -> tuple[str, object]:
     return key, found
 
 
+def duration(value: object, text: bool) -> float:
+    """``90s``, ``20m``, ``2h``, or a number of seconds, as seconds."""
+    from pytest_speedbench.plan.soak import parse_duration  # only a budget needs it
+
+    return parse_duration(value)
+
+
 def soak(value: object, text: bool) -> Any:
     """How long one engine repeats its samples: a time or a number of rounds."""
     from pytest_speedbench.plan.soak import parse_soak  # only a soak needs it

@@ -86,6 +86,8 @@ class Bench:
     """Every run of the session with the slices that its cases look at."""
     shares: Mapping[RunKey, int] = field(default_factory=dict)
     """Under pytest-xdist: which runs go to the same worker. Others are not measured here."""
+    most_samples: int | None = None
+    """Samples of each category that a budget leaves room for."""
     decider: Callable[[RunKey], Decider] | None = None
     """Early decision: who decides the cases of a run while it goes on. Then nothing is timed."""
     outputs: Callable[[RunKey], Outputs | str] = lambda run: ""
@@ -181,10 +183,18 @@ class Bench:
             tokenizer.vocab_size,
         )
 
-    def samples(self, run: RunKey) -> tuple[Sample, ...]:
-        """The samples of every slice that the plan looks at, categories interleaved."""
+    def count(self, run: RunKey, most: int | None = None) -> int:
+        """Samples of each category that ``run`` takes, at most ``most``, or ``ALL_SAMPLES``."""
+        asked = [run.samples, self.most_samples, most]
+        limits = [number for number in asked if number is not None and number != ALL_SAMPLES]
+        return min(limits, default=ALL_SAMPLES)
+
+    def samples(self, run: RunKey, most: int | None = None) -> tuple[Sample, ...]:
+        """The samples of every slice that the plan looks at, categories interleaved; at most
+        ``most`` of each category."""
         split = self.split(run)
-        count = None if run.samples == ALL_SAMPLES else run.samples
+        number = self.count(run, most)
+        count = None if number == ALL_SAMPLES else number
         wanted = self.plan.get(run, [ALL])
         mixed = split.interleaved(None, count)
         return mixed if ALL in wanted else tuple(s for s in mixed if s.category in wanted)
@@ -587,7 +597,7 @@ class Bench:
                 "name": split.name,
                 "version": split.version,
                 "digest": split.digest,
-                "samples": run.samples,
+                "samples": self.count(run),
                 "rows": {sample.id: sample.digest for sample in samples},
             },
             len(samples),

@@ -53,6 +53,8 @@ class SessionHooks:
         """Why nothing may be measured; an xdist worker cannot end the whole run by itself."""
         self.labels: dict[str, int] = {}
         """In an xdist worker: the share that each test belongs to."""
+        self.cost: list[str] = []
+        """What the session will cost, one line each."""
         self._reported = 0
         self._end = GracefulEnd().install()
 
@@ -78,6 +80,7 @@ class SessionHooks:
         if place is not None:
             hooks.take_place(place, cases)
         hooks.resolve_reference()
+        hooks.estimate_cost()
         summary = Summary.of(config)
         if place is None:
             summary.results.problems += recover_interrupted(config)
@@ -111,6 +114,27 @@ class SessionHooks:
             if not hasattr(self.config, "workerinput"):
                 raise pytest.UsageError(str(error)) from error
             self.refused = self.refused or str(error)
+
+    def estimate_cost(self) -> None:
+        """What the session will cost, for its report; and as many samples as its budget allows."""
+        budget, worker = self.session.settings.budget, hasattr(self.config, "workerinput")
+        if self.refused or not (budget or (self.session.gate.comparing and not worker)):
+            return
+        from pytest_speedbench.session.cost import Costs
+
+        try:
+            costs = Costs(self.session)
+            self.cost = [*(costs.keep_within(budget) if budget else ()), str(costs.of())]
+        except (SpeedbenchError, ImportError) as error:
+            if not budget:  # the tests that need what is missing say so
+                return
+            if not worker:
+                raise pytest.UsageError(str(error)) from error
+            self.refused = str(error)
+
+    def pytest_report_collectionfinish(self) -> list[str]:
+        """The cost of the session, under the number of tests."""
+        return [f"speedbench: {line}" for line in self.cost]
 
     # -- what fixtures ask for --------------------------------------------------------------
 

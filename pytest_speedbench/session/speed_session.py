@@ -309,7 +309,7 @@ class SpeedSession:
                 name=split.name,
                 version=split.version,
                 digest=split.digest,
-                samples=run.samples,
+                samples=self.bench.count(run),
                 rows={s.id: s.digest for s in self.bench.slice_samples(run, case.slice)},
             ),
             SamplingRecord(**asdict(run.sampling)),
