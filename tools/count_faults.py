@@ -3,7 +3,8 @@
     python tools/count_faults.py docs/reliability.md
 
 A fault is one test; a test that draws its input counts once, however many examples it draws. It is
-survived where the test passes: one clear error or a right result, nothing measured lost, nothing left running.
+survived where the test passes: one clear error or a right result, nothing measured lost, nothing
+left running.
 """
 
 from __future__ import annotations
