@@ -90,6 +90,14 @@ class Journal:
         except OSError as error:
             self.problem = f"cannot write the journal in {self.folder}: {error.strerror or error}"
 
+    def hold(self) -> None:
+        """Locks a file of this process, so that no other session recovers those of its workers."""
+        try:
+            if self._file is None:
+                self._file = self._open()
+        except OSError as error:
+            self.problem = f"cannot write the journal in {self.folder}: {error.strerror or error}"
+
     def _open(self) -> IO[str]:
         self.folder.mkdir(parents=True, exist_ok=True)
         while True:

@@ -247,10 +247,10 @@ class SessionHooks:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
-        # First: in an xdist worker, the controller waits for it.
-        SessionJournal.of(self.config).close()
-        self.session.close()
         output: dict[str, object] | None = getattr(self.config, "workeroutput", None)
+        if output is not None:  # first: the controller waits for it
+            SessionJournal.of(self.config).close()
+        self.session.close()
         if output is None:
             Summary.of(self.config).add(self._news())
         else:

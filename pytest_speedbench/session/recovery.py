@@ -49,6 +49,13 @@ class SessionJournal:
         entry = Entry(case.name, case.nodeid, case.group, case.final_record)
         self._journal.add(entry)
 
+    def hold(self) -> None:
+        """In the controller: until it has saved, its workers' journals are those of a live session,
+        whether they have ended or not."""
+        if self._journal is None:
+            self._journal = self._make()
+        self._journal.hold()
+
     def _make(self) -> Journal:
         from pytest_benchmark import __version__
         from pytest_benchmark.utils import get_machine_id

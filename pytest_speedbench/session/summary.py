@@ -89,6 +89,8 @@ class Summary:
 
     def add(self, output: SessionOutput) -> None:
         """Takes over what this process, or an xdist worker, has measured."""
+        if output.results and self.config.pluginmanager.has_plugin(CONTROLLER):
+            SessionJournal.of(self.config).hold()
         self.results.cases += output.results
         self.results.family = output.family
         self.results.comparing = output.comparing

@@ -90,6 +90,18 @@ def test_a_session_one_of_whose_workers_lives_is_left_alone(tmp_path: Path) -> N
     live.close()
 
 
+def test_a_controller_that_has_not_saved_keeps_its_workers_journals(tmp_path: Path) -> None:
+    controller, worker = journal(tmp_path), journal(tmp_path)
+    controller.hold()
+    worker.add(entry())
+    worker.close()
+    assert recover(Store(tmp_path)) == []
+    assert [e.record.case.slice for e in controller.left_behind()] == ["math"]
+    controller.close()  # killed before it has saved
+    (recovered,) = recover(Store(tmp_path))
+    assert recovered.cases == 1
+
+
 def test_a_discarded_journal_leaves_nothing(tmp_path: Path) -> None:
     done = journal(tmp_path)
     done.add(entry())
