@@ -127,7 +127,8 @@ class Baselines:
         if self.promoted is not None:
             match = match_in(self.promoted, identity)
             if match.record is not None:
-                return replace(match, beside=latest.run if latest.comparable else None)
+                another = latest.comparable and str(latest.run) != str(match.run)
+                return replace(match, beside=latest.run if another else None)
         return latest
 
     def _remarked(self, match: Match) -> Match:

@@ -61,15 +61,13 @@ class Backend(SimulatedBackend):
             sampling = replace(sampling, ignore_eos=False)
         if self.fault == "ignores min_tokens":
             sampling = replace(sampling, min_tokens=0)
-        if self.fault == "one token too many":
-            sampling = replace(sampling, max_tokens=sampling.max_tokens + 1)
         super().add(replace(request, sampling=sampling))
 
     def step(self) -> list[StepOutput]:
         return [replace(output, time=None) for output in super().step()]
 
-    def _draft(self, running: Any) -> int:
-        accepted = super()._draft(running)
+    def _draft(self, running: Any, chances: Sequence[float]) -> int:
+        accepted = super()._draft(running, chances)
         return accepted + (self.fault == "a step too long" and accepted == len(running.chance))
 
     def _greedy_offset(self, running: Any) -> int:
@@ -133,6 +131,11 @@ class Engine:
         if self.fault == "loses a token":
             for trace in traces:
                 del trace.token_ids[-1:]
+        if self.fault == "one token too many":
+            for trace in traces:
+                if trace.finish_reason == "length":
+                    trace.token_ids.append(trace.token_ids[-1])
+                    trace.chunks[-1] += 1
         if self.fault == "reports no drafts":
             for trace in traces:
                 trace.drafted = trace.accepted = None

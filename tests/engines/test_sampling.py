@@ -6,7 +6,8 @@ import pytest
 
 from pytest_speedbench.engines.protocol import EngineConfig, EngineType, Sampling, Speculation
 from pytest_speedbench.engines.registry import check, check_sampling, engine_type
-from pytest_speedbench.engines.simulated import TARGET, _drawn_from
+from pytest_speedbench.engines.simulated import TARGET
+from pytest_speedbench.engines.simulated_text import drawn_from
 from pytest_speedbench.errors import EngineError
 
 
@@ -54,4 +55,4 @@ def test_draft_sampling_is_vllms_draft_sample_method() -> None:
     ],
 )
 def test_the_simulated_engine_filters(how: dict[str, float], kept: int) -> None:
-    assert len(_drawn_from(TARGET, Sampling(temperature=1.0, **how))) == kept  # type: ignore[arg-type]
+    assert len(drawn_from(TARGET, Sampling(temperature=1.0, **how))) == kept  # type: ignore[arg-type]

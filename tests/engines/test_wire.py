@@ -36,7 +36,18 @@ SPECULATIONS = st.builds(Speculation, st.text(), COUNTS, st.none() | st.text())
 SAMPLINGS = st.builds(Sampling, COUNTS, FLOATS, COUNTS, st.booleans(), COUNTS)
 VARIABLES = st.lists(st.tuples(st.text(), st.text()), max_size=2).map(tuple)
 CONFIGS = st.builds(
-    EngineConfig, st.text(), st.text(), SPECULATIONS, COUNTS, st.text(), PAIRS, VARIABLES, VARIABLES
+    EngineConfig,
+    engine=st.text(),
+    model=st.text(),
+    speculation=SPECULATIONS,
+    max_batch=COUNTS,
+    url=st.text(),
+    args=PAIRS,
+    prefix_caching=st.booleans(),
+    raw=st.booleans(),
+    environment=VARIABLES,
+    surroundings=VARIABLES,
+    python=st.text(),
 )
 REQUESTS = st.builds(
     Request,
@@ -61,8 +72,11 @@ TRACES = st.builds(
     st.none() | TOKENS,
     st.none() | TOKENS,
     st.just("stop"),
+    st.text(),
+    COUNTS,
     st.none() | st.builds(RequestTotals, st.none() | COUNTS),
     st.none() | st.text(),
+    st.none() | COUNTS,
 )
 SCORES = st.builds(
     TokenScore, st.dictionaries(COUNTS, FLOATS, max_size=4), COUNTS, FLOATS, st.none() | FLOATS

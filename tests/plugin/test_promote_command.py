@@ -20,6 +20,7 @@ def test_the_printed_command_promotes_the_run(
 ) -> None:
     monkeypatch.chdir(project.path)
     place = [f"--benchmark-storage=file://{storage}"] if storage else []
+    project.ini["speed_samples"] = "20"
     project.gate(body="speed.assert_no_regression()")
     project.run("--speed-compare", "--benchmark-save=first", *place)
     failed = project.run("--speed-compare", "--benchmark-save=second", LOSS, *place)
@@ -40,10 +41,11 @@ def test_beside_a_promoted_run_the_latest_is_shown_and_not_gated(
     project.gate(body="speed.assert_no_regression()")
     project.run("--speed-compare", "--benchmark-save=first")
     assert CliRunner().invoke(app, ["baseline", "promote", "1"]).exit_code == 0
-    project.run("--speed-compare", "--benchmark-save=second")
+    second = project.run("--speed-compare", "--benchmark-save=second")
+    assert "beside it" not in second.stdout.str()  # the promoted run is the latest one
     result = project.run("--speed-compare")
     text = result.stdout.str()
     assert "(against 0001 of" in text
-    assert "math: beside it, the latest run 0002 of" in text
+    assert "math: beside it, the saved run 0002 of" in text
     assert "AL +0.00%, not gated" in text
     assert "gate: 1 " in text

@@ -24,6 +24,7 @@ from pytest_speedbench.engines.protocol import (
     TokenScore,
     Trace,
 )
+from pytest_speedbench.errors import EngineError
 
 T = TypeVar("T")
 PROTOCOL = 1
@@ -32,7 +33,7 @@ PROTOCOL = 1
 _MOST_BYTES = 1 << 28
 
 
-class ProtocolError(ValueError):
+class ProtocolError(EngineError, ValueError):
     """A message that cannot be read."""
 
 
