@@ -309,15 +309,17 @@ def _bars(
         found = {str(row[label]): row[value] for row in rows}
         shown = [(i, e) for i, n in enumerate(names) if isinstance(e := found.get(n), Estimate)]
         centre = (number - (len(groups) - 1) / 2) * width
+        at = [i + centre for i, _ in shown]
+        heights = [_shown(e.value, change) for _, e in shown]
         axes.bar(
-            [i + centre for i, _ in shown],
-            [_shown(e.value, change) for _, e in shown],
+            at,
+            heights,
             width,
-            yerr=_errors([e for _, e in shown], change),
             color=COLOURS[number % len(COLOURS)],
-            error_kw={"elinewidth": 1, "capsize": 2},
             label=plain(_group_label(group)),
         )
+        errors = _errors([e for _, e in shown], change)
+        axes.errorbar(at, heights, errors, fmt="none", ecolor="black", elinewidth=1, capsize=2)
     axes.set_xticks(range(len(names)), [plain(n) for n in names], rotation=40)
     for text in axes.get_xticklabels():
         text.set_horizontalalignment("right")
