@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.analysis.runs import metric, names_of
+from pytest_speedbench.analysis.runs import differs, metric, names_of
 from pytest_speedbench.analysis.table import Column, Table, Value
 from pytest_speedbench.baselines.schema import RecordSummary
 from pytest_speedbench.errors import GateFailure, NoData
@@ -32,16 +32,10 @@ class Bias:
         off = [
             f"{row['slice']} {ratio.value - 1:+.1%}"
             for row in self.table.rows
-            if isinstance(ratio := row["ratio"], Estimate) and _beyond(ratio, margin)
+            if isinstance(ratio := row["ratio"], Estimate) and differs(ratio, margin)
         ]
         if off:
             raise GateFailure(f"AL differs by more than {margin:.0%}: {', '.join(off)}")
-
-
-def _beyond(ratio: Estimate, margin: float) -> bool:
-    if ratio.low is None or ratio.high is None:
-        return False
-    return ratio.low > 1 + margin or ratio.high < 1 - margin
 
 
 def bias(ours: Sequence[RecordSummary], theirs: Sequence[RecordSummary]) -> Bias:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.analysis.runs import metric, paired_ratio, ratio
+from pytest_speedbench.analysis.runs import differs, metric, paired_ratio, ratio
 from pytest_speedbench.analysis.table import Column, Table, Value, cell
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import GateFailure, NoData
@@ -32,10 +32,7 @@ class Engines:
         off = [
             f"{row['slice']} DL {row['dl']} BS {row['bs']} {found.value - 1:+.1%}"
             for row in self.table.rows
-            if isinstance(found := row["al_ratio"], Estimate)
-            and found.low is not None
-            and found.high is not None
-            and (found.low > 1 + margin or found.high < 1 - margin)
+            if isinstance(found := row["al_ratio"], Estimate) and differs(found, margin)
         ]
         if off:
             raise GateFailure(

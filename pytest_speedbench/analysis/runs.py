@@ -61,6 +61,13 @@ def ratio(new: Estimate | None, old: Estimate | None) -> Estimate | None:
     return None if new is None or old is None else ratio_of(new, old)
 
 
+def differs(found: Estimate, margin: float) -> bool:
+    """Whether a ratio is shown to lie more than ``margin`` away from 1, by its interval."""
+    if found.low is None or found.high is None:
+        return False
+    return found.low > 1 + margin or found.high < 1 - margin
+
+
 def whole(records: Iterable[Record]) -> list[Record]:
     """One record a run: that of ``all``, or of its only slice."""
     runs: dict[tuple[object, ...], list[Record]] = {}

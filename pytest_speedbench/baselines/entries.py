@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -35,6 +36,18 @@ def benchmark_entry(name: str, nodeid: str, record: Record) -> Any | None:
     for value in seconds:
         entry.stats.update(value)
     return entry
+
+
+def run_head(commit_info: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run that is saved now has in common: machine, commit, time, pytest-benchmark."""
+    from pytest_benchmark import __version__
+
+    return {
+        "machine_info": {"node": platform.node(), "machine": platform.machine()},
+        "commit_info": commit_info,
+        "datetime": datetime.now(UTC).isoformat(),
+        "version": __version__,
+    }
 
 
 def run_document(head: Mapping[str, Any], entries: Sequence[Any]) -> bytes:

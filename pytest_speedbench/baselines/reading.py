@@ -24,7 +24,7 @@ def read_records(reference: str | Path, storage: str | Path = ".benchmarks") -> 
             this package.
     """
     run = find_run(reference, storage)
-    return [*run.records.values(), *run.twins]
+    return list(run.measured)
 
 
 def read_record(

@@ -83,6 +83,11 @@ class SavedRun:
         """Records whose key one of ``records`` has already: another drafter, or other sampling."""
         return tuple(r for r in self._own if self.records[r.case] is not r)
 
+    @property
+    def measured(self) -> tuple[Record, ...]:
+        """All of ``records`` and ``twins``."""
+        return (*self.records.values(), *self.twins)
+
     @cached_property
     def _own(self) -> tuple[Record, ...]:
         return tuple(record for record in self._all if not record.of_reference_build)
@@ -291,7 +296,7 @@ class Store:
 
         def read() -> tuple[Record, ...]:
             run = self.read(entry.name)
-            return (*run.records.values(), *run.twins, *run.reference_build)
+            return (*run.measured, *run.reference_build)
 
         return SavedRun(
             self.files.shown(entry.name),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Protocol
 import typer
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, find_run, share, store_at
-from pytest_speedbench.cli.output import Justify, Lines
-from pytest_speedbench.errors import CliError, GateFailure
+from pytest_speedbench.cli.output import Justify, Lines, write_file
+from pytest_speedbench.errors import GateFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -186,7 +186,7 @@ def saved_records(names: Sequence[str], storage: str) -> list[Record]:
     """The records of some saved runs."""
     store = store_at(storage)
     runs = [find_run(store, name) for name in names]
-    return [record for run in runs for record in (*run.records.values(), *run.twins)]
+    return [record for run in runs for record in run.measured]
 
 
 def show(found: Analysis, plot: Path | None, output: Path | None) -> None:
@@ -196,10 +196,10 @@ def show(found: Analysis, plot: Path | None, output: Path | None) -> None:
     if plot is not None:
         from pytest_speedbench.report.figures import draw
 
-        _write(plot, draw(found, plot.suffix))
+        write_file(plot, draw(found, plot.suffix))
     if output is not None:
         text = json.dumps(found.table.as_dict(), indent=2, allow_nan=False)
-        _write(output, text.encode())
+        write_file(output, text.encode())
     table, out = found.table, Lines()
     common = shared(table)
     narrow = without(table, common)
@@ -211,14 +211,6 @@ def show(found: Analysis, plot: Path | None, output: Path | None) -> None:
     out.table(titles, text_rows(narrow))
     for note in table.notes:
         out.line(f"  {note}")
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise CliError(f"cannot write {path}: {error.strerror or error}") from error
-    Lines().exact(f"written: {path}")
 
 
 def _check_margin(text: str, check: Callable[[float], None]) -> None:

@@ -28,7 +28,7 @@ from pytest_speedbench.cli.drafter_outputs import (
     get_outputs,
     target_tokenizer,
 )
-from pytest_speedbench.cli.output import Justify, Lines, echo, percent
+from pytest_speedbench.cli.output import Justify, Lines, echo, percent, write_bytes
 from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
@@ -188,11 +188,7 @@ def _check_plot(path: Path) -> None:
 def _plot(costs: VocabularyCosts, path: Path) -> None:
     from pytest_speedbench.report.figures import draw
 
-    data = draw(costs, path.suffix)
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise CliError(f"cannot write {path}: {error.strerror or error}") from error
+    write_bytes(path, draw(costs, path.suffix))
 
 
 def _show(out: Lines, cost: VocabularyCost, draft_length: int, show: Callable[[int], str]) -> None:

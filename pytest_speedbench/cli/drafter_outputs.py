@@ -116,7 +116,7 @@ def _of_saved_run(source: str, asked: Asked) -> Outputs:
     from pytest_speedbench.engines.demo import DEMO_MODEL, DEMO_NAME
 
     run = find_run(store_at(asked.storage), source)
-    record, outputs = outputs_of_records([*run.records.values(), *run.twins])
+    record, outputs = outputs_of_records(run.measured)
     about = f"outputs of run {run}: {record.case.model}, {record.spec.method}"
     own = DEMO_MODEL if record.model.name == DEMO_NAME else record.model.name
     model = asked.model or own

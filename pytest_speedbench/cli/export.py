@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage
-from pytest_speedbench.cli.output import echo
+from pytest_speedbench.cli.output import write_file
 from pytest_speedbench.errors import CliError
 from pytest_speedbench.escapes import printable
 
@@ -61,8 +61,4 @@ def export(
             raise CliError("parquet is a binary file: give -o PATH")
         typer.echo(data if form is Form.PARQUET else printable(data.decode()), nl=False)
         return
-    try:
-        output.write_bytes(data)
-    except OSError as error:
-        raise CliError(f"cannot write {output}: {error.strerror or error}") from error
-    echo(f"written: {output}", err=True)
+    write_file(output, data, err=True)

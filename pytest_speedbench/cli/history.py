@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, read, saved_runs, store_at
-from pytest_speedbench.cli.output import echo
+from pytest_speedbench.cli.output import write_file
 from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
@@ -135,9 +135,4 @@ def _known(runs: Sequence[SavedRun]) -> str:
 def _write_page(path: Path, trends: Sequence[Trend]) -> None:
     from pytest_speedbench.report.history_page import render_history
 
-    text = render_history(trends)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CliError(f"cannot write {path}: {error.strerror or error}") from error
-    echo(f"written: {path}")
+    write_file(path, render_history(trends).encode())

@@ -8,6 +8,7 @@ from pytest_speedbench.escapes import label, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from rich.console import Console
 
@@ -32,6 +33,26 @@ def echo(text: str = "", *, err: bool = False) -> None:
     import typer
 
     typer.echo(printable(text), err=err)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file that a command was asked for.
+
+    Raises:
+        CliError: it cannot be written.
+    """
+    from pytest_speedbench.errors import CliError
+
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise CliError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_file(path: Path, data: bytes, *, err: bool = False) -> None:
+    """As :func:`write_bytes`, and says so; ``err``: on standard error."""
+    write_bytes(path, data)
+    echo(f"written: {path}", err=err)
 
 
 def rewrite(text: str, *, last: bool) -> None:

@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, find_run, store_at
-from pytest_speedbench.cli.output import Lines, console, echo
-from pytest_speedbench.errors import CliError
+from pytest_speedbench.cli.output import Lines, console, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_speedbench.baselines.storage import SavedRun
     from pytest_speedbench.compare.results import SessionResults
 
@@ -37,7 +34,7 @@ def report(
         _show(found, results)
     for path, render in ((html, _html), (markdown, _markdown)):
         if path is not None:
-            _write(path, render, results)
+            write_file(path, render(results).encode())
 
 
 def show(
@@ -63,15 +60,6 @@ def _show(run: SavedRun, results: SessionResults) -> None:
         colour = next((name for name in ("red", "yellow", "green") if line.markup.get(name)), None)
         bold = "bold" if line.markup.get("bold") else ""
         out.exact(line.text, f"{bold} {colour or ''}".strip())
-
-
-def _write(path: Path, render: Callable[[SessionResults], str], results: SessionResults) -> None:
-    text = render(results)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CliError(f"cannot write {path}: {error.strerror or error}") from error
-    echo(f"written: {path}")
 
 
 def _html(results: SessionResults) -> str:

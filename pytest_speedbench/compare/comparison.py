@@ -120,7 +120,7 @@ def compare_runs(
         UsageError: a map names what the runs do not have.
     """
     partners = _partners(old, new, maps)
-    records = (*new.records.values(), *new.twins)
+    records = new.measured
     judge = _judge(margins, alpha, reach, records)
     earlier = before(new, saved)
     matches = (replace(_match(old, record, partners), earlier=earlier) for record in records)

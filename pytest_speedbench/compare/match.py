@@ -153,7 +153,7 @@ def records_under_another_key(run: SavedRun, new: Identity) -> list[Record]:
         return []
     return [
         record
-        for record in (*run.records.values(), *run.twins)
+        for record in run.measured
         if record.case in keys
         and _same_model(record.model, new.model)
         and _same_drafter(record, new)

@@ -126,7 +126,7 @@ class SessionResults:
     @classmethod
     def of_saved_run(cls, run: SavedRun) -> SessionResults:
         """A saved run, as the session that measured it reported it."""
-        records = (*run.records.values(), *run.twins, *run.reference_build)
+        records = (*run.measured, *run.reference_build)
         return cls([_saved_case(record) for record in records])
 
 

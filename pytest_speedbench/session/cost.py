@@ -16,7 +16,7 @@ from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.plan.values import ALL_SAMPLES
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.splits import ALL
-from pytest_speedbench.stats import Rule, divide_alpha
+from pytest_speedbench.stats import Rule
 
 MOST_SAMPLES = 80
 """Of a category; a budget is tried from here on down."""
@@ -161,8 +161,8 @@ class Costs:
             margin = gate.margins(run.speculation.method, ALL).get("acceptance_length")
             if record is None or margin is None or not run.speculation.active:
                 continue
-            part = divide_alpha(gate.judge.family.alpha, [1.0] * max(1, gate.cases))[0]
-            rule = Rule(margin, gate.judge.family.alpha, fail_alpha=part, reach=gate.judge.reach)
+            family, reach = gate.judge.family, gate.judge.reach
+            rule = Rule(margin, family.alpha, fail_alpha=family.share, reach=reach)
             try:
                 needed = plan_case(record, rule, Outlook(replay=self._settings.replay)).pass_samples
             except NoData:

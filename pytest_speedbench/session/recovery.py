@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import platform
 import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from pytest_speedbench.baselines.entries import run_head
 from pytest_speedbench.baselines.journal import Entry, Journal, journal_folder, recover
 from pytest_speedbench.baselines.storage import Store
 from pytest_speedbench.compare.results import CaseResult
@@ -57,18 +55,10 @@ class SessionJournal:
         self._journal.hold()
 
     def _make(self) -> Journal:
-        from pytest_benchmark import __version__
         from pytest_benchmark.utils import get_machine_id
 
-        head: dict[str, Any] = {
-            "machine_info": {"node": platform.node(), "machine": platform.machine()},
-            "commit_info": self.config.hook.pytest_benchmark_generate_commit_info(
-                config=self.config
-            ),
-            "datetime": datetime.now(UTC).isoformat(),
-            "version": __version__,
-        }
-        return Journal(self._folder, self.session, head, str(get_machine_id()))
+        commit = self.config.hook.pytest_benchmark_generate_commit_info(config=self.config)
+        return Journal(self._folder, self.session, run_head(commit), str(get_machine_id()))
 
     @property
     def _folder(self) -> Path:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import html
-import platform
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, overload
 
-from pytest_speedbench.baselines.entries import benchmark_entry, run_document
+from pytest_speedbench.baselines.entries import benchmark_entry, run_document, run_head
 from pytest_speedbench.baselines.numbering import save_new
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import Store
@@ -78,17 +76,11 @@ class Measurement(Sequence[SpeedResult]):
         Raises:
             BaselineError: it cannot be written.
         """
-        from pytest_benchmark import __version__
         from pytest_benchmark.utils import get_commit_info, get_machine_id
 
         named = [(str(record.case), record) for record in self.records]
         entries = [e for case, r in named if (e := benchmark_entry(case, case, r)) is not None]
-        head = {
-            "machine_info": {"node": platform.node(), "machine": platform.machine()},
-            "commit_info": get_commit_info(),
-            "datetime": datetime.now(UTC).isoformat(),
-            "version": __version__,
-        }
+        head = run_head(get_commit_info())
         store = Store(storage)
         try:
             path = save_new(store.files, get_machine_id(), name, run_document(head, entries))
