@@ -21,9 +21,9 @@ from functools import cache
 
 import numpy as np
 from gate_book import Count, head, row
-from replay_worlds import World, draw, pairs_of
+from replay_worlds import Sample, Walks, World, draw, pairs_of
 
-from pytest_speedbench.stats.data import StepTrace
+from pytest_speedbench.stats.data import Ints, StepTrace
 from pytest_speedbench.stats.decision import Conclusion, verdict_of
 from pytest_speedbench.stats.replay import Segment, count_replayed, divergence_of, next_resume
 from pytest_speedbench.stats.rule import Rule
@@ -183,7 +183,9 @@ def tokens_row(job: tuple[str, float, float, int]) -> str:
     return row(label, f"{margin:.0%}", *cells)
 
 
-def _first_look(drawn, world, rule, whole, *, replay):  # type: ignore[no-untyped-def]
+def _first_look(
+    drawn: Sample, world: World, rule: Rule, whole: int, *, replay: bool
+) -> tuple[int, Conclusion]:
     """Samples at the first look with a verdict, and the verdict."""
     for size in range(22, whole + 1, 22):
         pairs, scale = pairs_of(drawn, slice(0, size), world, replay=replay)
@@ -195,8 +197,6 @@ def _first_look(drawn, world, rule, whole, *, replay):  # type: ignore[no-untype
 
 def agreement() -> str:
     """Whether the sums drawn here are those of the shipped ``count_replayed``."""
-    from replay_worlds import Walks
-
     world, equal = World(ties=0.05, tokens=64), 0
     for seed in range(40):
         found = draw(world, 1, np.random.default_rng(seed))
@@ -226,7 +226,7 @@ def agreement() -> str:
     return f"In {equal} of 40 outputs the sums are those of the shipped `count_replayed`."
 
 
-def _sizes(walks, first, prompt, *, old=False):  # type: ignore[no-untyped-def]
+def _sizes(walks: Walks, first: int, prompt: int, *, old: bool = False) -> Ints:
     """Sizes of the steps of one walk to the end of the text."""
     sizes, at = [], np.array([first])
     while at[0] < walks.end:

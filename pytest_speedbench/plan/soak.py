@@ -53,8 +53,10 @@ def parse_duration(value: object) -> float:
     Raises:
         ValueError: anything else; the message says what is expected.
     """
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    seconds = float(value) if plain else _seconds(value)  # type: ignore[arg-type]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    else:
+        seconds = _seconds(value)
     if not 0 < seconds < float("inf"):
         raise ValueError("expected a time such as '90s', '20m' or '2h'")
     return seconds
