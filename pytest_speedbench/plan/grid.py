@@ -43,7 +43,7 @@ def build_grid(marker: Mapping[str, Any], settings: Settings) -> tuple[list[Case
     """
     asked = with_marker(settings, marker)
     slices = {split: _slices(split, asked) for split in _splits(asked)}
-    found = _mark_several_drafters(list(_runs(asked, slices)))
+    found = list(_runs(asked, slices))
     label = Labels([run for _, run in found])
     cases, ids = [], []
     for split, run in found:
@@ -61,6 +61,7 @@ def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]
     ``NAME:category`` is a slice of NAME: it shares NAME's runs and its history.
     """
     speculations = _speculations(asked)
+    several_drafters = len({s.drafter for s in speculations if s.drafter}) > 1
     for engine, speculation in product(asked.engine, speculations):
         _check_method(engine, speculation.method)
     for engine in asked.engine:
@@ -97,6 +98,7 @@ def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]
                 sampling,
                 soak,
                 split_key=key,
+                several_drafters=several_drafters and speculation.drafter is not None,
                 template=template,
                 prefix_caching=caching,
                 prompt_form=form,
@@ -105,15 +107,6 @@ def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]
                 against=against,
             ),
         )
-
-
-def _mark_several_drafters(found: list[tuple[str, RunKey]]) -> list[tuple[str, RunKey]]:
-    drafters = {run.speculation.drafter for _, run in found if run.speculation.drafter}
-    several = len(drafters) > 1
-    return [
-        (split, replace(run, several_drafters=several and run.speculation.drafter is not None))
-        for split, run in found
-    ]
 
 
 def _speculations(asked: Settings) -> list[Speculation]:

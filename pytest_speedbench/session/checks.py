@@ -95,7 +95,7 @@ class TargetBook:
         Where the plan has closed it for lack of memory, it is started in the place of all others,
         and closed again.
         """
-        bench, config = self.bench, self.bench.config(run.base())
+        bench, config = self.bench, self.bench.inputs.config(run.base())
         reopened = not bench.pool.running(config)
         if reopened:
             bench.show(f"starting {run.engine} without SD")
@@ -118,14 +118,14 @@ class TargetBook:
         if replay is None or not any(turn.divergences for turn in replay.turns.values()):
             return
         can = engine_type(run.engine).scores if own.scores is None else own.scores
-        up = self.bench.pool.running(self.bench.config(run.base()))
+        up = self.bench.pool.running(self.bench.inputs.config(run.base()))
         if not (can and up and measured.reference) or baseline is None:
             return
         if other_numerics(baseline, measured.setting):
             return
         allowed = default_tolerance(own.dtype)
         with self.scores(run) as score:
-            healthy = self.healthy(run, score, self.bench.tokenizer(run).stop_ids)
+            healthy = self.healthy(run, score, self.bench.inputs.tokenizer(run).stop_ids)
             allowed = calibrated(allowed, healthy) if healthy else allowed
             measured.replay = scored(replay, score, allowed)
 
@@ -172,7 +172,7 @@ class CaseChecks:
         """
         bench, own = self.book.bench, self.case.run
         arms = {}
-        for run in bench.plan:
+        for run in bench.inputs.plan:
             length = run.speculation.draft_length
             same = replace(run.speculation, draft_length=own.speculation.draft_length)
             if not length or replace(run, speculation=same) != own:
@@ -230,7 +230,7 @@ class CaseChecks:
             raise NoData("no output with SD has the prompt of one without")
         if not all(turn.trace.ids_known for pair in pairs for turn in pair):
             return self._result(Outcome.UNDECIDED, self._texts_alone(pairs))
-        stop_ids = self.book.bench.tokenizer(self.case.run).stop_ids
+        stop_ids = self.book.bench.inputs.tokenizer(self.case.run).stop_ids
         divergences = find_divergences(pairs, stop_ids)
         if divergences and not self._can_score:
             reason = (
@@ -290,7 +290,7 @@ class CaseChecks:
         return Losslessness(compared, skipped, ties, defects, allowed, rates)
 
     def _decode(self, token_ids: Sequence[int]) -> str:
-        return self.book.bench.tokenizer(self.case.run).decode(token_ids)
+        return self.book.bench.inputs.tokenizer(self.case.run).decode(token_ids)
 
     # -- sampling ---------------------------------------------------------------------------
 
@@ -337,7 +337,7 @@ class CaseChecks:
             f"copy/{turn.sample}/{speculation}",
             tuple(turn.prompt_ids),
             drawing,
-            bench.tokenizer(run).stop_ids,
+            bench.inputs.tokenizer(run).stop_ids,
             speculation,
             turn.category,
         )
@@ -396,7 +396,7 @@ class CaseChecks:
         run = self.case.run
         if not run.speculation.active:
             raise NoData("a run without SD has no draft length to hold against others")
-        args = [name for name, _ in self.book.bench.config(run).args]
+        args = [name for name, _ in self.book.bench.inputs.config(run).args]
         scheduled = any(name in args for name in engine_type(run.engine).schedules)
         default = ("none", run.speculation.draft_length) if scheduled else ("none",)
         pairs = {

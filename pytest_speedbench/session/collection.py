@@ -144,7 +144,7 @@ def _parameters_of_fixtures(item: pytest.Item) -> tuple[tuple[str, str], ...]:
     pytest makes a fixture of its own for a plain argument of a test.
     """
     callspec, info = getattr(item, "callspec", None), getattr(item, "_fixtureinfo", None)
-    if callspec is None or info is None:
+    if callspec is None or info is None or callspec.params.keys() == {CASE}:
         return ()
     fixtures = [one for definitions in info.name2fixturedefs.values() for one in definitions]
     used = {name for fixture in fixtures for name in fixture.argnames}

@@ -64,12 +64,12 @@ class Costs:
     def __init__(self, session: SpeedSession) -> None:
         self._session = session
         self._settings: Settings = session.settings
-        self._runs = [run for run in session.bench.plan if not run.soak]
+        self._runs = [run for run in session.inputs.plan if not run.soak]
         self._baselines = {run: self._baseline(run) for run in self._runs}
 
     def _baseline(self, run: RunKey) -> Match:
         """A saved record of the run with its rounds, of any of its slices."""
-        for name in (ALL, *self._session.bench.plan[run]):
+        for name in (ALL, *self._session.inputs.plan[run]):
             with suppress(SpeedbenchError):  # raised again by the test that needs it
                 match = self._session.baselines.find(self._session.identity(Case(run, name)))
                 if match.record is not None and match.record.rounds:
@@ -101,7 +101,7 @@ class Costs:
 
     def _sent(self, run: RunKey, samples: int | None) -> int:
         """Requests of all passes of one arm."""
-        chosen = self._session.bench.samples(run, samples)
+        chosen = self._session.inputs.samples(run, samples)
         rounds = plan_parts(chosen, run.bs, self._settings.rounds, by_slice=False)
         return sum(max(1, len(s.turns)) for parts in rounds for part in parts for s in part.samples)
 
@@ -121,7 +121,7 @@ class Costs:
             UsageError: as :meth:`fitting`.
         """
         count = self.fitting(budget)
-        self._session.bench.most_samples = count
+        self._session.inputs.most_samples = count
         samples = f"{count} sample{'s' * (count != 1)}"
         line = f"--speed-budget {duration(budget)}: at most {samples} of each category"
         return [line, *self.undecided(count)]
@@ -167,7 +167,7 @@ class Costs:
                 needed = plan_case(record, rule, Outlook(replay=self._settings.replay)).pass_samples
             except NoData:
                 continue
-            have = len(self._session.bench.samples(run, samples))
+            have = len(self._session.inputs.samples(run, samples))
             if needed is None or needed > have:
                 more = f"about {needed}" if needed else "more than 4,096"
                 found.append(f"{run}: {have} samples, a pass within {margin:.0%} needs {more}")

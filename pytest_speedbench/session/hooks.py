@@ -149,7 +149,7 @@ class SessionHooks:
         return _or_give_up(lambda: self.session.bench.engine(case.run))
 
     def samples(self, case: Case) -> tuple[Sample, ...]:
-        return _or_give_up(lambda: self.session.bench.slice_samples(case.run, case.slice))
+        return _or_give_up(lambda: self.session.inputs.slice_samples(case.run, case.slice))
 
     def baseline(self, case: Case) -> Record | None:
         match = _or_give_up(lambda: self.session.baseline(case))

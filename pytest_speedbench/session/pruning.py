@@ -69,7 +69,7 @@ class PruningCheck:
         __tracebackhide__ = True
         allowed = _share("margin", margin)
         each = None if per_category is None else _share("per_category", per_category)
-        first = first_drafter(self.bench.plan, self.case.run)
+        first = first_drafter(self.bench.inputs.plan, self.case.run)
         if first is None:
             raise NoData(
                 "assert_pruning_loss compares two drafters of one session, and this one has one: "
@@ -102,7 +102,7 @@ class PruningCheck:
     def _categories(self) -> list[str]:
         """Those that no case of this session looks at by itself."""
         run = self.bench.run(self.case.run)
-        return [name for name in run.slices if name not in self.bench.plan[self.case.run]]
+        return [name for name in run.slices if name not in self.bench.inputs.plan[self.case.run]]
 
 
 def first_drafter(plan: Iterable[RunKey], own: RunKey) -> RunKey | None:

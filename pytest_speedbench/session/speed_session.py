@@ -37,6 +37,7 @@ from pytest_speedbench.session.baselines import Baselines
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.session.checks import CaseChecks, TargetBook
 from pytest_speedbench.session.gate import SessionGate, with_gate
+from pytest_speedbench.session.inputs import Inputs
 from pytest_speedbench.session.keys import key_of
 from pytest_speedbench.session.pruning import PruningCheck, first_drafter
 from pytest_speedbench.session.result import SpeedResult
@@ -54,7 +55,8 @@ class SpeedSession:
     results: list[CaseResult] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.bench = Bench(self.settings, self.show)
+        self.inputs = Inputs(self.settings)
+        self.bench = Bench(self.inputs, self.show)
         self.baselines = Baselines(Store(self.storage), self.folder, self.settings.compare)
         self.gate = SessionGate(self.settings)
         self.bench.outputs = self._outputs
@@ -73,7 +75,7 @@ class SpeedSession:
     def plan(self, cases: Sequence[Case]) -> None:
         """Fixes the family of comparisons before the first test."""
         for case in cases:
-            self.bench.add(case)
+            self.inputs.add(case)
             self._users[case.run] += 1
         self.gate.cases = len(set(cases))
         self._beside_all = beside_all(cases)
@@ -86,7 +88,7 @@ class SpeedSession:
         """
         if self.settings.compare:
             self.baselines.resolve()
-        for run in self.bench.plan:
+        for run in self.inputs.plan:
             if installed(engine_type(run.engine)):  # else its tests are skipped
                 self.bench.check_counterpart(run)
 
@@ -143,7 +145,7 @@ class SpeedSession:
 
     def _group(self, run: RunKey) -> str:
         """Distinguishes runs of one key: by number of samples, by the environment or the build."""
-        return f"{run!r} {self.bench.surroundings}"
+        return f"{run!r} {self.inputs.surroundings}"
 
     def _of_reference_build(self, case: Case, nodeid: str, name: str) -> CaseResult:
         """The same case on the build that it is compared with; it is reported and saved."""
@@ -153,7 +155,7 @@ class SpeedSession:
         return CaseResult(nodeid, name, key, group, self._counterpart(case))
 
     def _counterpart(self, case: Case) -> Record:
-        asked = case, self.bench.surroundings
+        asked = case, self.inputs.surroundings
         if asked not in self._counterparts:
             run = self.bench.run(case.run.counterpart())
             self._counterparts[asked] = write_record(run.view(case.slice), key_of(case))
@@ -200,7 +202,7 @@ class SpeedSession:
     def _early_gate(self, run: RunKey) -> EarlyGate:
         """Decides the cases of ``run`` while it goes on, each against its own baseline."""
         early = EarlyGate(run.sampling.greedy)
-        for name in self.bench.plan[run]:
+        for name in self.inputs.plan[run]:
             method = run.speculation.method
             case = Case(run, name)
             margin = self.gate.margins(method, name).get(ACCEPTANCE)
@@ -216,13 +218,14 @@ class SpeedSession:
         if not self._compares(run):
             return self._outputs_of_first_drafter(run)
         margins = [
-            self.gate.margins(run.speculation.method, name) for name in self.bench.plan.get(run, ())
+            self.gate.margins(run.speculation.method, name)
+            for name in self.inputs.plan.get(run, ())
         ]
         if not run.replay or not any(ACCEPTANCE in m for m in margins):
             return ""
         if run.soak:
             return "a soak measures the same outputs again and again"
-        names = sorted(self.bench.plan[run], key=lambda name: name != ALL)
+        names = sorted(self.inputs.plan[run], key=lambda name: name != ALL)
         find = self._beside if run.against else self._stored
         try:
             return outputs_to_follow(find(Case(run, name)) for name in names)
@@ -230,7 +233,7 @@ class SpeedSession:
             return ""
 
     def _outputs_of_first_drafter(self, run: RunKey) -> Outputs | str:
-        first = first_drafter(self.bench.plan, run)
+        first = first_drafter(self.inputs.plan, run)
         measured = first is not None and first in dict(self.bench.measured())
         if first is None or first == run or not measured or not run.replay or run.soak:
             return ""
@@ -271,7 +274,7 @@ class SpeedSession:
     @property
     def comparing(self) -> bool:
         """Whether any case is compared."""
-        return self.gate.comparing or any(run.against for run in self.bench.plan)
+        return self.gate.comparing or any(run.against for run in self.inputs.plan)
 
     # -- baselines --------------------------------------------------------------------------
 
@@ -301,19 +304,19 @@ class SpeedSession:
 
     def identity(self, case: Case) -> Identity:
         """What the case is measured on, known without an engine."""
-        run, split = case.run, self.bench.split(case.run)
+        run, split = case.run, self.inputs.split(case.run)
         return Identity(
             key_of(case),
-            ModelRecord.model_validate(self.bench.identity(run.model, run.engine)),
+            ModelRecord.model_validate(self.inputs.identity(run.model, run.engine)),
             SplitRecord(
                 name=split.name,
                 version=split.version,
                 digest=split.digest,
-                samples=self.bench.count(run),
-                rows={s.id: s.digest for s in self.bench.slice_samples(run, case.slice)},
+                samples=self.inputs.count(run),
+                rows={s.id: s.digest for s in self.inputs.slice_samples(run, case.slice)},
             ),
             SamplingRecord(**asdict(run.sampling)),
-            self.bench.tokenizer(run).template_digest,
+            self.inputs.tokenizer(run).template_digest,
             sent_as(run),
             this_machine(),
             model_name(run.speculation.drafter) if run.speculation.drafter else "",
