@@ -1,32 +1,45 @@
-"""Replay: bias of a healthy rebuild, coverage, late losses, losses that a prefill heals, and power.
+"""Replay: bias of a healthy rebuild, coverage, losses of every kind, and tokens to a verdict.
 
     python benchmarks/gate_replay.py --out benchmarks/results/gate_replay.md
-    python benchmarks/gate_replay.py --sessions 20000 --out …
+    python benchmarks/gate_replay.py --tables late,healed --sessions 20000 --processes 16 --out …
 
 Every session draws its own samples from :mod:`replay_worlds` and is decided by the shipped rule at
 its end, once with replay and once without. Unlike in ``gate_power.py`` nothing is recorded, so that
-the true loss is known and no session repeats another's prompts.
+the true loss is known and no session repeats another's prompts. Finished chunks are kept beside
+``--out``, in a file ``.jsonl``: the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cache
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+from chunks import Counts, Ledger, Row, Table, simulate
 from gate_book import Count, head, row
-from replay_worlds import Sample, Walks, World, draw, pairs_of
+from replay_cells import (
+    BOTH,
+    WHOLE,
+    WITH,
+    WITHOUT,
+    Bias,
+    Cell,
+    Waiting,
+    Ways,
+    median_tokens,
+    true_loss,
+)
+from replay_worlds import STRETCH, Requests, Steps, Walks, World, draw
 
 from pytest_speedbench.stats.data import Ints, StepTrace
-from pytest_speedbench.stats.decision import Conclusion, verdict_of
-from pytest_speedbench.stats.replay import Segment, count_replayed, divergence_of, next_resume
-from pytest_speedbench.stats.rule import Rule
+from pytest_speedbench.stats.decision import Conclusion
+from pytest_speedbench.stats.replay import Segment, count_replayed
 
 LAWS = {
     1: (0.6,),
@@ -41,158 +54,245 @@ FACTORS = (1.0, 1.1, 1.25)
 SAMPLES = 220
 LONG = 192  # decoded tokens where a loss may begin as late as token 128
 LOSS = 0.10
-BATCH = 4_400  # samples drawn at once
-Verdicts = list[Conclusion]
+HEALED = ((0.15, 16), (0.15, 48), (0.3, 96))
+# Share of the samples that lose, and how many of their drafts.
+CONCENTRATED = ((0.02, 1.0), (0.05, 0.4), (0.1, 0.2))
+# Loss of one half of the samples, and gain of the other: alike, and 2.7 % in all.
+SHUFFLED = ((0.15, 0.171), (0.15, 0.1))
+DEFECTS = (0.004, 0.01)
+PASS, FAIL = Conclusion.PASS, Conclusion.FAIL
+Truth = Mapping[World, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One row: so many sessions of a world."""
-
-    world: World
-    margin: float
-    sessions: int
-    samples: int = SAMPLES
-    seed: int = 0
-
-
-def verdicts(cell: Cell) -> tuple[Verdicts, Verdicts]:
-    """The verdicts of the sessions of a cell, with replay and without."""
-    rng = np.random.default_rng([cell.seed, cell.samples])
-    rule, found = Rule(cell.margin), ([], [])
-    left = cell.sessions
-    while left:
-        together = min(left, max(1, BATCH // cell.samples))
-        drawn = draw(cell.world, together * cell.samples, rng)
-        for number in range(together):
-            rows = slice(number * cell.samples, (number + 1) * cell.samples)
-            for replayed, kept in zip((True, False), found, strict=True):
-                pairs, scale = pairs_of(drawn, rows, cell.world, replay=replayed)
-                kept.append(verdict_of(pairs, scale, rule))
-        left -= together
-    return found
+def losses() -> list[World]:
+    """The worlds whose true loss is needed."""
+    return [
+        *(World(loss=LOSS, onset=onset, tokens=LONG) for onset in ONSETS),
+        *(_healed(loss, heals, rate) for loss, heals in HEALED for rate in (0.005, 0.02)),
+        *(World(loss=0.5, defects=defects, tokens=LONG) for defects in DEFECTS),
+        *(World(loss=loss, part=part, tokens=LONG) for part, loss in CONCENTRATED),
+        *(World(loss=loss, gain=gain, part=0.5, tokens=LONG) for loss, gain in SHUFFLED),
+    ]
 
 
-def share(found: Verdicts, what: Conclusion) -> str:
-    """The share of one verdict, with its limits."""
-    return str(Count.of_sessions("", np.array([verdict is what for verdict in found])))
-
-
-def true_loss(world: World) -> float:
-    """Loss of AL along one text, no ties: of whole outputs too, as texts have one law."""
-    return _loss_of(replace(world, ties=0.0, agree=1.0))
-
-
-@cache
-def _loss_of(sharp: World) -> float:
-    rng = np.random.default_rng(99)
-    parts = [draw(sharp, BATCH, rng) for _ in range(5)]
-    old, new = (sum(int(part.whole[:, k].sum()) for part in parts) for k in (1, 3))
-    return 1 - old / new
+def _healed(loss: float, heals: int, rate: float) -> World:
+    return World(loss=loss, heals=heals, ties=2 * rate, tokens=LONG)
 
 
 # -- tables ----------------------------------------------------------------------------------------
 
 
-def bias_row(job: tuple[int, float, int, int]) -> str:
+def bias_table(sessions: int, _truth: Truth) -> Table:
     """A healthy rebuild: the mean of log ρ, and what is compared."""
-    dl, rate, prefill, samples = job
-    world = World(LAWS[dl], ties=2 * rate, prefill=prefill)
-    rng, columns, decoded, texts = np.random.default_rng(dl), [], 0, 0
-    for _ in range(-(-samples // BATCH)):
-        found = draw(world, BATCH, rng)
-        columns.append(np.stack([found.tokens, found.old, found.new, found.divergences]))
-        decoded, texts = decoded + int(found.decoded.sum()), texts + BATCH
-    tokens, old, new, divergences = np.concatenate(columns, axis=1)
-    everything = texts * world.tokens
-    extra = new - old
-    error = extra.std() * np.sqrt(texts) / old.sum()
-    return row(
-        str(dl),
-        str(prefill),
-        f"{tokens.sum() / old.sum():.2f}",
-        f"{1000 * divergences.sum() / everything:.1f}",
-        f"{-extra.sum() / old.sum():+.3%} ± {1.96 * error:.3%}",
-        f"{tokens.sum() / everything:.1%}",
-        f"{(everything - tokens.sum()) / divergences.sum():.1f}",
-        f"{decoded / everything - 1:+.0%}",
-    )
+    worlds = [World(LAWS[dl], ties=2 * rate) for dl in LAWS for rate in RATES]
+    worlds += [World(LAWS[3], ties=2 * rate, prefill=0) for rate in RATES]
+    return Table(
+        "Bias and coverage of a healthy rebuild",
+        head("DL", "n₀", "AL", "divergences per 1,000 tokens", "bias of ρ, 95 %", "compared",
+             "tokens left out a divergence", "more tokens decoded"),
+        [Row(Bias(world), sessions, partial(_bias_line, world)) for world in worlds],
+    )  # fmt: skip
 
 
-def late_row(job: tuple[int, float, int]) -> str:
-    """A loss from ``onset`` on, ``factor`` times the margin."""
-    onset, factor, sessions = job
-    world = World(loss=LOSS, onset=onset, tokens=LONG)
-    loss = true_loss(world)
-    with_replay, without = verdicts(Cell(world, loss / factor, sessions, seed=onset))
+def _bias_line(world: World, found: Counts) -> list[str]:
+    texts, everything = found["texts"], found["texts"] * world.tokens
+    spread = found["squares"] / texts - (found["extra"] / texts) ** 2
+    error = math.sqrt(spread * texts) / found["old"]
     cells = [
-        share(found, what)
-        for found in (with_replay, without)
-        for what in (Conclusion.PASS, Conclusion.FAIL)
+        str(len(world.accept)),
+        str(world.prefill),
+        f"{found['tokens'] / found['old']:.2f}",
+        f"{1000 * found['divergences'] / everything:.1f}",
+        f"{-found['extra'] / found['old']:+.3%} ± {1.96 * error:.3%}",
+        f"{found['tokens'] / everything:.1%}",
+        f"{(everything - found['tokens']) / found['divergences']:.1f}",
+        f"{found['decoded'] / everything - 1:+.0%}",
     ]
-    return row(str(onset), f"{loss:.2%}", f"{factor:g}", f"{loss / factor:.2%}", *cells)
+    return [row(*cells)]
 
 
-def healed_row(job: tuple[float, int, float, int]) -> str:
+def late_table(sessions: int, truth: Truth) -> Table:
+    """A loss from some token on, at the margin and beyond it."""
+    rows = []
+    for world in (World(loss=LOSS, onset=onset, tokens=LONG) for onset in ONSETS):
+        cell = Cell(world, tuple(truth[world] / factor for factor in FACTORS), SAMPLES)
+        rows.append(Row(cell, sessions, partial(_late_lines, cell, truth[world])))
+    return Table(
+        f"A loss that begins late: {SAMPLES} samples of {LONG} tokens, α = 1 %",
+        head("onset", "true loss", "f", "δ = loss / f", "replay: pass", "fail", "without: pass",
+             "fail"),
+        rows,
+    )  # fmt: skip
+
+
+def _late_lines(cell: Cell, loss: float, found: Counts) -> list[str]:
+    start = str(cell.world.onset), f"{loss:.2%}"
+    return [
+        row(*start, f"{factor:g}", f"{margin:.2%}", *_verdicts(cell, margin, found))
+        for factor, margin in zip(FACTORS, cell.margins, strict=True)
+    ]
+
+
+def healed_table(sessions: int, truth: Truth) -> Table:
     """A loss that begins so many tokens after a prefill, at exactly the margin of whole outputs."""
-    loss, heals, rate, sessions = job
-    world = World(loss=loss, heals=heals, ties=2 * rate, tokens=LONG)
-    margin = true_loss(world)
-    with_replay, without = verdicts(Cell(world, margin, sessions, seed=heals))
-    return row(
-        f"{loss:.0%} from token {heals} after a prefill on",
-        f"{1000 * rate:g}",
-        f"{margin:.2%}",
-        share(with_replay, Conclusion.PASS),
-        share(without, Conclusion.PASS),
+    rows = []
+    for loss, heals in HEALED:
+        for rate in (0.005, 0.02):
+            cell = Cell(_healed(loss, heals, rate), (truth[_healed(loss, heals, rate)],), SAMPLES)
+            rows.append(Row(cell, sessions, partial(_healed_line, cell)))
+    return Table(
+        "A loss that a prefill heals, at exactly the margin",
+        head("loss", "divergences per 1,000 tokens", "δ", "replay: false pass",
+             "without: false pass"),
+        rows,
+    )  # fmt: skip
+
+
+def _healed_line(cell: Cell, found: Counts) -> list[str]:
+    world, (margin,) = cell.world, cell.margins
+    label = f"{world.loss:.0%} from token {world.heals} after a prefill on"
+    shares = (_share(cell, margin, way, PASS, found) for way in BOTH)
+    return [row(label, f"{500 * world.ties:g}", f"{margin:.2%}", *shares)]
+
+
+def diverging_table(sessions: int, truth: Truth) -> Table:
+    """A loss that makes the text diverge where it begins, so that no common prefix holds it."""
+    rows = []
+    for world in (World(loss=0.5, defects=defects, tokens=LONG) for defects in DEFECTS):
+        # The share of outputs that diverge without SD, where both builds have such an arm.
+        known = Ways(True, 1 - (1 - world.ties / 2) ** (world.tokens + world.prefill))
+        margins = tuple(truth[world] / factor for factor in (1.0, 1.25))
+        cell = Cell(world, margins, SAMPLES, (WITH, known, WITHOUT))
+        rows.append(Row(cell, sessions, partial(_diverging_lines, cell)))
+    return Table(
+        f"A loss that causes divergence: half of the drafts of {STRETCH} tokens from each defect "
+        "on",
+        head("defects per 1,000 tokens", "loss over the baseline's text, replayed", "δ",
+             "replay: pass", "fail", "replay, arms without SD: pass", "fail", "without: pass",
+             "fail"),
+        rows,
+    )  # fmt: skip
+
+
+def _diverging_lines(cell: Cell, found: Counts) -> list[str]:
+    start = f"{1000 * cell.world.defects:g}", f"{1 - found['old'] / found['new']:.2%}"
+    return [row(*start, f"{m:.2%}", *_verdicts(cell, m, found)) for m in cell.margins]
+
+
+def concentrated_table(sessions: int, truth: Truth) -> Table:
+    """A loss in few samples, at exactly the margin: what `reach` assumes away."""
+    rows = []
+    for part, loss in CONCENTRATED:
+        world = World(loss=loss, part=part, tokens=LONG)
+        ways = (WITH, Ways(True, reach=0.05), Ways(True, reach=0.0), WITHOUT)
+        cell = Cell(world, (truth[world],), SAMPLES, ways)
+        rows.append(Row(cell, sessions, partial(_concentrated_line, cell)))
+    return Table(
+        f"A loss in few of {SAMPLES} samples, at exactly the margin: false passes",
+        head("samples that lose", "of their drafts", "δ", "replay", "replay, `reach` 5 %",
+             "replay, `reach` 0", "without replay"),
+        rows,
+    )  # fmt: skip
+
+
+def _concentrated_line(cell: Cell, found: Counts) -> list[str]:
+    world, (margin,) = cell.world, cell.margins
+    shares = (_share(cell, margin, way, PASS, found) for way in cell.ways)
+    return [row(f"{world.part:.0%}", f"{world.loss:.0%}", f"{margin:.2%}", *shares)]
+
+
+def shuffled_table(sessions: int, truth: Truth) -> Table:
+    """Half of the samples lose, half gain."""
+    rows = []
+    for loss, gain in SHUFFLED:
+        world = World(loss=loss, gain=gain, part=0.5, tokens=LONG)
+        lost = truth[world]
+        cell = Cell(world, (lost if lost > 0.005 else 0.02,), SAMPLES)
+        rows.append(Row(cell, sessions, partial(_shuffled_line, cell, lost)))
+    return Table(
+        "Half of the samples lose, the other half gains",
+        head("drafts lost", "acceptance gained", "true loss", "δ", "replay: pass", "fail",
+             "without: pass", "fail"),
+        rows,
+    )  # fmt: skip
+
+
+def _shuffled_line(cell: Cell, loss: float, found: Counts) -> list[str]:
+    world, (margin,) = cell.world, cell.margins
+    start = f"{world.loss:.0%}", f"{world.gain:.1%}", f"{loss:.2%}", f"{margin:.2%}"
+    return [row(*start, *_verdicts(cell, margin, found))]
+
+
+def healthy_table(sessions: int, _truth: Truth) -> Table:
+    """A healthy rebuild at δ = 2 %."""
+    rows = []
+    for dl in (1, 3, 7):
+        for rate in (0.002, 0.008):
+            for samples in (88, SAMPLES):
+                cell = Cell(World(LAWS[dl], ties=2 * rate), (0.02,), samples)
+                rows.append(Row(cell, sessions, partial(_healthy_line, cell)))
+    return Table(
+        "A healthy rebuild, δ = 2 %, α = 1 %",
+        head("DL", "divergences per 1,000 tokens", "samples", "replay: pass", "false fail",
+             "without: pass", "false fail"),
+        rows,
+    )  # fmt: skip
+
+
+def _healthy_line(cell: Cell, found: Counts) -> list[str]:
+    world = cell.world
+    start = str(len(world.accept)), f"{500 * world.ties:g}", str(cell.samples)
+    return [row(*start, *_verdicts(cell, cell.margins[0], found))]
+
+
+def tokens_table(sessions: int, _truth: Truth) -> Table:
+    """Tokens until a verdict, looks every few samples."""
+    jobs = {
+        "healthy": (Waiting(World(), 0.02), PASS),
+        "loss of 5 %": (Waiting(World(loss=0.0655), 0.02), FAIL),
+    }
+    return Table(
+        f"Tokens to a verdict, median, all requests counted, as a share of {WHOLE} free outputs",
+        head("build", "δ", "replay", "without"),
+        [
+            Row(job, max(20, sessions // 4), partial(_tokens_line, label, job.margin, wanted))
+            for label, (job, wanted) in jobs.items()
+        ],
     )
 
 
-def healthy_row(job: tuple[int, float, int, int]) -> str:
-    """A healthy rebuild at δ = 2 %."""
-    dl, rate, samples, sessions = job
-    world = World(LAWS[dl], ties=2 * rate)
-    with_replay, without = verdicts(Cell(world, 0.02, sessions, samples, seed=dl))
+def _tokens_line(label: str, margin: float, wanted: Conclusion, found: Counts) -> list[str]:
     cells = [
-        share(found, what)
-        for found in (with_replay, without)
-        for what in (Conclusion.PASS, Conclusion.FAIL)
+        f"{median_tokens(found, way):.1%}, "
+        f"{found.get(f'{way.name} {wanted}', 0) / found['sessions']:.0%} {wanted}"
+        for way in BOTH
     ]
-    return row(str(dl), f"{1000 * rate:g}", str(samples), *cells)
+    return [row(label, f"{margin:.0%}", *cells)]
 
 
-def tokens_row(job: tuple[str, float, float, int]) -> str:
-    """Tokens until a verdict, by looks every 22 samples, as a share of 880 free outputs."""
-    label, loss, margin, sessions = job
-    world = World(loss=loss)
-    rng, rule, whole = np.random.default_rng(5), Rule(margin), 880
-    wanted = Conclusion.FAIL if loss else Conclusion.PASS
-    spent: dict[bool, list[float]] = {True: [], False: []}
-    right = {True: 0, False: 0}
-    for _ in range(sessions):
-        drawn = draw(world, whole, rng)
-        for replayed, shares in spent.items():
-            size, verdict = _first_look(drawn, world, rule, whole, replay=replayed)
-            free = size * world.tokens
-            decoded = int(drawn.decoded[:size].sum()) if replayed else free
-            shares.append(decoded / (whole * world.tokens))
-            right[replayed] += verdict is wanted
-    cells = [
-        f"{np.median(spent[r]):.1%}, {right[r] / sessions:.0%} {wanted}" for r in (True, False)
-    ]
-    return row(label, f"{margin:.0%}", *cells)
+def _verdicts(cell: Cell, margin: float, found: Counts) -> list[str]:
+    return [_share(cell, margin, way, what, found) for way in cell.ways for what in (PASS, FAIL)]
 
 
-def _first_look(
-    drawn: Sample, world: World, rule: Rule, whole: int, *, replay: bool
-) -> tuple[int, Conclusion]:
-    """Samples at the first look with a verdict, and the verdict."""
-    for size in range(22, whole + 1, 22):
-        pairs, scale = pairs_of(drawn, slice(0, size), world, replay=replay)
-        verdict = verdict_of(pairs, scale, rule)
-        if verdict is not Conclusion.UNDECIDED:
-            return size, verdict
-    return whole, Conclusion.UNDECIDED
+def _share(cell: Cell, margin: float, way: Ways, what: Conclusion, found: Counts) -> str:
+    """The share of one verdict, with its limits."""
+    hits = found.get(cell.count(margin, way, what), 0)
+    return str(Count("", int(hits), int(found["sessions"])))
+
+
+TABLES: dict[str, Callable[[int, Truth], Table]] = {
+    "bias": bias_table,
+    "late": late_table,
+    "healed": healed_table,
+    "diverging": diverging_table,
+    "concentrated": concentrated_table,
+    "shuffled": shuffled_table,
+    "healthy": healthy_table,
+    "tokens": tokens_table,
+}
+
+
+# -- the shipped count -----------------------------------------------------------------------------
 
 
 def agreement() -> str:
@@ -200,23 +300,12 @@ def agreement() -> str:
     world, equal = World(ties=0.05, tokens=64), 0
     for seed in range(40):
         found = draw(world, 1, np.random.default_rng(seed))
-        rng = np.random.default_rng(seed)
-        walks = Walks(world, 1, rng)
-        baseline = StepTrace("s", "a", 0, 1, _sizes(walks, 1, 0, old=True), np.arange(walks.end))
-        segments, prompt = [], 0
-        while True:
-            differs = walks.tie[0] & (rng.random((1, walks.end))[0] < 0.5)
-            differs &= np.arange(walks.end) >= prompt
-            ids = np.arange(prompt, walks.end)
-            apart = int(differs.argmax()) if differs.any() else walks.end
-            ids[apart - prompt :] = -1
-            segments.append(Segment(prompt, 1, _sizes(walks, prompt + 1, prompt), ids))
-            divergence = divergence_of(baseline, segments[-1])
-            resume = None if divergence is None else next_resume(baseline, divergence)
-            if resume is None:
-                break
-            prompt = resume.prompt_tokens
-        counted = count_replayed(baseline, segments)
+        walks = Walks(world, 1, np.random.default_rng(seed))
+        first = np.array([world.prefill])
+        old = _sizes(walks.old_steps(walks.rows, first, np.array([walks.end])))
+        baseline = StepTrace("s", "a", 0, world.prefill, old, np.arange(walks.end))
+        asked = walks.requests(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool))
+        counted = count_replayed(baseline, [_segment(walks, request) for request in asked])
         mine = (int(found.tokens[0]), int(found.old[0]), int(found.new[0]))
         far = np.allclose(
             [counted.old_distance, counted.new_distance],
@@ -226,106 +315,55 @@ def agreement() -> str:
     return f"In {equal} of 40 outputs the sums are those of the shipped `count_replayed`."
 
 
-def _sizes(walks: Walks, first: int, prompt: int, *, old: bool = False) -> Ints:
-    """Sizes of the steps of one walk to the end of the text."""
-    sizes, at = [], np.array([first])
-    while at[0] < walks.end:
-        after = walks.old[walks.rows, at] if old else walks.step(walks.rows, at, np.array([prompt]))
-        sizes.append(int(after[0] - at[0]))
-        at = after
-    return np.array(sizes, dtype=np.int64)
+def _segment(walks: Walks, request: Requests) -> Segment:
+    start, apart = int(request.prompt[0]), int(request.apart[0])
+    ids = np.arange(start, walks.end)
+    ids[apart - start :] = -1
+    steps = walks.new_steps(request, np.array([walks.end]))
+    return Segment(start, walks.world.prefill, _sizes(steps), ids)
 
 
-Table = tuple[str, str, str, Callable[[object], str], list[object]]
-
-
-def tables(sessions: int) -> Iterator[Table]:
-    """Name, title, head, what makes a row, and its arguments."""
-    yield (
-        "bias",
-        "Bias and coverage of a healthy rebuild",
-        head("DL", "n₀", "AL", "divergences per 1,000 tokens", "bias of ρ, 95 %", "compared",
-             "tokens left out a divergence", "more tokens decoded"),
-        bias_row,
-        [(dl, rate, 1, 40 * sessions) for dl in LAWS for rate in RATES]
-        + [(3, rate, 0, 40 * sessions) for rate in RATES],
-    )  # fmt: skip
-    yield (
-        "late",
-        f"A loss that begins late: {SAMPLES} samples of {LONG} tokens, α = 1 %",
-        head("onset", "true loss", "f", "δ = loss / f", "replay: pass", "fail",
-             "without: pass", "fail"),
-        late_row,
-        [(onset, factor, sessions) for onset in ONSETS for factor in FACTORS],
-    )  # fmt: skip
-    yield (
-        "healed",
-        "A loss that a prefill heals, at exactly the margin",
-        head("loss", "divergences per 1,000 tokens", "δ", "replay: false pass",
-             "without: false pass"),
-        healed_row,
-        [
-            (loss, heals, rate, sessions)
-            for loss, heals in ((0.15, 16), (0.15, 48), (0.3, 96))
-            for rate in (0.005, 0.02)
-        ],
-    )  # fmt: skip
-    yield (
-        "healthy",
-        "A healthy rebuild, δ = 2 %, α = 1 %",
-        head("DL", "divergences per 1,000 tokens", "samples", "replay: pass", "false fail",
-             "without: pass", "false fail"),
-        healthy_row,
-        [
-            (dl, rate, samples, max(100, sessions // 2))
-            for dl in (1, 3, 7)
-            for rate in (0.002, 0.008)
-            for samples in (88, 220)
-        ],
-    )  # fmt: skip
-    yield (
-        "tokens",
-        "Tokens to a verdict, median, all requests counted, as a share of 880 free outputs",
-        head("build", "δ", "replay", "without"),
-        tokens_row,
-        [
-            ("healthy", 0.0, 0.02, max(20, sessions // 50)),
-            ("loss of 5 %", 0.0655, 0.02, max(20, sessions // 50)),
-        ],
-    )
+def _sizes(steps: Steps) -> Ints:
+    return steps.after - steps.at
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, default=1000)
-    parser.add_argument("--tables", default="bias,late,healed,healthy,tokens", help="a comma list")
-    parser.add_argument("--out", default="")
+    parser.add_argument("--tables", default=",".join(TABLES), help="a comma list")
+    parser.add_argument("--out", type=Path, help="a Markdown file; chunks go beside it, .jsonl")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    started, lines = time.monotonic(), []
-    command = f"python benchmarks/gate_replay.py --sessions {options.sessions}"
-    lines += ["# Replay, measured", "", f"    {command}", "", _introduction(options.sessions), ""]
-    lines += [agreement(), ""]
+    names = options.tables.split(",")
+    command = (
+        f"python benchmarks/gate_replay.py --sessions {options.sessions} --tables {options.tables}"
+    )
+    top = ["# Replay, measured", "", f"    {command}", "", _introduction(options.sessions), ""]
+    top += [agreement(), ""]
+
+    def write(lines: list[str]) -> None:
+        if options.out:
+            options.out.write_text("\n".join(top + lines), encoding="utf-8")
+
+    lines: list[str] = []
     with ProcessPoolExecutor(options.processes) as pool:
-        for name, title, heading, make, jobs in tables(options.sessions):
-            if name not in options.tables.split(","):
-                continue
-            lines += [f"## {title}", "", heading, *pool.map(make, jobs), ""]
-            sys.stderr.write(f"{title}: {time.monotonic() - started:.0f} s\n")
-    text = "\n".join(lines)
-    if options.out:
-        with open(options.out, "w", encoding="utf-8") as file:
-            file.write(text)
-    else:
-        sys.stdout.write(text)
+        worlds = losses()
+        truth = dict(zip(worlds, pool.map(true_loss, worlds), strict=True))
+        ledger = Ledger(options.out.with_suffix(".jsonl") if options.out else None)
+        lines = simulate(
+            [TABLES[name](options.sessions, truth) for name in names], ledger, pool, write
+        )
+    if not options.out:
+        sys.stdout.write("\n".join(top + lines))
 
 
 def _introduction(sessions: int) -> str:
     return (
-        f"{sessions:,} sessions a cell (half of it for healthy rebuilds, a fiftieth for tokens to "
-        "a verdict), each of new samples; brackets are 95 % Clopper-Pearson limits. Where nothing "
-        "else is said: DL 3, 128 decoded tokens, 5 divergences per 1,000 tokens, both builds alike "
-        "at 98 % of the places, the acceptance's logit varying by 0.5 over samples."
+        f"{sessions:,} sessions a cell (a quarter of it for tokens to a verdict; 40 outputs a "
+        "session for bias), each of new samples; brackets are 95 % Clopper-Pearson limits. Where "
+        f"nothing else is said: DL 3, 128 decoded tokens, {SAMPLES} samples, 5 divergences per "
+        "1,000 tokens, both builds alike at 98 % of the places, the acceptance's logit varying by "
+        "0.5 over samples."
     )
 
 

@@ -156,7 +156,7 @@ def _prefix(
     session, since up to the cut both arms have as many tokens and the baseline's AL plays no part.
     """
     sums, scale = population.prefix, population.scale
-    bets = bets_of(rule, scale, sums, against_loss=against_loss)
+    bets = bets_of(rule, scale, sums.evidence, against_loss=against_loss)
     strain = stress(sums, scale.max_steps, against_loss=against_loss)
 
     def growth(bet: Bet, weaker: float) -> Floats:
@@ -176,7 +176,7 @@ def _whole(
     tokens, steps = sums.old_tokens[index], sums.old_steps[index]
     al = (tokens.sum(axis=(1, 2)) / steps.sum(axis=(1, 2))).astype(np.float32)[:, None, None]
     drawn = single(take(sums, index[:, :blocks]))
-    bets = bets_of(rule, scale, sums, against_loss=against_loss)
+    bets = bets_of(rule, scale, sums.evidence, against_loss=against_loss)
     # A loss that common prefixes show ends a bet on whole outputs too, as in `stats.evidence`.
     known = population.prefix if against_loss else sums
     strain = stress(known, scale.max_steps, against_loss=against_loss)[index[:, :blocks]]

@@ -8,7 +8,8 @@ normality, no variance estimate, no schedule of looks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from pytest_speedbench.stats.bounds import Bound, lower_of
 from pytest_speedbench.stats.data import Floats
 from pytest_speedbench.stats.rule import Rule
 from pytest_speedbench.stats.scale import HIGHEST, Scale
-from pytest_speedbench.stats.sums import PairedSums
+from pytest_speedbench.stats.sums import Evidence, PairedSums
 
 # So many steps are a matter of chance, and a sample shorter than this is not scaled up in full.
 # Healthy rebuilds hardly ever differ by more than half a step before texts diverge, so a loss is
@@ -33,21 +34,32 @@ FIRST, LAST = 0.4, 0.4  # weights of the largest and the smallest stake on whole
 class Bet:
     """One bet: it stakes 1/bound of the capital a step.
 
+    Within a block that holds every stratum, strata may have different means: the product of their
+    expectations is at most the power of their mean, so complete blocks keep the guarantee. Ending a
+    bet only ever lowers the capital, and so keeps it too.
+
     Attributes:
         most: decoding steps, by theta, that no sample can exceed.
         assumed: decoding steps, by theta, that no sample is assumed to exceed; a sample that does,
             or would, were it as long as the longest, ends this bet for good. None: no assumption.
         log_weight: log of its share of the starting capital.
+        limit: the smaller of `most` and `assumed`.
     """
 
     most: Bound
     assumed: Bound | None
     log_weight: float
+    limit: Bound = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the smaller of the two bounds."""
+        limit = self.most if self.assumed is None else lower_of(self.most, self.assumed)
+        object.__setattr__(self, "limit", limit)
 
     @property
     def knots(self) -> Floats:
         """Thetas between which the bound is linear."""
-        return self.most.knots if self.assumed is None else lower_of(self.most, self.assumed).knots
+        return self.limit.knots
 
     def bound(self, theta: float) -> tuple[float, bool]:
         """Decoding steps of the whole stake, and whether that is an assumption."""
@@ -56,17 +68,20 @@ class Bet:
         return min(most, assumed), assumed < most
 
     def path(self, theta: float, contrast: Floats, stress: Floats) -> Floats:
-        """Log of the weighted capital after each sample; inputs of shape (..., samples).
-
-        Within a block that holds every stratum, strata may have different means: the product of
-        their expectations is at most the power of their mean, so complete blocks keep the
-        guarantee. Ending a bet only ever lowers the capital, and so keeps it too.
-        """
+        """Log of the weighted capital after each sample; inputs of shape (..., samples)."""
         bound, may_end = self.bound(theta)
         path = np.cumsum(log_growth(contrast / bound), axis=-1) + self.log_weight
         if not may_end:
             return path
         return np.where(np.maximum.accumulate(stress, axis=-1) > bound, -np.inf, path)
+
+    def ends(self, thetas: Floats, contrasts: Floats, most_stress: float) -> Floats:
+        """The last of each `path`, for several thetas: shapes (thetas,) and (thetas, samples)."""
+        most = self.most.all_at(thetas)
+        assumed = most if self.assumed is None else self.assumed.all_at(thetas)
+        bounds = np.minimum(most, assumed)
+        capital = log_growth(contrasts / bounds[:, None]).sum(axis=-1) + self.log_weight
+        return np.where((assumed < most) & (most_stress > bounds), -np.inf, capital)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,12 +110,13 @@ class Monotone:
 
     def __init__(self, bets: Bets, sums: PairedSums, stress: Floats, old_al: float) -> None:
         """Compute each bet's capital at the knots of its bound."""
-        self._bets, self._sums, self._stress, self._al = bets, sums, stress, old_al
+        self._bets, self._sums, self._al = bets, sums, old_al
+        self._stress = float(stress.max(initial=0.0))
         self._knots: list[tuple[Floats, Floats]] = []
         for bet in bets.bets:
             thetas = bet.knots[bet.knots >= bets.lowest]
             thetas = thetas if bets.sign > 0 else thetas[::-1]
-            ends = np.array([self._end(bet, float(theta)) for theta in thetas])
+            ends = self._ends(bet, thetas)
             self._knots.append((bets.sign * thetas, np.minimum.accumulate(ends)))
 
     def log_capital(self, theta: float) -> float:
@@ -113,13 +129,13 @@ class Monotone:
         ends = []
         for bet, (thetas, smallest) in zip(self._bets.bets, self._knots, strict=True):
             weaker = int(np.searchsorted(thetas, self._bets.sign * theta))
-            here = self._end(bet, theta)
+            here = float(self._ends(bet, np.array([theta]))[0])
             ends.append(here if not weaker else min(here, float(smallest[weaker - 1])))
         return np.array(ends)
 
-    def _end(self, bet: Bet, theta: float) -> float:
-        values = self._bets.sign * contrast(self._sums, theta, self._al)
-        return float(bet.path(theta, values, self._stress)[-1])
+    def _ends(self, bet: Bet, thetas: Floats) -> Floats:
+        values = self._bets.sign * contrast(self._sums, thetas[:, None], self._al)
+        return bet.ends(thetas, values, self._stress)
 
 
 def log_growth(gain: Floats) -> Floats:
@@ -128,8 +144,9 @@ def log_growth(gain: Floats) -> Floats:
         return np.asarray(np.log1p(np.maximum(gain, -1.0)))
 
 
-def contrast(sums: PairedSums, theta: float, old_al: float | Floats) -> Floats:
-    """Per sample, in decoding steps: mean above 0 exactly where ρ > theta; shape (clusters,).
+def contrast(sums: PairedSums, theta: float | Floats, old_al: float | Floats) -> Floats:
+    """Per sample, in decoding steps: mean above 0 exactly where ρ > theta; shape (clusters,), or
+    (thetas, clusters) where `theta` has shape (thetas, 1).
 
     Steps that the old run needed, less theta times those of the new run, corrected for a
     difference in length at the old run's AL. `old_al` is the baseline's AL over the whole slice;
@@ -153,22 +170,23 @@ def stress(sums: PairedSums, longest: float, *, against_loss: bool) -> Floats:
     return np.asarray(np.maximum(steps - chance, 0.0) * longest / (sums.old_steps + short))
 
 
-def bets_of(rule: Rule, scale: Scale, sums: PairedSums, *, against_loss: bool) -> Bets:
-    """The bets of one direction, fixed before the first sample.
+@lru_cache(maxsize=64)
+def bets_of(rule: Rule, scale: Scale, evidence: Evidence, *, against_loss: bool) -> Bets:
+    """The bets of one direction, fixed before the first sample; every look has the same.
 
     `against_loss` bets that AL has not fallen (pass, improved): what can ruin it is a sample that
     lost much, so the largest loss bounds the stakes. The other direction is bounded by the largest
     gain.
     """
     sign = 1.0 if against_loss else -1.0
-    most = (scale.most_lost if against_loss else scale.most_saved)(sums.evidence)
+    most = (scale.most_lost if against_loss else scale.most_saved)(evidence)
     lowest = scale.lowest if against_loss else 0.0
     if rule.reach == 0:
         return Bets((Bet(most, None, 0.0),), sign, lowest)
     first = _assumed(rule.reach, scale)
     rungs = max(1, int(np.ceil(np.log2(most.at(1.0) / FEWEST_STEPS))))
     assumed = [first.times(2.0**k) for k in range(rungs)]
-    weights = np.log(_weights(rungs, same_tokens=sums.evidence in ("prefix", "replay")))
+    weights = np.log(_weights(rungs, same_tokens=evidence in ("prefix", "replay")))
     bets = [
         Bet(most, limit, float(weight)) for limit, weight in zip(assumed, weights[:-1], strict=True)
     ]

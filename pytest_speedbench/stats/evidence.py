@@ -57,7 +57,7 @@ class Side:
     ) -> None:
         """Set the bets against what the samples have shown; `strain` is their `stress`."""
         self._n = len(sums.old_steps)
-        self._bets = bets_of(rule, scale, sums, against_loss=against_loss)
+        self._bets = bets_of(rule, scale, sums.evidence, against_loss=against_loss)
         self._capital = Monotone(self._bets, sums, strain, scale.al)
         self._range = (scale.lowest, 4 * scale.al) if against_loss else (4 * scale.al, 1e-3)
 

@@ -179,7 +179,7 @@ class _Planner:
     ) -> _Wager:
         theta = max(1 - rule.margin, self.scale.lowest)
         gains = contrast(sums, theta, self.scale.al) * (1 if against_loss else -1)
-        bets = bets_of(rule, self.scale, sums, against_loss=against_loss).bets
+        bets = bets_of(rule, self.scale, sums.evidence, against_loss=against_loss).bets
         growth = []
         for bet in bets:
             bound, may_end = bet.bound(theta)

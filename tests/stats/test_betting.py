@@ -107,7 +107,7 @@ def test_capital_is_monotone_and_never_above_the_plain_mixture(
     old, new = both
     sums, scale = pair(old, new).whole, scale_of(old)
     for against_loss in (True, False):
-        bets = bets_of(Rule(0.02, reach=reach), scale, sums, against_loss=against_loss)
+        bets = bets_of(Rule(0.02, reach=reach), scale, sums.evidence, against_loss=against_loss)
         none = np.zeros(len(sums.old_steps))
         capital = Monotone(bets, sums, none, scale.al)
         thetas = np.linspace(bets.lowest + 0.01, 3, 40)
@@ -174,7 +174,7 @@ def test_capital_of_a_fair_game_rarely_grows_a_hundredfold() -> None:
     scale = scale_of(old)
     sums = pair(old, old).prefix
     assert sums is not None
-    bet = bets_of(Rule(0.1, reach=0.0), scale, sums, against_loss=True).bets[0]
+    bet = bets_of(Rule(0.1, reach=0.0), scale, sums.evidence, against_loss=True).bets[0]
     for _ in range(2000):
         extra = (tokens - steps) * (rng.random(200) < share)
         values = contrast(replace(sums, new_steps=sums.old_steps + extra), theta, scale.al)
