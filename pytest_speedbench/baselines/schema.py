@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pytest_speedbench.errors import RecordError, UsageError
 
@@ -386,6 +393,8 @@ class GateRecord(_Part):
         session: how the session ended: ``passed``, ``failed`` or ``interrupted``.
         beside_all: the case is a category beside ``all``: it can fail, and is *not gated* where its
             own samples decide nothing.
+        spent: on what the case spent its share of ``alpha``: comparison → place k, whose level is
+            1/(k(k + 1)) of the share.
     """
 
     alpha: float
@@ -393,6 +402,14 @@ class GateRecord(_Part):
     reach: float
     session: str = ""
     beside_all: bool = False
+    spent: dict[str, int] = Field(default_factory=dict)
+
+    @field_validator("spent")
+    @classmethod
+    def _check_spent(cls, spent: dict[str, int]) -> dict[str, int]:
+        if len(set(spent.values())) < len(spent) or min(spent.values(), default=1) < 1:
+            raise ValueError("places are counted from 1, one for each comparison")
+        return spent
 
 
 class SideRecord(_Part):

@@ -6,7 +6,7 @@ It is known before the first test and is the same in a session, on each xdist wo
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pytest_speedbench.stats import AlphaSequence, divide_alpha, sequence_level
@@ -29,12 +29,12 @@ class Family:
         """The α of one case."""
         return divide_alpha(self.alpha, [1.0] * max(1, self.cases))[0]
 
-    def sequence(self, comparisons: Iterable[Hashable] = ()) -> AlphaSequence:
-        """How one case spends its share; ``comparisons`` are known beforehand and come first."""
-        found = AlphaSequence(self.share)
-        for comparison in comparisons:
-            found.level(comparison)
-        return found
+    def sequence(
+        self, comparisons: Iterable[str] = (), spent: Mapping[str, int] | None = None
+    ) -> AlphaSequence:
+        """How one case spends its share: ``spent`` is what a session did, comparison → place, and
+        ``comparisons``, known beforehand, have the next places."""
+        return AlphaSequence(self.share, spent, comparisons)
 
     def describe(self) -> str:
         """The division in one sentence, the same in every report."""

@@ -19,7 +19,7 @@ from pytest_speedbench.compare.gate import Levels, gate
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.verdict import COMPARED, Verdict
 from pytest_speedbench.plan.values import GATED_METRICS
-from pytest_speedbench.stats import AlphaSequence, Decision, NoData
+from pytest_speedbench.stats import AlphaSequence, Decision, NoData, comparison
 from pytest_speedbench.stats.rule import REACH
 
 DEFAULT_MARGINS: Mapping[str, float] = {"acceptance_length": 0.02}
@@ -89,10 +89,24 @@ class Judge:
                 found[metric] = own
         return found
 
-    def spending(self, method: str, slice_name: str, *, soak: bool = False) -> AlphaSequence:
-        """How a case spends its α: the drift of a soak, gated metrics, then asserts."""
-        drift = [DRIFT] if soak else []
-        return self.family.sequence([*drift, *self.margins_of(method, slice_name).items()])
+    def spending(
+        self,
+        method: str,
+        slice_name: str,
+        *,
+        soak: bool = False,
+        comparing: bool = True,
+        spent: Mapping[str, int] | None = None,
+    ) -> AlphaSequence:
+        """How a case spends its α: the drift of a soak, gated metrics, then asserts.
+
+        Where nothing is compared unless a test asks for it (not ``comparing``), the first margin
+        that is asked for a gated metric has its place. ``spent`` is what its session has spent.
+        """
+        known = [DRIFT] if soak else []
+        for metric, margin in self.margins_of(method, slice_name).items():
+            known.append(comparison(metric, margin) if comparing else metric)
+        return self.family.sequence(known, spent)
 
     def verdict(
         self,
@@ -109,7 +123,7 @@ class Judge:
 
     def levels(self, metric: str, margin: float, spending: AlphaSequence) -> Levels:
         """The error rates of one comparison."""
-        return self.levels_at(spending.level((metric, margin)))
+        return self.levels_at(spending.level(comparison(metric, margin), of=metric))
 
     def levels_at(self, fail_alpha: float) -> Levels:
         """The error rates of a comparison whose share of α for a false *fail* is given."""
@@ -122,7 +136,8 @@ class Judge:
     def judge(self, new: Record, match: Match) -> JudgedCase:
         """Every gated metric of one case, and what a change of its speedup is due to."""
         margins = self.margins_of(new.spec.method, new.case.slice)
-        spending = self.spending(new.spec.method, new.case.slice, soak=bool(new.drift))
+        spent = new.gate.spent if new.gate else None
+        spending = self.spending(new.spec.method, new.case.slice, soak=bool(new.drift), spent=spent)
         verdicts = tuple(
             self.verdict(new, match, metric, margin, spending) for metric, margin in margins.items()
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,7 +25,8 @@ class CaseResult:
     ``attribution`` says what a change of the run's speedup against its baseline is due to,
     ``beside`` how the latest run compares where another one is the reference. ``false_asserts``
     are comparisons of the test that were false; they count where the test fails by an assertion.
-    ``changes`` is in what the run differs from its baseline.
+    ``changes`` is in what the run differs from its baseline, ``spent`` on what the case has spent
+    its share of α: comparison → place.
     """
 
     nodeid: str
@@ -38,6 +39,7 @@ class CaseResult:
     beside: str = ""
     false_asserts: list[str] = field(default_factory=list)
     changes: tuple[Change, ...] = ()
+    spent: Mapping[str, int] = field(default_factory=dict)
 
     def add(self, verdict: Verdict) -> bool:
         """Keeps ``verdict``; False where the same one is there already."""
@@ -49,10 +51,12 @@ class CaseResult:
     @property
     def final_record(self) -> Record:
         """The record with its verdicts, as it is saved."""
-        saved = {
+        saved: dict[str, Any] = {
             "verdicts": [record_of(verdict) for verdict in self.verdicts],
             "changes": [ChangeRecord(**change.as_dict()) for change in self.changes],
         }
+        if self.record.gate is not None and self.spent:
+            saved["gate"] = self.record.gate.model_copy(update={"spent": dict(self.spent)})
         return self.record.model_copy(update=saved)
 
     def as_dict(self) -> dict[str, Any]:
@@ -67,6 +71,7 @@ class CaseResult:
             "attribution": self.attribution.as_dict() if self.attribution else None,
             "beside": self.beside,
             "changes": [change.as_dict() for change in self.changes],
+            "spent": dict(self.spent),
         }
 
     @classmethod
@@ -82,6 +87,7 @@ class CaseResult:
             Attribution.from_dict(data["attribution"]) if data["attribution"] else None,
             data["beside"],
             changes=tuple(Change(**change) for change in data["changes"]),
+            spent=data["spent"],
         )
 
 
@@ -149,6 +155,7 @@ def merged(cases: Iterable[CaseResult]) -> list[CaseResult]:
             continue
         known.attribution = known.attribution or case.attribution
         known.changes = known.changes or case.changes
+        known.spent = {**known.spent, **case.spent}
         for verdict in case.verdicts:
             known.add(verdict)
     return list(found.values())

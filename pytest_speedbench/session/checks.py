@@ -53,7 +53,7 @@ from pytest_speedbench.report.lossless import (
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.session.keys import key_of
 from pytest_speedbench.session.pruning import PRUNING, PruningCheck, Settle
-from pytest_speedbench.stats import AlphaSequence, NoData, compare_tie_rates
+from pytest_speedbench.stats import AlphaSequence, NoData, compare_tie_rates, comparison
 from pytest_speedbench.stats.draft_length import Arm, BestDraftLength, best_of_arms
 
 LOSSLESS = "lossless"
@@ -377,7 +377,7 @@ class CaseChecks:
         """
         __tracebackhide__ = True
         settings = self.book.bench.settings
-        own = self.spending.level((CACHE_NEUTRAL, margin))
+        own = self.spending.level(comparison(CACHE_NEUTRAL, margin))
         levels = Levels(settings.alpha, own, settings.reach)
         self.settle(
             cache_neutral_verdict(key_of(self.case), self.run, self.case.slice, margin, levels)
@@ -403,7 +403,7 @@ class CaseChecks:
             self._arm_name(name): self._turns(self._arm(name))
             for name in dict.fromkeys(than or default)
         }
-        own = self.spending.level((NEVER_WORSE, margin))
+        own = self.spending.level(comparison(NEVER_WORSE, margin))
         alpha = self.book.bench.settings.alpha
         self.settle(never_worse_verdict(self.key, pairs, margin, own, alpha))
 

@@ -65,8 +65,12 @@ class SessionGate:
         record, key = case.record, (case.group, case.key)
         if key not in self._spending:
             self._spending[key] = self.judge.spending(
-                record.spec.method, record.case.slice, soak=bool(record.drift)
+                record.spec.method,
+                record.case.slice,
+                soak=bool(record.drift),
+                comparing=self.comparing or record.side is not None,
             )
+        case.spent = self._spending[key].places
         return self._spending[key]
 
     def early_levels(self, method: str, slice_name: str) -> Levels | None:

@@ -16,7 +16,7 @@ from pytest_speedbench.plan import values
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.splits import ALL
-from pytest_speedbench.stats import AlphaSequence
+from pytest_speedbench.stats import AlphaSequence, comparison
 
 PRUNING = "pruning_loss"
 _ACCEPTANCE = "acceptance_length"
@@ -86,7 +86,7 @@ class PruningCheck:
         __tracebackhide__ = True
         if not slices:
             return
-        spent = self.spending.level((metric, slices[0][1])) / len(slices)
+        spent = self.spending.level(comparison(metric, slices[0][1])) / len(slices)
         found = {
             name: self._compared(name, first, margin, self.levels(spent)) for name, margin in slices
         }

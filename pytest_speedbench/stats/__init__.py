@@ -18,7 +18,12 @@ from pytest_speedbench.stats.estimates import (
     micro_al,
 )
 from pytest_speedbench.stats.evidence import Finding
-from pytest_speedbench.stats.family import AlphaSequence, divide_alpha, sequence_level
+from pytest_speedbench.stats.family import (
+    AlphaSequence,
+    comparison,
+    divide_alpha,
+    sequence_level,
+)
 from pytest_speedbench.stats.pairing import Pairs, pair
 from pytest_speedbench.stats.power import Plan, plan
 from pytest_speedbench.stats.replay import (
@@ -99,6 +104,7 @@ __all__ = [
     "calibrated_ulps",
     "classify_gap",
     "compare_tie_rates",
+    "comparison",
     "count_replayed",
     "divergence_of",
     "divide_alpha",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 
 from pytest_speedbench.errors import NoData
 
@@ -39,6 +40,11 @@ def sequence_level(share: float, k: int) -> float:
     return share / (k * (k + 1))
 
 
+def comparison(metric: str, margin: float) -> str:
+    """The name of a comparison of one metric at one margin; a record keeps it."""
+    return f"{metric}:{margin!r}"
+
+
 class AlphaSequence:
     """The levels of one case's comparisons, in the order in which they are made.
 
@@ -48,30 +54,48 @@ class AlphaSequence:
     with the same bound again, and the result is the same.
     """
 
-    def __init__(self, share: float) -> None:
-        """Start with nothing spent.
+    def __init__(
+        self, share: float, spent: Mapping[str, int] | None = None, reserved: Iterable[str] = ()
+    ) -> None:
+        """Start with the places of `spent`, comparison → place, and keep the next free ones for
+        those of `reserved` that are not among them.
 
         Raises:
-            ValueError: share not between 0 and 1.
+            ValueError: share not between 0 and 1, or a place below 1 or taken twice.
         """
         _check_level("share", share)
         self.share = share
-        self._places: dict[Hashable, int] = {}
+        self._places = dict(spent or {})
+        taken = list(self._places.values())
+        if len(set(taken)) < len(taken) or min(taken, default=1) < 1:
+            raise ValueError(f"places are counted from 1, one for each comparison, got {taken}")
+        self._reserved: dict[str, int] = {}
+        for name in reserved:
+            if name not in self._places:
+                self._reserved[name] = self._free()
 
-    def level(self, comparison: Hashable) -> float:
-        """Level of a comparison; `comparison` names it, for instance metric, sign and number."""
-        place = self._places.setdefault(comparison, len(self._places) + 1)
-        return sequence_level(self.share, place)
+    def level(self, comparison: str, *, of: str = "") -> float:
+        """Level of a comparison; the first one has the place that was reserved for it, or for what
+        it is a comparison `of`."""
+        if comparison not in self._places:
+            kept = comparison if comparison in self._reserved else of
+            place = self._reserved.pop(kept) if kept in self._reserved else self._free()
+            self._places[comparison] = place
+        return sequence_level(self.share, self._places[comparison])
+
+    def _free(self) -> int:
+        taken = {*self._places.values(), *self._reserved.values()}
+        return next(place for place in count(1) if place not in taken)
 
     @property
-    def made(self) -> int:
-        """Number of different comparisons so far."""
-        return len(self._places)
+    def places(self) -> Mapping[str, int]:
+        """The comparisons that were made, each with its place."""
+        return self._places
 
     @property
     def spent(self) -> float:
         """Sum of their levels, always below `share`."""
-        return self.share * self.made / (self.made + 1)
+        return math.fsum(sequence_level(self.share, place) for place in self._places.values())
 
 
 def _check_level(name: str, value: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pytest_speedbench import compare
 from pytest_speedbench.compare.gate import healthy_divergence
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.stats.rule import REACH
@@ -188,6 +189,21 @@ def test_assert_no_regression_compares_without_the_option(saved: Project) -> Non
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*acceptance_length: fail: *"])
     result.stdout.no_fnmatch_line("*pytest_speedbench/*.py*")
+
+
+@pytest.mark.parametrize(("options", "part"), [((), 1 / 2), ((COMPARE, WIDE), 1 / 6)])
+def test_a_margin_of_the_tests_own_has_one_share_of_alpha_everywhere(
+    saved: Project, options: tuple[str, ...], part: float
+) -> None:
+    body = "assert speed.acceptance_length > 0; speed.assert_no_regression(acceptance_length='20%')"
+    saved.gate("bs=8", body if not options else body.partition("; ")[2])
+    saved.run(*options, "--benchmark-save=new").assert_outcomes(passed=1)
+    (record,) = saved.records()
+    session = next(v for v in record.verdicts if v.margin == 0.2)
+    assert session.alpha == pytest.approx(0.01 * part)
+    (case,) = compare("0001", "0002", {"acceptance_length": "20%"}).cases
+    assert case.verdicts[0].alpha == session.alpha
+    assert case.verdicts[0].reason == session.reason
 
 
 def test_assert_no_regression_refuses_what_it_cannot_gate(saved: Project) -> None:
