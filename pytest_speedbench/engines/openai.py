@@ -64,6 +64,7 @@ class OpenAiDialect(Dialect):
     path = "/v1/chat/completions"
     health = ""  # not part of the API: the first request shows whether the server is up
     metrics_path = ""
+    probes = True
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
@@ -116,7 +117,9 @@ class OpenAiDialect(Dialect):
         answer = Answer(request, time.perf_counter())
         http.wait(read_stream(http, self, answer))
         http.wait(self.complete(http, answer))
-        answer.check()
+        answer.check_end()
+        if not answer.failure:
+            answer.check_counts()
         return answer
 
     def body(self, request: Request) -> dict[str, Any]:

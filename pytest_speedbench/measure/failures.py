@@ -14,6 +14,8 @@ from pytest_speedbench.measure.results import ArmResult, Turn
 
 MAX_FAILED = 0.01
 _UNNAMED = "abort"
+# An engine's words may be others for each answer.
+_SHOWN = 5
 
 
 def count_failed(turns: Sequence[Turn]) -> Counter[str]:
@@ -23,7 +25,10 @@ def count_failed(turns: Sequence[Turn]) -> Counter[str]:
 
 def describe_failed(failed: Mapping[str, int], of: int) -> str:
     """``3 of 80 answers were broken off ('content_filter': 2, 'abort': 1)``."""
-    reasons = ", ".join(f"{word!r}: {count}" for word, count in Counter(failed).most_common())
+    common = Counter(failed).most_common(_SHOWN)
+    reasons = ", ".join(f"{word!r}: {count}" for word, count in common)
+    if others := sum(failed.values()) - sum(count for _, count in common):
+        reasons += f", other reasons: {others}"
     return f"{sum(failed.values())} of {of} answers were broken off ({reasons})"
 
 

@@ -269,6 +269,13 @@ def test_without_speculation_every_token_is_a_step_merged_or_not(start: Start) -
     assert trace.totals is None
 
 
+def test_a_stream_that_ends_too_early_is_an_answer_broken_off(start: Start) -> None:
+    with start(config(model="breaking")) as engine:
+        found = {trace.request_id: trace for trace in run(engine, *numbered(2))}
+    assert (found["r0"].finish_reason, found["r0"].failure) == ("abort", "no finish reason")
+    assert (found["r1"].finish_reason, found["r1"].tokens) == ("length", 20)
+
+
 def test_a_stop_token_ends_the_output_and_is_part_of_it(start: Start) -> None:
     with start(config()) as engine:
         (trace,) = run(engine, *numbered(1, stop=(7,)))

@@ -24,6 +24,12 @@ def test_failures_are_counted_by_the_engines_own_word() -> None:
     assert found == "3 of 4 answers were broken off ('error': 2, 'abort': 1)"
 
 
+def test_the_most_common_reasons_are_shown() -> None:
+    found = describe_failed({f"request {n} failed": 1 for n in range(7)} | {"abort": 2}, 20)
+    assert found.startswith("9 of 20 answers were broken off ('abort': 2, 'request 0 failed': 1, ")
+    assert found.endswith(", other reasons: 3)")
+
+
 def test_the_share_is_that_of_all_passes() -> None:
     arm = ArmResult(Speculation("eagle3", 3))
     for failed in ({"error": 1}, {}, {"error": 1, "abort": 1}):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -71,22 +71,46 @@ def test_counters_that_hold_failed_answers_give_no_al(project: Project) -> None:
     assert "acceptance_length" not in project.records()[0].metrics
 
 
+def every_second(broken: Iterable[Event] | tuple[int, str]) -> Callable[[dict[str, Any]], Any]:
+    """Whole answers, and after each of them ``broken``."""
+    number, lock = itertools.count(), threading.Lock()
+    whole = [chat_chunk("a "), chat_chunk("b "), chat_chunk(None, "stop"), usage(2), "[DONE]"]
+
+    def events(body: dict[str, Any]) -> Iterable[Event] | tuple[int, str]:
+        with lock:
+            return broken if next(number) % 2 else whole
+
+    return events
+
+
 @pytest.mark.parametrize("reason", ["abort", "content_filter", "SomethingNew"])
 def test_a_server_that_breaks_answers_off(project: Project, chat: Script, reason: str) -> None:
-    number, lock = itertools.count(), threading.Lock()
-
-    def events(body: dict[str, Any]) -> list[Event]:
-        with lock:
-            early = next(number) % 2 == 1
-        end = [chat_chunk(None, reason if early else "stop"), usage(2), "[DONE]"]
-        return [chat_chunk("a "), chat_chunk("b "), *end]
-
-    chat.events = events
+    chat.events = every_second([chat_chunk("a "), chat_chunk(None, reason), usage(1), "[DONE]"])
     one_turn(project, "assert speed.output_tps > 0")
     with serving(chat) as url:
         result = project.run(f"--speed-url={url}", speed_engine="openai")
     assert result.ret == 1
     assert f"4 of 8 answers were broken off ({reason!r}: 4)" in text_of(result)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ((500, '{"error": "no memory"}'), "HTTP 500: no memory"),
+        ([chat_chunk("a "), {"error": {"message": "assert"}}], "HTTP 500: assert"),
+        ([chat_chunk("a ")], "no finish reason"),
+    ],
+)
+def test_a_failed_answer_is_left_out_and_noted(
+    project: Project, chat: Script, broken: Any, reason: str
+) -> None:
+    chat.events = every_second(broken)
+    one_turn(project, "assert len(speed.traces) == 4; assert speed.output_tps > 0")
+    with serving(chat) as url:
+        options = (f"--speed-url={url}", "--speed-max-failed=50%")
+        result = project.run(*options, speed_engine="openai")
+    result.assert_outcomes(passed=1)
+    assert f"4 of 8 answers were broken off ({reason!r}: 4): they are left out" in text_of(result)
 
 
 def test_reasoning_is_not_part_of_the_next_turn(project: Project, chat: Script) -> None:

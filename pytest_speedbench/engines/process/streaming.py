@@ -64,7 +64,8 @@ class StreamingBackend(ABC):
 
     @abstractmethod
     def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        """Starts ``request`` and yields its chunks; the last one has a finish reason."""
+        """Starts ``request`` and yields its chunks; the last one has a finish reason, without which
+        the answer counts as broken off."""
 
     @abstractmethod
     def end(self, request_id: str) -> None:
@@ -138,7 +139,7 @@ class StreamingBackend(ABC):
                 self._record(request.id, chunk, chunks)
                 finished = chunk.finish_reason is not None
             if not finished:
-                raise EngineError(f"request {request.id}: the stream ended without a finish reason")
+                self._record(request.id, Chunk((), "no finish reason"), chunks)
         except Exception as error:  # would be lost with its task
             self._failure = self._failure or _as_refusal(request, error)
             self._arrived.set()

@@ -15,8 +15,9 @@ from pytest_speedbench.engines.protocol import (
     spread_tokens,
 )
 from pytest_speedbench.engines.reconcile import reconcile
+from pytest_speedbench.engines.serving.http import AnswerFailed
 from pytest_speedbench.engines.serving.steps import Arrangement, arrange
-from pytest_speedbench.errors import EngineDied, EngineError
+from pytest_speedbench.errors import EngineError
 
 UNKNOWN = RequestTotals()
 UNKNOWN_ID = -1
@@ -201,18 +202,26 @@ class Answer:
             return False
         return self.token_ids[-1] in self.request.stop_ids
 
-    def check(self) -> None:
-        """Checks that the stream is complete, with all tokens that the server counts.
+    def check_end(self) -> None:
+        """Checks that the stream came to its end.
 
         Raises:
-            EngineError: it is not.
+            AnswerFailed: it has no finish reason.
         """
         if self.finish_reason is None:
-            raise EngineDied(
+            raise AnswerFailed(
                 f"request {self.request.id}: the server ended the stream early, after "
                 f"{len(self.chunks)} chunks and without a finish reason; see its own log, then run "
-                "again"
+                "again",
+                "no finish reason",
             )
+
+    def check_counts(self) -> None:
+        """Checks that all tokens were received that the server counts.
+
+        Raises:
+            EngineError: they were not.
+        """
         if self.usage is None and not self.token_ids:
             raise EngineError(
                 f"request {self.request.id}: the server neither sends token ids nor counts tokens "

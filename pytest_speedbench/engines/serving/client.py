@@ -18,8 +18,9 @@ from pytest_speedbench.engines.protocol import (
     TokenScore,
     Trace,
 )
+from pytest_speedbench.engines.serving.address import Address, parse_url
 from pytest_speedbench.engines.serving.dialect import Dialect
-from pytest_speedbench.engines.serving.http import Address, Http, RequestRefused, parse_url
+from pytest_speedbench.engines.serving.http import Http, RequestRefused
 from pytest_speedbench.engines.serving.load import Load, as_engine_error
 from pytest_speedbench.engines.serving.metrics import Page, Reading, check_growth, parse_page
 from pytest_speedbench.engines.serving.process import Launch, ServerProcess
@@ -182,12 +183,12 @@ class ServerEngine:
             time.sleep(_SETTLE_PAUSE)
 
     def _note_foreign_traffic(self, expected: int, reading: Reading) -> None:
-        cancelled = self._load.cancelled - self._cancelled
-        self._cancelled += cancelled
+        ended = self._load.cancelled + self._load.broken
+        cancelled, self._cancelled = ended - self._cancelled, ended
         if reading.generated is None or self._base.generated is None:
             return
         grown = reading.generated - self._base.generated
-        # After a cancel the server may generate some more tokens.
+        # After a cancel, or a stream that broke, the server may generate some more tokens.
         if grown == expected or cancelled:
             return
         why = (

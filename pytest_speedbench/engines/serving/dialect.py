@@ -34,7 +34,7 @@ class Dialect(ABC):
     there. ``model`` is the model name in every request; :meth:`connect` may set it to
     the server's name of the model. ``cuts``: the server knows only the stop tokens of its model, so
     the client ends the output at others. ``reuses_connections``: the server keeps a connection open
-    after a stream.
+    after a stream. ``probes``: :meth:`connect` has the server answer a request.
     """
 
     path: str = "/v1/completions"
@@ -43,6 +43,7 @@ class Dialect(ABC):
     metrics: MetricNames = MetricNames()
     cuts: bool = False
     reuses_connections: bool = True
+    probes: bool = False
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config

@@ -9,13 +9,13 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
+from pytest_speedbench.engines.serving.address import Address
 from pytest_speedbench.engines.serving.schema import describe
 from pytest_speedbench.errors import EngineDied, EngineError
 
@@ -45,35 +45,17 @@ class RequestRefused(EngineError):
     """The server cannot run this request, but goes on with others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """The address of a server. ``key`` is sent as a bearer token and never shown."""
+class AnswerFailed(EngineDied):
+    """The server broke off one answer; whether it goes on with others has to be asked.
 
-    url: str
-    key: str = field(default="", repr=False)
-
-    def hide(self, text: str) -> str:
-        """``text`` without the key."""
-        return text.replace(self.key, "***") if self.key else text
-
-
-def parse_url(url: str) -> str:
-    """The root of a server from what the user gave; a trailing ``/v1`` is left out.
-
-    Raises:
-        EngineError: not an http address.
+    Attributes:
+        reason: why, in the server's own words where it gave any, such as ``HTTP 500: no memory``.
     """
-    try:
-        parts = urlsplit(url)
-        password = bool(parts.username or parts.password)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets that do not match, or a port that is not one
-        password, known = "@" in url, False
-    if password:
-        raise EngineError("--speed-url holds a password; give it as --speed-engine-arg api_key=…")
-    if not known:
-        raise EngineError(f"--speed-url={url}: expected an address such as http://localhost:8000")
-    return url.rstrip("/").removesuffix("/v1").rstrip("/")
+
+    def __init__(self, message: str, reason: str) -> None:
+        """Take the message for a run that ends with it, and the reason."""
+        super().__init__(message)
+        self.reason = reason
 
 
 class Http:
@@ -176,9 +158,9 @@ class Http:
 
     def status(self, path: str) -> int | None:
         """The HTTP status of ``path``; None if no server responds."""
-        return self.wait(self._status(path))
+        return self.wait(self.ask_status(path))
 
-    async def _status(self, path: str) -> int | None:
+    async def ask_status(self, path: str) -> int | None:
         import aiohttp
 
         try:
@@ -299,9 +281,10 @@ class Http:
         try:
             yield
         except aiohttp.ClientConnectorError as error:
-            raise EngineDied(
+            raise AnswerFailed(
                 f"no server answers at {self.address.url} ({error.strerror or error}): start it, "
-                "or correct --speed-url"
+                "or correct --speed-url",
+                "no connection",
             ) from error
         except TimeoutError as error:
             raise EngineDied(
@@ -315,10 +298,11 @@ class Http:
                 "an inference server?"
             ) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise EngineDied(
-                f"{where}: the server closed the connection early "
-                f"({self.address.hide(str(error)) or type(error).__name__}); see its own log, then "
-                "run again"
+            why = self.address.hide(str(error)) or type(error).__name__
+            raise AnswerFailed(
+                f"{where}: the server closed the connection early ({why}); see its own log, then "
+                "run again",
+                "connection closed",
             ) from error
 
     def refusal(self, path: str, status: int, text: str) -> EngineError:
@@ -328,15 +312,18 @@ class Http:
             what += f": {message}"
         if status in (401, 403):
             return EngineError(f"{what}\n  {_FIX_KEY}")
+        reason = f"HTTP {status}: {message}" if message else f"HTTP {status}"
         if status in (429, 503):
-            return EngineError(f"{what}\n  {_FIX_LOAD}")
+            return AnswerFailed(f"{what}\n  {_FIX_LOAD}", reason)
         if status in (404, 405):
             return EngineError(
                 f"{what}\n  the server has no such endpoint or model: correct --speed-url, or give "
                 "the server's name of the model with --speed-engine-arg served_model_name=NAME"
             )
-        if status >= 500:
-            return EngineDied(f"{what}\n  the server failed; see its own log, then run again")
+        if status >= 500 or status == 408:
+            return AnswerFailed(
+                f"{what}\n  the server failed; see its own log, then run again", reason
+            )
         return RequestRefused(
             f"{what}\n  the server refuses the request; if it exceeds the context length, lower "
             "--speed-max-tokens or choose a split with shorter prompts"

@@ -15,7 +15,8 @@ from pydantic_core import from_json
 from pytest_speedbench.engines.protocol import Request, Trace
 from pytest_speedbench.engines.serving.answer import Answer, Piece
 from pytest_speedbench.engines.serving.dialect import Dialect
-from pytest_speedbench.engines.serving.http import Http
+from pytest_speedbench.engines.serving.http import AnswerFailed, Http
+from pytest_speedbench.engines.serving.models import PATH as MODELS
 from pytest_speedbench.errors import EngineError
 
 _DONE = b"[DONE]"
@@ -26,8 +27,10 @@ Report = Callable[[Trace | BaseException], None]
 class Load:
     """Keeps requests in flight. All methods run on the event loop's thread.
 
-    When a request finishes, the next one is sent at once, without the caller's thread. The first
-    failure ends the load: it is reported once, after the traces that were finished before it.
+    When a request finishes, the next one is sent at once, without the caller's thread. An answer
+    that the server breaks off is a trace like others as long as the server goes on; it does if it
+    is healthy, and has either answered before or failed in fewer answers than are in flight. Any
+    other failure ends the load: it is reported once, after the traces finished before it.
     """
 
     def __init__(self, http: Http, dialect: Dialect, report: Report) -> None:
@@ -38,6 +41,10 @@ class Load:
         self.waiting: deque[Request] = deque()
         self.live: dict[str, asyncio.Task[Trace]] = {}
         self.failed = False
+        self.answered = dialect.probes
+        """Whether the server has ever brought an answer to its end."""
+        self.broken = 0
+        """Answers that it broke off."""
         self.tokens = 0
         """Output tokens received so far."""
         self.cancelled = 0
@@ -78,10 +85,28 @@ class Load:
             task.add_done_callback(partial(self._ended, answer))
 
     async def _one(self, answer: Answer) -> Trace:
-        self.cut |= await read_stream(self.http, self.dialect, answer, self._count)
-        self.asked += await self.dialect.complete(self.http, answer)
-        answer.check()
+        try:
+            self.cut |= await read_stream(self.http, self.dialect, answer, self._count)
+            answer.check_end()
+            if not answer.failure:
+                self.asked += await self.dialect.complete(self.http, answer)
+        except AnswerFailed as failed:
+            self.broken += 1
+            if not await self._goes_on():
+                raise
+            answer.failure = failed.reason
+        if answer.failure:  # its counts may be missing, and no number needs them
+            return answer.trace("abort")
+        answer.check_counts()
+        self.answered = True
         return self.dialect.trace(answer)
+
+    async def _goes_on(self) -> bool:
+        """Whether the server works, but for the answers that it broke off."""
+        if not self.answered and self.broken >= self.batch_size:
+            return False
+        status = await self.http.ask_status(self.dialect.health or MODELS)
+        return status == 200 if self.dialect.health else status is not None
 
     def _ended(self, answer: Answer, task: asyncio.Task[Trace]) -> None:
         # Any exception would be lost with its task.
@@ -179,8 +204,12 @@ def _check_error(http: Http, path: str, data: bytes) -> None:
         event = from_json(data)
     except ValueError:
         raise http.garbage(path, data) from None
-    if isinstance(event, dict) and event.get("error"):
+    if not isinstance(event, dict):
+        return
+    if event.get("error"):
         raise http.error_of_event(path, event["error"])
+    if event.get("object") == "error":  # older servers do not wrap it
+        raise http.error_of_event(path, event)
 
 
 def as_engine_error(error: BaseException) -> EngineError:

@@ -22,7 +22,8 @@ Event = dict[str, Any] | str | bytes | float
 class Script:
     """What the server answers; tests change it while it runs."""
 
-    events: Callable[[dict[str, Any]], Iterable[Event]] = lambda body: ()
+    events: Callable[[dict[str, Any]], Iterable[Event] | tuple[int, str]] = lambda body: ()
+    """Of a stream; or the status and the text of an error response."""
     pages: dict[str, Any] = field(default_factory=dict)
     """GET: path → an object (JSON), text, (status, text), or a function that returns one."""
     redirects: dict[str, str] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif script.status != 200:
             self._reply((script.status, script.refusal))
         else:
-            self._stream(script, body)
+            self._stream(script, script.events(body))
 
     def _reply(self, found: Any) -> None:
         status, text = found if isinstance(found, tuple) else (200, found)
@@ -84,14 +85,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def _stream(self, script: Script, body: dict[str, Any]) -> None:
+    def _stream(self, script: Script, events: Iterable[Event] | tuple[int, str]) -> None:
+        if isinstance(events, tuple):
+            self._reply(events)
+            return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
         try:
             with script.slots or nullcontext():
-                for event in script.events(body):
+                for event in events:
                     self._send(event)
         except OSError:
             pass  # the client went away

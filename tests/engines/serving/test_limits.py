@@ -13,7 +13,8 @@ import pytest
 
 from pytest_speedbench.engines import EngineDied, EngineError, Sampling
 from pytest_speedbench.engines.serving import http as client
-from pytest_speedbench.engines.serving.http import Address, Http
+from pytest_speedbench.engines.serving.address import Address
+from pytest_speedbench.engines.serving.http import Http
 
 from .fake import Event, Script, serving
 from .test_openai import chat_chunk, joined, one, stream, usage

@@ -107,6 +107,8 @@ class Engine:
                 if reason:
                     break
             step += 1
+            if reason and self.kwargs["model_path"] == "breaking" and rid == "r0":
+                return
             if reason or not (merging and step % 2):
                 now = {**meta, "completion_tokens": len(output), "finish_reason": reason}
                 if reason and verified:
