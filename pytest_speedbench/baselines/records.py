@@ -45,6 +45,7 @@ from pytest_speedbench.baselines.schema import (
     SpecRecord,
     SplitRecord,
     TotalsRecord,
+    WrongTokenRecord,
 )
 from pytest_speedbench.engines.packages import UNKNOWN
 from pytest_speedbench.engines.protocol import (
@@ -59,14 +60,12 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.errors import RecordError
 from pytest_speedbench.measure.metrics import request_traces
+from pytest_speedbench.measure.replayed import Replay, ReplayedTurn, ResumedRequest, WrongToken
 from pytest_speedbench.measure.results import (
     ArmResult,
     Counted,
     EarlyStop,
     Emitted,
-    Replay,
-    ReplayedTurn,
-    ResumedRequest,
     Round,
     RunSetting,
     Side,
@@ -211,6 +210,7 @@ def _arm(view: SliceView) -> ArmRecord:
         failed=arm.failed,
         replay=run.replay is not None,
         not_replayed=run.replay.refused if run.replay else "",
+        not_scored=run.replay.unscored if run.replay else "",
         counted={
             name: CountedRecord(**asdict(counted))
             for name, counted in arm.counted.items()
@@ -292,6 +292,7 @@ def _replayed(turn: ReplayedTurn) -> ReplayRecord:
         given_up=turn.given_up,
         scored=turn.scored,
         defects=list(turn.defects),
+        wrong=[WrongTokenRecord(**asdict(wrong)) for wrong in turn.wrong],
     )
 
 
@@ -312,7 +313,7 @@ def decode_run(records: Sequence[Record]) -> Run:
     replay = None
     if first.arm is not None and first.arm.replay:
         turns = {key: turn for record in whole for key, turn in decode_replay(record).items()}
-        replay = Replay(turns, first.arm.not_replayed)
+        replay = Replay(turns, first.arm.not_replayed, first.arm.not_scored)
     return Run(_decode_setting(first, whole), arm, _decode_reference(first, whole), replay)
 
 
@@ -355,6 +356,10 @@ def _decode_replayed(replay: ReplayRecord) -> ReplayedTurn:
         replay.given_up,
         scored=replay.scored,
         defects=tuple(replay.defects),
+        wrong=tuple(
+            WrongToken(**wrong.model_dump(include=set(WrongTokenRecord.model_fields)))
+            for wrong in replay.wrong
+        ),
     )
 
 

@@ -212,11 +212,24 @@ class ResumedRecord(_Part):
     ids: str
 
 
+class WrongTokenRecord(_Part):
+    """A token of the run that the target without SD ranks below its best one by so many ``ulps`` of
+    its logits: its id, that of the baseline, and the probability of either."""
+
+    position: int
+    token: int
+    expected: int
+    probability: float
+    expected_probability: float
+    ulps: float
+
+
 class ReplayRecord(_Part):
     """How the run went along the baseline's output of one turn: ``along`` is the digest of that
     output, ``free`` whether the free output is the first of its requests, ``given_up`` why the rest
     is left out on both sides. The target was asked about ``scored`` tokens that differ; ``defects``
-    are the positions of those that are no numerical tie."""
+    are the positions of those that are no numerical tie, ``wrong`` those of them at which the run's
+    own token is to blame."""
 
     along: str
     free: bool = True
@@ -224,6 +237,7 @@ class ReplayRecord(_Part):
     given_up: str = ""
     scored: int = 0
     defects: list[int] = Field(default_factory=list)
+    wrong: list[WrongTokenRecord] = Field(default_factory=list)
 
 
 class RequestRecord(_Part):
@@ -327,7 +341,8 @@ class ArmRecord(_Part):
     turns; ``hidden`` decoding steps that cut-off last steps may hide; ``unknown`` why acceptance is
     not known although it is counted. ``answers`` are all that were asked for, ``failed`` those that
     the engine broke off, by its own word (earlier records kept neither). ``replay`` whether the
-    baseline's outputs were to be followed, and ``not_replayed`` why they were not. ``counted`` and
+    baseline's outputs were to be followed, ``not_replayed`` why they were not, and ``not_scored``
+    why the target was not asked about the tokens that differ. ``counted`` and
     ``soak`` are by category, those of the slice.
     """
 
@@ -343,6 +358,7 @@ class ArmRecord(_Part):
     failed: dict[str, int] = Field(default_factory=dict)
     replay: bool = False
     not_replayed: str = ""
+    not_scored: str = ""
     counted: dict[str, CountedRecord] = Field(default_factory=dict)
     soak: list[SoakRoundRecord] = Field(default_factory=list)
 

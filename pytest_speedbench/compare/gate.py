@@ -203,9 +203,11 @@ def longest_draft(old: Record, new: Record) -> int:
 
 
 def healthy_divergence(old: Record, new: Record) -> float | None:
-    """How often outputs *without* SD part between the two builds: at most this share, at 95 %.
+    """How often outputs of healthy builds diverge: at most this share, at 95 %.
 
-    A conversation is compared while it is the same. None where a side has no arm without SD.
+    By those *without* SD of the two builds; a conversation is compared while it is the same. Where
+    a side has none, and no target was asked about the tokens that differ, by those in which ``old``
+    diverged from the baseline that it passed against. None where that is not known either.
     """
     theirs = {(r.sample, r.turn): r.plain for r in old.requests}
     diverged: set[str] = set()
@@ -217,4 +219,12 @@ def healthy_divergence(old: Record, new: Record) -> float | None:
         compared += 1
         if before != request.plain:
             diverged.add(request.sample)
-    return upper_limit(len(diverged), compared) if compared else None
+    return upper_limit(len(diverged), compared) if compared else _of_stored_rebuild(old, new)
+
+
+def _of_stored_rebuild(old: Record, new: Record) -> float | None:
+    passed = any(v.metric == "acceptance_length" and v.outcome == "pass" for v in old.verdicts)
+    free = [r.replay for r in old.requests if r.replay is not None and r.replay.free]
+    if not (passed and free) or any(r.replay.scored for r in new.requests if r.replay):
+        return None
+    return upper_limit(sum(bool(r.resumed or r.given_up) for r in free), len(free))

@@ -17,10 +17,17 @@ from pytest_speedbench.compare.drift import METRIC as DRIFT
 from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.gate import Levels, gate
 from pytest_speedbench.compare.match import Match
+from pytest_speedbench.compare.replay_ties import wrong_tokens
 from pytest_speedbench.compare.verdict import COMPARED, Verdict
 from pytest_speedbench.plan.values import GATED_METRICS
-from pytest_speedbench.stats import AlphaSequence, Decision, NoData, comparison
-from pytest_speedbench.stats.rule import REACH
+from pytest_speedbench.stats import (
+    AlphaSequence,
+    Decision,
+    NoData,
+    comparison,
+    sequence_level,
+)
+from pytest_speedbench.stats.rule import DEFECTS_PART, REACH
 
 DEFAULT_MARGINS: Mapping[str, float] = {"acceptance_length": 0.02}
 ACCEPTANCE = "acceptance_length"
@@ -33,8 +40,8 @@ class JudgedCase:
     Attributes:
         new: the record under test.
         match: the baseline, and what the two must not be compared on.
-        verdicts: one for each gated metric, in the order in which α is spent; *degenerate* after
-            them where the answers are.
+        verdicts: one for each gated metric, in the order in which α is spent; those on the answers
+            themselves after them.
         attribution: what a change of the run's speedup is due to.
         no_attribution: why there is none.
         changes: in what the run differs from its baseline, likeliest causes of a change first.
@@ -129,9 +136,14 @@ class Judge:
         """The error rates of a comparison whose share of α for a false *fail* is given."""
         return Levels(self.family.alpha, fail_alpha, self.reach)
 
-    def guard(self, new: Record, match: Match) -> Verdict | None:
-        """*Degenerate* where the answers became worse than the baseline's, whatever the metrics."""
-        return guard(str(new.case), new, match, self.family.cases)
+    def guards(self, new: Record, match: Match) -> tuple[Verdict, ...]:
+        """What is wrong with the answers, whatever the metrics: *degenerate* where they became
+        worse than the baseline's, *fail* where they have tokens that the target would not choose.
+        """
+        case, family = str(new.case), self.family
+        alpha = sequence_level(family.share, 1) * DEFECTS_PART
+        found = guard(case, new, match, family.cases), wrong_tokens(case, new, match, alpha)
+        return tuple(verdict for verdict in found if verdict is not None)
 
     def judge(self, new: Record, match: Match) -> JudgedCase:
         """Every gated metric of one case, and what a change of its speedup is due to."""
@@ -141,8 +153,7 @@ class Judge:
         verdicts = tuple(
             self.verdict(new, match, metric, margin, spending) for metric, margin in margins.items()
         )
-        if degenerate := self.guard(new, match):
-            verdicts = (*verdicts, degenerate)
+        verdicts = (*verdicts, *self.guards(new, match))
         if match.record is None:
             return JudgedCase(new, match, verdicts)
         case = JudgedCase(new, match, verdicts, changes=changes(match.record, new))

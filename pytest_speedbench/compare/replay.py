@@ -17,7 +17,8 @@ from pytest_speedbench.compare.match import Match
 from pytest_speedbench.errors import RecordError
 from pytest_speedbench.measure.metrics import request_traces
 from pytest_speedbench.measure.replay import BaselineTurn, segment_of
-from pytest_speedbench.measure.results import ReplayedTurn, Turn
+from pytest_speedbench.measure.replayed import ReplayedTurn
+from pytest_speedbench.measure.results import Turn
 
 if TYPE_CHECKING:
     from pytest_speedbench.stats import Counted, ReplayedSums, RequestTrace
@@ -87,7 +88,8 @@ def replayed_between(old: Record, new: Record) -> ReplayedSums | None:
     followed = decode_replay(new)
     if not followed:
         return None
-    return replayed_along(traces_of(old), outputs_of(old), decode_turns(new), followed)
+    unscored = new.arm.not_scored if new.arm else ""
+    return replayed_along(traces_of(old), outputs_of(old), decode_turns(new), followed, unscored)
 
 
 def replayed_along(
@@ -95,9 +97,11 @@ def replayed_along(
     outputs: Outputs,
     turns: Iterable[Turn],
     followed: Mapping[tuple[str, int], ReplayedTurn],
+    unscored: str = "",
 ) -> ReplayedSums | None:
     """Both builds over the tokens of ``outputs``, for the samples of ``turns`` that ``old`` has;
-    None where none of these outputs was ``followed``."""
+    None where none of these outputs was ``followed``. ``unscored`` says why the target was not
+    asked about the tokens that differ."""
     from pytest_speedbench.stats import replayed_sums
     from pytest_speedbench.stats.data import clusters
 
@@ -122,6 +126,7 @@ def replayed_along(
         replayed_sums(counted, given_up=len(given_up)),
         scored=sum(turn.scored for turn in own),
         defects=sum(len(turn.defects) for turn in own),
+        unscored=unscored,
     )
 
 

@@ -48,8 +48,8 @@ class Verdict:
     Attributes:
         case: the key of the case, as text.
         metric: a gated metric (``acceptance_length``, ``speedup``, ``output_tps``), or a check
-            without a baseline (``lossless``, ``drift``, ``assert``), or ``output``, the guard
-            against degenerate answers.
+            without a baseline (``lossless``, ``drift``, ``assert``), or ``output``, the
+            guard against degenerate answers and wrong tokens.
         outcome: pass, fail, improved, undecided, or why nothing was tested.
         reason: one sentence.
         ratio: new / old.

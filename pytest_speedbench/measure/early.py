@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
-from pytest_speedbench.measure.results import EarlyStop, ReplayedTurn, Turn
+from pytest_speedbench.measure.replayed import ReplayedTurn
+from pytest_speedbench.measure.results import EarlyStop, Turn
 from pytest_speedbench.splits import Sample
 
 # A look takes milliseconds of the client for every case; a category of 80 gets one every 2 samples.

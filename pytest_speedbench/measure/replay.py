@@ -27,13 +27,13 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.measure.check import check_counters, check_traces
 from pytest_speedbench.measure.load import ClosedLoop, Progress
-from pytest_speedbench.measure.results import (
+from pytest_speedbench.measure.replayed import (
     Replay,
     ReplayDivergence,
     ReplayedTurn,
     ResumedRequest,
-    Turn,
 )
+from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.measure.tokenizer import Tokenizer
 from pytest_speedbench.splits import Sample
 

@@ -12,11 +12,11 @@ from pytest_speedbench.engines.protocol import Trace
 from pytest_speedbench.measure import metrics
 from pytest_speedbench.measure.chains import require_chains
 from pytest_speedbench.measure.notes import answer_notes, server_notes
+from pytest_speedbench.measure.replayed import Replay
 from pytest_speedbench.measure.results import (
     ArmResult,
     Counted,
     DriftPoint,
-    Replay,
     RunSetting,
     Turn,
     total,
@@ -302,7 +302,7 @@ class Run:
 def _scored(replay: Replay) -> str:
     """What the target says of the tokens that differ, for a note."""
     if not replay.scored:
-        return ""
+        return f"; divergences not scored: {replay.unscored}" if replay.unscored else ""
     if not (defects := replay.defects):
         return f"; {replay.scored} divergences scored, all numerical ties"
     sample, turn, position = defects[0]

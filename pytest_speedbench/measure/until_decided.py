@@ -10,7 +10,8 @@ from pytest_speedbench.measure.failures import refuse_failed
 from pytest_speedbench.measure.load import ClosedLoop, Progress
 from pytest_speedbench.measure.passes import checked_pass
 from pytest_speedbench.measure.replay import Outputs, replay
-from pytest_speedbench.measure.results import ArmResult, Pass, Replay, ReplayedTurn, Turn
+from pytest_speedbench.measure.replayed import Replay, ReplayedTurn
+from pytest_speedbench.measure.results import ArmResult, Pass, Turn
 from pytest_speedbench.splits import Sample
 
 

@@ -28,7 +28,8 @@ from pytest_speedbench.measure.passes import counts_by_slice
 from pytest_speedbench.measure.pool import EnginePool
 from pytest_speedbench.measure.prompts import check_prompts
 from pytest_speedbench.measure.replay import Outputs, refusal, replay
-from pytest_speedbench.measure.results import ArmResult, Replay
+from pytest_speedbench.measure.replayed import Replay
+from pytest_speedbench.measure.results import ArmResult
 from pytest_speedbench.measure.rounds import Restart, run_rounds
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.measure.soak import run_soak

@@ -110,24 +110,32 @@ class TargetBook:
                 bench.pool.close(config)
 
     def score_replay(self, run: RunKey, measured: Run, baseline: Record | None) -> None:
-        """Asks the target about the tokens at which ``measured`` differs from its baseline's text.
-
-        Only where the engine without SD is up, and has the baseline's types.
-        """
-        replay, own = measured.replay, measured.setting.engine
+        """Asks the target about the tokens at which ``measured`` differs from its baseline's text;
+        or keeps why it was not asked."""
+        replay = measured.replay
         if replay is None or not any(turn.divergences for turn in replay.turns.values()):
             return
-        can = engine_type(run.engine).scores if own.scores is None else own.scores
-        up = self.bench.pool.running(self.bench.inputs.config(run.base()))
-        if not (can and up and measured.reference) or baseline is None:
+        reason = self._not_scored(run, measured, baseline)
+        if reason:
+            measured.replay = replace(replay, unscored=reason)
             return
-        if other_numerics(baseline, measured.setting):
-            return
-        allowed = default_tolerance(own.dtype)
+        allowed = default_tolerance(measured.setting.engine.dtype)
         with self.scores(run) as score:
             healthy = self.healthy(run, score, self.bench.inputs.tokenizer(run).stop_ids)
             allowed = calibrated(allowed, healthy) if healthy else allowed
             measured.replay = scored(replay, score, allowed)
+
+    def _not_scored(self, run: RunKey, measured: Run, baseline: Record | None) -> str:
+        """Why the target is not asked: only its engine without SD is, where that is up."""
+        own = measured.setting.engine.scores
+        if not (engine_type(run.engine).scores if own is None else own):
+            return f"engine {run.engine} reports no log-probabilities"
+        up = self.bench.pool.running(self.bench.inputs.config(run.base()))
+        if measured.reference is None or not up:
+            return "there is no engine without SD (--speed-rounds)"
+        if baseline is None:
+            return "the types that the baseline computes in are not known"
+        return other_numerics(baseline, measured.setting)
 
     def healthy(self, run: RunKey, score: Score, stop_ids: Sequence[int]) -> Healthy | None:
         """The run without SD against another one of the nearest other BS; None without such."""

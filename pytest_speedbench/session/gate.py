@@ -110,13 +110,13 @@ class SessionGate:
         self.settle(case, verdict)
         return verdict
 
-    def guard(self, case: CaseResult, match: Match) -> Verdict | None:
-        """Keeps the verdict *degenerate* with its case, if it is that; :meth:`settle` raises."""
-        verdict = self.judge.guard(case.record, match)
-        if verdict is not None:
+    def guard(self, case: CaseResult, match: Match) -> tuple[Verdict, ...]:
+        """Keeps the verdicts on the answers themselves with their case; :meth:`settle` raises."""
+        found = self.judge.guards(case.record, match)
+        for verdict in found:
             case.add(verdict)
             self.note_changes(case, match)
-        return verdict
+        return found
 
     def note_changes(self, case: CaseResult, match: Match) -> None:
         """Keeps in what the run of a case differs from its baseline."""

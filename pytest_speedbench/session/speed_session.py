@@ -195,9 +195,9 @@ class SpeedSession:
         finally:
             # After a comparison of the test's own, too.
             asked = self._compares(case.run) or any(v.baseline for v in result.verdicts)
-            degenerate = self.gate.guard(result, self.baseline(case)) if asked else None
-        if degenerate is not None:
-            self.gate.settle(result, degenerate)
+            answers = self.gate.guard(result, self.baseline(case)) if asked else ()
+        for verdict in answers:
+            self.gate.settle(result, verdict)
 
     def _early_gate(self, run: RunKey) -> EarlyGate:
         """Decides the cases of ``run`` while it goes on, each against its own baseline."""

@@ -101,11 +101,13 @@ def to_pass(pairs: Pairs, rule: Rule) -> Weighed:
 
 
 def to_fail(pairs: Pairs, rule: Rule) -> Weighed:
-    """What may show that AL has fallen: tokens that both runs share, and whole outputs."""
+    """What may show that AL has fallen: tokens that both runs share, and whole outputs. Where a
+    text was replayed, half of the latter's part is kept for wrong tokens in it."""
     shared = pairs.prefix if pairs.replay is None else pairs.replay.sums
+    kept = 0.0 if pairs.replay is None else (1 - rule.shared) / 2
     if shared is None or not _has_data(shared):
-        return [(pairs.whole, 1.0)]
-    return [(shared, rule.shared), (pairs.whole, 1 - rule.shared)]
+        return [(pairs.whole, 1.0 - kept)]
+    return [(shared, rule.shared), (pairs.whole, 1 - rule.shared - kept)]
 
 
 def _has_data(sums: PairedSums) -> bool:
@@ -192,6 +194,8 @@ def withheld_pass(pairs: Pairs, rule: Rule) -> list[str]:
             f"{pairs.diverged} of {pairs.compared} outputs diverge, healthy is"
             f" {rule.healthy_divergence:.0%}"
         )
+        if replay.unscored:
+            reasons[-1] += f", and whether in ties is not known: {replay.unscored}"
     if falls_with_distance(replay) < TREND_LEVEL:
         reasons.append("AL falls with the distance from the prefill, which replay repeats")
     if whole_shows(pairs.whole, 1 - rule.margin, above=False):

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 REACH = 0.12
+SHARED = 0.9
+# Part of a false fail's α for wrong tokens, where a text is replayed: half of what whole outputs
+# have elsewhere.
+DEFECTS_PART = (1 - SHARED) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Rule:
     alpha: float = 0.01
     fail_alpha: float | None = None
     reach: float = REACH
-    shared: float = 0.9
+    shared: float = SHARED
     healthy_divergence: float | None = None
     min_coverage: float = 0.9
     min_clusters: int = 8

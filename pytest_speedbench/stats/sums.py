@@ -82,6 +82,7 @@ class ReplayedSums:
         given_up: samples that diverged too often and are left out on both sides from there on.
         scored: of how many divergences the target was asked.
         defects: of those, how many are no numerical ties.
+        unscored: why it was not asked.
     """
 
     sums: PairedSums
@@ -91,6 +92,7 @@ class ReplayedSums:
     given_up: int
     scored: int = 0
     defects: int = 0
+    unscored: str = ""
 
 
 def merge_sums(parts: Sequence[PairedSums]) -> PairedSums:
@@ -119,4 +121,5 @@ def merge_replayed(parts: Sequence[ReplayedSums]) -> ReplayedSums:
         given_up=sum(part.given_up for part in parts),
         scored=sum(part.scored for part in parts),
         defects=sum(part.defects for part in parts),
+        unscored=parts[0].unscored,
     )

@@ -18,6 +18,9 @@ FRACTION_BITS: Mapping[str, int] = {"bfloat16": 7, "float16": 10, "float32": 23}
 # Of the logits' unit in the last place. Kernels that sum in another order move a logit by a few
 # units; `calibrated_ulps` measures how many on two runs without SD.
 DEFAULT_ULPS = 4.0
+# Of a healthy build's outputs that diverge, at most so many hold a token that is wrong by more than
+# the tolerance: rounding beyond what was calibrated.
+STATED_DEFECTS = 0.01
 MIN_EXPECTED = 5.0  # cells below are pooled: Cochran, Biometrics 10 (1954)
 
 
@@ -141,6 +144,23 @@ def compare_tie_rates(
         p_value=float(fisher_exact(table, alternative="greater")[1]),
         level=level,
     )
+
+
+def defects_p_value(defective: int, outputs: int) -> float:
+    """One-sided p-value (binomial) of "more than `STATED_DEFECTS` of the outputs are defective".
+
+    Outputs, not tokens, are counted: what goes wrong once in an output may go wrong again.
+
+    Raises:
+        ValueError: counts out of range.
+    """
+    if not 0 <= defective <= outputs:
+        raise ValueError(f"defective must lie between 0 and {outputs}, got {defective}")
+    if not defective:
+        return 1.0
+    from scipy.special import bdtrc
+
+    return float(bdtrc(defective - 1, outputs, STATED_DEFECTS))
 
 
 def first_token_check(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 import pytest
 from simulated_runs import SAMPLES, InProcess, loop_of, measure, measure_with, record_of
 
 from pytest_speedbench.baselines.packing import pack_ids
 from pytest_speedbench.baselines.records import decode_run
 from pytest_speedbench.baselines.schema import Record, parse_record
-from pytest_speedbench.compare.lossless import default_tolerance
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.replay import (
     outputs_of,
@@ -19,8 +15,7 @@ from pytest_speedbench.compare.replay import (
     outputs_to_follow,
     replayed_between,
 )
-from pytest_speedbench.compare.replay_ties import other_numerics, scored
-from pytest_speedbench.engines.protocol import Speculation, TokenScore
+from pytest_speedbench.engines.protocol import Speculation
 from pytest_speedbench.errors import RecordError
 from pytest_speedbench.measure.replay import replay, segment_of
 from pytest_speedbench.stats import count_replayed
@@ -162,25 +157,3 @@ def test_arms_of_one_session_follow_the_output_without_sd() -> None:
         assert all(c.old_steps == c.tokens for c in counted)  # one token a step without SD
     (tokens, steps), (other_tokens, other_steps) = tokens_and_steps
     assert tokens / steps == pytest.approx(other_tokens / other_steps, rel=0.03)
-
-
-def test_divergences_are_scored_as_ties_or_defects(baseline: Record) -> None:
-    engine = InProcess({**TIES, "defect_at": 9})
-    followed = measure(baseline, engine=engine).replay
-    assert followed is not None
-
-    def score(text: Sequence[int], candidates: Sequence[int]) -> TokenScore:
-        return engine.score(text, len(text), candidates)
-
-    found = scored(followed, score, default_tolerance("float32"))
-    assert found.scored > 24
-    assert {position for _, _, position in found.defects} == {9}
-    assert len(found.defects) > 20
-    assert not any(turn.divergences for turn in found.turns.values())  # nothing is asked twice
-
-
-def test_ties_are_not_scored_between_two_dtypes(baseline: Record) -> None:
-    setting = measure().setting
-    assert not other_numerics(baseline, setting)
-    half = replace(setting, engine=replace(setting.engine, dtype="bfloat16"))
-    assert other_numerics(baseline, half)

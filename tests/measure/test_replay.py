@@ -14,7 +14,7 @@ from pytest_speedbench.compare.replay import outputs_of
 from pytest_speedbench.engines.protocol import EngineInfo, Sampling, Speculation, Trace
 from pytest_speedbench.errors import MeasurementMismatch
 from pytest_speedbench.measure.replay import BaselineTurn, refusal, replay
-from pytest_speedbench.measure.results import Replay
+from pytest_speedbench.measure.replayed import Replay
 from pytest_speedbench.measure.tokenizer import WordTokenizer
 from pytest_speedbench.splits import Sample
 

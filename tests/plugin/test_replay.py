@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
+from pytest_speedbench import compare
 from pytest_speedbench.cli import app
 
 from .conftest import Project, text_of
@@ -70,11 +71,18 @@ def test_an_early_decision_follows_the_baseline_block_by_block(saved: Project) -
     assert all(request.replay is not None for request in record.requests)
 
 
-def test_tokens_that_are_no_ties_cannot_pass(saved: Project) -> None:
+def test_tokens_that_are_no_ties_fail(saved: Project) -> None:
     wide = (COMPARE[0], "--speed-compare-fail=acceptance_length:30%")
     ties = saved.run(*wide, *REBUILD, speed_rounds="1")
     assert "divergences scored, all numerical ties" in text_of(ties)
-    wrong = saved.run(*wide, "--speed-engine-arg=defect_at=20", speed_rounds="1")
+    defect = "--speed-engine-arg=defect_at=20"
+    wrong = saved.run(*wide, defect, "--benchmark-save=new", speed_rounds="1")
+    assert "1 fail" in wrong.stdout.str()
+    (record,) = saved.records()
+    (comparison,) = compare("0001", "0002", {"acceptance_length": "30%"}).cases
+    in_session, later = record.verdicts[-1], comparison.verdicts[-1]
+    assert (in_session.metric, in_session.outcome) == ("output", "fail")
+    assert (later.metric, later.reason) == ("output", in_session.reason)
     assert "48 of 48 divergences scored are no numerical ties, the first in sample" in text_of(
         wrong
     )
