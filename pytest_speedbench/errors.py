@@ -97,6 +97,10 @@ class BaselineError(SpeedbenchError, ValueError):
     """A named baseline cannot be used; the message says why and what to do."""
 
 
+class ForeignFileError(SpeedbenchError, ValueError):
+    """A file of another tool cannot be imported; the message says why and what to do."""
+
+
 class GitError(SpeedbenchError, ValueError):
     """git cannot answer; the message names the fix."""
 

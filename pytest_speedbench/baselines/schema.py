@@ -439,6 +439,25 @@ class SideRecord(_Part):
     no_plain: str = ""
 
 
+class ImportedRecord(_Part):
+    """The file of another tool that a record was read from.
+
+    Attributes:
+        tool: what wrote it.
+        version: its version; empty where the file does not say it.
+        source: name of the file.
+        unverified: what the file does not say and nobody stated: parts of the key, and what must
+            be equal to compare AL. Not compared.
+        last_steps: whether the last decoding step of each request is in it.
+    """
+
+    tool: str
+    source: str
+    version: str = ""
+    unverified: list[str] = Field(default_factory=list)
+    last_steps: bool = True
+
+
 class RecordSummary(_Part):
     """The head of a record: what names a case, its numbers and what came of it.
 
@@ -467,6 +486,7 @@ class RecordSummary(_Part):
         changes: in what the run differs from the one it was compared with.
         harness: version of pytest-speedbench that measured; empty in earlier records.
         side: what the run is beside another build's; None where it was measured by itself.
+        imported: the file of another tool that it was read from; None where we measured it.
     """
 
     schema_: int = Field(alias="schema")
@@ -488,6 +508,7 @@ class RecordSummary(_Part):
     changes: list[ChangeRecord] = Field(default_factory=list)
     harness: str = ""
     side: SideRecord | None = None
+    imported: ImportedRecord | None = None
 
     @property
     def of_reference_build(self) -> bool:

@@ -19,6 +19,7 @@ from pytest_speedbench.cli import (
     drafter,
     export,
     history,
+    import_,
     init,
     plan,
     recover,
@@ -70,6 +71,7 @@ app.add_typer(splits.app, name="splits")
 app.command("report")(report.report)
 app.command("show")(report.show)
 app.command("export")(export.export)
+app.command("import")(import_.import_)
 app.command("tune")(tune.tune)
 app.command("init")(init.init)
 app.command("recover")(recover.recover)

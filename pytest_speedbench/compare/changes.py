@@ -140,7 +140,24 @@ def _facts(record: Record) -> dict[str, str]:
         HARNESS: record.harness,
     }
     texts = ((name, _text(hide_secrets(value))) for name, value in facts.items())
-    return {name: text for name, text in texts if text not in _UNKNOWN}
+    silent = _not_stated(record)
+    return {
+        name: text
+        for name, text in texts
+        if text not in _UNKNOWN and silent.isdisjoint((name, name.partition(".")[0]))
+    }
+
+
+def _not_stated(record: Record) -> set[str]:
+    """Facts, and groups of them, that the file of another tool does not hold."""
+    if record.imported is None:
+        return set()
+    unverified = record.imported.unverified
+    names = {f"sampling.{name}" for name in unverified} | {
+        *unverified,
+        *("machine", "split.samples", HARNESS),
+    }
+    return names | ({"draft_length"} if "dl" in unverified else set())
 
 
 def _model(name: str, model: ModelRecord | None) -> dict[str, str]:

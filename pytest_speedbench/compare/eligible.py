@@ -2,8 +2,9 @@
 
 A run that was judged bad must not become what later runs are judged by. *Incomparable*,
 *undecided* and *no baseline* leave a record eligible, so that a new model or split starts its own
-line. A record that is named explicitly is used whatever this module says, with a remark. Records of
-the reference build of a side-by-side session are not even among those of a saved run.
+line. What another tool measured is none: much of it cannot be verified. A record that is named
+explicitly is used whatever this module says, with a remark. Records of the reference build of a
+side-by-side session are not even among those of a saved run.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Eligibility:
 
     def objection(self, record: RecordSummary, run: SavedRun) -> str:
         """Why ``record`` of ``run`` is not a default reference; empty where it is one."""
+        if record.imported:
+            return f"it was imported from {record.imported.source}"
         if record.partial or (record.gate and record.gate.session == "interrupted"):
             return "its run was not finished"
         if record.speculation_off:

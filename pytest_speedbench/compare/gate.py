@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pytest_speedbench.baselines.records import traces_of
 from pytest_speedbench.baselines.schema import Record
+from pytest_speedbench.compare.imported import comparable_traces, imported_note
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.replay import replayed_between
 from pytest_speedbench.compare.side_by_side import of_one_pair
@@ -52,7 +52,8 @@ def gate(
     alpha = levels.fail_alpha if verdict.outcome in COMPARED else None
     part = match.part if match.comparable else ""
     remark = f"named explicitly, although {match.remark}" if match.remark else ""
-    reason = "; ".join(filter(None, (verdict.reason, part, remark)))
+    unverified = imported_note(new, match) if match.comparable else ""
+    reason = "; ".join(filter(None, (verdict.reason, part, remark, unverified)))
     return replace(verdict, case=case, margin=margin, baseline=baseline, alpha=alpha, reason=reason)
 
 
@@ -110,8 +111,7 @@ def _gate_acceptance(
     try:
         replayed = replayed_between(old, new)
         decision = decided or non_inferiority(
-            traces_of(old),
-            traces_of(new),
+            *comparable_traces(old, new),
             margin=margin,
             alpha=levels.alpha,
             fail_alpha=levels.fail_alpha,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pytest_speedbench.baselines.schema import (
     KEY_FIELDS,
     CaseKey,
+    ImportedRecord,
     MachineRecord,
     ModelRecord,
     Record,
@@ -35,6 +36,8 @@ class Identity:
     """Free to differ, since it is under test; it only chooses between records of one case."""
     across: frozenset[str] = frozenset()
     """Parts of the key that differ on purpose (``--map``)."""
+    imported: ImportedRecord | None = None
+    """The file of another tool that the measurement comes from; None for one of ours."""
     earlier_ids: EarlierIds = field(kw_only=True, compare=False)
     """Recognises records of this split that were saved before rows had digests."""
 
@@ -50,6 +53,7 @@ def identity_of(record: Record) -> Identity:
         record.prompt_form,
         record.machine,
         record.spec.drafter.name if record.spec.drafter else "",
+        imported=record.imported,
         earlier_ids=earlier_ids_of(record.split),
     )
 
@@ -107,7 +111,11 @@ def find_baseline(new: Identity, runs: Sequence[SavedRun], eligibility: Eligibil
 
 def match_in(run: SavedRun, new: Identity, eligibility: Eligibility | None = None) -> Match:
     """The record of one saved run that suits ``new`` best; with a rule, an eligible one only."""
-    records = run.candidates(new.case) or records_under_another_key(run, new)
+    records = (
+        run.candidates(new.case)
+        or records_under_another_key(run, new)
+        or imported_records(run, new)
+    )
     matches = [
         compare_identity(record, run, new)
         for record in records
@@ -164,6 +172,28 @@ def records_under_another_key(run: SavedRun, new: Identity) -> list[Record]:
     ]
 
 
+def imported_records(run: SavedRun, new: Identity) -> list[Record]:
+    """Records whose key agrees with ``new`` in all that is stated, where one of the two comes from
+    a file of another tool."""
+    if new.imported is None and not any(summary.imported for summary in run.summaries):
+        return []
+    return [
+        record
+        for record in run.measured
+        if (unknown := not_verified(record.imported, new.imported))
+        and all(
+            getattr(record.case, name) == getattr(new.case, name)
+            for name in KEY_FIELDS
+            if name not in unknown
+        )
+    ]
+
+
+def not_verified(*imported: ImportedRecord | None) -> tuple[str, ...]:
+    """What the files of other tools behind two measurements do not say."""
+    return tuple(dict.fromkeys(name for one in imported if one for name in one.unverified))
+
+
 def _same_drafter(record: Record, new: Identity) -> bool:
     """Whether the drafter is the one that a key names, where either names one."""
     named = record.case.drafter or new.case.drafter
@@ -185,8 +215,11 @@ def compare_identity(record: Record, run: SavedRun | None, new: Identity) -> Mat
     """What of ``record`` may be compared with a measurement of ``new``."""
     rows = match_rows(record, new.split, new.earlier_ids)
     old = identity_of(record)
-    acceptance = _differences(_for_acceptance(old, new.across), _for_acceptance(new, new.across))
+    left_out = {*new.across, *not_verified(old.imported, new.imported)}
+    acceptance = _differences(_for_acceptance(old, left_out), _for_acceptance(new, left_out))
     timing = _differences(_for_timing(old), _for_timing(new))
+    if old.imported or new.imported:
+        timing = ("timed by another tool",)
     return Match(
         rows.record,
         run,
@@ -196,8 +229,9 @@ def compare_identity(record: Record, run: SavedRun | None, new: Identity) -> Mat
     )
 
 
-def _for_acceptance(identity: Identity, across: Collection[str]) -> dict[str, object]:
-    """Must be equal to compare AL. Engine, its arguments and the drafter are under test: free."""
+def _for_acceptance(identity: Identity, left_out: Collection[str]) -> dict[str, object]:
+    """Must be equal to compare AL. Engine, its arguments and the drafter are under test: free.
+    What is ``left_out`` differs on purpose, or is not known."""
     model, sampling = identity.model, identity.sampling
     must: dict[str, object] = {
         "model weights": model.weights or model.revision,
@@ -205,9 +239,9 @@ def _for_acceptance(identity: Identity, across: Collection[str]) -> dict[str, ob
         "sampling": _length_text(sampling),
         "prompt form": identity.prompt_form,
     }
-    if "prompt_form" in across:
-        del must["chat template"], must["prompt form"]
-    return must
+    if "prompt_form" in left_out:
+        left_out = {*left_out, "chat template", "prompt form"}
+    return {name: value for name, value in must.items() if name not in left_out}
 
 
 def _for_timing(identity: Identity) -> dict[str, object]:

@@ -143,29 +143,31 @@ def golden_file(records: Sequence[Record]) -> bytes:
         ]
         if found.low is not None and found.high is not None:
             lines += [f"  low: {found.low:.4f}", f"  high: {found.high:.4f}"]
+        else:
+            lines.append("  uncertainty: unknown")
     return ("\n".join(lines) + "\n").encode()
 
 
 def trtllm_reference_file(records: Sequence[Record]) -> bytes:
-    """TensorRT-LLM's ``acceptance_length.yaml``: model → list of entries with a threshold.
+    """TensorRT-LLM's ``acceptance_length.yaml``: test → ``ref_al`` and ``min_al``.
 
-    The threshold is the lower limit of AL at 95 %, or its value where it has no interval.
+    ``min_al``, which its tests assert, is the lower limit of AL at 95 %; the value itself where it
+    has no interval. A comment says which, and how many samples there were.
     """
-    by_model: dict[str, list[str]] = {}
+    lines = ["# Key each entry by the test that asserts it: TestClass::test_name."]
     for record in records:
         found = record.metric("acceptance_length")
         if found is None or record.case.method == "none":
             continue
-        threshold = found.value if found.low is None else found.low
-        by_model.setdefault(record.case.model, []).extend(
-            [
-                f"  - spec_dec_algo: {json.dumps(record.case.method)}",
-                f"    max_draft_len: {record.case.dl}",
-                f"    dataset: {json.dumps(f'{record.case.split}:{record.case.slice}')}",
-                f"    acceptance_length: {threshold:.3f}",
-            ]
-        )
-    lines = [f"{json.dumps(model)}:\n" + "\n".join(own) for model, own in by_model.items()]
+        low, high = found.low, found.high
+        known = low is not None and high is not None
+        interval = f"95 % interval {low:.3f} to {high:.3f}" if known else "uncertainty unknown"
+        lines += [
+            f"# n = {found.n}, {interval}",
+            f"{json.dumps(str(record.case))}:",
+            f"  ref_al: {found.value:.6f}",
+            f"  min_al: {found.value if low is None else low:.6f}",
+        ]
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -12,11 +12,23 @@ a request. Where every step drafts, D is the number of drafts; otherwise it lies
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import Counters, Speculation, Trace
 from pytest_speedbench.errors import ForeignTrafficError, MeasurementMismatch
 from pytest_speedbench.measure.results import Counted
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Output of some requests: ``tokens``, of which ``decoded`` came from decoding steps, those of
+    ``decoding`` requests."""
+
+    requests: int
+    tokens: int
+    decoded: int
+    decoding: int
 
 
 def count(
@@ -28,17 +40,28 @@ def count(
         MeasurementMismatch: a counter that fell, or more accepted than drafted.
         ForeignTrafficError: growth that these requests do not explain.
     """
+    output = Output(
+        len(traces),
+        sum(trace.tokens for trace in traces),
+        sum(trace.decoded_tokens for trace in traces),
+        sum(trace.decoded_tokens > 0 for trace in traces),
+    )
+    return count_output(output, samples, speculation, grown)
+
+
+def count_output(
+    output: Output, samples: int, speculation: Speculation, grown: Counters
+) -> Counted:
+    """As :func:`count`, of requests whose traces are not at hand."""
     _check_growth(grown)
-    tokens = sum(trace.decoded_tokens for trace in traces)
-    decoding = sum(trace.decoded_tokens > 0 for trace in traces)
-    cut = speculation.draft_length * decoding
-    _check_ours(traces, tokens, decoding, cut, speculation, grown)
+    tokens, cut = output.decoded, speculation.draft_length * output.decoding
+    _check_ours(output, cut, speculation, grown)
     steps = max(grown.drafts, tokens - grown.accepted_tokens)
     # More steps than drafts: some had none, and cut-off last steps may hide more of them.
     exact = steps == grown.drafts > 0 and traits(speculation.method).every_step
     return Counted(
         samples,
-        len(traces),
+        output.requests,
         tokens,
         steps,
         0 if exact else min(tokens, tokens - grown.accepted_tokens + cut) - steps,
@@ -60,14 +83,7 @@ def _check_growth(grown: Counters) -> None:
         )
 
 
-def _check_ours(
-    traces: Sequence[Trace],
-    tokens: int,
-    decoding: int,
-    cut: int,
-    speculation: Speculation,
-    grown: Counters,
-) -> None:
+def _check_ours(output: Output, cut: int, speculation: Speculation, grown: Counters) -> None:
     """Foreign requests, and counters that lag behind, do not fit what was emitted.
 
     A method that drafts in every step may still have steps without a draft: at the end of the
@@ -75,16 +91,16 @@ def _check_ours(
     engine that counts its output tokens shows foreign traffic by them; without that count, more
     than one such step per request cannot be distinguished from counters that lag.
     """
-    ours = sum(trace.tokens for trace in traces)
-    if grown.output_tokens not in (None, ours):
+    tokens = output.decoded
+    if grown.output_tokens not in (None, output.tokens):
         raise ForeignTrafficError(
-            f"the engine emitted {grown.output_tokens} tokens, our requests {ours}"
+            f"the engine emitted {grown.output_tokens} tokens, our requests {output.tokens}"
         )
     counted = grown.drafts + grown.accepted_tokens
     drafts_count = (
         grown.output_tokens is None and grown.drafts > 0 and traits(speculation.method).every_step
     )
-    if counted - cut > tokens or (drafts_count and tokens > counted + decoding):
+    if counted - cut > tokens or (drafts_count and tokens > counted + output.decoding):
         raise ForeignTrafficError(
             f"the engine counted {grown.drafts} drafts with {grown.accepted_tokens} accepted "
             f"tokens, which does not fit the {tokens} tokens that our requests decoded"

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_speedbench.engines.methods import traits, unknown_method_note
-from pytest_speedbench.engines.protocol import Trace
+from pytest_speedbench.engines.protocol import UNKNOWN_METHOD, Trace
 from pytest_speedbench.measure import metrics
 from pytest_speedbench.measure.chains import require_chains
 from pytest_speedbench.measure.notes import answer_notes, server_notes
@@ -212,7 +212,8 @@ class Run:
         notes += self._cache_notes()
         if self.setting.scheduled and all(_drafts_nothing(t.trace) for t in self.arm.turns):
             notes.append(f"the engine's schedule of draft lengths drafts nothing at BS {batch}")
-        if note := unknown_method_note(self.setting.speculation.method):
+        method = self.setting.speculation.method
+        if method != UNKNOWN_METHOD and (note := unknown_method_note(method)):
             notes.append(note)
         return [
             *answer_notes(self.arm, self.reference),

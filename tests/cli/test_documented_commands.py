@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import textwrap
 from pathlib import Path
@@ -223,3 +224,20 @@ def test_the_commands_of_the_gate_page_run(project: Path, runner: Runner) -> Non
         runner.run(script, project)
     for path in ("new-0/.github/workflows", "new-1/.gitlab", "new-2/.buildkite"):
         assert (project / path / "speedbench.yml").is_file()
+
+
+def test_the_commands_of_the_page_on_other_tools_run(project: Path, runner: Runner) -> None:
+    """From files that the tools wrote, in the folders that the page names."""
+    data = Path(__file__).parents[1] / "interop" / "data"
+    shutil.copytree(data / "aiperf", project / "artifacts")
+    shutil.copy(data / "prompts.jsonl", project)
+    shutil.copy(data / "vllm_bench.json", project)
+    shutil.copytree(data / "specdec_bench", project / "results")
+    give_head(project)
+    script = "\n".join(commands("coming-from"))
+    script = re.sub(r"\bFILE\b", "vllm_bench.json", script)
+    for choice, example in DRAFTER.items():
+        script = re.sub(choice, example, script)
+    output = runner.run(script, project)
+    assert "imported from AIPerf's artifacts; not verified: engine" in output
+    assert (project / "specdec.json").is_file()

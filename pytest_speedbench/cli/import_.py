@@ -1,0 +1,141 @@
+"""``speedbench import FILE``: what another tool has measured, as a baseline or as thresholds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_speedbench.cli.output import NOTHING, Justify, Lines, write_file
+from pytest_speedbench.errors import CliError
+
+if TYPE_CHECKING:
+    from pytest_speedbench.baselines.schema import Record
+    from pytest_speedbench.interop.foreign import ForeignRun, ForeignTotals
+    from pytest_speedbench.interop.imports import Stated
+
+_RECORDS: tuple[tuple[str, Justify], ...] = (
+    ("category", "left"),
+    ("n", "right"),
+    ("AL", "right"),
+    ("95 %", "right"),
+)
+_TOTALS: tuple[tuple[str, Justify], ...] = (
+    ("of", "left"),
+    ("n", "right"),
+    ("AL", "right"),
+    ("as stated", "right"),
+    ("own limit", "right"),
+)
+
+
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file or a folder that another tool wrote.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="PATH", help="Requests: a .json run; averages: a .yaml table."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="SPLIT", help="The prompts, as in --speed-split.")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(metavar="NAME", help="The engine.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="The target.")] = None,
+    method: Annotated[str | None, typer.Option(metavar="NAME", help="The method of SD.")] = None,
+    dl: Annotated[int | None, typer.Option(metavar="N", min=1, help="Draft length.")] = None,
+    bs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Batch size.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Longest output.")
+    ] = None,
+) -> None:
+    """Read what another tool has measured, convert it to our AL, and show what it supports.
+
+    Reads AIPerf, vllm bench serve, specdec_bench, llama.cpp speed-bench, speculators, TensorRT-LLM
+    and InferenceX; says of SGLang's bench_serving and guidellm what to do instead. Requests become
+    a run that --speed-compare=PATH and speedbench compare take when it is named. Averages become a
+    table of thresholds whose uncertainty is unknown.
+
+    Options state what the file does not say; the rest is not compared, and listed. Exit code 2:
+    the file cannot be read or converted.
+    """
+    from pytest_speedbench.interop.foreign import ForeignTotals
+    from pytest_speedbench.interop.imports import Stated
+    from pytest_speedbench.interop.recognise import read_foreign
+
+    options = (("engine", engine), ("model", model), ("method", method), ("dl", dl), ("bs", bs))
+    case = {name: value for name, value in options if value is not None}
+    if max_tokens is not None:
+        case["max_tokens"] = max_tokens
+    stated = Stated(split, case)
+    found = read_foreign(file, stated.given)
+    if isinstance(found, ForeignTotals):
+        _totals(found, output)
+    else:
+        _requests(found, file, stated, output)
+
+
+def _requests(found: ForeignRun, file: Path, stated: Stated, output: Path | None) -> None:
+    from pytest_speedbench.interop.imports import document, import_run
+
+    _check_suffix(output, (".json",), "requests become a run, which is JSON")
+    imported = import_run(found, file, stated)
+    out = Lines()
+    version = f" {found.version}" if found.version else ""
+    out.line(f"{found.tool}{version}: {imported.records[-1].case}", "bold")
+    out.table(_RECORDS, [_record_row(record) for record in imported.records])
+    for note in dict.fromkeys(imported.records[-1].notes):
+        out.item("  note: ", note)
+    head = imported.records[-1].imported
+    assert head is not None
+    out.item("  not verified: ", ", ".join(name.replace("_", " ") for name in head.unverified))
+    if output is None:
+        out.line("not written: -o PATH.json writes it as a run")
+        return
+    measured = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    write_file(output, document(imported.records, measured))
+    out.exact(f"compare with it: pytest --speed-compare={output}")
+
+
+def _record_row(record: Record) -> tuple[str, ...]:
+    al = record.metric("acceptance_length")
+    if al is None:
+        return record.case.slice, str(len(record.requests)), NOTHING, NOTHING
+    ends = NOTHING if al.low is None else f"{al.low:.2f}–{al.high:.2f}"
+    return record.case.slice, str(al.n), f"{al.value:.2f}", ends
+
+
+def _totals(found: ForeignTotals, output: Path | None) -> None:
+    from pytest_speedbench.interop.thresholds import threshold_file
+
+    _check_suffix(output, (".yaml", ".yml"), "averages become a table, which is YAML")
+    out = Lines()
+    out.line(f"{found.tool}: averages, uncertainty unknown", "bold")
+    rows = [
+        (
+            threshold.name,
+            NOTHING if threshold.n is None else str(threshold.n),
+            f"{threshold.acceptance_length:.2f}",
+            NOTHING if threshold.stated is None else f"{threshold.stated:.2f}",
+            NOTHING if threshold.least is None else f"{threshold.least:.2f}",
+        )
+        for threshold in found.thresholds
+    ]
+    out.table(_TOTALS, rows)
+    out.item("  ", f"{found.tool} {found.counting}")
+    for note in found.notes:
+        out.item("  note: ", note)
+    value = found.thresholds[0].least or found.thresholds[0].acceptance_length
+    out.line("The gate needs requests. As a threshold in a test:")
+    out.exact(f"  assert speed.acceptance_length >= {value:.2f}")
+    if output is not None:
+        write_file(output, threshold_file(found))
+
+
+def _check_suffix(output: Path | None, allowed: tuple[str, ...], why: str) -> None:
+    if output is not None and output.suffix.lower() not in allowed:
+        raise CliError(f"-o {output}: {why}: give a name that ends in {allowed[0]}")

@@ -1,0 +1,317 @@
+"""AIPerf's ``profile_export.jsonl``: one request a line, with the acceptance that vLLM reports.
+
+The prompts are in ``inputs.json``, the load in ``profile_export_aiperf.json``, both beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import Field, model_validator
+
+from pytest_speedbench.engines.serving.schema import Count, Form, Tokens
+from pytest_speedbench.errors import ForeignFileError
+from pytest_speedbench.interop.conversion import Reported, Timing, trace_of
+from pytest_speedbench.interop.foreign import ForeignRequest, ForeignRun, Given
+from pytest_speedbench.interop.foreign_file import ForeignFile
+
+TOOL: Final = "AIPerf"
+RECORDS: Final = "profile_export.jsonl"
+SUMMARY: Final = "profile_export_aiperf.json"
+INPUTS: Final = "inputs.json"
+
+
+class Metadata(Form):
+    conversation_id: str
+    turn_index: Count = 0
+    benchmark_phase: str = "profiling"
+    request_start_ns: Count
+    request_end_ns: Count
+    was_cancelled: bool = False
+
+
+class Metric(Form):
+    value: Any = None
+
+
+class Acceptance(Form):
+    """``spec_decode_acceptance``; the lists at vLLM's level *detailed* only."""
+
+    engine: str = ""
+    num_spec_steps: Tokens
+    num_draft_tokens: Tokens
+    num_accepted_draft_tokens: Tokens
+    num_spec_tokens: Tokens | None = None
+    completion_tokens: Tokens | None = None
+    per_step_accepted: list[Tokens] | None = None
+    per_step_drafted: list[Tokens] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Acceptance:
+        if self.num_accepted_draft_tokens > self.num_draft_tokens:
+            raise ValueError("more draft tokens were accepted than drafted")
+        if self.per_step_accepted is None or self.per_step_drafted is None:
+            return self
+        pairs = list(zip(self.per_step_drafted, self.per_step_accepted, strict=False))
+        lengths = {len(self.per_step_drafted), len(self.per_step_accepted), self.num_spec_steps}
+        if len(lengths) > 1 or any(accepted > drafted for drafted, accepted in pairs):
+            raise ValueError("the lists by step contradict one another, or num_spec_steps")
+        return self
+
+
+class Line(Form):
+    metadata: Metadata
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    spec_decode_acceptance: Acceptance | None = None
+    error: Any = None
+
+    def number(self, name: str) -> float | None:
+        """A metric that is one finite number of at least 0."""
+        found = self.metrics.get(name)
+        value = found.value if found else None
+        usable = isinstance(value, int | float) and 0 <= value < math.inf
+        return float(value) if usable else None
+
+    @property
+    def events(self) -> int:
+        """How many events of output arrived; 0 where unknown."""
+        found = self.metrics.get("inter_chunk_latency")
+        gaps = found.value if found else None
+        return len(gaps) + 1 if isinstance(gaps, list) else 0
+
+    @property
+    def tokens(self) -> int | None:
+        """Output tokens as the server counts them."""
+        found = self.spec_decode_acceptance
+        if found is not None and found.completion_tokens is not None:
+            return found.completion_tokens
+        counted = self.number("usage_completion_tokens")
+        return None if counted is None else int(counted)
+
+
+class Session(Form):
+    session_id: str
+    payloads: list[dict[str, Any]]
+
+
+class Inputs(Form):
+    data: list[Session]
+
+
+class Phase(Form):
+    kind: str = ""
+    concurrency: Count | None = None
+
+
+class InputConfig(Form):
+    phases: list[Phase] = Field(default_factory=list)
+
+
+class Summary(Form):
+    aiperf_version: str = ""
+    input_config: InputConfig = Field(default_factory=InputConfig)
+
+
+def recognises(file: ForeignFile) -> bool:
+    """Whether it is such a file, the summary beside one, or a folder with one."""
+    if file.is_folder:
+        return file.beside(RECORDS) is not None
+    if file.path.suffix == ".json":
+        return isinstance(file.document, dict) and "aiperf_version" in file.document
+    return isinstance(file.first, dict) and {"metadata", "metrics"} <= file.first.keys()
+
+
+def read(file: ForeignFile, given: Given) -> ForeignRun:
+    """The requests of a run; nothing ``given`` is needed.
+
+    Raises:
+        ForeignFileError: no request reports acceptance, or a line cannot be read.
+    """
+    whole = file.is_folder or file.path.suffix == ".json"
+    records = file.beside(RECORDS) if whole else file
+    if records is None:
+        raise ForeignFileError(
+            f"{file} is AIPerf's summary, whose averages are means over requests: they cannot be "
+            f"converted. Import {RECORDS}, which --export-level records writes"
+        )
+    lines = [(n, records.parse(Line, data, n)) for n, data in records.lines]
+    left_out: Counter[str] = Counter()
+    kept = list(_kept(lines, left_out))
+    if not kept:
+        raise ForeignFileError(_no_acceptance(records, left_out))
+    sessions = _sessions(records)
+    summary = _summary(records)
+    payloads = [p for line in kept for p in sessions.get(line.metadata.conversation_id, ())[:1]]
+    most = _common(payloads, "max_completion_tokens", "max_tokens")
+    start = min(line.metadata.request_start_ns for line in kept)
+    requests = [_request(records, line, sessions, start, most) for line in kept]
+    known = {**_sampling(payloads), **_speculation(kept)}
+    phases = [p.concurrency for p in summary.input_config.phases if p.kind == "profiling"]
+    if len(phases) == 1 and phases[0]:
+        known["bs"] = phases[0]
+    return ForeignRun(
+        TOOL,
+        requests,
+        known,
+        summary.aiperf_version,
+        notes=tuple(f"{count} requests left out: {why}" for why, count in left_out.items()),
+    )
+
+
+def _kept(lines: Sequence[tuple[int, Line]], left_out: Counter[str]) -> Iterator[Line]:
+    """The first answer to each turn of each conversation."""
+    seen: set[tuple[str, int]] = set()
+    for _, line in lines:
+        key = line.metadata.conversation_id, line.metadata.turn_index
+        if line.metadata.benchmark_phase != "profiling":
+            left_out["warm-up"] += 1
+        elif line.error is not None or line.metadata.was_cancelled:
+            left_out["failed or cancelled"] += 1
+        elif line.spec_decode_acceptance is None:
+            left_out["without acceptance"] += 1
+        elif key in seen:
+            left_out["the same prompt again"] += 1
+        else:
+            seen.add(key)
+            yield line
+
+
+def _no_acceptance(file: ForeignFile, left_out: Counter[str]) -> str:
+    found = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "no requests"
+    return (
+        f"{file} holds no request with acceptance ({found}): start vLLM with "
+        "--per-request-spec-decode-metrics detailed and --speculative-config, and run AIPerf 0.13 "
+        "or later with --use-server-token-count"
+    )
+
+
+def _request(
+    file: ForeignFile,
+    line: Line,
+    sessions: Mapping[str, Sequence[Mapping[str, Any]]],
+    start: int,
+    most: object,
+) -> ForeignRequest:
+    found, name = line.spec_decode_acceptance, line.metadata.conversation_id
+    assert found is not None
+    tokens = line.tokens
+    if tokens is None:
+        raise ForeignFileError(
+            f"{file}: request {name!r} has no number of output tokens by the server: run AIPerf "
+            "with --use-server-token-count"
+        )
+    payloads = sessions.get(name, ())
+    per_step = None
+    if found.per_step_drafted is not None and found.per_step_accepted is not None:
+        per_step = found.per_step_drafted, found.per_step_accepted
+    reported = Reported(
+        found.num_spec_steps,
+        found.num_draft_tokens,
+        found.num_accepted_draft_tokens,
+        per_step,
+        found.num_spec_tokens or 0,
+    )
+    sent = (line.metadata.request_start_ns - start) / 1e9
+    first = sent + (line.number("time_to_first_token") or 0.0) / 1e3
+    last = max(first, (line.metadata.request_end_ns - start) / 1e9)
+    trace = trace_of(
+        f"{name}/{line.metadata.turn_index}",
+        tokens,
+        reported,
+        Timing(sent, first, last, line.events),
+        prompt_tokens=int(line.number("usage_prompt_tokens") or 0),
+        max_tokens=most if isinstance(most, int) else None,
+    )
+    if trace is None:
+        raise ForeignFileError(
+            f"{file}: request {name!r} has {tokens} output tokens, and its "
+            f"{found.num_spec_steps} steps with {found.num_accepted_draft_tokens} accepted draft "
+            "tokens cannot have emitted them"
+        )
+    turns = tuple(filter(None, (_user_text(payload) for payload in payloads)))
+    complete = len(turns) == len(payloads)
+    return ForeignRequest(
+        name,
+        trace,
+        line.metadata.turn_index,
+        turns if complete else (),
+        _system_text(payloads[0]) if payloads else None,
+    )
+
+
+def _sessions(file: ForeignFile) -> dict[str, Sequence[Mapping[str, Any]]]:
+    """The requests of each conversation, as they were sent; empty where ``inputs.json`` is gone."""
+    inputs = file.beside(INPUTS)
+    if inputs is None:
+        return {}
+    return {s.session_id: s.payloads for s in inputs.parse(Inputs, inputs.document).data}
+
+
+def _summary(file: ForeignFile) -> Summary:
+    found = file.beside(SUMMARY)
+    return Summary() if found is None else found.parse(Summary, found.document)
+
+
+def _speculation(lines: Sequence[Line]) -> dict[str, str | int | float | bool]:
+    lengths = {a.num_spec_tokens for line in lines if (a := line.spec_decode_acceptance)}
+    length = lengths.pop() if len(lengths) == 1 else None
+    return {"dl": length} if length else {}
+
+
+_SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "seed", "ignore_eos", "min_tokens")
+
+
+def _sampling(payloads: Sequence[Mapping[str, Any]]) -> dict[str, str | int | float | bool]:
+    """What every request says of its sampling and of the form of its prompt."""
+    if not payloads:
+        return {}
+    known: dict[str, str | int | float | bool] = {}
+    for name in _SAMPLING:
+        value = _common(payloads, name)
+        if isinstance(value, int | float):
+            known[name] = value
+    most = _common(payloads, "max_completion_tokens", "max_tokens")
+    if isinstance(most, int):
+        known["max_tokens"] = most
+    known["prompt_form"] = "chat" if all("messages" in p for p in payloads) else "raw"
+    if not any(payload.get("chat_template_kwargs") for payload in payloads):
+        known["template"] = ""
+    return known
+
+
+def _common(payloads: Sequence[Mapping[str, Any]], *names: str) -> Any:
+    """The value that all requests give one of ``names``; None where they differ or have none."""
+    found = [next((p[n] for n in names if n in p), None) for p in payloads]
+    return found[0] if found and all(value == found[0] for value in found) else None
+
+
+def _user_text(payload: Mapping[str, Any]) -> str:
+    """The last user message of a request, or its prompt."""
+    prompt = payload.get("prompt")
+    if isinstance(prompt, str):
+        return prompt
+    return _last_text(payload, "user")
+
+
+def _system_text(payload: Mapping[str, Any]) -> str | None:
+    return _last_text(payload, "system") or None
+
+
+def _last_text(payload: Mapping[str, Any], role: str) -> str:
+    messages = payload.get("messages")
+    own = [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
+    texts = [_text(m.get("content")) for m in own if m.get("role") == role]
+    return texts[-1] if texts else ""
+
+
+def _text(content: object) -> str:
+    """The text of a message; empty where it is not text alone."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    known = [text for text in texts if isinstance(text, str)]
+    return "\n".join(known) if len(known) == len(parts) else ""

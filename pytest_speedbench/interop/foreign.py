@@ -1,0 +1,110 @@
+"""What a file of another tool holds, in our terms: requests, or totals that give a threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from pytest_speedbench.engines.protocol import UNKNOWN_METHOD, Trace
+
+Known: TypeAlias = Mapping[str, str | int | float | bool]
+"""Parts of a case's key and of its sampling, by their names in a record, that a file states."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a user states of a run, where its conversion depends on it and the file is silent.
+
+    Attributes:
+        method: of speculative decoding; ``unknown`` where not stated.
+        draft_length: 0 where not stated.
+    """
+
+    method: str = UNKNOWN_METHOD
+    draft_length: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRequest:
+    """One request.
+
+    Attributes:
+        sample: the tool's id of the conversation.
+        trace: its tokens and steps, in our definitions.
+        turn: turn of the conversation, from 0.
+        turns: user messages of the whole conversation; empty where the file does not hold them.
+        system: system prompt of the conversation.
+        category: of the prompt; empty where the file does not say it.
+    """
+
+    sample: str
+    trace: Trace
+    turn: int = 0
+    turns: tuple[str, ...] = ()
+    system: str | None = None
+    category: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRun:
+    """Requests one by one: they can be paired with those of a run.
+
+    Attributes:
+        tool: what wrote the file.
+        requests: shape (requests,), those that were answered.
+        known: what the file says of the case.
+        version: of the tool; empty where unknown.
+        engine_version: of the engine; empty where unknown.
+        last_steps: whether the last step of each request is among its steps.
+        hidden: decoding steps that cut-off last steps may hide, over all requests.
+        notes: what was left out, and what limits the numbers.
+    """
+
+    tool: str
+    requests: Sequence[ForeignRequest]
+    known: Known = field(default_factory=dict)
+    version: str = ""
+    engine_version: str = ""
+    last_steps: bool = True
+    hidden: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """One AL without its requests: its uncertainty is unknown.
+
+    Attributes:
+        name: what it belongs to, in the words of the file.
+        acceptance_length: tokens per decoding step, in our definition.
+        n: requests behind it; None where the file does not say.
+        least: lower limit that the file itself sets; None where it sets none.
+        stated: the tool's own average, where its definition is another one.
+    """
+
+    name: str
+    acceptance_length: float
+    n: int | None = None
+    least: float | None = None
+    stated: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignTotals:
+    """Averages of whole runs.
+
+    Attributes:
+        tool: what wrote the file.
+        thresholds: shape (averages,).
+        counting: how the tool counts, and how that was converted.
+        notes: what cannot be converted, and what limits the numbers.
+    """
+
+    tool: str
+    thresholds: Sequence[Threshold]
+    counting: str
+    notes: tuple[str, ...] = ()
+
+
+Foreign: TypeAlias = ForeignRun | ForeignTotals

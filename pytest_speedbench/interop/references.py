@@ -1,0 +1,151 @@
+"""Tables of reference values: speculators, TensorRT-LLM and InferenceX. All are totals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any, Final
+
+from pydantic import Field, RootModel
+
+from pytest_speedbench.engines.methods import traits
+from pytest_speedbench.engines.protocol import UNKNOWN_METHOD
+from pytest_speedbench.engines.serving.schema import Form
+from pytest_speedbench.errors import ForeignFileError
+from pytest_speedbench.interop.foreign import ForeignTotals, Given, Threshold
+from pytest_speedbench.interop.foreign_file import ForeignFile
+
+SPECULATORS: Final = "speculators"
+TENSORRT_LLM: Final = "TensorRT-LLM"
+INFERENCEX: Final = "InferenceX"
+ACCEPTANCE: Final = "acceptance.csv"
+_DRAFTED_STEPS: Final = (
+    "counts 1 + accepted / drafts over the steps that had a draft, before last steps are cut; "
+    "AL in the definition here is lower, the more so the shorter the answers"
+)
+
+
+# -- speculators ------------------------------------------------------------------------------
+
+
+class Row(Form):
+    """A line of ``acceptance.csv``: growth of vLLM's counters over one subset."""
+
+    subset: str
+    num_drafts: float = Field(ge=0, allow_inf_nan=False)
+    num_accepted_tokens: float = Field(ge=0, allow_inf_nan=False)
+    acceptance_length: float = Field(ge=0, allow_inf_nan=False)
+
+
+def recognises_speculators(file: ForeignFile) -> bool:
+    """Whether it is such a file, or a folder with one."""
+    if file.is_folder:
+        return file.beside(ACCEPTANCE) is not None
+    header = file.text.split("\n", 1)[0].strip().split(",")
+    return {"subset", "num_drafts", "num_accepted_tokens"} <= set(header)
+
+
+def read_speculators(file: ForeignFile, given: Given) -> ForeignTotals:
+    """AL by subset.
+
+    Raises:
+        ForeignFileError: no row with drafts, or a method whose steps may have no draft.
+    """
+    table = file.beside(ACCEPTANCE) if file.is_folder else file
+    assert table is not None
+    if given.method != UNKNOWN_METHOD and not traits(given.method).every_step:
+        raise ForeignFileError(
+            f"{table} counts only steps that had a draft, and {given.method} has steps without: "
+            "it cannot be converted"
+        )
+    rows = [table.parse(Row, row, number) for number, row in enumerate(table.table, start=2)]
+    found = [
+        Threshold(row.subset, 1 + row.num_accepted_tokens / row.num_drafts, stated=None)
+        for row in rows
+        if row.num_drafts
+    ]
+    if not found:
+        raise ForeignFileError(f"{table}: no subset in which anything was drafted")
+    return ForeignTotals(SPECULATORS, found, _DRAFTED_STEPS)
+
+
+# -- TensorRT-LLM -----------------------------------------------------------------------------
+
+
+class Reference(Form):
+    ref_al: float = Field(ge=1, allow_inf_nan=False)
+    min_al: float = Field(ge=1, allow_inf_nan=False)
+
+
+class References(RootModel[dict[str, Reference]]):
+    """``acceptance_length.yaml``: test → value and lower limit."""
+
+
+def recognises_tensorrt_llm(file: ForeignFile) -> bool:
+    """Whether it is such a file."""
+    return any("ref_al" in entry for entry in _entries(file.yaml))
+
+
+def read_tensorrt_llm(file: ForeignFile, given: Given) -> ForeignTotals:
+    """AL by test, with the limit that TensorRT-LLM's own tests assert."""
+    found = file.parse(References, file.yaml)
+    thresholds = [
+        Threshold(name, entry.ref_al, least=entry.min_al) for name, entry in found.root.items()
+    ]
+    return ForeignTotals(TENSORRT_LLM, thresholds, _DRAFTED_STEPS)
+
+
+# -- InferenceX -------------------------------------------------------------------------------
+
+
+class Curves(RootModel[dict[str, dict[str, dict[int, float]]]]):
+    """A golden AL file: model → thinking mode → draft length → AL."""
+
+
+def recognises_inferencex(file: ForeignFile) -> bool:
+    """Whether it is such a file."""
+    return any(
+        isinstance(curve, Mapping) and any(isinstance(dl, int) for dl in curve)
+        for entry in _entries(file.yaml)
+        for curve in entry.values()
+    )
+
+
+def read_inferencex(file: ForeignFile, given: Given) -> ForeignTotals:
+    """AL by model, thinking mode and draft length."""
+    data = {name: value for name, value in file.yaml.items() if name != "_metadata"}
+    found = file.parse(Curves, data)
+    thresholds = list(_points(found))
+    for point in thresholds:
+        if not point.acceptance_length >= 1:  # NaN too
+            raise ForeignFileError(f"{file}, {point.name}: an AL is at least 1")
+    notes = (
+        "measured on the coding prompts of SPEED-Bench, rounded to two digits",
+        *_falls(found),
+    )
+    return ForeignTotals(INFERENCEX, thresholds, _DRAFTED_STEPS, notes)
+
+
+def _points(found: Curves) -> Iterator[Threshold]:
+    for model, modes in found.root.items():
+        for mode, curve in modes.items():
+            for length, value in curve.items():
+                yield Threshold(f"{model} {mode} dl{length}", value)
+
+
+def _falls(found: Curves) -> Iterator[str]:
+    """Curves that fall where the draft gets longer: at the same prompts that is noise, or a
+    drafter beyond the length it was trained for, and a point alone does not say which."""
+    for model, modes in found.root.items():
+        for mode, curve in modes.items():
+            falls = [f"dl{b}" for a, b in pairwise(sorted(curve)) if curve[b] < curve[a]]
+            if falls:
+                yield (
+                    f"{model} {mode}: AL falls at {', '.join(falls)}; without intervals that may "
+                    "be noise"
+                )
+
+
+def _entries(document: Any) -> list[Mapping[Any, Any]]:
+    values = document.values() if isinstance(document, Mapping) else ()
+    return [value for value in values if isinstance(value, Mapping)]

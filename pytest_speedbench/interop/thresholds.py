@@ -1,0 +1,25 @@
+"""Averages of other tools as a table of thresholds, in the form of our golden table."""
+
+from __future__ import annotations
+
+import json
+
+from pytest_speedbench.interop.foreign import ForeignTotals
+
+
+def threshold_file(found: ForeignTotals) -> bytes:
+    """YAML: name → acceptance length, n where known, and that the uncertainty is unknown."""
+    lines = [
+        "# Acceptance length (tokens per decoding step), converted.",
+        f"# {found.tool} {found.counting}.",
+        "# Without the requests behind it nobody knows how far it may be off.",
+    ]
+    for threshold in found.thresholds:
+        lines += [
+            f"{json.dumps(threshold.name)}:",
+            f"  acceptance_length: {threshold.acceptance_length:.4f}",
+            *([f"  least: {threshold.least:.4f}"] if threshold.least is not None else []),
+            *([f"  n: {threshold.n}"] if threshold.n is not None else []),
+            "  uncertainty: unknown",
+        ]
+    return ("\n".join(lines) + "\n").encode()

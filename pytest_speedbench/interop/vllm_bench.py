@@ -1,0 +1,78 @@
+"""The result of ``vllm bench serve --save-result``: growth of the server's counters, in total."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import Field
+
+from pytest_speedbench.engines.protocol import Counters, Speculation
+from pytest_speedbench.engines.serving.schema import Count, Form, Length, Share
+from pytest_speedbench.errors import ForeignFileError, ForeignTrafficError, MeasurementMismatch
+from pytest_speedbench.interop.foreign import ForeignTotals, Given, Threshold
+from pytest_speedbench.interop.foreign_file import ForeignFile
+from pytest_speedbench.measure.counted import Output, count_output
+
+TOOL: Final = "vllm bench serve"
+_SIGNS: Final = {"endpoint_type", "num_prompts", "request_throughput", "model_id"}
+_PREFIX: Final = "spec_decode_"
+
+
+class Result(Form):
+    model_id: str
+    completed: Length
+    total_output_tokens: Count
+    drafts: Count = Field(alias="spec_decode_num_drafts")
+    draft_tokens: Count = Field(alias="spec_decode_draft_tokens")
+    accepted_tokens: Count = Field(alias="spec_decode_accepted_tokens")
+    stated: Share = Field(alias="spec_decode_acceptance_length")
+    positions: list[Share] = Field(
+        alias="spec_decode_per_position_acceptance_rates", default_factory=list
+    )
+
+
+def recognises(file: ForeignFile) -> bool:
+    """Whether it is such a file."""
+    return isinstance(file.document, dict) and file.document.keys() >= _SIGNS
+
+
+def read(file: ForeignFile, given: Given) -> ForeignTotals:
+    """AL of the whole run.
+
+    Raises:
+        ForeignFileError: it holds no counts of drafts, or they are not those of its own requests.
+    """
+    if not any(name.startswith(_PREFIX) for name in file.document):
+        raise ForeignFileError(
+            f"{file} holds no counts of draft tokens: the server ran without speculative decoding, "
+            "or its /metrics could not be read"
+        )
+    found = file.parse(Result, file.document)
+    if not found.drafts:
+        raise ForeignFileError(f"{file}: nothing was drafted in this run, so it has no AL")
+    # The server emits at least one token for each request, the prefill's.
+    decoded = max(0, found.total_output_tokens - found.completed)
+    output = Output(found.completed, found.total_output_tokens, decoded, found.completed)
+    speculation = Speculation(given.method, given.draft_length or len(found.positions))
+    grown = Counters(found.drafts, found.draft_tokens, found.accepted_tokens)
+    try:
+        counted = count_output(output, found.completed, speculation, grown)
+    except (ForeignTrafficError, MeasurementMismatch) as error:
+        raise ForeignFileError(f"{file}: its counters are of other requests too: {error}") from None
+    if not counted.steps:
+        raise ForeignFileError(f"{file}: no decoding step in this run, so it has no AL")
+    notes = []
+    if counted.hidden:
+        notes.append(
+            f"AL may read up to {counted.hidden / counted.steps:.1%} too high: steps without a "
+            "draft are not counted, and cut-off last steps may hide some; --method says whether "
+            "there can be any"
+        )
+    al = counted.tokens / counted.steps
+    return ForeignTotals(
+        TOOL,
+        [Threshold(found.model_id, al, found.completed, stated=found.stated)],
+        "counts 1 + accepted / drafts before last steps are cut; here it is decoded tokens over "
+        "decoding steps, from the same counters",
+        tuple(notes),
+    )
