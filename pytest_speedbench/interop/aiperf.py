@@ -72,8 +72,9 @@ class Line(Form):
         """A metric that is one finite number of at least 0."""
         found = self.metrics.get(name)
         value = found.value if found else None
-        usable = isinstance(value, int | float) and 0 <= value < math.inf
-        return float(value) if usable else None
+        if not isinstance(value, int | float) or not 0 <= value < math.inf:
+            return None
+        return float(value)
 
     @property
     def events(self) -> int:
