@@ -10,15 +10,18 @@ import numpy as np
 from chunks import Counts
 from replay_worlds import Sample, World, draw, pairs_of
 
+from pytest_speedbench.measure.early import MOST_LOOKS
 from pytest_speedbench.stats.decision import Conclusion, verdict_of
 from pytest_speedbench.stats.pairing import Pairs
 from pytest_speedbench.stats.rule import REACH, Rule
 from pytest_speedbench.stats.scale import Scale
+from pytest_speedbench.stats.sequential import looks_after
 
 BATCH = 8_800  # samples drawn at once
 TRUTH = 20  # batches from which a true loss is taken
-LOOK = 22  # samples between two looks
+CATEGORIES = 11  # a block has a sample of each
 WHOLE = 880  # samples of a full split
+LOOKS = [CATEGORIES * blocks for blocks in looks_after(WHOLE // CATEGORIES, MOST_LOOKS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +88,10 @@ def _verdict(pairs: Pairs, scale: Scale, margin: float, way: Ways) -> Conclusion
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Sessions that look after every few samples, until they have a verdict."""
+    """Sessions that look as an early decision does, until they have a verdict."""
 
     world: World
     margin: float
-    look: int = LOOK
 
     def run(self, sessions: int, seed: int) -> Counts:
         """How many end in each verdict, and how often each share of ``WHOLE`` free outputs, in
@@ -107,7 +109,7 @@ class Waiting:
     def _first(self, drawn: Sample, start: int, way: Ways) -> tuple[int, Conclusion]:
         """Samples at the first look with a verdict; the bets are set by the whole baseline."""
         _, scale = pairs_of(drawn, slice(start, start + WHOLE), self.world)
-        for size in range(self.look, WHOLE + 1, self.look):
+        for size in LOOKS:
             pairs, _ = pairs_of(drawn, slice(start, start + size), self.world)
             verdict = _verdict(pairs, scale, self.margin, way)
             if verdict is not Conclusion.UNDECIDED:

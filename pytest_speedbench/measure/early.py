@@ -7,14 +7,14 @@ after every block that was sent before it. Who decides, and against what, is not
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Protocol
 
 from pytest_speedbench.measure.replayed import ReplayedTurn
 from pytest_speedbench.measure.results import EarlyStop, Turn
 from pytest_speedbench.splits import Sample
 
-# A look takes milliseconds of the client for every case; a category of 80 gets one every 2 samples.
+# A look takes milliseconds of the client for every case; an assert divides its α by their number.
 MOST_LOOKS = 40
 
 
@@ -115,10 +115,10 @@ class BlockWatch:
 
 
 def _blocks(samples: Sequence[Sample]) -> list[list[int]]:
-    from collections import Counter
+    """What is looked at together: a sample of each category, further on several."""
+    from pytest_speedbench.stats import balanced_blocks, looks_after
 
-    from pytest_speedbench.stats import balanced_blocks
-
-    strata = [sample.category for sample in samples]
-    smallest = min(Counter(strata).values())
-    return balanced_blocks(strata, max(1, smallest // MOST_LOOKS))
+    single = balanced_blocks([sample.category for sample in samples])
+    ends = looks_after(len(single), MOST_LOOKS)
+    groups = (single[start:end] for start, end in pairwise([0, *ends]))
+    return [[number for block in group for number in block] for group in groups]

@@ -39,7 +39,7 @@ from pytest_speedbench.stats.replay import (
 )
 from pytest_speedbench.stats.rule import Rule
 from pytest_speedbench.stats.scale import Scale, scale_of
-from pytest_speedbench.stats.sequential import Sequential, balanced_blocks
+from pytest_speedbench.stats.sequential import Sequential, balanced_blocks, looks_after
 from pytest_speedbench.stats.speed import (
     Attribution,
     SpeedRounds,
@@ -111,6 +111,7 @@ __all__ = [
     "falls_with_distance",
     "first_token_check",
     "judge",
+    "looks_after",
     "macro_al",
     "micro_al",
     "most_divergences",

@@ -118,24 +118,37 @@ class Sequential:
         return (*self._lonely, *lonely)
 
 
-def balanced_blocks(strata: Sequence[str], block: int = 1) -> list[list[int]]:
+def looks_after(blocks: int, most: int) -> list[int]:
+    """After how many of so many complete blocks to look, at most `most` times: after each of the
+    first `most` / 2, where most runs are decided, then evenly.
+
+    Raises:
+        ValueError: `most` below 2.
+    """
+    if most < 2:
+        raise ValueError(f"expected at least 2 looks, got {most}")
+    if blocks <= most:
+        return list(range(1, blocks + 1))
+    first = most // 2
+    rest, late = blocks - first, most - first
+    return [*range(1, first + 1), *(first + rest * k // late for k in range(1, late + 1))]
+
+
+def balanced_blocks(strata: Sequence[str]) -> list[list[int]]:
     """Blocks of sample indices with every stratum in the split's proportions, in given order.
 
-    `block` samples of the smallest stratum go to each block, and of the others in proportion, so
-    that every block estimates the same mean. A remainder joins the last block.
+    One sample of the smallest stratum goes to each block, and of the others in proportion, so that
+    every block estimates the same mean. A remainder joins the last block.
 
     Raises:
         NoData: no samples.
-        ValueError: `block` below 1.
     """
-    if block < 1:
-        raise ValueError(f"a block holds at least one sample of each stratum, got {block}")
     if not strata:
         raise NoData("no samples to order")
     members: dict[str, list[int]] = {}
     for index, name in enumerate(strata):
         members.setdefault(name, []).append(index)
-    count = max(1, min(map(len, members.values())) // block)
+    count = min(map(len, members.values()))
     return [
         [
             index

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_speedbench.stats import (
     Conclusion,
@@ -10,6 +12,7 @@ from pytest_speedbench.stats import (
     Sequential,
     StepTrace,
     balanced_blocks,
+    looks_after,
     non_inferiority,
 )
 
@@ -80,11 +83,22 @@ def test_blocks_hold_every_stratum_in_proportion() -> None:
     assert sorted(i for block in blocks for i in block) == list(range(13))
     assert [[strata[i] for i in block].count("a") for block in blocks] == [2, 2, 2]
     assert all({strata[i] for i in block} == {"a", "b", "c"} for block in blocks)
-    assert len(balanced_blocks(strata, block=3)) == 1
-    with pytest.raises(ValueError, match="at least one sample"):
-        balanced_blocks(strata, block=0)
     with pytest.raises(NoData):
         balanced_blocks([])
+
+
+@given(st.integers(1, 2000), st.integers(2, 60))
+def test_looks_are_few_dense_at_first_and_end_with_the_last_block(blocks: int, most: int) -> None:
+    ends = looks_after(blocks, most)
+    assert len(ends) == min(blocks, most)
+    assert ends[-1] == blocks
+    assert ends == sorted(set(ends))
+    assert ends[: most // 2] == list(range(1, min(blocks, most // 2) + 1))
+
+
+def test_a_single_look_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 2 looks"):
+        looks_after(10, 1)
 
 
 def test_peeking_keeps_the_error_rates_at_the_boundary() -> None:

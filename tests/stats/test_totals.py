@@ -127,7 +127,7 @@ def test_early_decision_of_totals_is_that_of_whole_outputs() -> None:
     looks = []
     for before, after in ((totals(old), totals(new)), (without_ids(old), without_ids(new))):
         gate = Sequential(before, Rule(0.05))
-        for block in balanced_blocks([t.stratum for t in old], 5):
+        for block in balanced_blocks([t.stratum for t in old]):
             gate.add([after[i] for i in block])
         looks.append((gate.decision.conclusion, gate.samples))
     assert looks[0] == looks[1]
