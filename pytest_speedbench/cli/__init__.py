@@ -21,6 +21,7 @@ from pytest_speedbench.cli import (
     history,
     import_,
     init,
+    log,
     plan,
     recover,
     report,
@@ -72,6 +73,7 @@ app.command("report")(report.report)
 app.command("show")(report.show)
 app.command("export")(export.export)
 app.command("import")(import_.import_)
+app.add_typer(log.app, name="log")
 app.command("tune")(tune.tune)
 app.command("init")(init.init)
 app.command("recover")(recover.recover)
