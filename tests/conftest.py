@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import venv
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.engines.process import parent
 from pytest_speedbench.splits import embedding
 
@@ -38,6 +41,32 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "120")
+
+
+@cache
+def _schema() -> Any:
+    """The published JSON Schema; read when the first record is written."""
+    import jsonschema
+
+    text = (Path(__file__).parents[1] / "docs" / "record.schema.json").read_text(encoding="utf-8")
+    return jsonschema.Draft202012Validator(json.loads(text))
+
+
+@pytest.fixture(autouse=True)
+def _records_follow_the_published_schema(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every record that a test writes; of long lists the first entries."""
+    dump, problems = Record.model_dump, []
+
+    def checked(record: Record, **options: Any) -> dict[str, Any]:
+        data = dump(record, **options)
+        if options == {"mode": "json", "by_alias": True}:
+            short = {k: v[:3] if isinstance(v, list) else v for k, v in data.items()}
+            problems.extend(error.message for error in _schema().iter_errors(short))
+        return data
+
+    monkeypatch.setattr(Record, "model_dump", checked)
+    yield
+    assert not problems, "a record does not follow docs/record.schema.json"
 
 
 @pytest.fixture(autouse=True, scope="session")
