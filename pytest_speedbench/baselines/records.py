@@ -293,6 +293,7 @@ def _replayed(turn: ReplayedTurn) -> ReplayRecord:
         scored=turn.scored,
         defects=list(turn.defects),
         wrong=[WrongTokenRecord(**asdict(wrong)) for wrong in turn.wrong],
+        text=pack_ids(turn.text) if turn.text else "",
     )
 
 
@@ -360,6 +361,7 @@ def _decode_replayed(replay: ReplayRecord) -> ReplayedTurn:
             WrongToken(**wrong.model_dump(include=set(WrongTokenRecord.model_fields)))
             for wrong in replay.wrong
         ),
+        text=tuple(unpack_ids(replay.text)) if replay.text else (),
     )
 
 

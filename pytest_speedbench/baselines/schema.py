@@ -229,7 +229,8 @@ class ReplayRecord(_Part):
     output, ``free`` whether the free output is the first of its requests, ``given_up`` why the rest
     is left out on both sides. The target was asked about ``scored`` tokens that differ; ``defects``
     are the positions of those that are no numerical tie, ``wrong`` those of them at which the run's
-    own token is to blame."""
+    own token is to blame. ``text`` has the ids of that output where several arms of a session
+    followed it, and no record does."""
 
     along: str
     free: bool = True
@@ -238,6 +239,7 @@ class ReplayRecord(_Part):
     scored: int = 0
     defects: list[int] = Field(default_factory=list)
     wrong: list[WrongTokenRecord] = Field(default_factory=list)
+    text: str = ""
 
 
 class RequestRecord(_Part):

@@ -21,7 +21,7 @@ from pytest_speedbench.measure.replayed import ReplayedTurn
 from pytest_speedbench.measure.results import Turn
 
 if TYPE_CHECKING:
-    from pytest_speedbench.stats import Counted, ReplayedSums, RequestTrace
+    from pytest_speedbench.stats import Counted, ReplayedSums, RequestTrace, Segment, StepTrace
 
 
 Outputs = dict[tuple[str, int], BaselineTurn]
@@ -44,14 +44,19 @@ def outputs_of_arm(turns: Sequence[Turn]) -> Outputs:
     follow the arm without SD, so that none has the text that it wrote itself.
     """
     prompts = {(turn.sample, turn.turn): turn.trace.prompt_tokens for turn in turns}
-    return _outputs(request_traces(turns), prompts)
+    return _outputs(request_traces(turns), prompts, shared=True)
 
 
-def _outputs(traces: Sequence[RequestTrace], prompts: Mapping[tuple[str, int], int]) -> Outputs:
+def _outputs(
+    traces: Sequence[RequestTrace],
+    prompts: Mapping[tuple[str, int], int],
+    *,
+    shared: bool = False,
+) -> Outputs:
     from pytest_speedbench.stats import StepTrace
 
     return {
-        key: BaselineTurn(trace, prompts[key], digest_ids(trace.token_ids.tolist()))
+        key: BaselineTurn(trace, prompts[key], digest_ids(trace.token_ids.tolist()), shared)
         for trace in traces
         if isinstance(trace, StepTrace) and trace.token_ids is not None
         for key in [(trace.sample, trace.turn)]
@@ -78,7 +83,8 @@ def outputs_to_follow(matches: Iterable[Match]) -> Outputs | str:
 
 
 def replayed_between(old: Record, new: Record) -> ReplayedSums | None:
-    """Both builds over the same tokens of ``old``; None where ``new`` did not follow its outputs.
+    """Both builds over the same tokens of ``old``, or of the text that both followed as arms of one
+    session; None where they followed neither.
 
     A sample with a turn that was not followed, or not to its end, counts as given up.
 
@@ -88,8 +94,74 @@ def replayed_between(old: Record, new: Record) -> ReplayedSums | None:
     followed = decode_replay(new)
     if not followed:
         return None
+    if any(turn.text for turn in followed.values()):
+        return _along_one_text(old, new, decode_replay(old), followed)
     unscored = new.arm.not_scored if new.arm else ""
     return replayed_along(traces_of(old), outputs_of(old), decode_turns(new), followed, unscored)
+
+
+def _along_one_text(
+    old: Record,
+    new: Record,
+    theirs: Mapping[tuple[str, int], ReplayedTurn],
+    ours: Mapping[tuple[str, int], ReplayedTurn],
+) -> ReplayedSums | None:
+    """Two records over the text that both followed; a sample with a turn in which they did not, or
+    not to its end, counts as given up."""
+    from pytest_speedbench.stats import replayed_sums
+
+    before, after = ({(t.sample, t.turn): t for t in decode_turns(r)} for r in (old, new))
+    common = {
+        key: turn
+        for key, turn in ours.items()
+        if turn.text and key in theirs and theirs[key].along == turn.along and key in before
+    }
+    if not common:
+        return None
+    counted: dict[tuple[str, str], list[Counted]] = {}
+    given_up = set()
+    for key in [key for key in after if key in before]:
+        turn = after[key]
+        if key in common:
+            found = _counted_along(common[key], turn, theirs[key], before[key])
+        else:
+            found = _nothing(turn.trace.tokens - turn.trace.prefill_tokens)
+        counted.setdefault((turn.sample, turn.category), []).append(found)
+        if key not in common or common[key].given_up or theirs[key].given_up:
+            given_up.add(turn.sample)
+    rows = [(sample, stratum, found) for (sample, stratum), found in counted.items()]
+    return replayed_sums(rows, given_up=len(given_up))
+
+
+def _counted_along(
+    followed: ReplayedTurn, turn: Turn, other: ReplayedTurn, before: Turn
+) -> Counted:
+    from pytest_speedbench.stats import count_common
+
+    text = _text(turn, followed.text)
+    try:
+        return count_common(text, _segments(other, before), _segments(followed, turn))
+    except ValueError as error:
+        raise RecordError(f"its resumed requests are damaged: {error}") from error
+
+
+def _text(turn: Turn, token_ids: Sequence[int]) -> StepTrace:
+    """A text of one token a step: every position is the start of a step."""
+    import numpy as np
+
+    from pytest_speedbench.stats import StepTrace
+
+    ids = np.asarray(token_ids, np.int64)
+    prefill = min(turn.trace.prefill_tokens, len(ids))
+    steps = np.ones(len(ids) - prefill, np.int64)
+    return StepTrace(turn.sample, turn.category, turn.turn, prefill, steps, ids)
+
+
+def _segments(followed: ReplayedTurn, turn: Turn) -> list[Segment]:
+    """The requests of one turn, the free output first where it answered the same prompt."""
+    requests = [(0, turn.trace)] if followed.free else []
+    requests += [(request.start, request.trace) for request in followed.resumed]
+    return [segment_of(*request) for request in requests]
 
 
 def replayed_along(
@@ -118,7 +190,7 @@ def replayed_along(
             sums = _counted(outputs.get(key), followed.get(key), free[key])
             if sums is None or followed[key].given_up:
                 given_up.add(sample)
-            found.append(sums or _nothing(trace))
+            found.append(sums or _nothing(trace.decode_tokens))
         if found:
             counted.append((sample, traces[0].stratum, found))
     own = [turn for key, turn in followed.items() if key in free]
@@ -138,15 +210,13 @@ def _counted(
 
     if output is None or followed is None or output.along != followed.along:
         return None
-    requests = [(0, turn.trace)] if followed.free else []
-    requests += [(request.start, request.trace) for request in followed.resumed]
     try:
-        return count_replayed(output.trace, [segment_of(*request) for request in requests])
+        return count_replayed(output.trace, _segments(followed, turn))
     except ValueError as error:
         raise RecordError(f"its resumed requests are damaged: {error}") from error
 
 
-def _nothing(trace: RequestTrace) -> Counted:
+def _nothing(tokens: int) -> Counted:
     from pytest_speedbench.stats import Counted
 
-    return Counted(0, 0, 0, 0.0, 0.0, trace.decode_tokens, 0)
+    return Counted(0, 0, 0, 0.0, 0.0, tokens, 0)

@@ -48,11 +48,13 @@ _ADAPTIVE = re.compile(r"adaptive|per_batch_size|disable_by_batch_size")
 
 @dataclass(frozen=True, slots=True)
 class BaselineTurn:
-    """What the baseline put out in one turn; ``along`` is the digest of its output."""
+    """What the baseline put out in one turn; ``along`` is the digest of its output. ``shared``: it
+    is the text that several arms of a session follow, and no record has it."""
 
     trace: StepTrace
     prompt_tokens: int
     along: str
+    shared: bool = False
 
 
 Outputs = Mapping[tuple[str, int], BaselineTurn]
@@ -167,6 +169,7 @@ class _Path:
             tuple(self.resumed),
             self.given_up,
             tuple(self.divergences),
+            text=tuple(_ids(self.baseline).tolist()) if self.baseline.shared else (),
         )
 
     def next_start(self) -> int | None:

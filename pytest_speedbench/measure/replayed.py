@@ -62,6 +62,7 @@ class ReplayedTurn:
         scored: of how many of them the target was asked.
         defects: positions in the output of those that are no numerical tie.
         wrong: those of them at which the new build's token is the one to blame.
+        text: ids of that output where it is what several arms of a session follow.
     """
 
     along: str
@@ -72,6 +73,7 @@ class ReplayedTurn:
     scored: int = 0
     defects: tuple[int, ...] = ()
     wrong: tuple[WrongToken, ...] = ()
+    text: tuple[int, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

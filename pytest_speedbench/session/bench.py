@@ -72,9 +72,9 @@ class Bench:
     """Under pytest-xdist: which runs go to the same worker. Others are not measured here."""
     decider: Callable[[RunKey], Decider] | None = None
     """Early decision: who decides the cases of a run while it goes on. Then nothing is timed."""
-    outputs: Callable[[RunKey], Outputs | str] = lambda run: ""
-    """The baseline's outputs that a run is to follow, or why there are none; empty where nobody
-    asks."""
+    outputs: Callable[[RunKey, ArmResult | None], Outputs | str] = lambda run, plain: ""
+    """The outputs that a run, with its arm without SD, is to follow, or why there are none; empty
+    where nobody asks."""
 
     def __post_init__(self) -> None:
         self.settings = self.inputs.settings
@@ -418,12 +418,14 @@ class Bench:
         info = self.pool.get(self.inputs.config(run)).info
         setting = self.inputs.setting(run, info, run)
         if arm.early is None:
-            replayed = self._replayed(run, arm)
+            replayed = self._replayed(run, arm, reference)
         self._here.runs[run] = Run(setting, arm, reference, replayed)
 
-    def _replayed(self, run: RunKey, arm: ArmResult) -> Replay | None:
+    def _replayed(
+        self, run: RunKey, arm: ArmResult, reference: ArmResult | None = None
+    ) -> Replay | None:
         """The run along its baseline's outputs, with the engine that has just measured it."""
-        outputs = self._followed(run)
+        outputs = self._followed(run, reference)
         if isinstance(outputs, Replay) or outputs is None:
             return outputs
 
@@ -433,10 +435,10 @@ class Bench:
         samples = self.inputs.samples_of([run])
         return replay(self._loop(run), samples, arm.turns, outputs, run.bs, progress)
 
-    def _followed(self, run: RunKey) -> Outputs | Replay | None:
+    def _followed(self, run: RunKey, reference: ArmResult | None = None) -> Outputs | Replay | None:
         """The outputs that the engine of ``run`` is to follow, or why it does not; None where
         nobody asks."""
-        outputs = self.outputs(run)
+        outputs = self.outputs(run, reference)
         if isinstance(outputs, str):
             return Replay(refused=outputs) if outputs else None
         info, form = self._loop(run).engine.info, engine_type(run.engine).prompt_form

@@ -116,6 +116,18 @@ def first_drafter(plan: Iterable[RunKey], own: RunKey) -> RunKey | None:
     return same[0] if len(same) > 1 else None
 
 
+def first_arm(plan: Iterable[RunKey], own: RunKey) -> RunKey | None:
+    """The first of the runs that differ from ``own`` in the drafter or the engine alone; None
+    without such."""
+    drafter, engine = own.speculation.drafter, own.engine
+    same = [
+        run
+        for run in plan
+        if replace(run, engine=engine, speculation=replace(run.speculation, drafter=drafter)) == own
+    ]
+    return same[0] if len(same) > 1 else None
+
+
 def _worst(found: dict[str, Verdict]) -> Verdict:
     """The verdict on several slices: *fail* where one fails, *pass* where all pass."""
     (name, worst), *others = sorted(

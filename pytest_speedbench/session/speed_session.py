@@ -23,13 +23,14 @@ from pytest_speedbench.compare.asserts import Judgement
 from pytest_speedbench.compare.early_decision import EarlyGate
 from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.match import Identity, Match
-from pytest_speedbench.compare.replay import outputs_of, outputs_to_follow
+from pytest_speedbench.compare.replay import outputs_of, outputs_of_arm, outputs_to_follow
 from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.compare.side_by_side import NAME, match_side
 from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.engines.registry import engine_type, installed
 from pytest_speedbench.errors import BaselineError
 from pytest_speedbench.measure.replay import Outputs
+from pytest_speedbench.measure.results import ArmResult
 from pytest_speedbench.measure.tokenizer import model_name
 from pytest_speedbench.plan.cases import Case, RunKey, beside_all, sent_as
 from pytest_speedbench.plan.settings import Settings
@@ -39,7 +40,7 @@ from pytest_speedbench.session.checks import CaseChecks, TargetBook
 from pytest_speedbench.session.gate import SessionGate, with_gate
 from pytest_speedbench.session.inputs import Inputs
 from pytest_speedbench.session.keys import key_of
-from pytest_speedbench.session.pruning import PruningCheck, first_drafter
+from pytest_speedbench.session.pruning import PruningCheck, first_arm
 from pytest_speedbench.session.result import SpeedResult
 from pytest_speedbench.splits import ALL, legacy_ids
 
@@ -212,11 +213,11 @@ class SpeedSession:
         self._early[run] = early
         return early
 
-    def _outputs(self, run: RunKey) -> Outputs | str:
+    def _outputs(self, run: RunKey, plain: ArmResult | None) -> Outputs | str:
         """What ``run`` is to follow: the outputs of its cases' baselines, where AL is gated, else
-        those of the session's first drafter."""
+        one text for all arms of the session; ``plain`` is its own arm without SD."""
         if not self._compares(run):
-            return self._outputs_of_first_drafter(run)
+            return self._outputs_of_session(run, plain)
         margins = [
             self.gate.margins(run.speculation.method, name)
             for name in self.inputs.plan.get(run, ())
@@ -232,12 +233,20 @@ class SpeedSession:
         except BaselineError:  # raised again by the comparison
             return ""
 
-    def _outputs_of_first_drafter(self, run: RunKey) -> Outputs | str:
-        first = first_drafter(self.inputs.plan, run)
-        measured = first is not None and first in dict(self.bench.measured())
-        if first is None or first == run or not measured or not run.replay or run.soak:
+    def _outputs_of_session(self, run: RunKey, plain: ArmResult | None) -> Outputs | str:
+        """Of several drafters or engines none follows its own text, but all of them what the first
+        one's target wrote without SD; without such an arm the others follow the first."""
+        first = first_arm(self.inputs.plan, run)
+        if first is None or not run.replay or run.soak:
             return ""
-        return outputs_of(self._record(Case(first, ALL)))
+        if first != run:
+            measured = dict(self.bench.measured()).get(first)
+            if measured is None:
+                return ""
+            plain = measured.reference
+        if plain is not None:
+            return outputs_of_arm(plain.turns)
+        return "" if first == run else outputs_of(self._record(Case(first, ALL)))
 
     def _note_changes(self, case: Case, result: CaseResult) -> None:
         """What changed, for a case that may fail before it is compared."""

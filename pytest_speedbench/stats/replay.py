@@ -154,6 +154,54 @@ def count_replayed(baseline: StepTrace, segments: Sequence[Segment]) -> Counted:
     return Counted(tokens, old_steps, new_steps, old_distance, new_distance, left_out, divergences)
 
 
+def count_common(text: StepTrace, old: Sequence[Segment], new: Sequence[Segment]) -> Counted:
+    """Paired sums of two builds that both went along `text`, an output of neither of them.
+
+    What both cover is counted from the first to the last position where both start a step, in every
+    stretch that a request of the one shares with a request of the other. The builds change places
+    without changing the count, so that neither gains by it where they are alike.
+
+    Raises:
+        ValueError: a text without token ids, or segments out of order.
+    """
+    tokens = old_steps = new_steps = 0
+    distances = np.zeros(2)
+    theirs, ours = _covered(text, old), _covered(text, new)
+    for one, one_bounds in theirs:
+        for other, other_bounds in ours:
+            common = np.intersect1d(one_bounds, other_bounds)
+            if len(common) < 2:
+                continue
+            first, cut = int(common[0]), int(common[-1])
+            inside = [_between(segment.starts, first, cut) for segment in (one, other)]
+            tokens += cut - first
+            old_steps, new_steps = old_steps + len(inside[0]), new_steps + len(inside[1])
+            origin = other.start
+            distances += [_distance(starts - origin, cut - origin) for starts in inside]
+    old_distance, new_distance = distances.tolist()
+    left_out = text.decode_tokens - tokens
+    divergences = sum(divergence_of(text, segment) is not None for segment in new)
+    return Counted(tokens, old_steps, new_steps, old_distance, new_distance, left_out, divergences)
+
+
+def _covered(text: StepTrace, segments: Sequence[Segment]) -> list[tuple[Segment, Ints]]:
+    """Each request with the positions at which it starts a step, up to where it diverges; its end
+    among them where it does not."""
+    found, counted_to = [], 0
+    for segment in segments:
+        first = segment.start + segment.prefill_tokens
+        _check_segment(segment, first, counted_to, text)
+        divergence = divergence_of(text, segment)
+        if divergence is None:
+            bounds = np.append(segment.starts, text.output_tokens)
+        else:
+            bounds = segment.starts[segment.starts <= divergence]
+        if len(bounds):
+            found.append((segment, bounds))
+            counted_to = int(bounds[-1])
+    return found
+
+
 def _between(starts: Ints, first: int, cut: int) -> Ints:
     return starts[(starts >= first) & (starts < cut)]
 

@@ -17,8 +17,7 @@ from pytest_speedbench.compare.replay import (
 )
 from pytest_speedbench.engines.protocol import Speculation
 from pytest_speedbench.errors import RecordError
-from pytest_speedbench.measure.replay import replay, segment_of
-from pytest_speedbench.stats import count_replayed
+from pytest_speedbench.measure.replay import Outputs, replay
 
 from .saved_runs import record
 
@@ -131,29 +130,47 @@ def test_the_first_baseline_of_a_sample_is_followed() -> None:
     assert found["s0", 0].trace.steps.tolist() == outputs_of(one)["s0", 0].trace.steps.tolist()
 
 
-def test_arms_of_one_session_follow_the_output_without_sd() -> None:
+@pytest.fixture(scope="module")
+def text() -> Outputs:
+    """What the target wrote without SD."""
     plain = measure_with(loop_of(InProcess(speculation=Speculation())), SAMPLES, None)
-    outputs = outputs_of_arm(plain.arm.turns)
-    assert len(outputs) == len(SAMPLES)
-    tokens_and_steps = []
-    for build in (1, 2):
-        engine = InProcess({"divergence": 0.03, "build": build})
-        free = measure_with(loop_of(engine), SAMPLES, None)
-        followed = replay(loop_of(engine), SAMPLES, free.arm.turns, outputs, 4)
-        counted = [
-            count_replayed(
-                outputs[turn.sample, turn.turn].trace,
-                [
-                    segment_of(0, turn.trace),
-                    *(
-                        segment_of(request.start, request.trace)
-                        for request in followed.turns[turn.sample, turn.turn].resumed
-                    ),
-                ],
-            )
-            for turn in free.arm.turns
-        ]
-        tokens_and_steps.append((sum(c.tokens for c in counted), sum(c.new_steps for c in counted)))
-        assert all(c.old_steps == c.tokens for c in counted)  # one token a step without SD
-    (tokens, steps), (other_tokens, other_steps) = tokens_and_steps
-    assert tokens / steps == pytest.approx(other_tokens / other_steps, rel=0.03)
+    return outputs_of_arm(plain.arm.turns)
+
+
+def arm(text: Outputs, **args: object) -> Record:
+    """An arm of a session, along the text without SD."""
+    loop = loop_of(InProcess({"divergence": 0.03, **args}))
+    free = measure_with(loop, SAMPLES, None)
+    free.replay = replay(loop, SAMPLES, free.arm.turns, text, 4)
+    return record_of(free)
+
+
+def test_arms_of_one_session_are_compared_along_the_text_without_sd(text: Outputs) -> None:
+    one, other = arm(text, build=1), arm(text, build=2)
+    found, back = replayed_between(one, other), replayed_between(other, one)
+    assert found is not None
+    assert back is not None
+    assert set(found.sums.samples) == {sample.id for sample in SAMPLES}
+    assert found.sums.coverage > 0.75  # 24 divergences per 1,000 tokens and arm
+    assert found.sums.old_steps.tolist() == found.sums.new_steps.tolist()  # equal drafters
+    tokens, swapped = (
+        dict(zip(s.sums.samples, s.sums.old_tokens, strict=True)) for s in (found, back)
+    )
+    assert tokens == swapped
+    worse = replayed_between(one, arm(text, build=2, acceptance=0.4))
+    assert worse is not None
+    assert worse.sums.al_ratio().value < 0.92
+
+
+def test_a_sample_whose_text_was_another_counts_as_given_up(text: Outputs) -> None:
+    one = arm(text, build=1)
+    first, *rest = arm(text, build=2).requests
+    assert first.replay is not None
+    changed = first.model_copy(
+        update={"replay": first.replay.model_copy(update={"along": "00000000"})}
+    )
+    other = one.model_copy(update={"requests": [changed, *rest]})
+    found = replayed_between(one, other)
+    assert found is not None
+    assert found.given_up == 1
+    assert len(found.sums.samples) == len(SAMPLES)

@@ -60,6 +60,20 @@ def test_equal_drafters_pass(project: Project) -> None:
     project.run(**MANY, speed_category=None).assert_outcomes(passed=2)
 
 
+def test_both_drafters_follow_the_text_without_sd(project: Project) -> None:
+    gate(project, "category='all'", '"20%", per_category="40%"')
+    ties = "--speed-engine-arg=divergence=0.02"
+    result = project.run(
+        ties, "--benchmark-save=arms", **MANY, speed_category=None, speed_rounds="1"
+    )
+    result.assert_outcomes(passed=2)
+    followed = [[request.replay for request in record.requests] for record in project.records()]
+    texts = [[replay.text for replay in arm if replay] for arm in followed]
+    assert len(texts[0]) == 120
+    assert texts[0] == texts[1]
+    assert any(replay.resumed for replay in followed[0] if replay)
+
+
 @pytest.mark.parametrize(
     ("marker", "call", "message"),
     [

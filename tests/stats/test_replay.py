@@ -15,6 +15,7 @@ from pytest_speedbench.stats import (
     ReplayedSums,
     Segment,
     StepTrace,
+    count_common,
     count_replayed,
     divergence_of,
     falls_with_distance,
@@ -64,6 +65,18 @@ def test_a_worked_example() -> None:
     logs = np.log([2, 3, 2, 3])  # of tokens 1, 2, 7, 8: one and two tokens after their prompts
     assert counted.old_distance == pytest.approx(logs.sum() / 2)
     assert counted.new_distance == pytest.approx(logs.sum())
+
+
+def test_two_builds_along_one_text_count_between_common_starts() -> None:
+    text = trace(steps=[1] * 8)  # ids 0 … 8
+    whole = segment(0, [2, 1, 3, 2], list(range(9)))  # starts at 1, 3, 4, 7
+    free = segment(0, [1, 1, 2, 4], [0, 1, 2, 3, 9, 9, 9, 9, 9])  # starts at 1, 2, 3, 5
+    rest = segment(5, [1, 2], [5, 6, 7, 8])  # starts at 6, 7
+    counted = count_common(text, [whole], [free, rest])
+    assert (counted.tokens, counted.old_steps, counted.new_steps) == (4, 2, 3)  # 1 … 3, 7 and 8
+    swapped = count_common(text, [free, rest], [whole])
+    assert (swapped.tokens, swapped.old_steps, swapped.new_steps) == (4, 3, 2)
+    assert (counted.divergences, swapped.divergences) == (1, 0)
 
 
 def test_an_output_without_a_divergence_counts_whole() -> None:
