@@ -24,13 +24,18 @@ def cache_neutral_verdict(
     The same samples are paired, over the text that both passes have in common.
 
     Raises:
-        NoData: there was no cold pass.
+        NoData: there was no cold pass, or no warm one.
     """
     if run.cold is None:
         raise NoData(
             "assert_cache_neutral compares with a pass without the prefix cache, and there was "
             "none: give prefix_caching=True in the marker, or --speed-prefix-caching true; early "
             "decisions and soaks have none"
+        )
+    if not any(turn.trace.cached_tokens for turn in run.view(slice_name).turns):
+        raise NoData(
+            "no prompt of the warm rounds came from the prefix cache: the engine has evicted them "
+            "(give it a larger KV cache, or take fewer samples), or they are shorter than one block"
         )
     cold, warm = (write_record(each.view(slice_name), key) for each in (run.cold, run))
     found = gate(str(key), warm, Match(record=cold), ACCEPTANCE, margin, levels)

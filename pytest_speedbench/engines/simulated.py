@@ -32,6 +32,7 @@ Engine arguments (``--speed-engine-arg KEY=VALUE``):
 ``fade``             share by which acceptance falls with every request (default 0)
 ``cache_fade``       share by which acceptance falls where half of the prompt or more came from the
                      prefix cache (default 0)
+``evict_at``         request number at which the prefix cache loses all it holds
 ``schedule``         draft length at a batch size, ``1:3,4:0``: 3 from one request in flight on,
                      none from four on; DL is the maximum
 ``die_at``           request number (from 1) at which the process ends
@@ -101,6 +102,7 @@ _NUMBERS = (
     "bias",
     "fade",
     "cache_fade",
+    "evict_at",
     "die_at",
     "hang_at",
     "speculation_off",
@@ -203,6 +205,8 @@ class SimulatedBackend:
         spread = self._number("spread", 0.5)
         shift = draws.gauss(0.0, spread)
         left = (1.0 - self._number("fade", 0)) ** (self.started - 1)
+        if self.started == int(self._number("evict_at", 0)):
+            self.cache = PrefixCache()
         cached = self.cache.cached(request)
         if 2 * cached >= len(request.prompt_ids):
             left *= 1.0 - self._number("cache_fade", 0)

@@ -11,7 +11,7 @@ BLOCK = 4
 
 
 class PrefixCache:
-    """Never evicts anything."""
+    """Keeps everything."""
 
     def __init__(self) -> None:
         self._blocks: set[tuple[str, int]] = set()

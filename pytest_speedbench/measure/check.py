@@ -76,6 +76,7 @@ def check_traces(traces: Sequence[Trace], speculation: Speculation) -> None:
             raise MeasurementMismatch(
                 f"request {trace.request_id}: chunks hold {trace.tokens} tokens, the output {ids}"
             )
+        _check_shares(trace)
         if trace.totals is not None:
             _check_totals(trace, trace.totals, speculation)
             continue
@@ -86,6 +87,33 @@ def check_traces(traces: Sequence[Trace], speculation: Speculation) -> None:
                 f"at most {speculation.draft_length + 1} are possible"
             )
         align_drafts(trace)
+
+
+def _check_shares(trace: Trace) -> None:
+    for what, some, of in (
+        ("prompt tokens came from its prefix cache", trace.cached_tokens, trace.prompt_tokens),
+        ("output tokens were hidden, as reasoning may be", trace.hidden_tokens, trace.tokens),
+    ):
+        if (some or 0) > of:
+            raise MeasurementMismatch(
+                f"request {trace.request_id}: the engine says {some} of {of} {what}; its counts "
+                "cannot be used: connect to the engine directly, or use another version"
+            )
+
+
+def check_prompt(trace: Trace, prompt_ids: Sequence[int]) -> None:
+    """The prompt as the engine counts it, where it was sent as token ids: nothing may be added.
+
+    Raises:
+        MeasurementMismatch: another number of tokens.
+    """
+    if trace.prompt_tokens != len(prompt_ids):
+        raise MeasurementMismatch(
+            f"request {trace.request_id}: the engine counts {trace.prompt_tokens} prompt tokens, "
+            f"{len(prompt_ids)} were sent as ids. It adds tokens, such as a second BOS, or drops "
+            "some, so it sees other prompts than other engines: use a version that takes token ids "
+            "as they are"
+        )
 
 
 def _check_totals(trace: Trace, totals: RequestTotals, speculation: Speculation) -> None:

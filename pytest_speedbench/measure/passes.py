@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation
 from pytest_speedbench.errors import ForeignTrafficError
-from pytest_speedbench.measure.check import check_counters, check_traces
+from pytest_speedbench.measure.check import check_counters, check_prompt, check_traces
 from pytest_speedbench.measure.counted import count
 from pytest_speedbench.measure.failures import count_failed, too_many_failed
 from pytest_speedbench.measure.load import ClosedLoop, Enough, Progress
@@ -47,6 +47,9 @@ def checked_pass(
     if not loop.reported.counts and loop.speculation.active:
         done = _from_counters(loop, done, grown, batch_size)
     check_traces(traces, loop.speculation)
+    if loop.reported.prompt_form == "token_ids":
+        for turn in turns:
+            check_prompt(turn.trace, turn.prompt_ids)
     if loop.reported.counts:
         check_counters(traces, loop.speculation, done.grown)
     return done

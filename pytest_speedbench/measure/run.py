@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from pytest_speedbench.engines.methods import traits, unknown_method_note
 from pytest_speedbench.engines.protocol import UNKNOWN_METHOD, Trace
 from pytest_speedbench.measure import metrics
 from pytest_speedbench.measure.chains import require_chains
-from pytest_speedbench.measure.notes import answer_notes, server_notes
+from pytest_speedbench.measure.notes import answer_notes, cache_notes, server_notes
 from pytest_speedbench.measure.replayed import Replay
 from pytest_speedbench.measure.results import (
     ArmResult,
@@ -209,7 +208,7 @@ class Run:
         if self.arm.soak:
             seconds = self.arm.soak[-1].end
             notes.append(f"soak of {len(self.arm.soak)} rounds in {seconds:.0f} s")
-        notes += self._cache_notes()
+        notes += cache_notes(self.arm, self.setting)
         if self.setting.scheduled and all(_drafts_nothing(t.trace) for t in self.arm.turns):
             notes.append(f"the engine's schedule of draft lengths drafts nothing at BS {batch}")
         method = self.setting.speculation.method
@@ -237,20 +236,6 @@ class Run:
             f"{len(replay.turns)} outputs ({replay.output_tokens:,} output tokens{more}; "
             f"{replay.prompt_tokens:,} prompt tokens){_scored(replay)}"
         ]
-
-    def _cache_notes(self) -> Iterator[str]:
-        """What the prefix cache did that was not to be expected."""
-        hits = sum(turn.trace.cached_tokens or 0 for turn in self.arm.turns)
-        if any(turn.trace.cached_tokens for turn in self.arm.cold):
-            yield "the cold pass was served from the prefix cache in part: it is not cold"
-        if self.arm.cold and not hits:
-            yield "no prompt came from the prefix cache, or the engine does not report it"
-        if hits and not self.setting.prefix_caching:
-            total = sum(turn.trace.prompt_tokens for turn in self.arm.turns)
-            yield (
-                f"{hits / total:.0%} of the prompt tokens came from the engine's prefix cache, "
-                "although prefix caching is off here: TTFT is that of a warm cache"
-            )
 
     @property
     def _sent_together(self) -> int:

@@ -16,7 +16,12 @@ from pytest_speedbench.engines.protocol import (
     spread_tokens,
 )
 from pytest_speedbench.errors import MeasurementMismatch
-from pytest_speedbench.measure.check import align_drafts, check_counters, check_traces
+from pytest_speedbench.measure.check import (
+    align_drafts,
+    check_counters,
+    check_prompt,
+    check_traces,
+)
 
 DL = 4
 SD = Speculation("eagle3", DL)
@@ -216,3 +221,24 @@ def test_foreign_output_tokens_are_a_mismatch() -> None:
     check_counters([trace], SD, Counters(1, 4, 1, 3))
     with pytest.raises(MeasurementMismatch, match="emitted 8 output tokens, our requests 3"):
         check_counters([trace], SD, Counters(1, 4, 1, 8))
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"cached_tokens": 6}, r"6 of 5 prompt tokens came from its prefix cache"),
+        ({"hidden_tokens": 9}, r"9 of 3 output tokens were hidden"),
+    ],
+)
+def test_a_part_that_is_more_than_the_whole_is_not_believed(
+    counts: dict[str, int], message: str
+) -> None:
+    trace = Trace("r", 5, 0.0, [1, 2, 3], [1, 2], [0.1, 0.2], **counts)
+    with pytest.raises(MeasurementMismatch, match=message):
+        check_traces([trace], SD)
+
+
+def test_a_prompt_of_token_ids_keeps_its_length() -> None:
+    check_prompt(Trace("r", 5, 0.0), range(5))
+    with pytest.raises(MeasurementMismatch, match=r"counts 6 prompt tokens, 5 .* a second BOS"):
+        check_prompt(Trace("r", 6, 0.0), range(5))

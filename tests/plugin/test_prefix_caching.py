@@ -52,6 +52,24 @@ def test_acceptance_that_falls_with_a_warm_cache_fails(project: Project) -> None
     )
 
 
+# Two requests warm up, eight are the cold pass, and eight fill the cache.
+@pytest.mark.parametrize(
+    ("request_number", "outcome"),
+    [
+        (22, "*note: 5 of 8 warm prompts were no longer in the prefix cache, or in part*"),
+        (19, "*NoData: no prompt of the warm rounds came from the prefix cache*"),
+    ],
+)
+def test_a_cache_that_is_evicted_in_mid_run(
+    project: Project, request_number: int, outcome: str
+) -> None:
+    project.split("once.jsonl", 8)
+    project.gate(CACHED, "speed.assert_cache_neutral()")
+    options = ("--speed-rounds=1", f"--speed-engine-arg=evict_at={request_number}")
+    result = project.run(*options, speed_split="once.jsonl")
+    result.stdout.fnmatch_lines([outcome])
+
+
 def test_without_a_cold_pass_there_is_nothing_to_compare(project: Project) -> None:
     project.gate("", "speed.assert_cache_neutral()")
     result = project.run()

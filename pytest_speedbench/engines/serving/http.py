@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,6 +33,7 @@ _LINE_BYTES = 4 << 20
 _BODY_BYTES = 64 << 20
 _ERROR_BYTES = 1 << 14
 _REDIRECTS = 3
+_STATUS = re.compile("[45][0-9]{2}")
 # pydantic's words for another value where an object was expected.
 _NO_OBJECT = ("model_type", "dict_type", "list_type")
 _FIX_KEY = "set OPENAI_API_KEY, or --speed-engine-arg api_key=…, to a key that the server accepts"
@@ -331,10 +333,9 @@ class Http:
 
     def error_of_event(self, path: str, error: object) -> EngineError:
         """The error for an event that carries one, with the HTTP status inside it, if any."""
-
-        status = error.get("code") if isinstance(error, dict) else None
+        code = str(error.get("code") if isinstance(error, dict) else None)
         text = _message(to_json({"error": error}).decode())
-        return self.refusal(path, status if isinstance(status, int) else 500, text)
+        return self.refusal(path, int(code) if _STATUS.fullmatch(code) else 500, text)
 
     def stalled(self, path: str, tokens: int) -> EngineDied:
         """The error for a stream without a new token for too long, after ``tokens`` of them."""
