@@ -29,9 +29,11 @@ from pytest_speedbench.engines.protocol import (
     Speculation,
     TokenScore,
 )
-from pytest_speedbench.errors import EngineError
+from pytest_speedbench.errors import EngineError, did_you_mean
 
 _PROMPT_LOOKUP_NGRAM = 2
+# Those that users mostly give; a model's class may have others.
+_ARGUMENTS = ("attn_implementation", "device", "dtype", "max_matching_ngram_size", "revision")
 
 # A fixed draft length, without confidence stop and schedule.
 _FIXED_DRAFTS = {"num_assistant_tokens_schedule": "constant", "assistant_confidence_threshold": 0.0}
@@ -137,7 +139,9 @@ class TransformersBackend:
         try:
             model = AutoModelForCausalLM.from_pretrained(path, **self.options)
         except TypeError as error:  # an argument that neither it nor the model has
-            raise EngineError(f"transformers: {error}; see --speed-engine-arg") from error
+            unknown = next((name for name in self.options if f"'{name}'" in str(error)), "")
+            hint = did_you_mean(unknown, _ARGUMENTS)
+            raise EngineError(f"transformers: {error} (--speed-engine-arg){hint}") from error
         except (OSError, ValueError) as error:
             raise EngineError(
                 f"transformers cannot load the model {path!r}: {str(error).strip()}\n"

@@ -10,7 +10,12 @@ from pytest_speedbench.engines.forms import environment, open_either
 from pytest_speedbench.engines.methods import methods_of
 from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import FILTERS, Engine, EngineConfig, EngineType
-from pytest_speedbench.engines.sglang.arguments import SCHEDULES, own_methods, refuse
+from pytest_speedbench.engines.sglang.arguments import (
+    SCHEDULES,
+    own_arguments,
+    own_methods,
+    refuse,
+)
 
 
 def _open_server(config: EngineConfig, timeout: float) -> Engine:
@@ -36,6 +41,7 @@ ENGINE = EngineType(
     scores=True,
     elsewhere=True,
     server=True,
+    arguments=own_arguments,
     prefix_caching=True,
     schedules=SCHEDULES,
     filters=FILTERS,

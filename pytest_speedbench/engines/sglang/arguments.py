@@ -12,7 +12,7 @@ from typing import Any
 from pytest_speedbench.engines.demo import resolve_model
 from pytest_speedbench.engines.drafters import refuse_mismatch
 from pytest_speedbench.engines.forms import OURS, serves
-from pytest_speedbench.engines.installed import enum_members, source_of
+from pytest_speedbench.engines.installed import class_fields, enum_members, source_of
 from pytest_speedbench.engines.methods import own_names, traits
 from pytest_speedbench.engines.protocol import EngineConfig, Speculation
 from pytest_speedbench.errors import EngineError
@@ -58,6 +58,15 @@ def given_arguments(config: EngineConfig) -> dict[str, Any]:
         for name, value in config.args
         if name not in OURS
     }
+
+
+def own_arguments(config: EngineConfig) -> Collection[str] | None:
+    """The engine arguments of the installed SGLang; None where it is not installed, and for its
+    server, whose command line has further names for them."""
+    names = class_fields(source_of("sglang", "srt/server_args.py"), "ServerArgs")
+    if "model_path" not in names or serves(config):
+        return None
+    return {*names, *OURS, f"{_PREFIX}*"}
 
 
 def algorithm(method: str) -> str:

@@ -70,8 +70,14 @@ def speculative_config(config: EngineConfig) -> dict[str, Any] | None:
 
 def own_arguments(config: EngineConfig) -> Collection[str] | None:
     """The engine arguments of the installed vLLM; None where it is not installed."""
-    names = class_fields(source_of("vllm", "engine/arg_utils.py"), "EngineArgs")
+    names = class_fields(source_of("vllm", "engine/arg_utils.py"), "EngineArgs", "AsyncEngineArgs")
     return {*names, f"{_PREFIX}*"} if "model" in names else None
+
+
+def serve_arguments() -> Collection[str]:
+    """The arguments of the installed ``vllm serve`` itself; empty where they are not found."""
+    module = "entrypoints/launchers/cli_args.py"
+    return class_fields(source_of("vllm", module), "BaseFrontendArgs", "FrontendArgs")
 
 
 def has_argument(name: str) -> bool:

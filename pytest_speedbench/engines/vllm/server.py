@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_speedbench.engines.forms import OURS
 from pytest_speedbench.engines.methods import methods_of, traits
 from pytest_speedbench.engines.protocol import (
     FILTERS,
@@ -43,9 +44,11 @@ from pytest_speedbench.engines.vllm.arguments import (
     engine_arguments,
     environment,
     has_argument,
+    own_arguments,
     own_methods,
     refuse,
     refuse_sampling,
+    serve_arguments,
 )
 from pytest_speedbench.engines.vllm.configuration import configuration, dtype_of
 from pytest_speedbench.errors import EngineError, EngineUnavailable
@@ -241,6 +244,12 @@ def _flags(name: str, value: object) -> Iterator[str]:
         yield json.dumps(value) if isinstance(value, dict) else str(value)
 
 
+def _own_arguments(config: EngineConfig) -> Collection[str] | None:
+    """None for a server that runs already, and where the installed vLLM does not say them."""
+    engine, server = own_arguments(config), serve_arguments()
+    return {*engine, *server, *OURS} if engine and server and not config.url else None
+
+
 def _refuse(config: EngineConfig) -> None:
     if config.url:
         return
@@ -261,6 +270,7 @@ ENGINE = EngineType(
     extra="server",
     scores=True,
     server=True,
+    arguments=_own_arguments,
     refuse=_refuse,
     prefix_caching=True,
     schedules=SCHEDULES,
