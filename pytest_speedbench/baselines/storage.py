@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from pytest_speedbench.baselines import git
 from pytest_speedbench.baselines.files import Files, open_files, read_regular
 from pytest_speedbench.baselines.index import Entry, refresh
+from pytest_speedbench.baselines.names import beginning_with, named
 from pytest_speedbench.baselines.schema import (
     EXTRA_KEY,
     CaseKey,
@@ -28,12 +29,13 @@ from pytest_speedbench.baselines.schema import (
     RecordSummary,
     parse_record,
 )
-from pytest_speedbench.errors import BaselineError, GitError, RecordError
+from pytest_speedbench.errors import BaselineError, GitError, RecordError, did_you_mean
 
 # What pytest-benchmark writes outside of a repository, and in one without a commit.
 _NO_COMMIT = frozenset({"", "unversioned", "unknown"})
 # What a summary leaves out of a record: what is long, and serves comparing alone.
 _LEFT_OUT = {"rounds", "reference_rounds", "drift", "warmup", "counted", "arm", "requests"}
+_MOST_NAMED = 6
 # Clocks of machines differ; a record from further ahead has a wrong time.
 _SKEW = timedelta(minutes=10)
 
@@ -220,7 +222,8 @@ class Store:
         return self._in_order([run for run in found if run is not None])
 
     def find(self, reference: str, working_folder: Path) -> SavedRun:
-        """The run that ``reference`` names: a file, a number, a name, a commit or a branch.
+        """The run that ``reference`` names: a file, a number, a name, a commit, a branch, or the
+        beginning of one name.
 
         Raises:
             BaselineError: nothing has this name, or its file cannot be read; the message lists
@@ -229,13 +232,13 @@ class Store:
         path = os.path.expanduser(reference)
         if os.path.isfile(path):  # False also for what no path can be
             return _with_records(read_run(Path(path)))
-        by_name = self._by_name(reference)
+        by_name = named(self.names(), reference)
         if by_name is not None:
             return _with_records(self.read(by_name))
         runs = self.runs()
         commit = git.resolve(reference, working_folder)
         if commit is None:
-            raise BaselineError(self._unknown(reference, runs))
+            return _with_records(self.read(self._by_beginning(reference, runs)))
         return self._by_commit(commit, reference, runs, working_folder)
 
     def has(self, reference: str) -> bool:
@@ -244,7 +247,10 @@ class Store:
         Raises:
             BaselineError: the storage cannot be listed.
         """
-        return os.path.isfile(os.path.expanduser(reference)) or self._by_name(reference) is not None
+        return (
+            os.path.isfile(os.path.expanduser(reference))
+            or named(self.names(), reference) is not None
+        )
 
     def names(self) -> list[str]:
         """The names of all files, relative to the storage.
@@ -326,19 +332,19 @@ class Store:
             moments[run.place] = before[folder], run.name
         return sorted(runs, key=lambda run: moments[run.place])
 
-    def _by_name(self, reference: str) -> str | None:
-        """The newest file whose number, whole name, or name without the number matches."""
-        number = reference.zfill(4) if reference.isdigit() else None
-        found = None
-        for name in self.names():
-            stem = PurePosixPath(name).stem
-            head, _, tail = stem.partition("_")
-            if number is not None:
-                if head == number:
-                    found = name
-            elif reference in (stem, tail):
-                found = name
-        return found
+    def _by_beginning(self, reference: str, runs: list[SavedRun]) -> str:
+        """The file whose name alone begins so.
+
+        Raises:
+            BaselineError: no name does, or several do.
+        """
+        found = beginning_with(self.names(), reference)
+        if not found:
+            raise BaselineError(self._unknown(reference, runs))
+        if len(found) > 1:
+            names = ", ".join(list(found)[-_MOST_NAMED:])
+            raise BaselineError(f"{self.option}{reference}: several runs begin so: {names}")
+        return next(iter(found.values()))
 
     def _by_commit(
         self, commit: str, reference: str, runs: list[SavedRun], working_folder: Path
@@ -357,9 +363,10 @@ class Store:
         return clean[nearest]
 
     def _unknown(self, reference: str, runs: list[SavedRun]) -> str:
+        names = [name for run in runs for name in (run.name, run.name.partition("_")[2])]
         return (
             f"{self.option}{reference}: no file, no run number or name in {self.folder}, and "
-            f"no commit or branch. {_list(runs)}"
+            f"no commit or branch{did_you_mean(reference, names)}. {_list(runs)}"
         )
 
 
@@ -378,7 +385,7 @@ def _with_records(run: SavedRun) -> SavedRun:
 
 
 def _list(runs: Iterable[SavedRun]) -> str:
-    names = [run.name[:24] for run in runs][-6:]
+    names = [run.name for run in runs][-_MOST_NAMED:]
     if not names:
         return "Nothing is saved there yet: run once with --benchmark-autosave"
     return "Saved: " + ", ".join(names)

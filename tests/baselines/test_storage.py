@@ -237,6 +237,39 @@ def test_a_storage_that_cannot_be_written_is_indexed_in_the_cache(
     assert len(list(own_cache.iterdir())) == 1
 
 
+@pytest.fixture
+def nights(tmp_path: Path) -> Store:
+    folder = tmp_path / "runs" / "machine"
+    folder.mkdir(parents=True)
+    for name in ("0001_night_a5c9d60", "0002_night_b7", "0003_week", "0004_week"):
+        (folder / f"{name}.json").write_bytes(saved())
+    return Store(tmp_path / "runs", option="")
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        ("0001_nig", "0001_night_a5c9d60"),
+        ("night_a5", "0001_night_a5c9d60"),
+        ("0002_night_b7.json", "0002_night_b7"),
+        ("we", "0004_week"),  # one name: the newest of it, as for the whole name
+        ("3", "0003_week"),
+    ],
+)
+def test_the_beginning_of_one_name_is_enough(reference: str, name: str, nights: Store) -> None:
+    assert nights.find(reference, Path.cwd()).name == name
+
+
+def test_the_beginning_of_several_names_is_refused_with_them(nights: Store) -> None:
+    with pytest.raises(BaselineError, match="several runs begin so: night_a5c9d60, night_b7"):
+        nights.find("night", Path.cwd())
+
+
+def test_a_misspelled_name_names_the_closest(nights: Store) -> None:
+    with pytest.raises(BaselineError, match=r"did you mean 'week'\?.* Saved: 0001_night_a5c9d60"):
+        nights.find("wekk", Path.cwd())
+
+
 def test_bad_files_are_named_every_time(tmp_path: Path) -> None:
     fill(LocalFiles(tmp_path), 1)
     (tmp_path / "Linux" / "0002_cut.json").write_bytes(saved()[:99])
