@@ -63,11 +63,14 @@ def _show(out: Lines, found: DrafterSummary, model: str) -> None:
         ("parameters", f"{found.parameters:,}, {found.head_parameters:,} in the output layer"),
         ("size", f"{found.bytes / 2**20:.1f} MiB, {', '.join(found.dtypes)}"),
         ("draft vocabulary", _vocabulary(found)),
+        *([("hidden states", _hidden_states(found))] if found.hidden_states else []),
         ("engines", ", ".join(found.engines) or NOTHING),
     ]
     out.exact(found.name, "bold")
     for name, value in rows:
         out.item(f"  {name:18}", value)
+    if (read := found.hidden_states) and read["vllm"] != read["sglang"]:
+        out.item("note: ", _one_reading(**read), "yellow")
     for problem in found.problems:
         out.item("problem: ", problem, "red")
     if not found.problems:
@@ -80,6 +83,26 @@ def _vocabulary(found: DrafterSummary) -> str:
         return NOTHING
     maps = f"; maps: {', '.join(found.maps)}" if found.maps else ""
     return f"all {whole:,} tokens{maps}" if cut == whole else f"{cut:,} of {whole:,} tokens{maps}"
+
+
+def _hidden_states(found: DrafterSummary) -> str:
+    read = (
+        f"after the layers {', '.join(map(str, layers))} in {engine}"
+        for engine, layers in found.hidden_states.items()
+    )
+    return f"{'; '.join(read)} (from 0)"
+
+
+def _one_reading(vllm: list[int], sglang: list[int]) -> str:
+    """How a head reads the same in both engines."""
+    from pytest_speedbench.engines.hidden_states import LAYER_IDS
+
+    return (
+        f"vllm and sglang read other layers, so AL differs. {LAYER_IDS} at the top level of "
+        "config.json is vllm's, the one inside eagle_config sglang's. For the layers of vllm in "
+        f"both, set the inner one to {vllm}; for those of sglang, the outer one to "
+        f"{[layer + 1 for layer in sglang]}"
+    )
 
 
 def _number(value: int | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from pytest_speedbench.engines.checkpoints import Checkpoint
+from pytest_speedbench.engines.checkpoints import Checkpoint, checkpoint
 from pytest_speedbench.engines.draft_vocabulary import (
     D2T,
     LM_HEAD,
@@ -14,6 +14,7 @@ from pytest_speedbench.engines.draft_vocabulary import (
     mark_problems,
 )
 from pytest_speedbench.engines.drafters import refuse_mismatch
+from pytest_speedbench.engines.hidden_states import outputs_read, reads_layers
 from pytest_speedbench.engines.methods import METHODS
 from pytest_speedbench.engines.protocol import Speculation
 from pytest_speedbench.engines.registry import engine_names, engine_type
@@ -43,6 +44,8 @@ class DrafterSummary:
         target_vocabulary: tokens of the target.
         draft_vocabulary: tokens that can be drafted.
         maps: which of ``d2t`` and ``t2d`` there are.
+        hidden_states: by engine, the layers of the target, from 0, whose outputs an EAGLE-3 head
+            reads there; empty for others, or without a target.
         engines: engines that have the method and read such a folder.
         problems: what is wrong with it, one sentence each.
     """
@@ -59,6 +62,7 @@ class DrafterSummary:
     target_vocabulary: int | None
     draft_vocabulary: int | None
     maps: tuple[str, ...]
+    hidden_states: dict[str, list[int]]
     engines: tuple[str, ...]
     problems: tuple[str, ...]
 
@@ -91,9 +95,16 @@ def summarize(drafter: Checkpoint, target: str = "") -> DrafterSummary:
         target_vocabulary=vocabulary,
         draft_vocabulary=drafter.number("draft_vocab_size") or vocabulary,
         maps=tuple(name for name in (D2T, T2D) if name in drafter.tensors),
+        hidden_states=_hidden_states(drafter, method, target),
         engines=_engines(method),
         problems=_problems(drafter, method, target),
     )
+
+
+def _hidden_states(drafter: Checkpoint, method: str, target: str) -> dict[str, list[int]]:
+    found = checkpoint(target) if method == "eagle3" and target else None
+    layers = found.number("num_hidden_layers") if found else None
+    return outputs_read(drafter, layers) if layers and reads_layers(drafter) else {}
 
 
 def method_of(drafter: Checkpoint) -> str:

@@ -6,11 +6,14 @@ files are read; a hub name that is not in the local cache is not checked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from pytest_speedbench.engines.checkpoints import Checkpoint, checkpoint
 from pytest_speedbench.engines.draft_vocabulary import is_cut, refuse_wrong_map
+from pytest_speedbench.engines.hidden_states import (
+    LAYER_IDS,
+    eagle_config,
+    entered_layers,
+    reads_layers,
+)
 from pytest_speedbench.engines.protocol import Speculation
 from pytest_speedbench.errors import EngineError
 
@@ -71,7 +74,7 @@ def _refuse_missing_weights(drafter: Checkpoint) -> None:
     fused = any("qkv_proj" in name or "gate_up_proj" in name for name in tensors)
     layer = () if fused else _LAYER_WEIGHTS
     needed: list[tuple[str, ...]] = [(f"midlayer.{w}.", f"layers.0.{w}.") for w in layer]
-    if _reads_layers(drafter):
+    if reads_layers(drafter):
         needed.append(("fc.",))
     if is_cut(drafter):  # a whole one may be the target's
         needed.append(("lm_head.",))
@@ -87,16 +90,6 @@ def _refuse_missing_weights(drafter: Checkpoint) -> None:
         )
 
 
-def _reads_layers(drafter: Checkpoint) -> bool:
-    """Whether the head reads hidden states of several layers, not of the last one alone."""
-    return _eagle_config(drafter).get("use_aux_hidden_state") is not False
-
-
-def _eagle_config(drafter: Checkpoint) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = drafter.config.get("eagle_config") or {}
-    return found
-
-
 def _refuse_missing_heads(drafter: Checkpoint, wanted: int) -> None:
     """vLLM creates as many heads as the draft length; those without weights draft noise."""
     heads = {name.split(".")[1] for name in drafter.shapes if name.startswith("blocks.")}
@@ -110,18 +103,17 @@ def _refuse_missing_heads(drafter: Checkpoint, wanted: int) -> None:
 def _refuse_hidden_states(drafter: Checkpoint, target: Checkpoint) -> None:
     """EAGLE-3 reads the hidden states of some layers of the target, side by side."""
     layers, hidden = target.number("num_hidden_layers"), target.number("hidden_size")
-    if layers is None or hidden is None or not _reads_layers(drafter):
+    if layers is None or hidden is None or not reads_layers(drafter):
         return
-    nested = _eagle_config(drafter).get("eagle_aux_hidden_state_layer_ids")
-    ids = drafter.config.get("eagle_aux_hidden_state_layer_ids") or nested
-    ids = list(ids or (2, layers // 2, layers - 3))
+    ids = entered_layers(drafter, layers)
     if len(set(ids)) < len(ids) or not all(0 <= layer <= layers for layer in ids):
         raise EngineError(
             f"the drafter {drafter.name} reads the layers {ids} of the target {target.name}, which "
-            f"has {layers}: they must exist and be distinct; set eagle_aux_hidden_state_layer_ids "
-            "in its config.json to the layers it was trained on"
+            f"has {layers}: they must exist and be distinct; set {LAYER_IDS} in its config.json to "
+            "the layers it was trained on"
         )
-    count = drafter.number("num_aux_hidden_states") or len(nested or ()) or 3
+    nested = eagle_config(drafter).get(LAYER_IDS) or ()
+    count = drafter.number("num_aux_hidden_states") or len(nested) or 3
     width = drafter.shapes.get("fc.weight", (0, count * hidden))[1]
     if width != count * hidden:
         raise EngineError(

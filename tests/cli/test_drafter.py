@@ -39,6 +39,22 @@ def test_inspect_lists_problems_and_exits_with_1(speedbench: Speedbench, head: P
     assert "3 → 102" in found["problems"][0]
 
 
+def test_inspect_shows_which_layers_each_engine_reads(
+    speedbench: Speedbench, tmp_path: Path
+) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "config.json").write_text(json.dumps({**SHAPE, "num_hidden_layers": 30}))
+    ids = {"eagle_aux_hidden_state_layer_ids": [2, 15, 27]}
+    head = eagle3(tmp_path / "head", SHAPE, None, **ids, eagle_config=ids)
+    done = speedbench("drafter", "inspect", head, "--model", tmp_path / "target")
+    assert "after the layers 1, 14, 26 in vllm; after the layers 2, 15, 27 in sglang" in done.out
+    assert (
+        "set the inner one to [1, 14, 26]; for those of sglang, the outer one to [3, 16, 28]"
+        in (" ".join(done.out.split()))
+    )
+    assert done.code == 0
+
+
 def test_inspect_names_a_folder_that_is_missing(speedbench: Speedbench) -> None:
     done = speedbench("drafter", "inspect", "no/such/head")
     assert done.code == 2

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from pytest_speedbench.engines import EngineConfig, EngineError, Speculation
+from pytest_speedbench.engines.checkpoints import local_checkpoint
 from pytest_speedbench.engines.drafters import checkpoint, refuse_mismatch
+from pytest_speedbench.engines.hidden_states import outputs_read
 from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.engines.vllm.arguments import refuse
 
@@ -132,3 +134,23 @@ def test_the_number_of_a_layer_is_not_a_draft_model() -> None:
     engine_type("transformers").refuse(
         EngineConfig("transformers", "demo", Speculation("early_exit", 3, "24"))
     )
+
+
+LAYERS = "eagle_aux_hidden_state_layer_ids"
+
+
+@pytest.mark.parametrize(
+    ("config", "vllm", "sglang"),
+    [
+        ({}, [1, 14, 26], [1, 14, 26]),
+        ({LAYERS: [2, 15, 27]}, [1, 14, 26], [1, 14, 26]),
+        ({LAYERS: [3, 16, 28]}, [2, 15, 27], [1, 14, 26]),
+        ({"eagle_config": {LAYERS: [2, 15, 27]}}, [1, 14, 26], [2, 15, 27]),
+        ({LAYERS: [2, 15, 27], "eagle_config": {LAYERS: [1, 14, 26]}}, [1, 14, 26], [1, 14, 26]),
+    ],
+)
+def test_engines_read_the_list_of_layers_each_in_its_own_way(
+    tmp_path: Path, config: dict, vllm: list[int], sglang: list[int]
+) -> None:
+    head = local_checkpoint(str(eagle3(tmp_path, **config)))
+    assert outputs_read(head, 30) == {"vllm": vllm, "sglang": sglang}
