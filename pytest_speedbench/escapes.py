@@ -7,6 +7,7 @@ goes through one of these functions. Each gives the same text when it is applied
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 # What makes a line an order to a CI system: GitHub's commands, and those of Azure and TeamCity.
@@ -69,3 +70,14 @@ def _commands() -> re.Pattern[str]:
 
 def _taken_apart(found: re.Match[str]) -> str:
     return f"\\x{ord(found[0]):02x}"
+
+
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table for a notebook; every cell stays text."""
+    from html import escape
+
+    def cells(tag: str, row: Sequence[str]) -> str:
+        return "".join(f"<{tag}>{escape(printable(cell))}</{tag}>" for cell in row)
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import pytest_speedbench
 from pytest_speedbench.errors import SpeedbenchError
-from pytest_speedbench.escapes import label, markdown_cell, printable, shortened
+from pytest_speedbench.escapes import html_table, label, markdown_cell, printable, shortened
 
 PACKAGE = Path(pytest_speedbench.__file__).parent
 COMMANDS = ("error", "Warning", "add-mask", "set-output", "stop-commands", "group")
@@ -23,6 +23,12 @@ nasty = st.lists(
     | st.sampled_from(["::", "##[", "::error", "\n::"]),
     max_size=20,
 ).map("".join)
+
+
+def test_cells_of_a_notebook_stay_text() -> None:
+    found = html_table(("<b>",), [("<script>\x1b",)])
+    assert "<th>&lt;b&gt;</th>" in found
+    assert r"<td>&lt;script&gt;\x1b</td>" in found
 
 
 def test_escape_sequences_are_shown() -> None:

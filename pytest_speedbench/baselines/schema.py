@@ -529,6 +529,17 @@ class RecordSummary(_Part):
         own = {name: sampling[name] for name in sampled if name in sampling}
         return {**data, "case": {**case, **own}}
 
+    def _repr_html_(self) -> str:
+        """The metrics as a table, for notebooks."""
+        from pytest_speedbench.escapes import html_table
+
+        rows = [
+            (name, f"{m.value:.4g}", _interval(m), str(m.n), m.unit)
+            for name, m in self.metrics.items()
+            if isinstance(m, MetricRecord)
+        ]
+        return html_table((str(self.case), "value", "interval", "n", "unit"), rows)
+
     def metric(self, name: str) -> MetricRecord | None:
         """The metric called ``name``; None where it has no value."""
         found = self.metrics.get(name)
@@ -576,6 +587,10 @@ class Record(RecordSummary):
                 "to_pandas needs pandas: pip install 'pytest-speedbench[data]'"
             ) from error
         return pd.DataFrame(rows([self], level))
+
+
+def _interval(metric: MetricRecord) -> str:
+    return "–" if metric.low is None else f"{metric.low:.4g} to {metric.high:.4g}"
 
 
 def parse_record(data: Any) -> Record:

@@ -15,6 +15,7 @@ from pytest_speedbench.compare.sessions import before
 from pytest_speedbench.compare.side_by_side import match_side
 from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.errors import UsageError
+from pytest_speedbench.escapes import html_table
 from pytest_speedbench.stats.rule import REACH
 
 DEFAULT_ALPHA = 0.01
@@ -72,12 +73,24 @@ class Comparison:
         """Whether any verdict fails; *no baseline* does not."""
         return any(verdict.fails(inconclusive, require_baseline=False) for verdict in self.verdicts)
 
+    def _repr_html_(self) -> str:
+        """The verdict on each case as a table, for notebooks."""
+        rows = [
+            (verdict.case, verdict.metric, _change(verdict), verdict.outcome.value, verdict.reason)
+            for verdict in self.verdicts
+        ]
+        return html_table(("case", "metric", "change", "verdict", "reason"), rows)
+
     def runs(self) -> list[tuple[JudgedCase, ...]]:
         """The paired cases, those of one run together, in the order of NEW."""
         groups: dict[tuple[object, ...], list[JudgedCase]] = {}
         for case in self.paired:
             groups.setdefault(_run_of(case), []).append(case)
         return [tuple(group) for group in groups.values()]
+
+
+def _change(verdict: Verdict) -> str:
+    return "–" if verdict.ratio is None else f"{verdict.ratio - 1:+.2%}"
 
 
 def _run_of(case: JudgedCase) -> tuple[object, ...]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_speedbench.compare.asserts import Judgement, Measured
-from pytest_speedbench.errors import warn
+from pytest_speedbench.errors import NoData, warn
+from pytest_speedbench.escapes import html_table
 from pytest_speedbench.measure.run import Run, SliceView
 from pytest_speedbench.splits import RANDOM_LENGTHS
 
@@ -85,6 +86,27 @@ class SliceResult:
     ) -> Measured:
         return Measured(name, at_level, self._judgement, explain)
 
+    def _estimates(self) -> Mapping[str, Callable[[], Estimate]]:
+        """What a notebook shows, by name."""
+        view = self._view
+        return {
+            "acceptance_length": view.acceptance_length,
+            "acceptance_length_macro": view.acceptance_length_macro,
+            "acceptance_rate": view.acceptance_rate,
+        }
+
+    def _repr_html_(self) -> str:
+        """The metrics as a table, for notebooks; without those that have no value."""
+        rows = []
+        for name, compute in self._estimates().items():
+            try:
+                found = compute()
+            except NoData:
+                continue
+            ends = "–" if found.low is None else f"{found.low:.4g} to {found.high:.4g}"
+            rows.append((name, f"{found.value:.4g}", ends, str(found.n), found.unit))
+        return html_table((self._view.name, "value", "95 %", "n", "unit"), rows)
+
     def _worst(self) -> str:
         """The categories that pull AL down, worst first."""
         from pytest_speedbench.stats import by_stratum
@@ -117,6 +139,17 @@ class SpeedResult(SliceResult):
         self._compare = compare
         self._margins = margins
         self._checks = checks
+
+    def _estimates(self) -> Mapping[str, Callable[[], Estimate]]:
+        run = self.run
+        return {
+            **super()._estimates(),
+            "speedup": lambda: run.speedup,
+            "output_tps": lambda: run.output_tps,
+            "user_tps": lambda: run.user_tps,
+            "ttft": lambda: run.ttft,
+            "step_time": lambda: run.step_time,
+        }
 
     @property
     def speedup(self) -> Measured:

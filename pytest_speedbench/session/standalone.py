@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -12,6 +11,7 @@ from pytest_speedbench.baselines.numbering import save_new
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import Store
 from pytest_speedbench.errors import BaselineError, NoData, UsageError
+from pytest_speedbench.escapes import html_table
 from pytest_speedbench.plan.grid import build_grid
 from pytest_speedbench.plan.precedence import settings_of_keywords
 from pytest_speedbench.session.result import SpeedResult
@@ -111,12 +111,7 @@ class Measurement(Sequence[SpeedResult]):
     def _repr_html_(self) -> str:
         """A table, for notebooks."""
         head, *rows = self._cells()
-        cells = "".join(f"<th>{html.escape(title)}</th>" for title in head)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in rows
-        )
-        return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
+        return html_table(head, rows)
 
 
 def measure(*, show: Callable[[str], None] = lambda text: None, **options: Any) -> Measurement:

@@ -49,6 +49,18 @@ def test_a_measurement_prints_as_a_table(measured: Measurement) -> None:
     assert "<td>simulated org/model eagle3 dl3 bs4 qualitative:math</td>" in measured._repr_html_()
 
 
+def test_results_records_and_comparisons_are_tables_in_a_notebook(measured: Measurement) -> None:
+    result, record = measured.select(dl=3, slice="all"), measured.records[-1]
+    shown = f"<td>acceptance_length</td><td>{result.acceptance_length.value:.4g}</td>"
+    assert shown in result._repr_html_()
+    assert shown in record._repr_html_()
+    assert "<td>speedup</td>" in result._repr_html_()
+    assert "<td>speedup</td>" not in result.by_category["math"]._repr_html_()
+    found = compare(measured.records, measured.records)._repr_html_()
+    assert found.count("<tr>") == 1 + len(measured.records)
+    assert "<td>+0.00%</td>" in found
+
+
 def test_saved_records_are_compared_by_name(measured: Measurement, tmp_path: Path) -> None:
     place = measured.save("first", tmp_path)
     assert Path(place).name == "0001_first.json"
