@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,12 +45,15 @@ class EnginePool:
             engine.close()
 
     def close_except(self, kept: Collection[EngineConfig]) -> None:
-        """Ends every engine that is not in ``kept``."""
+        """Ends every engine that is not in ``kept``, at once: each may take seconds to end."""
         wanted = [replace(config, surroundings=()) for config in kept]
         unwanted = [c for c in self._open if replace(c, surroundings=()) not in wanted]
-        for config in unwanted:
-            with contextlib.suppress(OSError):
-                self.close(config)
+        if not unwanted:
+            return
+        with ThreadPoolExecutor(len(unwanted)) as executor:
+            for closed in [executor.submit(self.close, config) for config in unwanted]:
+                with contextlib.suppress(OSError):
+                    closed.result()
 
     def close_all(self) -> None:
         self.close_except(())
