@@ -90,9 +90,6 @@ def _requests(found: ForeignRun, file: Path, stated: Stated, output: Path | None
     out.table(_RECORDS, [_record_row(record) for record in imported.records])
     for note in dict.fromkeys(imported.records[-1].notes):
         out.item("  note: ", note)
-    head = imported.records[-1].imported
-    assert head is not None
-    out.item("  not verified: ", ", ".join(name.replace("_", " ") for name in head.unverified))
     if output is None:
         out.line("not written: -o PATH.json writes it as a run")
         return

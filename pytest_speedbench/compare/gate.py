@@ -51,8 +51,8 @@ def gate(
     baseline = str(match.run) if match.run else ""
     alpha = levels.fail_alpha if verdict.outcome in COMPARED else None
     part = match.part if match.comparable else ""
-    remark = f"named explicitly, although {match.remark}" if match.remark else ""
     unverified = imported_note(new, match) if match.comparable else ""
+    remark = f"named explicitly, although {match.remark}" if match.remark and not unverified else ""
     reason = "; ".join(filter(None, (verdict.reason, part, remark, unverified)))
     return replace(verdict, case=case, margin=margin, baseline=baseline, alpha=alpha, reason=reason)
 

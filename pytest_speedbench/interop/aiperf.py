@@ -157,6 +157,7 @@ def read(file: ForeignFile, given: Given) -> ForeignRun:
         TOOL,
         requests,
         known,
+        _labels(kept, payloads),
         summary.aiperf_version,
         notes=tuple(f"{count} requests left out: {why}" for why, count in left_out.items()),
     )
@@ -173,6 +174,8 @@ def _kept(lines: Sequence[tuple[int, Line]], left_out: Counter[str]) -> Iterator
             left_out["failed or cancelled"] += 1
         elif line.spec_decode_acceptance is None:
             left_out["without acceptance"] += 1
+        elif line.tokens == 0:
+            left_out["without output"] += 1
         elif key in seen:
             left_out["the same prompt again"] += 1
         else:
@@ -260,6 +263,13 @@ def _speculation(lines: Sequence[Line]) -> dict[str, str | int | float | bool]:
     lengths = {a.num_spec_tokens for line in lines if (a := line.spec_decode_acceptance)}
     length = lengths.pop() if len(lengths) == 1 else None
     return {"dl": length} if length else {}
+
+
+def _labels(lines: Sequence[Line], payloads: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    engines = {a.engine for line in lines if (a := line.spec_decode_acceptance)}
+    model = _common(payloads, "model")
+    found = {"engine": engines.pop() if len(engines) == 1 else "", "model": model}
+    return {name: value for name, value in found.items() if isinstance(value, str) and value}
 
 
 _SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "seed", "ignore_eos", "min_tokens")

@@ -54,6 +54,7 @@ class ForeignRun:
         tool: what wrote the file.
         requests: shape (requests,), those that were answered.
         known: what the file says of the case.
+        labels: names of engine and model in the file, which need not be ours: shown, not compared.
         version: of the tool; empty where unknown.
         engine_version: of the engine; empty where unknown.
         last_steps: whether the last step of each request is among its steps.
@@ -64,6 +65,7 @@ class ForeignRun:
     tool: str
     requests: Sequence[ForeignRequest]
     known: Known = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
     engine_version: str = ""
     last_steps: bool = True

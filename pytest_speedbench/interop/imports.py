@@ -76,13 +76,16 @@ def import_run(found: ForeignRun, source: Path, stated: Stated) -> Import:
     """The records of a run.
 
     Raises:
-        ForeignFileError: the prompts are neither in the file nor in the split.
+        ForeignFileError: the prompts are neither in the file nor in the split, or the file says
+            something else than the user.
         SplitError: the split cannot be used.
     """
+    _refuse_contradictions(found, source, stated)
     known = {**found.known, **stated.case}
     split, turns, left_out = _placed(found, source, stated.split)
     key = split_key(stated.split) if stated.split else split.digest[:KEY_LENGTH]
-    run = Run(_setting(found, known, split, turns), _arm(found, known, turns))
+    shown = {**found.labels, **known}
+    run = Run(_setting(found, shown, split, turns), _arm(found, known, turns))
     imported = ImportedRecord(
         tool=found.tool,
         source=source.name,
@@ -90,13 +93,23 @@ def import_run(found: ForeignRun, source: Path, stated: Stated) -> Import:
         unverified=list(_unverified(found, stated, known)),
         last_steps=found.last_steps,
     )
-    notes = [*left_out, *found.notes]
+    names = ", ".join(name.replace("_", " ") for name in imported.unverified)
+    origin = f"measured by {found.tool}, imported from {source.name}; not verified: {names}"
+    notes = [*left_out, *found.notes, origin]
     records = []
     for name in (*run.slices, ALL):
-        record = write_record(run.view(name), _key(known, key, name), _NO_MACHINE)
+        record = write_record(run.view(name), _key(shown, key, name), _NO_MACHINE)
         update = {"imported": imported, "notes": [*record.notes, *notes]}
         records.append(record.model_copy(update=update))
     return Import(records, tuple(notes))
+
+
+def _refuse_contradictions(found: ForeignRun, source: Path, stated: Stated) -> None:
+    for name, value in stated.case.items():
+        told = found.known.get(name, value)
+        if told != value:
+            option = f"--{name.replace('_', '-')}"
+            raise ForeignFileError(f"{source} says {name} {told}, and {option} says {value}")
 
 
 def document(records: Sequence[Record], measured: datetime | None = None) -> bytes:

@@ -33,6 +33,7 @@ class Result(Form):
 
 
 class Config(Form):
+    model: str | None = None
     osl: Length | None = None
     concurrency: Length | None = None
     extra_inputs: dict[str, Any] | None = None
@@ -65,6 +66,7 @@ def read(file: ForeignFile, given: Given) -> ForeignRun:
         TOOL,
         [_request(file, result) for result in kept],
         dict(_known(found.config)),
+        {"engine": "llama-cpp", **({"model": found.config.model} if found.config.model else {})},
         hidden=sum(min(r.draft_n_accepted, given.draft_length) for r in kept),
         notes=tuple(_notes(found.results, answered, kept, given)),
     )

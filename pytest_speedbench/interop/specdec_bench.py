@@ -74,6 +74,8 @@ class RuntimeParameters(Form):
 class Configuration(Form):
     """The arguments of ``run.py``."""
 
+    engine: str | None = None
+    model_dir: str | None = None
     speculative_algorithm: str | None = None
     draft_length: Count | None = None
     concurrency: Length | None = None
@@ -151,6 +153,7 @@ def _run(
         TOOL,
         [_request(response) for response in kept],
         dict(_known(configuration)),
+        _labels(configuration),
         configuration.specdec_bench_version or "",
         configuration.engine_version or "",
         last_steps=False,
@@ -194,6 +197,12 @@ def _known(found: Configuration) -> Iterator[tuple[str, str | int | float | bool
         yield "temperature", next((t for t in (found.temperature, own) if t is not None), 0.0)
         yield "ignore_eos", found.ignore_eos
         yield "prompt_form", "raw" if found.completions else "chat"
+
+
+def _labels(found: Configuration) -> dict[str, str]:
+    model = (found.model_dir or "").rstrip("/").rpartition("/")[2]
+    labels = {"engine": (found.engine or "").lower(), "model": model}
+    return {name: value for name, value in labels.items() if value}
 
 
 # -- totals -----------------------------------------------------------------------------------

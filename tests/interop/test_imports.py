@@ -95,6 +95,7 @@ def test_what_aiperf_says_is_verified_and_what_it_does_not_say_is_listed() -> No
     assert (record.case.dl, record.case.bs, record.case.temperature) == (3, 2, 0.0)
     assert record.sampling.max_tokens == 32
     assert {"engine", "model", "method", "model weights"} <= set(record.imported.unverified)
+    assert (record.case.engine, record.case.model) == ("vllm", "smollm2")  # shown all the same
     assert {"dl", "bs", "split", "temperature", "sampling"}.isdisjoint(record.imported.unverified)
     stated = records_of(DATA / "aiperf", engine="vllm", method="eagle3")["all"]
     assert stated.imported is not None
@@ -173,6 +174,11 @@ def test_a_conversation_is_paired_by_all_of_its_turns(tmp_path: Path) -> None:
     )
     record = records_of(tmp_path, split=str(split))["all"]
     assert [(request.sample, request.turn) for request in record.requests] == [("s", 0), ("s", 1)]
+
+
+def test_what_is_stated_must_not_contradict_the_file() -> None:
+    with pytest.raises(ForeignFileError, match="says dl 3, and --dl says 5"):
+        records_of(DATA / "aiperf", dl=5)
 
 
 def test_prompts_of_another_split_are_refused(tmp_path: Path) -> None:
@@ -302,6 +308,14 @@ def test_the_earlier_form_gives_the_total_without_the_prefills(tmp_path: Path) -
     alone = written(tmp_path / "alone/acceptance_rate.json", [summary])
     with pytest.raises(ForeignFileError, match="how many answers"):
         totals_in(alone)
+
+
+def test_the_total_is_that_of_the_steps_behind_a_file_of_the_tools_own_code() -> None:
+    """Written by specdec_bench's metric for six answers of 289 tokens by 114 decoding steps."""
+    (threshold,) = totals_in(DATA / "specdec_bench_earlier").thresholds
+    assert threshold.acceptance_length == pytest.approx(289 / 114)
+    assert threshold.n == 6
+    assert threshold.stated == pytest.approx(2.4511, abs=1e-4)
 
 
 def test_the_first_form_has_left_the_prefill_out_itself(tmp_path: Path) -> None:
@@ -530,12 +544,13 @@ def test_the_command_writes_a_run_that_names_its_origin(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert "1.95  1.52–2.37" in done.output
-    assert "not verified: engine, model, method" in done.output
+    assert "not verified: engine, model, method" in " ".join(done.output.split())
     run = read_run(out)
     assert {key.slice for key in run.keys} == {"coding", "math", "qa", "all"}
     assert all(record.imported for record in run.measured)
     shown = CliRunner().invoke(app, ["show", str(out)])
     assert shown.exit_code == 0, shown.output
+    assert "note: measured by AIPerf, imported from aiperf; not verified" in shown.output
 
 
 def test_the_command_shows_thresholds_and_what_they_cannot_do(tmp_path: Path) -> None:
