@@ -3,38 +3,25 @@
     pytest examples/incidents
 
 Each test measures a run "before" and a run "after", asks the rule that was in force and our gate,
-and the end of the session shows both verdicts side by side. A measurement is a pytest session of
-its own, with the options that anybody would use.
+and the end of the session shows both verdicts side by side.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from pytest_speedbench import Record, Verdict, read_records
+import pytest_speedbench
+from pytest_speedbench import Record, Verdict
 from pytest_speedbench import compare as compare_runs
 
 VERDICTS = pytest.StashKey[list[tuple[str, str, str, str]]]()
-GATE = """
-import pytest
-
-@pytest.mark.speed(category={slices!r})
-def test_gate(speed):
-    assert speed.acceptance_length >= 1
-"""
-
-# Other plugins that are installed here only take time.
-ENVIRONMENT = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
 
 Run = dict[str, Record]
-"""The records of one session, by slice."""
+"""The records of one measurement, by slice."""
 Measure = Callable[..., Run]
 AddRow = Callable[[str, str, str, str], None]
 
@@ -54,34 +41,22 @@ def measure(tmp_path: Path) -> Measure:
         max_tokens: int = 128,
         **engine: object,
     ) -> Run:
-        (tmp_path / "prompts.jsonl").write_text("".join(_rows(prompts)))
-        slices = [*prompts, "all"] if len(prompts) > 1 else [*prompts]
-        (tmp_path / "test_gate.py").write_text(GATE.format(slices=slices))
-        options = {
-            "engine": "simulated",
-            "model": "m",
-            "method": "eagle3",
-            "dl": dl,
-            "bs": 8,
-            "split": "prompts.jsonl",
-            "samples": "all",
-            "max-tokens": max_tokens,
-            "rounds": 0,
-        }
-        saved = tmp_path / "run.json"
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "pytest.ini"]
-        command += ["-p", "pytest_benchmark.plugin", "-p", "pytest_speedbench.plugin"]
-        command += [f"--benchmark-json={saved}"]
-        command += [f"--speed-{name}={value}" for name, value in options.items()]
-        command += [f"--speed-engine-arg={name}={value}" for name, value in engine.items()]
-        (tmp_path / "pytest.ini").write_text("[pytest]\n")
-        saved.unlink(missing_ok=True)
-        # A run with speculation silently off fails, and its records are what the test is about.
-        done = subprocess.run(
-            command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
+        split = tmp_path / "prompts.jsonl"
+        split.write_text("".join(_rows(prompts)))
+        measured = pytest_speedbench.measure(
+            engine="simulated",
+            engine_arg=engine,
+            model="m",
+            method="eagle3",
+            dl=dl,
+            bs=8,
+            split=str(split),
+            category=[*prompts, "all"] if len(prompts) > 1 else [*prompts],
+            samples="all",
+            max_tokens=max_tokens,
+            rounds=0,
         )
-        assert saved.exists(), done.stdout + done.stderr
-        return {record.case.slice: record for record in read_records(saved)}
+        return {record.case.slice: record for record in measured.records}
 
     return run
 

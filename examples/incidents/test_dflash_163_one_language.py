@@ -12,7 +12,7 @@ from conftest import AddRow, Measure, acceptance_length, compare
 from pytest_speedbench import Outcome
 
 LANGUAGES = ("english", "german", "french", "spanish", "portuguese", "italian", "dutch", "danish")
-PROMPTS = dict.fromkeys(LANGUAGES, 60)
+PROMPTS = dict.fromkeys(LANGUAGES, 40)
 MARGIN = 0.05
 
 

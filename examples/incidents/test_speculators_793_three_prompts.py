@@ -14,7 +14,7 @@ BAR = 0.1
 MARGIN = 0.1
 DRAFTER = {"acceptance": "0.42:0.22:0.2", "spread": 0.05}
 LEGS = 4
-MANY = 160
+MANY = 48
 
 
 def second_token(run: Run) -> float:

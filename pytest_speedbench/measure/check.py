@@ -20,6 +20,8 @@ from dataclasses import replace
 from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation, Trace
 from pytest_speedbench.errors import MeasurementMismatch
 
+_NO_DRAFT: tuple[None, int] = (None, 0)
+
 
 def align_drafts(trace: Trace) -> tuple[list[int], list[int]] | None:
     """(drafted, accepted) of every decoding step, 0 for a step without a draft.
@@ -37,24 +39,18 @@ def align_drafts(trace: Trace) -> tuple[list[int], list[int]] | None:
         raise _misfit(trace)
     steps = trace.steps
     drafted, accepted = [0] * len(steps), [0] * len(steps)
-    at = 0
-    for proposed, taken in zip(trace.drafted, trace.accepted, strict=True):
-        while at < len(steps) and not _fits(steps, at, taken):
-            if steps[at] != 1:
-                raise _misfit(trace)
-            at += 1
-        if at == len(steps):
+    reported = zip(trace.drafted, trace.accepted, strict=True)
+    proposed, taken = next(reported, _NO_DRAFT)
+    for at, size in enumerate(steps):
+        cut = at == len(steps) - 1 and size <= taken
+        if proposed is not None and (size == taken + 1 or cut):
+            drafted[at], accepted[at] = proposed, taken
+            proposed, taken = next(reported, _NO_DRAFT)
+        elif size != 1:
             raise _misfit(trace)
-        drafted[at], accepted[at] = proposed, taken
-        at += 1
-    if any(size != 1 for size in steps[at:]):
+    if proposed is not None:
         raise _misfit(trace)
     return drafted, accepted
-
-
-def _fits(steps: Sequence[int], at: int, accepted: int) -> bool:
-    last = at == len(steps) - 1
-    return steps[at] == accepted + 1 or (last and steps[at] <= accepted + 1)
 
 
 def _misfit(trace: Trace) -> MeasurementMismatch:
