@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import venv
 import zlib
 from collections.abc import Iterator
@@ -10,9 +11,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+# Two matrices of a test are not worth a thread for each core, here and in every process it starts;
+# numpy reads this when it is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import forked_engines
 import numpy as np
 import pytest
+import typer.main
 from hypothesis import HealthCheck, settings
 
 from pytest_speedbench.baselines.schema import Record
@@ -74,6 +80,14 @@ def _forked_engines() -> Iterator[None]:
     """Simulated engines start ten times as fast."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parent, "_start", forked_engines.start)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _commands_built_once() -> Iterator[None]:
+    """typer's runner builds the whole command line at every call, in 0.04 s."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", cache(typer.main.get_command))
         yield
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
+from fnmatch import translate
 
 from pytest_speedbench.secrets import hide_secrets
 
@@ -111,9 +111,7 @@ def _with_labels(found: Sequence[Environment]) -> tuple[Environment, ...]:
 
 def watched_variables(patterns: Iterable[str]) -> Variables:
     """The present variables whose names match one of ``patterns``, by name."""
-    patterns = tuple(patterns)
+    watched = re.compile("|".join(map(translate, patterns)) or "(?!)")
     return tuple(
-        (name, value)
-        for name, value in sorted(os.environ.items())
-        if any(fnmatchcase(name, pattern) for pattern in patterns)
+        (name, value) for name, value in sorted(os.environ.items()) if watched.match(name)
     )

@@ -131,9 +131,8 @@ def below_zero(values: Floats) -> float:
         return 1.0
     if scaled.min() >= 0:
         return 0.0
-    point = _saddlepoint(scaled)
+    point, spread = _saddlepoint(scaled)
     cumulant = -float(np.log1p(-point * scaled).sum())
-    spread = float(((scaled / (1 - point * scaled)) ** 2).sum())
     root = math.copysign(math.sqrt(max(0.0, -2 * cumulant)), point)
     other = point * math.sqrt(spread)
     if abs(root) < 1e-5:
@@ -143,16 +142,16 @@ def below_zero(values: Floats) -> float:
     return min(1.0, max(0.0, normal + density * (1 / root - 1 / other)))
 
 
-def _saddlepoint(values: Floats) -> float:
-    """Where the derivative of the cumulant generating function is zero; it rises there."""
+def _saddlepoint(values: Floats) -> tuple[float, float]:
+    """Where the derivative of the cumulant generating function is zero, and its slope there."""
     low, high = 1 / float(values.min()), 1 / float(values.max())
     point = 0.0
     for _ in range(100):
         terms = values / (1 - point * values)
-        slope, curve = float(terms.sum()), float((terms**2).sum())
+        slope, curve = float(terms.sum()), float(terms @ terms)
         if abs(slope) <= 1e-9 * math.sqrt(curve):
             break
         low, high = (point, high) if slope < 0 else (low, point)
         step = point - slope / curve
         point = step if low < step < high else (low + high) / 2
-    return point
+    return point, curve

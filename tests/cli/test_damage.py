@@ -30,7 +30,9 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
             yield from _places(item, (*path, number))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(1, 8))]
+)
 def test_one_value_changed_anywhere(speedbench: Speedbench, saved: Path, seed: int) -> None:
     draws = random.Random(seed)
     whole = json.loads((saved / "0001_base.json").read_text())

@@ -59,8 +59,9 @@ def test_more_samples_find_more(speedbench: Speedbench) -> None:
 
 
 def test_alpha_is_divided_over_the_cases(speedbench: Speedbench) -> None:
-    assert "0.0033 for a false fail of each of 3" in speedbench(*QUICK, "--baseline", "1").words
-    assert "0.0001 for a false fail of each of 100" in speedbench(*QUICK, "--cases", "100").words
+    one = ("plan", "--simulate", "--sessions", "1")
+    assert "0.0033 for a false fail of each of 3" in speedbench(*one, "--baseline", "1").words
+    assert "0.0001 for a false fail of each of 100" in speedbench(*one, "--cases", "100").words
 
 
 def test_without_a_saved_run_the_engines_own_defaults(

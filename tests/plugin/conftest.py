@@ -6,38 +6,35 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import import_module
+from functools import cache, cached_property
+from importlib import import_module, metadata
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import cpuinfo
 import pytest
 
+import pytest_speedbench
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import read_run
 from pytest_speedbench.engines.protocol import Engine, EngineConfig
-from pytest_speedbench.engines.registry import engine_type
 
-# pytester forgets the modules that a run inside it has imported; these cannot be imported twice, or
-# take too long to.
+# What pytest collects, and a module that loads transformers.
+COLLECTED = ("suites", "conformance", "session.trainer")
+
+# pytester forgets the modules that a run inside it has imported; ours, and what they import where
+# it is used, would be imported again by every run.
+for _module in walk_packages(pytest_speedbench.__path__, "pytest_speedbench."):
+    if not _module.name.partition(".")[2].startswith(COLLECTED):
+        import_module(_module.name)
 for _name in (
     "email.parser",
     "multiprocessing.connection",
     "pytest_benchmark.stats",
-    "pytest_speedbench.session.hooks",
-    "pytest_speedbench.session.storage",
-    "pytest_speedbench.splits.random_ids",
-    "pytest_speedbench.splits.throughput",
-    "pytest_speedbench.report.html",
-    "pytest_speedbench.report.markdown",
-    "pytest_speedbench.report.terminal",
-    "pytest_speedbench.plan.settings",
-    "pytest_speedbench.stats.speed",
-    "pytest_speedbench.compare.api",
-    "pytest_speedbench.measure.memory",
     "rich._emoji_codes",
     "rich.box",
     "rich.console",
@@ -45,10 +42,33 @@ for _name in (
     "scipy.special",
 ):
     import_module(_name)
-for _name in ("simulated", "transformers", "vllm"):
-    engine_type(_name)
 # pytest-benchmark describes the processor in every run that saves: several programs, 0.1 s.
 cpuinfo.get_cpu_info = cache(cpuinfo.get_cpu_info)
+
+
+class ReadOnce:
+    """An installed distribution: every run reads the entry points and files of all of them."""
+
+    def __init__(self, distribution: metadata.Distribution) -> None:
+        self._distribution = distribution
+        self.entry_points = distribution.entry_points
+
+    @cached_property
+    def files(self) -> Any:
+        return self._distribution.files
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._distribution, name)
+
+
+@cache
+def _installed(path: tuple[str, ...]) -> tuple[ReadOnce, ...]:
+    return tuple(map(ReadOnce, metadata.Distribution.discover(path=[*path])))
+
+
+metadata.distributions = lambda path=None, **asked: (
+    metadata.Distribution.discover(**asked) if asked else _installed(tuple(path or sys.path))
+)
 
 INI = {
     "speed_engine": "simulated",
