@@ -8,28 +8,29 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Protocol
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, find_run, share, store_at
+from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, share
+from pytest_speedbench.cli.measuring import Measure, Save, records_of, saved_records
 from pytest_speedbench.cli.output import Justify, Lines, write_file
 from pytest_speedbench.errors import GateFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from pytest_speedbench.analysis.table import Table
-    from pytest_speedbench.baselines.schema import Record
 
 FAILED = 1
 """Exit code where ``--fail`` finds more than its margin."""
 
 app = typer.Typer(
     name="analyze",
-    help="Draw SPEED-Bench's figures for saved runs: a table, a plot, JSON.",
+    help="Draw SPEED-Bench's figures for saved or new runs: a table, a plot, JSON.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 Runs = Annotated[
-    list[str], typer.Argument(metavar="RUN...", help="Numbers, names, files, commits or branches.")
+    list[str] | None,
+    typer.Argument(metavar="RUN...", help="Numbers, names, files, commits or branches."),
 ]
 Plot = Annotated[
     Path | None, typer.Option(metavar="PATH", help="Draw a figure: .png, .svg or .pdf.")
@@ -49,18 +50,20 @@ class Analysis(Protocol):
 
 @app.command()
 def categories(
-    runs: Runs,
+    runs: Runs = None,
     at_least: Annotated[
         float | None, typer.Option(metavar="AL", help="Exit with 1 where a category lies below.")
     ] = None,
     plot: Plot = None,
     output: Json = None,
+    measure: Measure = None,
+    save: Save = "",
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Acceptance length by category over the draft length."""
     from pytest_speedbench.analysis.categories import categories as analyze
 
-    found = analyze(saved_records(runs, storage))
+    found = analyze(records_of(runs, measure, save, storage, default={"dl": "1,3,5"}))
     show(found, plot, output)
     if at_least is not None:
         _check(lambda: found.assert_at_least(at_least))
@@ -68,53 +71,70 @@ def categories(
 
 @app.command()
 def bias(
-    runs: Runs,
     against: Annotated[
-        str, typer.Option(metavar="RUN", help="The same on another split, such as Spec-Bench.")
+        str,
+        typer.Option(
+            metavar="RUN",
+            help="The same on another split, such as Spec-Bench; a SPLIT with --measure.",
+        ),
     ],
+    runs: Runs = None,
     fail: Margin = "",
     plot: Plot = None,
     output: Json = None,
+    measure: Measure = None,
+    save: Save = "",
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Difference of acceptance length between two splits, by category."""
     from pytest_speedbench.analysis.bias import bias as analyze
 
-    found = analyze(saved_records(runs, storage), saved_records([against], storage))
+    own = records_of(runs, measure, save, storage)
+    if measure:
+        others = records_of(None, measure, "", storage, fixed={"split": against})
+    else:
+        others = saved_records([against], storage)
+    found = analyze(own, others)
     show(found, plot, output)
     _check_margin(fail, found.assert_within)
 
 
 @app.command()
 def synthetic(
-    runs: Runs,
+    runs: Runs = None,
     fail: Margin = "",
     plot: Plot = None,
     output: Json = None,
+    measure: Measure = None,
+    save: Save = "",
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """By how much random token ids overstate the speed of real text."""
     from pytest_speedbench.analysis.synthetic import synthetic as analyze
 
-    found = analyze(saved_records(runs, storage))
+    grid = {"split": "throughput_1k,random_1k", "category": "all"}
+    found = analyze(records_of(runs, measure, save, storage, default=grid))
     show(found, plot, output)
     _check_margin(fail, found.assert_overstates_at_most)
 
 
 @app.command()
 def pareto(
-    runs: Runs,
+    runs: Runs = None,
     faster_up_to: Annotated[
         int | None, typer.Option(metavar="BS", help="Exit with 1 where SD is slower up to this BS.")
     ] = None,
     plot: Plot = None,
     output: Json = None,
+    measure: Measure = None,
+    save: Save = "",
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Output tokens/s per GPU against user tokens/s, no SD included."""
     from pytest_speedbench.analysis.pareto import pareto as analyze
 
-    found = analyze(saved_records(runs, storage))
+    grid = {"bs": "1,8,32", "category": "all"}
+    found = analyze(records_of(runs, measure, save, storage, default=grid))
     show(found, plot, output)
     if faster_up_to is not None:
         _check(lambda: found.assert_faster_up_to(faster_up_to))
@@ -122,32 +142,36 @@ def pareto(
 
 @app.command()
 def length(
-    runs: Runs,
+    runs: Runs = None,
     fail: Margin = "",
     plot: Plot = None,
     output: Json = None,
+    measure: Measure = None,
+    save: Save = "",
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Acceptance length over input length, by entropy tier."""
     from pytest_speedbench.analysis.length import length as analyze
 
-    found = analyze(saved_records(runs, storage))
+    found = analyze(records_of(runs, measure, save, storage, default={"isl": "1k,2k,8k"}))
     show(found, plot, output)
     _check_margin(fail, found.assert_no_fall)
 
 
 @app.command()
 def engines(
-    runs: Runs,
+    runs: Runs = None,
     fail: Margin = "",
     plot: Plot = None,
     output: Json = None,
+    measure: Measure = None,
+    save: Save = "",
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Two engines with the same drafter on the same prompts."""
     from pytest_speedbench.analysis.engines import engines as analyze
 
-    found = analyze(saved_records(runs, storage))
+    found = analyze(records_of(runs, measure, save, storage))
     show(found, plot, output)
     _check_margin(fail, found.assert_equal_within)
 
@@ -180,13 +204,6 @@ def similarity(
 
     found = analyze(load_split(split), load_split(against) if against else None)
     show(found, plot, output)
-
-
-def saved_records(names: Sequence[str], storage: str) -> list[Record]:
-    """The records of some saved runs."""
-    store = store_at(storage)
-    runs = [find_run(store, name) for name in names]
-    return [record for run in runs for record in run.measured]
 
 
 def show(found: Analysis, plot: Path | None, output: Path | None) -> None:

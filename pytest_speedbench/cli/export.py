@@ -52,7 +52,7 @@ def export(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Write saved runs for data frames, dashboards and benchmark trackers."""
-    from pytest_speedbench.cli.analyze import saved_records
+    from pytest_speedbench.cli.measuring import saved_records
     from pytest_speedbench.interop.exports import export as write
 
     data = write(saved_records(runs, storage), form, per)

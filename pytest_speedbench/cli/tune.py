@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, read
+from pytest_speedbench.cli.measuring import Save, measured, saved_records
 from pytest_speedbench.cli.output import echo
 
 if TYPE_CHECKING:
     from pytest_speedbench.analysis.tuning import Tuning
-    from pytest_speedbench.baselines.schema import Record
 
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -53,14 +53,13 @@ def tune(
     output: Annotated[
         Path | None, typer.Option("--json", metavar="PATH", help="Write the numbers.")
     ] = None,
-    save: Annotated[
-        str, typer.Option(metavar="NAME", help="Save the run, as --benchmark-save does.")
-    ] = "",
+    save: Save = "",
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Measure speedup over batch size and draft length; find the best draft length of each."""
     from pytest_speedbench.analysis.tuning import tuning
-    from pytest_speedbench.cli.analyze import saved_records, show
+    from pytest_speedbench.cli.analyze import show
+    from pytest_speedbench.plan.precedence import settings_of_keywords
 
     if source:
         records = saved_records(source, storage)
@@ -72,22 +71,16 @@ def tune(
             "drafter": drafter,
             "split": split,
         }
-        records = _measured(
-            {name: value for name, value in asked.items() if value}
-            | {
-                "bs": read("--bs", bs, numbers),
-                "dl": read("--dl", dl, numbers),
-                "samples": samples,
-                "max_tokens": max_tokens,
-                "rounds": rounds,
-                "engine_arg": dict(
-                    read("--engine-arg", text, _argument) for text in engine_arg or []
-                ),
-                "category": "all",
-            },
-            save,
-            storage,
-        )
+        options = {name: value for name, value in asked.items() if value} | {
+            "bs": read("--bs", bs, numbers),
+            "dl": read("--dl", dl, numbers),
+            "samples": samples,
+            "max_tokens": max_tokens,
+            "rounds": rounds,
+            "engine_arg": dict(read("--engine-arg", text, _argument) for text in engine_arg or []),
+            "category": "all",
+        }
+        records = measured(settings_of_keywords(options), save, storage)
     found = tuning(records)
     show(found, plot, output)
     if schedule is not None:
@@ -112,19 +105,6 @@ def _argument(text: str) -> tuple[str, Any]:
 
     key, value = values.argument(text, True)
     return key, value
-
-
-def _measured(options: dict[str, Any], save: str, storage: str) -> list[Record]:
-    from rich.console import Console
-
-    from pytest_speedbench.escapes import label
-    from pytest_speedbench.session.standalone import measure
-
-    with Console(stderr=True, markup=False).status("starting") as status:
-        measured = measure(show=lambda text: status.update(label(text)), **options)
-    if save:
-        echo(f"saved: {measured.save(save, storage)}")
-    return measured.records
 
 
 def _schedule(found: Tuning, engine: Schedule) -> str:

@@ -6,7 +6,7 @@ an ``isl`` of the ini file. Contradictions on the same level are errors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -96,11 +96,35 @@ def settings_of_keywords(given: Mapping[str, Any]) -> Settings:
     Raises:
         UsageError: an unknown name, a value of a wrong type, or a contradiction.
     """
+    _check_names(given)
+    parsed = {name: _value(name, raw) for name, raw in given.items() if raw is not None}
+    return _combine(Settings(), parsed, lambda name: f"{name}={given[name]!r}")
+
+
+def settings_of_texts(given: Mapping[str, Sequence[str]]) -> Settings:
+    """The settings that texts name, read as on the command line of pytest.
+
+    Raises:
+        UsageError: as :func:`settings_of_keywords`.
+    """
+    _check_names(given)
+
+    def spelling(name: str) -> str:
+        return f"{name}={','.join(given[name])}"
+
+    parsed = {}
+    for name, texts in given.items():
+        try:
+            parsed[name] = Settings.options[name].parse(list(texts))
+        except ValueError as error:
+            raise UsageError(f"{spelling(name)}: {error}") from None
+    return _combine(Settings(), parsed, spelling)
+
+
+def _check_names(given: Iterable[str]) -> None:
     known = Settings.options
     for name in sorted(set(given) - set(known)):
         raise UsageError(f"unknown argument {name!r}{did_you_mean(name, known)}")
-    parsed = {name: _value(name, raw) for name, raw in given.items() if raw is not None}
-    return _combine(Settings(), parsed, lambda name: f"{name}={given[name]!r}")
 
 
 def _argument(name: str, raw: object) -> Any:

@@ -14,6 +14,7 @@ from pytest_speedbench.errors import BaselineError, NoData, UsageError
 from pytest_speedbench.escapes import html_table
 from pytest_speedbench.plan.grid import build_grid
 from pytest_speedbench.plan.precedence import settings_of_keywords
+from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.session.result import SpeedResult
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.splits import ALL
@@ -133,12 +134,21 @@ def measure(*, show: Callable[[str], None] = lambda text: None, **options: Any) 
         CannotRun: the engine cannot run one of the cases.
         EngineError: the engine failed.
     """
-    if session := sorted(set(options) & set(ONLY_SESSION)):
-        raise UsageError(
-            f"{session[0]} belongs to a pytest session; pytest_speedbench.compare compares "
-            "measurements"
-        )
-    settings = settings_of_keywords(options)
+    return measure_settings(settings_of_keywords(options), show)
+
+
+def measure_settings(settings: Settings, show: Callable[[str], None]) -> Measurement:
+    """What :func:`measure` does, with settings that are read already.
+
+    Raises:
+        SpeedbenchError: as :func:`measure`.
+    """
+    for name in ONLY_SESSION:
+        if getattr(settings, name) != Settings.options[name].default:
+            raise UsageError(
+                f"{name} belongs to a pytest session; pytest_speedbench.compare compares "
+                "measurements"
+            )
     cases, ids = build_grid({}, settings)
     session_ = SpeedSession(settings, Path(".benchmarks"), Path.cwd(), show)
     session_.plan(cases)
