@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -241,3 +242,13 @@ def test_the_commands_of_the_page_on_other_tools_run(project: Path, runner: Runn
     output = runner.run(script, project)
     assert "imported from AIPerf's artifacts; not verified: engine" in output
     assert (project / "specdec.json").is_file()
+
+
+def test_the_commands_of_the_page_on_data_run(project: Path, runner: Runner) -> None:
+    script = ["pytest tests/speed --benchmark-save=base -k all"]
+    for command in commands("data"):
+        tracker = re.match(r"speedbench log (\w+)", command)
+        if tracker is None or importlib.util.find_spec(tracker[1]):
+            script.append(re.sub(r"\bRUN(\.\.\.)?", "base", command))
+    runner.run("\n".join(script), project)
+    assert (project / "requests.csv").read_text().startswith("engine,model,method")
