@@ -17,6 +17,7 @@ from pytest_speedbench.errors import ForeignFileError
 from pytest_speedbench.interop.conversion import Reported, Timing, trace_of
 from pytest_speedbench.interop.foreign import ForeignRequest, ForeignRun, Given
 from pytest_speedbench.interop.foreign_file import ForeignFile
+from pytest_speedbench.interop.payloads import common, sampling, system_text, user_text
 
 TOOL: Final = "AIPerf"
 RECORDS: Final = "profile_export.jsonl"
@@ -138,7 +139,7 @@ def read(file: ForeignFile, given: Given) -> ForeignRun:
             f"{file} is AIPerf's summary, whose averages are means over requests: they cannot be "
             f"converted. Import {RECORDS}, which --export-level records writes"
         )
-    lines = [(n, records.parse(Line, data, n)) for n, data in records.lines]
+    lines = [records.parse(Line, data, number) for number, data in records.lines]
     left_out: Counter[str] = Counter()
     kept = list(_kept(lines, left_out))
     if not kept:
@@ -146,10 +147,10 @@ def read(file: ForeignFile, given: Given) -> ForeignRun:
     sessions = _sessions(records)
     summary = _summary(records)
     payloads = [p for line in kept for p in sessions.get(line.metadata.conversation_id, ())[:1]]
-    most = _common(payloads, "max_completion_tokens", "max_tokens")
+    most = common(payloads, "max_completion_tokens", "max_tokens")
     start = min(line.metadata.request_start_ns for line in kept)
     requests = [_request(records, line, sessions, start, most) for line in kept]
-    known = {**_sampling(payloads), **_speculation(kept)}
+    known = {**sampling(payloads), **_speculation(kept)}
     phases = [p.concurrency for p in summary.input_config.phases if p.kind == "profiling"]
     if len(phases) == 1 and phases[0]:
         known["bs"] = phases[0]
@@ -163,10 +164,10 @@ def read(file: ForeignFile, given: Given) -> ForeignRun:
     )
 
 
-def _kept(lines: Sequence[tuple[int, Line]], left_out: Counter[str]) -> Iterator[Line]:
+def _kept(lines: Sequence[Line], left_out: Counter[str]) -> Iterator[Line]:
     """The first answer to each turn of each conversation."""
     seen: set[tuple[str, int]] = set()
-    for _, line in lines:
+    for line in lines:
         key = line.metadata.conversation_id, line.metadata.turn_index
         if line.metadata.benchmark_phase != "profiling":
             left_out["warm-up"] += 1
@@ -235,14 +236,14 @@ def _request(
             f"{found.num_spec_steps} steps with {found.num_accepted_draft_tokens} accepted draft "
             "tokens cannot have emitted them"
         )
-    turns = tuple(filter(None, (_user_text(payload) for payload in payloads)))
+    turns = tuple(filter(None, (user_text(payload) for payload in payloads)))
     complete = len(turns) == len(payloads)
     return ForeignRequest(
         name,
         trace,
         line.metadata.turn_index,
         turns if complete else (),
-        _system_text(payloads[0]) if payloads else None,
+        system_text(payloads[0]) if payloads else None,
     )
 
 
@@ -267,62 +268,6 @@ def _speculation(lines: Sequence[Line]) -> dict[str, str | int | float | bool]:
 
 def _labels(lines: Sequence[Line], payloads: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     engines = {a.engine for line in lines if (a := line.spec_decode_acceptance)}
-    model = _common(payloads, "model")
+    model = common(payloads, "model")
     found = {"engine": engines.pop() if len(engines) == 1 else "", "model": model}
     return {name: value for name, value in found.items() if isinstance(value, str) and value}
-
-
-_SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "seed", "ignore_eos", "min_tokens")
-
-
-def _sampling(payloads: Sequence[Mapping[str, Any]]) -> dict[str, str | int | float | bool]:
-    """What every request says of its sampling and of the form of its prompt."""
-    if not payloads:
-        return {}
-    known: dict[str, str | int | float | bool] = {}
-    for name in _SAMPLING:
-        value = _common(payloads, name)
-        if isinstance(value, int | float):
-            known[name] = value
-    most = _common(payloads, "max_completion_tokens", "max_tokens")
-    if isinstance(most, int):
-        known["max_tokens"] = most
-    known["prompt_form"] = "chat" if all("messages" in p for p in payloads) else "raw"
-    if not any(payload.get("chat_template_kwargs") for payload in payloads):
-        known["template"] = ""
-    return known
-
-
-def _common(payloads: Sequence[Mapping[str, Any]], *names: str) -> Any:
-    """The value that all requests give one of ``names``; None where they differ or have none."""
-    found = [next((p[n] for n in names if n in p), None) for p in payloads]
-    return found[0] if found and all(value == found[0] for value in found) else None
-
-
-def _user_text(payload: Mapping[str, Any]) -> str:
-    """The last user message of a request, or its prompt."""
-    prompt = payload.get("prompt")
-    if isinstance(prompt, str):
-        return prompt
-    return _last_text(payload, "user")
-
-
-def _system_text(payload: Mapping[str, Any]) -> str | None:
-    return _last_text(payload, "system") or None
-
-
-def _last_text(payload: Mapping[str, Any], role: str) -> str:
-    messages = payload.get("messages")
-    own = [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
-    texts = [_text(m.get("content")) for m in own if m.get("role") == role]
-    return texts[-1] if texts else ""
-
-
-def _text(content: object) -> str:
-    """The text of a message; empty where it is not text alone."""
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, dict)]
-    known = [text for text in texts if isinstance(text, str)]
-    return "\n".join(known) if len(known) == len(parts) else ""

@@ -84,8 +84,8 @@ def import_run(found: ForeignRun, source: Path, stated: Stated) -> Import:
     known = {**found.known, **stated.case}
     split, turns, left_out = _placed(found, source, stated.split)
     key = split_key(stated.split) if stated.split else split.digest[:KEY_LENGTH]
-    shown = {**found.labels, **known}
-    run = Run(_setting(found, shown, split, turns), _arm(found, known, turns))
+    shown = {"dl": _longest_draft(turns), **found.labels, **known}
+    run = Run(_setting(found, shown, split, turns), _arm(found, shown, turns))
     imported = ImportedRecord(
         tool=found.tool,
         source=source.name,
@@ -208,6 +208,12 @@ def _once(turns: Sequence[Turn]) -> list[Turn]:
 def _speculation(known: Mapping[str, Any]) -> Speculation:
     method = str(known.get("method", UNKNOWN_METHOD))
     return NO_SPECULATION if method == "none" else Speculation(method, int(known.get("dl", 0)))
+
+
+def _longest_draft(turns: Sequence[Turn]) -> int:
+    """What a draft length that nobody states is at least: no step emits more than DL + 1 tokens."""
+    sizes = (size for turn in turns if turn.trace.totals is None for size in turn.trace.steps)
+    return max(1, max(sizes, default=0) - 1)
 
 
 def _setting(

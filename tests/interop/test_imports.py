@@ -3,7 +3,9 @@ one vLLM server; the others have the form that their tools publish."""
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -476,8 +478,11 @@ def published(folder: Path) -> list[Path]:
 
 def refused(path: Path) -> str | None:
     """Why a file is refused; None where it is read."""
+    stated = Stated(PROMPTS, {"method": "eagle3"})
     try:
-        read_foreign(path, Given("eagle3", 3))
+        found = read_foreign(path, stated.given)
+        if isinstance(found, ForeignRun):
+            import_run(found, path, stated)
     except SpeedbenchError as error:
         return str(error)
     return None
@@ -494,20 +499,38 @@ def test_a_file_cut_off_anywhere_is_read_or_refused_in_one_line(tmp_path: Path) 
             assert problem is None or cut.name in problem
 
 
+WRONG = (None, -1, 1.5, "x", {}, 1e400)
+
+
 def test_any_value_of_another_type_is_read_or_refused(tmp_path: Path) -> None:
     """Every value of every document in turn replaced by what it cannot be."""
     for path in published(tmp_path):
-        if path.suffix not in (".json", ".jsonl"):
-            continue
-        first, *rest = path.read_text().splitlines() if path.suffix == ".jsonl" else ["", ""]
-        text = first or path.read_text()
-        for place in places(json.loads(text)):
-            for wrong in (None, -1, "x", [], {}, True, 1e400):
-                broken = json.dumps(replaced(json.loads(text), place, wrong))
-                changed = written(
-                    tmp_path / "wrong" / path.name, "\n".join([broken, *rest]) if first else broken
-                )
-                assert "\n" not in (refused(changed) or "")
+        if path.suffix in (".json", ".jsonl"):
+            text = path.read_text()
+            first = text.splitlines()[0] if path.suffix == ".jsonl" else text
+            check_damage(json.loads(first), tmp_path / "wrong" / path.name)
+
+
+def check_damage(data: Any, file: Path, read: Path | None = None) -> None:
+    """Writes ``file`` with each wrong value at each place; ``read`` names a folder to read."""
+    for place in places(data):
+        for wrong in WRONG:
+            written(file, replaced(copy.deepcopy(data), place, wrong))
+            assert "\n" not in (refused(read or file) or "")
+
+
+@pytest.mark.parametrize("name", ["inputs.json", "profile_export_aiperf.json"])
+def test_damage_beside_the_requests_is_no_crash_either(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "aiperf"
+    shutil.copytree(DATA / "aiperf", folder)
+    head = (DATA / "aiperf/profile_export.jsonl").read_text().splitlines()[0]
+    (folder / "profile_export.jsonl").write_text(head)
+    data = json.loads((DATA / "aiperf" / name).read_text())
+    if name == "inputs.json":
+        data["data"] = data["data"][:1]
+    else:
+        data = {key: data[key] for key in ("aiperf_version", "input_config")}
+    check_damage(data, folder / name, folder)
 
 
 def places(value: Any) -> list[tuple[Any, ...]]:
