@@ -225,7 +225,7 @@ class Settings(OptionTable):
         text="tiers of a throughput split: `low_entropy`, `mixed`, `high_entropy`",
     )
     samples: tuple[int, ...] = option(
-        default=(8,),
+        default=(12,),
         read=values.samples,
         form="list",
         group=PROMPTS,
