@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from pydantic import Field, model_validator
 
+from pytest_speedbench.engines.methods import traits
+from pytest_speedbench.engines.protocol import UNKNOWN_METHOD
 from pytest_speedbench.engines.serving.schema import Count, Form, Tokens
 from pytest_speedbench.errors import ForeignFileError
 from pytest_speedbench.interop.conversion import Reported, Timing, trace_of
@@ -127,7 +129,7 @@ def recognises(file: ForeignFile) -> bool:
 
 
 def read(file: ForeignFile, given: Given) -> ForeignRun:
-    """The requests of a run; nothing ``given`` is needed.
+    """The requests of a run.
 
     Raises:
         ForeignFileError: no request reports acceptance, or a line cannot be read.
@@ -142,14 +144,18 @@ def read(file: ForeignFile, given: Given) -> ForeignRun:
     lines = [records.parse(Line, data, number) for number, data in records.lines]
     left_out: Counter[str] = Counter()
     kept = list(_kept(lines, left_out))
-    if not kept:
-        raise ForeignFileError(_no_acceptance(records, left_out))
     sessions = _sessions(records)
     summary = _summary(records)
     payloads = [p for line in kept for p in sessions.get(line.metadata.conversation_id, ())[:1]]
     most = common(payloads, "max_completion_tokens", "max_tokens")
-    start = min(line.metadata.request_start_ns for line in kept)
-    requests = [_request(records, line, sessions, start, most) for line in kept]
+    start = min((line.metadata.request_start_ns for line in kept), default=0)
+    every = _drafts_in_every_step(kept, given)
+    requests = [_request(records, line, sessions, start, most, every) for line in kept]
+    if unknown := sum(request.trace.decoding_steps is None for request in requests):
+        left_out["steps without a draft leave their number of steps open"] = unknown
+        requests = [r for r in requests if r.trace.decoding_steps is not None]
+    if not requests:
+        raise ForeignFileError(_no_acceptance(records, left_out))
     known = {**sampling(payloads), **_speculation(kept)}
     phases = [p.concurrency for p in summary.input_config.phases if p.kind == "profiling"]
     if len(phases) == 1 and phases[0]:
@@ -184,6 +190,17 @@ def _kept(lines: Sequence[Line], left_out: Counter[str]) -> Iterator[Line]:
             yield line
 
 
+def _drafts_in_every_step(lines: Sequence[Line], given: Given) -> bool:
+    """By the method, if it is stated; else by whether drafts explain every answer's length."""
+    if given.method != UNKNOWN_METHOD:
+        return traits(given.method).every_step
+    return all(
+        (line.tokens or 0) - 1 <= found.num_spec_steps + found.num_accepted_draft_tokens
+        for line in lines
+        if (found := line.spec_decode_acceptance)
+    )
+
+
 def _no_acceptance(file: ForeignFile, left_out: Counter[str]) -> str:
     found = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "no requests"
     return (
@@ -199,6 +216,7 @@ def _request(
     sessions: Mapping[str, Sequence[Mapping[str, Any]]],
     start: int,
     most: object,
+    every_step: bool,
 ) -> ForeignRequest:
     found, name = line.spec_decode_acceptance, line.metadata.conversation_id
     assert found is not None
@@ -227,6 +245,7 @@ def _request(
         tokens,
         reported,
         Timing(sent, first, last, line.events),
+        every_step=every_step,
         prompt_tokens=int(line.number("usage_prompt_tokens") or 0),
         max_tokens=most if isinstance(most, int) else None,
     )

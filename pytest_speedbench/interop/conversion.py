@@ -27,6 +27,11 @@ class Reported:
     per_step: tuple[Sequence[int], Sequence[int]] | None = None
     draft_length: int = 0
 
+    @property
+    def most_cut(self) -> int:
+        """Accepted draft tokens that the end of the output may have cut off."""
+        return self.per_step[1][-1] if self.per_step and self.per_step[1] else self.draft_length
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -44,12 +49,14 @@ def trace_of(
     reported: Reported,
     timing: Timing,
     *,
+    every_step: bool,
     prompt_tokens: int = 0,
     max_tokens: int | None = None,
 ) -> Trace | None:
     """The trace of a request whose first token the prefill emitted, by steps where they are known.
 
-    None where what was reported does not fit the number of output tokens.
+    ``every_step`` says whether the method drafts in every step. None where what was reported does
+    not fit the number of output tokens; ``totals.steps`` of a trace is None where D is not known.
     """
     trace = Trace(
         name,
@@ -57,11 +64,12 @@ def trace_of(
         timing.sent,
         finish_reason="length" if tokens == max_tokens else "stop",
     )
+    steps = None
     if reported.per_step is not None:
         drafted, accepted = reported.per_step
-        found = arrange([tokens], accepted, every_step_drafts=True) or arrange(
-            [tokens], accepted, every_step_drafts=False
-        )
+        found = None
+        for every in dict.fromkeys((every_step, False)):
+            found = found or arrange([tokens], accepted, every_step_drafts=every)
         if found is None:
             return None
         if found.sizes is not None:
@@ -69,7 +77,12 @@ def trace_of(
             trace.drafted, trace.accepted = list(drafted), list(accepted)
             trace.times = _spread(timing, len(found.sizes))
             return trace
-    steps = decoding_steps(tokens, reported, timing.events)
+        steps = found.steps
+    if steps is None:
+        # An answer that ends by itself does so with a token that has no text, and no event.
+        ended = max_tokens is not None and tokens < max_tokens
+        events = 0 if ended else timing.events
+        steps = decoding_steps(tokens, reported, events, every_step=every_step)
     if steps is not None and not _possible(tokens, steps):
         return None
     return with_totals(trace, tokens, steps, reported, timing)
@@ -85,18 +98,21 @@ def with_totals(
     return trace
 
 
-def decoding_steps(tokens: int, reported: Reported, events: int) -> int | None:
+def decoding_steps(tokens: int, reported: Reported, events: int, *, every_step: bool) -> int | None:
     """D of a request of ``tokens``; None where steps without a draft leave it open.
 
     A step emits its accepted tokens and one more, and the end of the output may cut the last one.
-    So no step was without a draft where tokens - 1 ≤ steps + accepted. Where some were, the number
-    of ``events`` after the first one is D, if it lies in the range that is left.
+    Where ``every_step`` drafts, D is the number of drafts, unless there are more tokens than those
+    emit. Otherwise D lies between two numbers, and is the number of ``events`` after the first one
+    if that lies between them too.
     """
-    decoded = tokens - 1
-    if decoded <= reported.steps + reported.accepted:
+    alone = tokens - 1 - reported.accepted
+    if every_step and alone <= reported.steps:
         return reported.steps
-    least = decoded - reported.accepted
-    return events - 1 if least <= events - 1 <= least + reported.draft_length else None
+    least, most = max(reported.steps, alone), max(reported.steps, alone + reported.most_cut)
+    if least == most:
+        return least
+    return events - 1 if least <= events - 1 <= most else None
 
 
 def _possible(tokens: int, steps: int) -> bool:

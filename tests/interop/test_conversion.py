@@ -27,29 +27,39 @@ def test_steps_are_those_that_emitted_the_tokens(accepted: list[int], cut: int) 
     sizes = [a + 1 for a in accepted]
     sizes[-1] -= min(cut, accepted[-1])
     tokens = 1 + sum(sizes)
-    trace = trace_of("r", tokens, report(accepted), timing)
+    trace = trace_of("r", tokens, report(accepted), timing, every_step=True)
     assert trace is not None
     assert trace.steps == sizes
     assert (trace.submitted, trace.times[0], trace.times[-1]) == (1.0, 1.5, 3.0)
-    totals = trace_of("r", tokens, replace(report(accepted), per_step=None), timing)
+    totals = trace_of(
+        "r", tokens, replace(report(accepted), per_step=None), timing, every_step=True
+    )
     assert totals is not None
     assert totals.tokens == tokens
     assert totals.decoding_steps == len(sizes)
 
 
-@given(drafting, st.integers(1, 10), st.booleans())
+@given(drafting, st.integers(0, 10), st.integers(0, DL), st.booleans())
 def test_steps_without_a_draft_are_known_by_events_or_not_at_all(
-    accepted: list[int], alone: int, streamed: bool
+    accepted: list[int], alone: int, cut: int, streamed: bool
 ) -> None:
-    tokens = 1 + sum(a + 1 for a in accepted) + alone
+    """Of a lookup method, whose drafts alone never say how many steps there were."""
+    cut = min(cut, accepted[-1])
+    tokens = 1 + sum(a + 1 for a in accepted) - cut + alone
     steps = len(accepted) + alone
     events = steps + 1 if streamed else 0
-    found = decoding_steps(tokens, report(accepted), events)
-    assert found == (steps if streamed else None)
+    found = decoding_steps(tokens, report(accepted), events, every_step=False)
+    assert found == steps or (found is None and not streamed)
+    if streamed:
+        trace = trace_of(
+            "r", tokens, report(accepted), replace(timing, events=events), every_step=False
+        )
+        assert trace is not None
+        assert trace.decoding_steps == steps
 
 
 @given(drafting)
 def test_more_steps_than_tokens_are_refused(accepted: list[int]) -> None:
-    assert trace_of("r", len(accepted), report(accepted), timing) is None
+    assert trace_of("r", len(accepted), report(accepted), timing, every_step=True) is None
     summary = replace(report(accepted), per_step=None)
-    assert trace_of("r", len(accepted), summary, timing) is None
+    assert trace_of("r", len(accepted), summary, timing, every_step=True) is None

@@ -81,6 +81,27 @@ def test_aiperf_gives_the_steps_that_we_measured_on_the_same_server(name: str) -
         assert imported.metrics[metric] == ours.metrics[metric]
 
 
+@pytest.mark.parametrize("method", [None, "ngram"])
+def test_steps_without_a_draft_are_counted(method: str | None) -> None:
+    """vLLM reports none of them: half of the steps of prompt lookup on these prompts."""
+    stated = {} if method is None else {"method": method}
+    theirs = traces_of(records_of(DATA / "aiperf_ngram", **stated)["all"])
+    (ours,) = read_run(DATA / "ours_ngram.json").measured
+    steps = {trace.sample: trace.step_count for trace in traces_of(ours)}
+    assert {trace.sample: trace.step_count for trace in theirs} == steps
+
+
+def test_a_number_of_steps_that_is_open_leaves_the_request_out(tmp_path: Path) -> None:
+    """Without the arrival of its events."""
+    text = (DATA / "aiperf_ngram/profile_export.jsonl").read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
+    for row in rows:
+        del row["metrics"]["inter_chunk_latency"]
+    found = run_in(lines(tmp_path / "profile_export.jsonl", rows), Given("ngram"))
+    assert "steps without a draft leave their number of steps open" in found.notes[-1]
+    assert len(found.requests) == 8  # the last draft of these was rejected: nothing was cut off
+
+
 def test_aiperfs_own_averages_are_other_numbers() -> None:
     summary = json.loads((DATA / "aiperf/profile_export_aiperf.json").read_text())
     stated = summary["spec_decode_token_weighted_acceptance_length"]["avg"]
