@@ -163,9 +163,9 @@ def read(file: ForeignFile, given: Given) -> ForeignRun:
     return ForeignRun(
         TOOL,
         requests,
-        known,
-        _labels(kept, payloads),
-        summary.aiperf_version,
+        known=known,
+        labels=_labels(kept, payloads),
+        version=summary.aiperf_version,
         notes=tuple(f"{count} requests left out: {why}" for why, count in left_out.items()),
     )
 

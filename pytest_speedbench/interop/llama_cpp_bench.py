@@ -65,8 +65,8 @@ def read(file: ForeignFile, given: Given) -> ForeignRun:
     return ForeignRun(
         TOOL,
         [_request(file, result) for result in kept],
-        dict(_known(found.config)),
-        {"engine": "llama-cpp", **({"model": found.config.model} if found.config.model else {})},
+        known=dict(_known(found.config)),
+        labels={"engine": "llama-cpp", "model": found.config.model or "unknown"},
         hidden=sum(min(r.draft_n_accepted, given.draft_length) for r in kept),
         notes=tuple(_notes(found.results, answered, kept, given)),
     )

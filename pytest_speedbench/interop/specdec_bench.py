@@ -152,10 +152,10 @@ def _run(
     return ForeignRun(
         TOOL,
         [_request(response) for response in kept],
-        dict(_known(configuration)),
-        _labels(configuration),
-        configuration.specdec_bench_version or "",
-        configuration.engine_version or "",
+        known=dict(_known(configuration)),
+        labels=_labels(configuration),
+        version=configuration.specdec_bench_version or "",
+        engine_version=configuration.engine_version or "",
         last_steps=False,
         notes=tuple(notes),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from pytest_speedbench.baselines.packing import pack_ids, pack_numbers, unpack_n
 from pytest_speedbench.baselines.schema import ImportedRecord, Record
 from pytest_speedbench.baselines.storage import read_run
 from pytest_speedbench.compare.comparison import Comparison, compare_runs
-from pytest_speedbench.compare.match import find_baseline, identity_of
+from pytest_speedbench.compare.eligible import Eligibility
+from pytest_speedbench.compare.gate import Levels, gate
+from pytest_speedbench.compare.match import find_baseline, identity_of, match_in
 from pytest_speedbench.compare.verdict import Outcome
 
 from .saved_runs import record, save
@@ -75,6 +78,19 @@ def test_an_import_is_never_a_reference_that_nobody_named(tmp_path: Path) -> Non
 def test_what_the_file_states_must_agree(changes: dict[str, int], tmp_path: Path) -> None:
     found = compared(tmp_path, imported(**changes), record("all", samples=range(200)))
     assert {verdict.outcome for verdict in found.verdicts} == {Outcome.NO_BASELINE}
+
+
+def test_its_origin_is_told_once(tmp_path: Path) -> None:
+    """A session names it, and says of any such record why it would not be chosen by itself."""
+    new = record("all", samples=range(200))
+    run = read_run(save(tmp_path / "old.json", [imported()]))
+    match = match_in(run, identity_of(new))
+    assert match.record is not None
+    objection = Eligibility().objection(match.record, run)
+    assert "imported from profile_export.jsonl" in objection
+    named = replace(match, remark=objection)
+    verdict = gate("case", new, named, "acceptance_length", 0.3, Levels(0.01, 0.01))
+    assert verdict.reason.count("imported from") == 1
 
 
 def test_an_unstated_output_length_is_not_compared(tmp_path: Path) -> None:
