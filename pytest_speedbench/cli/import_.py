@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_speedbench.cli.output import NOTHING, Justify, Lines, write_file
-from pytest_speedbench.errors import CliError
+from pytest_speedbench.errors import CliError, did_you_mean
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
@@ -67,6 +67,7 @@ def import_(
     from pytest_speedbench.interop.imports import Stated
     from pytest_speedbench.interop.recognise import read_foreign
 
+    _check_names(engine, method)
     options = (("engine", engine), ("model", model), ("method", method), ("dl", dl), ("bs", bs))
     case = {name: value for name, value in options if value is not None}
     if max_tokens is not None:
@@ -77,6 +78,20 @@ def import_(
         _totals(found, output)
     else:
         _requests(found, file, stated, output)
+
+
+def _check_names(engine: str | None, method: str | None) -> None:
+    """A misspelled name would be paired with nothing. A method may have a name of its engine's."""
+    from pytest_speedbench.engines.methods import METHODS, close_names
+    from pytest_speedbench.engines.registry import engine_names
+
+    if engine is not None and engine not in (known := engine_names()):
+        raise CliError(
+            f"--engine {engine}: no such engine{did_you_mean(engine, known)}; known: "
+            f"{', '.join(known)}"
+        )
+    if method is not None and method not in METHODS and (close := close_names(method, METHODS)):
+        raise CliError(f"--method {method}: did you mean {' or '.join(map(repr, close))}?")
 
 
 def _requests(found: ForeignRun, file: Path, stated: Stated, output: Path | None) -> None:

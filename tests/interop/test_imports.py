@@ -625,6 +625,16 @@ def test_the_command_ends_with_2_and_one_line(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "hint"),
+    [("--engine", "vlm", "did you mean 'vllm'"), ("--method", "eagle-3", "did you mean 'eagle3'")],
+)
+def test_misspelled_names_name_the_closest(option: str, value: str, hint: str) -> None:
+    done = CliRunner().invoke(app, ["import", str(DATA / "aiperf"), option, value])
+    assert done.exit_code == 2
+    assert hint in done.output
+
+
 def test_an_imported_record_is_written_whole() -> None:
     records = list(records_of(DATA / "aiperf").values())
     saved = json.loads(document(records))["benchmarks"]
