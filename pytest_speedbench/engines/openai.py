@@ -22,11 +22,12 @@ from pytest_speedbench.engines.protocol import (
     Sampling,
     Trace,
 )
-from pytest_speedbench.engines.serving.answer import Answer, Piece
+from pytest_speedbench.engines.serving.answer import Answer
 from pytest_speedbench.engines.serving.client import open_server
 from pytest_speedbench.engines.serving.deltas import read_chat_choice
 from pytest_speedbench.engines.serving.dialect import Dialect
-from pytest_speedbench.engines.serving.http import Http, RequestRefused
+from pytest_speedbench.engines.serving.failures import RequestRefused
+from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.load import read_stream
 from pytest_speedbench.engines.serving.metrics import (
     LLAMA_CPP,
@@ -39,6 +40,7 @@ from pytest_speedbench.engines.serving.metrics import (
 )
 from pytest_speedbench.engines.serving.models import PATH as MODELS
 from pytest_speedbench.engines.serving.models import find_model
+from pytest_speedbench.engines.serving.pieces import Piece
 from pytest_speedbench.engines.serving.readers import read_any
 from pytest_speedbench.engines.serving.schema import Choice, Event, Version
 from pytest_speedbench.errors import EngineError

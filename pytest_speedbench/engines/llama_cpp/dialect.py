@@ -25,11 +25,13 @@ from pytest_speedbench.engines.protocol import (
     TokenScore,
     Trace,
 )
-from pytest_speedbench.engines.serving.answer import Answer, Piece
+from pytest_speedbench.engines.serving.answer import Answer
 from pytest_speedbench.engines.serving.dialect import Dialect
-from pytest_speedbench.engines.serving.http import Http, RequestRefused
+from pytest_speedbench.engines.serving.failures import RequestRefused
+from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import LLAMA_CPP
 from pytest_speedbench.engines.serving.models import PATH as MODELS
+from pytest_speedbench.engines.serving.pieces import Piece
 from pytest_speedbench.engines.serving.schema import (
     CardMeta,
     CompletionEvent,

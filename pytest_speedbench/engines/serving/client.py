@@ -20,7 +20,8 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.engines.serving.address import Address, parse_url
 from pytest_speedbench.engines.serving.dialect import Dialect
-from pytest_speedbench.engines.serving.http import Http, RequestRefused
+from pytest_speedbench.engines.serving.failures import RequestRefused
+from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.load import Load, as_engine_error
 from pytest_speedbench.engines.serving.metrics import Page, Reading, check_growth, parse_page
 from pytest_speedbench.engines.serving.process import Launch, ServerProcess

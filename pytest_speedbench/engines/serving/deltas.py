@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_speedbench.engines.serving.answer import Piece
+from pytest_speedbench.engines.serving.pieces import Piece
 from pytest_speedbench.engines.serving.schema import Choice
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")

@@ -19,9 +19,10 @@ from pytest_speedbench.engines.protocol import (
     TokenScore,
     Trace,
 )
-from pytest_speedbench.engines.serving.answer import Answer, Piece, SpeculationReport
+from pytest_speedbench.engines.serving.answer import Answer
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import MetricNames, Reading
+from pytest_speedbench.engines.serving.pieces import Piece, SpeculationReport
 from pytest_speedbench.engines.serving.schema import Choice, Event, read_event
 from pytest_speedbench.errors import EngineError
 

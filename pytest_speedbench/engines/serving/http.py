@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import re
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from pytest_speedbench.engines.serving.address import Address
+from pytest_speedbench.engines.serving.failures import AnswerFailed, RequestRefused
 from pytest_speedbench.engines.serving.schema import describe
 from pytest_speedbench.errors import EngineDied, EngineError
 
@@ -41,23 +42,6 @@ _FIX_LOAD = (
     "the server accepts fewer concurrent requests than were sent: lower --speed-bs, or raise its "
     "limit"
 )
-
-
-class RequestRefused(EngineError):
-    """The server cannot run this request, but goes on with others."""
-
-
-class AnswerFailed(EngineDied):
-    """The server broke off one answer; whether it goes on with others has to be asked.
-
-    Attributes:
-        reason: why, in the server's own words where it gave any, such as ``HTTP 500: no memory``.
-    """
-
-    def __init__(self, message: str, reason: str) -> None:
-        """Take the message for a run that ends with it, and the reason."""
-        super().__init__(message)
-        self.reason = reason
 
 
 class Http:
@@ -104,6 +88,7 @@ class Http:
             headers=headers,
             read_bufsize=1 << 18,
             auto_decompress=False,
+            trace_configs=[_when_sent()],
         )
 
     def wait(self, work: Coroutine[Any, Any, _T], timeout: float | None = None) -> _T:
@@ -186,14 +171,18 @@ class Http:
 
     @contextlib.asynccontextmanager
     async def _request(
-        self, method: str, path: str, body: Mapping[str, Any] | None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        sent: Callable[[], None] | None = None,
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """One response. A redirect within the origin is followed; never one to another, which would
         be measured instead and might be sent the key."""
         url = self.address.url + path
         for _ in range(_REDIRECTS):
             async with self._session.request(
-                method, url, json=body, allow_redirects=False
+                method, url, json=body, allow_redirects=False, trace_request_ctx=sent
             ) as reply:
                 target = reply.headers.get("Location", "")
                 if reply.status // 100 != 3 or not target:
@@ -245,16 +234,19 @@ class Http:
 
     # -- streams ------------------------------------------------------------------------------
 
-    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[list[bytes]]:
+    async def stream(
+        self, path: str, body: Mapping[str, Any], sent: Callable[[], None]
+    ) -> AsyncGenerator[list[bytes]]:
         """The data of the server-sent events that arrived together, the closing ``[DONE]``
-        included; the caller limits the time without progress.
+        included; the caller limits the time without progress. ``sent`` is called when the
+        connection is there and the request is on its way.
 
         Raises:
             EngineError: an error response, or a line of more than 4 MiB; EngineDied: no connection,
                 a broken stream.
         """
         with self._explained(path):
-            async with self._request("POST", path, body) as reply:
+            async with self._request("POST", path, body, sent) as reply:
                 await self._accepted(path, reply)
                 self._uncompressed(path, reply)
                 rest = b""
@@ -367,6 +359,19 @@ class Http:
             f"{self.address.url}{path} answered in a form that is not that of its API "
             f"({self.address.hide(str(reason))}): {self.address.hide(_excerpt(text))}"
         )
+
+
+def _when_sent() -> aiohttp.TraceConfig:
+    """Calls what a request gives as its context when its headers are sent."""
+    import aiohttp
+
+    async def on_headers(session: aiohttp.ClientSession, context: Any, _: object) -> None:
+        if context.trace_request_ctx is not None:
+            context.trace_request_ctx()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(on_headers)
+    return trace
 
 
 def _message(text: str) -> str:

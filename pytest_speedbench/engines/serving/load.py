@@ -13,10 +13,12 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from pytest_speedbench.engines.protocol import Request, Trace
-from pytest_speedbench.engines.serving.answer import Answer, Piece
+from pytest_speedbench.engines.serving.answer import Answer
 from pytest_speedbench.engines.serving.dialect import Dialect
-from pytest_speedbench.engines.serving.http import AnswerFailed, Http
+from pytest_speedbench.engines.serving.failures import AnswerFailed
+from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.models import PATH as MODELS
+from pytest_speedbench.engines.serving.pieces import Piece
 from pytest_speedbench.errors import EngineError
 
 _DONE = b"[DONE]"
@@ -151,7 +153,9 @@ async def read_stream(
     try:
         async with (
             asyncio.timeout(http.timeout) as limit,
-            aclosing(http.stream(dialect.path, dialect.body(answer.request))) as stream,
+            aclosing(
+                http.stream(dialect.path, dialect.body(answer.request), answer.on_sent)
+            ) as stream,
         ):
             async for arrived in stream:
                 now = time.perf_counter()

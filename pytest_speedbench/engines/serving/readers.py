@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_speedbench.engines.protocol import RequestTotals
-from pytest_speedbench.engines.serving.answer import SpeculationReport
+from pytest_speedbench.engines.serving.pieces import SpeculationReport
 from pytest_speedbench.engines.serving.schema import (
     Event,
     SglangMeta,

@@ -14,11 +14,12 @@ from typing import Any
 from pytest_speedbench.engines.demo import resolve_model
 from pytest_speedbench.engines.forms import environment
 from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo, Request, TokenScore, Trace
-from pytest_speedbench.engines.serving.answer import Answer, Piece, SpeculationReport
+from pytest_speedbench.engines.serving.answer import Answer
 from pytest_speedbench.engines.serving.device import device_name
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import SGLANG
+from pytest_speedbench.engines.serving.pieces import Piece, SpeculationReport
 from pytest_speedbench.engines.serving.process import HOST, Launch
 from pytest_speedbench.engines.serving.schema import GenerateEvent
 from pytest_speedbench.engines.sglang.answer import (

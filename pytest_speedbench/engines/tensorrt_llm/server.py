@@ -25,12 +25,13 @@ from pytest_speedbench.engines.protocol import (
     Request,
     Trace,
 )
-from pytest_speedbench.engines.serving.answer import Answer, Piece
+from pytest_speedbench.engines.serving.answer import Answer
 from pytest_speedbench.engines.serving.device import device_name
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import parse_page
 from pytest_speedbench.engines.serving.models import find_model
+from pytest_speedbench.engines.serving.pieces import Piece
 from pytest_speedbench.engines.serving.process import HOST, Launch
 from pytest_speedbench.engines.serving.readers import read_tensorrt_llm
 from pytest_speedbench.engines.serving.schema import Event, Version

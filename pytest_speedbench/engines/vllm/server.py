@@ -20,13 +20,14 @@ from pytest_speedbench.engines.protocol import (
     TokenScore,
     Trace,
 )
-from pytest_speedbench.engines.serving.answer import Answer, Piece
+from pytest_speedbench.engines.serving.answer import Answer
 from pytest_speedbench.engines.serving.client import open_server
 from pytest_speedbench.engines.serving.device import device_name
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import VLLM, parse_page
 from pytest_speedbench.engines.serving.models import find_model
+from pytest_speedbench.engines.serving.pieces import Piece
 from pytest_speedbench.engines.serving.process import HOST, Launch
 from pytest_speedbench.engines.serving.readers import read_vllm
 from pytest_speedbench.engines.serving.schema import (

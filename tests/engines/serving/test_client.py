@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import pytest
 
 from pytest_speedbench.engines import (
@@ -182,6 +185,25 @@ def test_a_request_cancelled_before_its_first_step_comes_back_too(engine: Engine
 
 def test_nothing_in_flight_is_nothing_to_wait_for(engine: Engine) -> None:
     assert engine.collect(60) == []
+
+
+def test_a_request_counts_from_when_it_leaves_not_from_when_its_connection_was_asked_for(
+    vllm: tuple[Vllm, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many that are sent at once, the last waits for the connections of the others."""
+    connect = aiohttp.TCPConnector.connect
+
+    async def late(*arguments: Any, **more: Any) -> Any:
+        await asyncio.sleep(0.1)
+        return await connect(*arguments, **more)
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", late)
+    engine = open_engine(config(vllm[1]), 3)
+    asked = time.perf_counter()
+    engine.submit(requests(1))
+    (trace,) = drain(engine, 1)
+    assert asked + 0.1 <= trace.submitted <= trace.times[0]
+    engine.close()
 
 
 def test_merged_chunks_are_split(engine: Engine, vllm: tuple[Vllm, str]) -> None:

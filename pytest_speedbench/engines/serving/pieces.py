@@ -1,0 +1,62 @@
+"""What one event of a stream delivers, and what a server reports of a request's speculation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_speedbench.engines.protocol import RequestTotals
+
+UNKNOWN = RequestTotals()
+
+
+@dataclass(frozen=True, slots=True)
+class SpeculationReport:
+    """What a server reports about the speculation of one request, in our definitions.
+
+    ``drafted`` and ``accepted`` have one entry for each step *that had a draft*, counted before the
+    output was cut (see :class:`~.protocol.Trace`). A server that reports sums gives ``totals``
+    with ``drafting_steps``, the number of steps that had a draft, or ``tokens_per_pass``, output
+    tokens divided by all passes, the prefill included. ``draft_length`` is the server's
+    setting.
+    """
+
+    drafted: Sequence[int] | None = None
+    accepted: Sequence[int] | None = None
+    totals: RequestTotals = UNKNOWN
+    drafting_steps: int | None = None
+    tokens_per_pass: float | None = None
+    draft_length: int | None = None
+
+
+@dataclass(slots=True)
+class Piece:
+    """The content of one event of a stream; defaults stand for what it does not contain.
+
+    ``token_ids`` and ``text`` are those of this event alone; ``text`` belongs to the answer,
+    ``thought`` to the reasoning before it, and ``other`` says that there is output of another kind,
+    such as the call of a tool. ``finish_reason`` is the engine's own word. ``usage``,
+    ``prompt_tokens``, ``cached_tokens`` (of the prompt, from the prefix cache) and
+    ``reasoning_tokens`` are the server's own counts for the request so far; ``count`` is its count
+    of output tokens, this event included, for servers that withhold tokens from the stream.
+    ``note`` is data of the dialect, kept with the chunk.
+    """
+
+    token_ids: Sequence[int] = ()
+    text: str = ""
+    thought: str = ""
+    other: bool = False
+    finish_reason: object = None
+    usage: int | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    report: SpeculationReport | None = None
+    count: int | None = None
+    note: Any = None
+
+    @property
+    def shows_output(self) -> bool:
+        """Whether there is output that is not given as token ids."""
+        return bool(self.text or self.thought or self.other)
