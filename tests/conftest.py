@@ -28,7 +28,10 @@ from pytest_speedbench.splits import embedding
 pytest_plugins = ["pytester"]
 
 # A busy machine is no failure.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "unhurried", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", settings.get_profile("unhurried"), max_examples=300)
 settings.register_profile("fuzz", settings.get_profile("unhurried"), max_examples=4000)
 settings.load_profile("unhurried")
 
