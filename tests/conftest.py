@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import typer.main
 from hypothesis import HealthCheck, settings
+from inner_runs import WITHOUT_OTHER_PLUGINS
 
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.engines.process import parent
@@ -42,7 +43,6 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "PYTEST_XDIST_WORKER",
         "PYTEST_XDIST_WORKER_COUNT",
-        "PYTEST_ADDOPTS",
         "GITHUB_STEP_SUMMARY",
         # With one of these, pytest prints its short summary in full.
         "CI",
@@ -50,6 +50,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_OTHER_PLUGINS)
 
 
 @cache
