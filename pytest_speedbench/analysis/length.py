@@ -53,10 +53,14 @@ class Length:
             raise GateFailure(f"AL falls with input length by more than {margin:.0%}: {falls[0]}")
 
 
-def length(records: Sequence[Record]) -> Length:
+def length(records: Sequence[Record], *, pooled: bool = False) -> Length:
     """The slope of AL over log2 of the input length, for every run and tier.
 
     Runs on splits of several lengths (``throughput_1k``, ``throughput_2k``, …) are taken together.
+
+    Args:
+        records: of any runs.
+        pooled: take all tiers of a run together.
 
     Raises:
         NoData: no tier has inputs of several lengths.
@@ -67,7 +71,7 @@ def length(records: Sequence[Record]) -> Length:
     for record in _slices(records):
         tiers = groups.setdefault((name(record), record.case.dl, record.case.bs), {})
         for tier, sample in _samples(record):
-            tiers.setdefault(tier, []).append(sample)
+            tiers.setdefault(ALL if pooled else tier, []).append(sample)
     curves, reason = [], ""
     for (run, dl, bs), tiers in groups.items():
         for tier, samples in tiers.items():

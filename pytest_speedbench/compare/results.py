@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pytest_speedbench.baselines.schema import ChangeRecord, Record, VerdictRecord
 from pytest_speedbench.baselines.storage import SavedRun
-from pytest_speedbench.compare.attribution import Attribution
+from pytest_speedbench.compare.attribution import Attribution, attribute_records
 from pytest_speedbench.compare.changes import Change
+from pytest_speedbench.compare.comparison import Comparison
+from pytest_speedbench.compare.match import Match, identity_of, match_in
+from pytest_speedbench.compare.side_by_side import match_side
 from pytest_speedbench.compare.verdict import Outcome, Verdict
+from pytest_speedbench.stats import NoData
 
 _DEFAULT_STORAGE = ".benchmarks"  # of the commands, as of pytest-benchmark
 
@@ -25,7 +30,8 @@ class CaseResult:
     ``attribution`` says what a change of the run's speedup against its baseline is due to,
     ``beside`` how the latest run compares where another one is the reference. ``false_asserts``
     are comparisons of the test that were false; they count where the test fails by an assertion.
-    ``changes`` is in what the run differs from its baseline, ``spent`` on what the case has spent
+    ``changes`` is in what the run differs from its baseline, ``baseline`` the record of that; its
+    requests are left out where no report will show them. ``spent`` is on what the case has spent
     its share of α: comparison → place.
     """
 
@@ -40,6 +46,7 @@ class CaseResult:
     false_asserts: list[str] = field(default_factory=list)
     changes: tuple[Change, ...] = ()
     spent: Mapping[str, int] = field(default_factory=dict)
+    baseline: Record | None = None
 
     def add(self, verdict: Verdict) -> bool:
         """Keeps ``verdict``; False where the same one is there already."""
@@ -67,6 +74,7 @@ class CaseResult:
             "key": self.key,
             "group": self.group,
             "record": self.record.model_dump(mode="json", by_alias=True),
+            "baseline": self.baseline and self.baseline.model_dump(mode="json", by_alias=True),
             "verdicts": [verdict.as_dict() for verdict in self.verdicts],
             "attribution": self.attribution.as_dict() if self.attribution else None,
             "beside": self.beside,
@@ -88,6 +96,7 @@ class CaseResult:
             data["beside"],
             changes=tuple(Change(**change) for change in data["changes"]),
             spent=data["spent"],
+            baseline=Record.model_validate(data["baseline"]) if data["baseline"] else None,
         )
 
 
@@ -101,7 +110,9 @@ class SessionResults:
         comparing: whether the session compared with saved runs.
         failure: why the session fails although no test did; empty if it does not.
         problems: files that could not be read or written.
-        saved: files that were written.
+        saved: files that hold the records.
+        report: the HTML report of the session, for links to it; empty without one.
+        skipped: reason → how many tests were skipped for it.
     """
 
     cases: list[CaseResult] = field(default_factory=list)
@@ -110,6 +121,8 @@ class SessionResults:
     failure: str = ""
     problems: list[str] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
+    report: str = ""
+    skipped: dict[str, int] = field(default_factory=dict)
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -130,19 +143,66 @@ class SessionResults:
         return f"{command} --storage {shlex.quote(storage)}"
 
     @classmethod
-    def of_saved_run(cls, run: SavedRun) -> SessionResults:
-        """A saved run, as the session that measured it reported it."""
+    def of_saved_run(cls, run: SavedRun, baselines: Sequence[SavedRun] = ()) -> SessionResults:
+        """A saved run, as the session that measured it reported it.
+
+        Args:
+            run: the saved run.
+            baselines: saved runs among which those are looked for that it was compared with.
+        """
+        named = {str(saved): saved for saved in baselines}
         records = (*run.measured, *run.reference_build)
-        return cls([_saved_case(record) for record in records])
+        cases = [_saved_case(record, _match_of(record, run, named)) for record in records]
+        return cls(cases, comparing=any(case.verdicts for case in cases), saved=[run.path])
+
+    @classmethod
+    def of_comparison(cls, comparison: Comparison) -> SessionResults:
+        """Two saved runs that were compared just now."""
+        cases = [
+            CaseResult(
+                "",
+                str(judged.new.case),
+                str(judged.new.case),
+                _group_of(judged.new),
+                judged.new,
+                list(judged.verdicts),
+                judged.attribution,
+                changes=judged.changes,
+                baseline=judged.old,
+            )
+            for judged in comparison.cases
+        ]
+        return cls(cases, comparison.judge.family.describe(), comparing=True)
 
 
-def _saved_case(record: Record) -> CaseResult:
+def _saved_case(record: Record, match: Match) -> CaseResult:
     key = str(record.case)
     verdicts = [verdict_of(saved, key) for saved in record.verdicts]
     changes = tuple(Change(c.field, c.old, c.new) for c in record.changes)
+    case = CaseResult("", key, key, _group_of(record), record, verdicts, changes=changes)
+    case.baseline = match.record
+    with suppress(NoData):
+        case.attribution = attribute_records(record, match)
+    return case
+
+
+def _match_of(record: Record, run: SavedRun, named: Mapping[str, SavedRun]) -> Match:
+    """What a record was compared with: the reference build beside it, or a saved run."""
+    identity = identity_of(record)
+    if record.side is not None:
+        beside = (
+            None
+            if record.side.reference
+            else match_side(identity, record.side, run.reference_build)
+        )
+        return beside or Match()
+    old = next((named[v.baseline] for v in record.verdicts if v.baseline in named), None)
+    return Match() if old is None else match_in(old, identity)
+
+
+def _group_of(record: Record) -> str:
     build = record.side.session if record.of_reference_build and record.side else ""
-    group = f"{key.rpartition(':')[0]} {build}"
-    return CaseResult("", key, key, group, record, verdicts, changes=changes)
+    return f"{str(record.case).rpartition(':')[0]} {build}"
 
 
 def merged(cases: Iterable[CaseResult]) -> list[CaseResult]:
@@ -156,6 +216,7 @@ def merged(cases: Iterable[CaseResult]) -> list[CaseResult]:
         known.attribution = known.attribution or case.attribution
         known.changes = known.changes or case.changes
         known.spent = {**known.spent, **case.spent}
+        known.baseline = known.baseline or case.baseline
         for verdict in case.verdicts:
             known.add(verdict)
     return list(found.values())

@@ -119,9 +119,11 @@ class SessionGate:
         return found
 
     def note_changes(self, case: CaseResult, match: Match) -> None:
-        """Keeps in what the run of a case differs from its baseline."""
-        if match.record is not None and not case.changes:
-            case.changes = changes(match.record, case.record)
+        """Keeps the baseline of a case, and in what its run differs from it."""
+        old = match.record
+        if old is not None and case.baseline is None:
+            case.changes = changes(old, case.record)
+            case.baseline = old if self.settings.report else without_requests(old)
 
     def speculation_off(self, case: CaseResult) -> None:
         """A run that was to speculate and did not fails, compared or not."""
@@ -195,6 +197,11 @@ def changed_lines(case: CaseResult) -> Iterator[str]:
         yield f"  changed: {change}"
     if len(case.changes) > _MOST_CHANGES:
         yield f"  … and {len(case.changes) - _MOST_CHANGES} more changes, in the report"
+
+
+def without_requests(record: Record) -> Record:
+    """The numbers of ``record`` without what they were computed from."""
+    return record.model_copy(update={"requests": []})
 
 
 def with_gate(record: Record, gate: GateRecord) -> Record:

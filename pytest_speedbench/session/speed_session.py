@@ -264,11 +264,6 @@ class SpeedSession:
         """What one test has measured, if it has."""
         return self._cases.get(nodeid)
 
-    def verdicts(self, nodeid: str) -> list[Verdict]:
-        """The verdicts of one test so far."""
-        result = self._cases.get(nodeid)
-        return result.verdicts if result else []
-
     def finished(self, case: Case) -> None:
         """A test is over: engines that no test needs any more are closed."""
         self._users[case.run] -= 1
