@@ -1,15 +1,31 @@
-"""The Markdown summary, as a pull request or a CI job shows it."""
+"""The Markdown summary, as a pull request or a CI job shows it: the verdict first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from pytest_speedbench.compare.results import SessionResults
+from pytest_speedbench.compare.results import CaseResult, SessionResults
+from pytest_speedbench.compare.verdict import FAILING, Outcome
 from pytest_speedbench.escapes import markdown_cell
-from pytest_speedbench.report.view import RunTable, run_tables
+from pytest_speedbench.report.grid import Grid, grids
+from pytest_speedbench.report.headline import gravity, headline_of
+from pytest_speedbench.report.view import (
+    NOTHING,
+    Row,
+    RunTable,
+    attribution_text,
+    run_table,
+    runs_of,
+    speedup_text,
+    widest,
+)
 
-_HEAD = "| category | n | AL | 95 % | macro | engine's own | accepted | vs baseline | verdict |"
-_RULE = "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
+_OVERVIEW = (
+    "| run | slice | AL | change | of it 95 % | speedup | verdict |",
+    "| --- | --- | ---: | ---: | ---: | ---: | --- |",
+)
+_MOST_ROWS = 20
+_BAD = FAILING | {Outcome.UNDECIDED}
 
 
 def render_markdown(results: SessionResults) -> str:
@@ -18,43 +34,164 @@ def render_markdown(results: SessionResults) -> str:
 
 
 def _lines(results: SessionResults) -> Iterator[str]:
-    yield "## Speculative decoding"
-    if results.failure:
-        yield from ("", f"**{markdown_cell(results.failure)}**")
-    for table in run_tables(results.cases):
-        yield from ("", *_table(table))
-    if results.comparing:
-        yield from ("", markdown_cell(results.family))
+    headline = headline_of(results)
+    yield f"## Speculative decoding: {headline.sign} {markdown_cell(headline.title)}"
+    if headline.text:
+        yield from ("", f"**{markdown_cell(headline.text)}**")
+    counts = [f"{count} {outcome}" for outcome, count in headline.counts]
+    against = f"against {', '.join(headline.against)}" if headline.against else ""
+    if said := "; ".join(filter(None, (", ".join(counts), against))):
+        yield from ("", markdown_cell(said))
     for text in results.problems:
         yield from ("", f"**{markdown_cell(text)}**")
+    runs = sorted(runs_of(results.cases), key=_gravity)
+    tables = [run_table(cases) for cases in runs]
+    yield from _overview(runs, tables)
+    yield from _causes(tables)
+    for grid in grids([widest(cases).record for cases in runs]):
+        yield from _grid(grid)
+    for table in tables:
+        yield from _details(table)
+    for reason, count in results.skipped.items():
+        yield from ("", markdown_cell(f"{count} skipped: {reason}"))
+    if results.verdicts and results.family:
+        yield from ("", markdown_cell(results.family))
+    if results.report:
+        link = f"[{_link_text(results.report)}](<{_address(results.report)}>)"
+        yield from ("", f"Full report: {link}")
 
 
-def _table(table: RunTable) -> Iterator[str]:
-    yield f"### {markdown_cell(table.title)}"
-    yield from ("", _HEAD, _RULE)
-    for row in table.rows:
-        cells = (
-            row.slice,
-            row.n,
-            row.acceptance_length,
-            row.interval,
-            row.macro,
-            row.engine,
-            row.accepted,
-            row.change,
-            row.verdict,
-        )
-        yield f"| {' | '.join(map(markdown_cell, cells))} |"
-    yield from ("", f"**{markdown_cell(table.speed)}**", "")
+def _gravity(cases: Sequence[CaseResult]) -> tuple[int, float]:
+    """Sorts the worst first: by the gravest outcome, then by the largest loss of AL."""
+    verdicts = [verdict for case in cases for verdict in case.verdicts]
+    ratios = [v.ratio for v in verdicts if v.ratio is not None]
+    return gravity(v.outcome for v in verdicts), min(ratios, default=1.0)
+
+
+# -- what comes first -----------------------------------------------------------------------
+
+
+def _overview(runs: Sequence[Sequence[CaseResult]], tables: Sequence[RunTable]) -> Iterator[str]:
+    """The whole split of each run, and the slices that failed or are undecided."""
+    lines = [
+        f"| {' | '.join(map(markdown_cell, _overview_row(case, row, table)))} |"
+        for cases, table in zip(runs, tables, strict=True)
+        for case, row in _shown(cases, table)
+    ]
+    if lines:
+        yield from ("", *_OVERVIEW, *lines[:_MOST_ROWS])
+    if len(lines) > _MOST_ROWS:
+        yield from ("", f"… and {len(lines) - _MOST_ROWS} more, below")
+
+
+def _shown(cases: Sequence[CaseResult], table: RunTable) -> Iterator[tuple[CaseResult, Row]]:
+    whole = widest(cases)
+    pairs = list(zip(cases, table.rows, strict=True))
+    yield from (pair for pair in pairs if pair[0] is whole)
+    bad = [(case, row) for case, row in pairs if case is not whole and row.outcome in _BAD]
+    yield from sorted(bad, key=lambda pair: pair[1].ratio or 1.0)
+
+
+def _overview_row(case: CaseResult, row: Row, table: RunTable) -> tuple[str, ...]:
+    before = "" if row.old == NOTHING else f"{row.old} → "
+    interval = "" if row.interval == NOTHING else f" [{row.interval}]"
+    return (
+        table.title,
+        row.slice,
+        f"{before}{row.acceptance_length}{interval}",
+        row.change,
+        row.change_interval,
+        speedup_text(case.record, case.baseline) or NOTHING,
+        row.verdict,
+    )
+
+
+def _causes(tables: Iterable[RunTable]) -> Iterator[str]:
+    """What changed since the baseline, and what the change of speedup is due to; each once."""
+    open_tables = [table for table in tables if table.calls_for_causes]
+    changes = dict.fromkeys(str(change) for table in open_tables for change in table.changes)
+    factors = dict.fromkeys(attribution_text(t.attribution) for t in open_tables if t.attribution)
+    if changes or factors:
+        yield from ("", "### What changed", "")
+        yield from (f"- {markdown_cell(text)}" for text in (*changes, *factors))
+
+
+def _grid(grid: Grid) -> Iterator[str]:
+    yield from ("", f"### {markdown_cell(grid.title)}: AL and speedup", "")
+    yield f"| | {' | '.join(f'BS {bs}' for bs in grid.batches)} |"
+    yield f"| --- |{' ---: |' * len(grid.batches)}"
+    for name, cells in grid.rows:
+        texts = [NOTHING if cell is None else markdown_cell(str(cell)) for cell in cells]
+        best = [cell is not None and cell.best for cell in cells]
+        shown = [f"**{text}**" if bold else text for text, bold in zip(texts, best, strict=True)]
+        yield f"| {name} | {' | '.join(shown)} |"
+
+
+# -- the runs, folded -----------------------------------------------------------------------
+
+
+def _details(table: RunTable) -> Iterator[str]:
+    yield from ("", f"<details><summary>{markdown_cell(table.title)}</summary>", "")
+    columns = _columns(any(row.outcome for row in table.rows))
+    yield f"| {' | '.join(title for title, _ in columns)} |"
+    yield f"| --- |{' ---: |' * (len(columns) - 1)}"
+    for row in _worst_first(table.rows):
+        yield f"| {' | '.join(markdown_cell(cell(row)) for _, cell in columns)} |"
+    yield ""
     others = [text for text, _ in table.verdicts]
-    for text in (table.setting, *others, *table.details, *table.notes):
+    for text in (table.speed, table.setting, *others, *table.details, *table.notes):
         yield f"- {markdown_cell(text)}"
+    for reason, slices in _reasons(table).items():
+        named = ", ".join(slices)
+        yield f"- {markdown_cell(f'{named}: {reason}')}"
+    if not table.calls_for_causes:
+        yield from (f"- changed: {markdown_cell(str(change))}" for change in table.changes)
+    yield from ("", "</details>")
+
+
+def _columns(compared: bool) -> list[tuple[str, Callable[[Row], str]]]:
+    """Titles and contents; those of the gate only where something was compared."""
+    old: list[tuple[str, Callable[[Row], str]]] = [("old AL", lambda row: row.old)]
+    gate: list[tuple[str, Callable[[Row], str]]] = [
+        ("change", lambda row: row.change),
+        ("of it 95 %", lambda row: row.change_interval),
+        ("verdict", lambda row: row.verdict),
+    ]
+    return [
+        ("category", lambda row: row.slice),
+        ("n", lambda row: row.n),
+        *(old if compared else []),
+        ("AL", lambda row: row.acceptance_length),
+        ("95 %", lambda row: row.interval),
+        ("macro", lambda row: row.macro),
+        ("engine's own", lambda row: row.engine),
+        ("accepted", lambda row: row.accepted),
+        *(gate if compared else []),
+    ]
+
+
+def _worst_first(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: 1.0 if row.ratio is None else row.ratio)
+
+
+def _reasons(table: RunTable) -> dict[str, list[str]]:
+    """Reasons of the verdicts on AL, each with its slices."""
+    found: dict[str, list[str]] = {}
     for row in table.rows:
-        for reason in row.reasons:
-            yield f"- {markdown_cell(f'{row.slice}: {reason}')}"
-    if table.changes:
-        count = len(table.changes)
-        summary = f"{count} change{'s' * (count > 1)} since the baseline"
-        yield from ("", f"<details><summary>{summary}</summary>", "")
-        yield from (f"- {markdown_cell(change)}" for change in table.changes)
-        yield from ("", "</details>")
+        if row.reason and row.outcome:
+            found.setdefault(f"{row.outcome}: {row.reason}", []).append(row.slice)
+    return found
+
+
+# -- links ----------------------------------------------------------------------------------
+
+
+def _link_text(path: str) -> str:
+    return markdown_cell(path.rpartition("/")[2])
+
+
+def _address(path: str) -> str:
+    """A path as a link's target in angle brackets."""
+    from urllib.parse import quote
+
+    return quote(path, safe="/:._-~")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from pytest_speedbench.baselines.schema import MetricRecord, Record
 from pytest_speedbench.compare.attribution import Attribution, Factor
+from pytest_speedbench.compare.changes import Change
+from pytest_speedbench.compare.gate import is_beside_all
 from pytest_speedbench.compare.judge import ACCEPTANCE, verdict_on
 from pytest_speedbench.compare.results import CaseResult, merged
 from pytest_speedbench.compare.side_by_side import NAME
@@ -21,7 +23,11 @@ _WITH_CAUSES = FAILING | {Outcome.UNDECIDED, Outcome.IMPROVED}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One slice of a run; ``verdict`` and ``outcome`` are those of AL, the metric of the row."""
+    """One slice of a run; ``verdict`` and ``outcome`` are those of AL, the metric of the row.
+
+    ``old`` and ``old_interval`` are the baseline's AL, ``change`` the ratio of both and
+    ``change_interval`` its limits, 95 %.
+    """
 
     slice: str
     n: str
@@ -30,10 +36,18 @@ class Row:
     macro: str
     engine: str
     accepted: str
+    old: str
+    old_interval: str
     change: str
+    change_interval: str
+    ratio: float | None
     verdict: str
     outcome: Outcome | None
+    reason: str
     reasons: tuple[str, ...]
+    """Those of all metrics, each with its verdict."""
+    beside_all: bool
+    """Whether this is a category that has no verdict of its own beside the whole split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,44 +63,61 @@ class RunTable:
     verdicts: tuple[tuple[str, Outcome], ...] = ()
     """Verdicts on other metrics than AL, each once."""
     notes: tuple[str, ...] = field(default=())
-    changes: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
     """In what the run differs from its baseline, the most likely causes first."""
+    attribution: Attribution | None = None
+
+    @property
+    def outcomes(self) -> set[Outcome]:
+        """Of all verdicts of the run."""
+        found = {row.outcome for row in self.rows if row.outcome}
+        return found | {outcome for _, outcome in self.verdicts}
 
     @property
     def calls_for_causes(self) -> bool:
         """Whether any verdict is neither a pass nor the lack of a comparison."""
-        outcomes = {row.outcome for row in self.rows} | {outcome for _, outcome in self.verdicts}
-        return bool(outcomes & _WITH_CAUSES)
+        return bool(self.outcomes & _WITH_CAUSES)
+
+
+def runs_of(results: Sequence[CaseResult]) -> list[tuple[CaseResult, ...]]:
+    """The cases of each run, in the order in which the runs were measured."""
+    groups: dict[str, list[CaseResult]] = {}
+    for case in merged(results):
+        groups.setdefault(case.group, []).append(case)
+    return [tuple(cases) for cases in groups.values()]
 
 
 def run_tables(results: Sequence[CaseResult]) -> list[RunTable]:
     """One table a run, in the order in which the runs were measured."""
-    groups: dict[str, list[CaseResult]] = {}
-    for case in merged(results):
-        groups.setdefault(case.group, []).append(case)
-    return [_table(cases) for cases in groups.values()]
+    return [run_table(cases) for cases in runs_of(results)]
 
 
-def _table(cases: Sequence[CaseResult]) -> RunTable:
+def widest(cases: Sequence[CaseResult]) -> CaseResult:
+    """The case of the whole split where there is one, else that of the first slice."""
+    return next((case for case in cases if case.record.case.slice == ALL), cases[0])
+
+
+def run_table(cases: Sequence[CaseResult]) -> RunTable:
+    """What is shown of the cases of one run."""
     record = cases[0].record
     speedup = record.metric("speedup")
     causes = [case.attribution for case in cases if case.attribution]
     gated = any(case.verdicts for case in cases)
     return RunTable(
-        _title(record),
+        title_of(record),
         _setting(record),
         tuple(_row(case, gated) for case in cases),
-        _speed(record),
+        _speed(record, widest(cases).baseline),
         speedup is not None and speedup.value < 1,
         (
             *_details(record),
-            *_context(_widest(cases)),
-            *map(_attribution, causes[:1]),
+            *_context(widest(cases).record),
             *_beside(cases),
         ),
         tuple(_other_verdicts(cases)),
         tuple(record.notes),
-        tuple(dict.fromkeys(str(change) for case in cases for change in case.changes)),
+        tuple(dict.fromkeys(change for case in cases for change in case.changes)),
+        causes[0] if causes else None,
     )
 
 
@@ -112,7 +143,8 @@ def _other_verdicts(cases: Sequence[CaseResult]) -> Iterator[tuple[str, Outcome]
         yield f"{where}{text}", outcome
 
 
-def _title(record: Record) -> str:
+def title_of(record: Record) -> str:
+    """The axes of a run, in one line."""
     spec = record.spec
     what = "no SD" if spec.method == "none" else f"{spec.method} · DL {spec.draft_length}"
     drafter = f" · {spec.drafter.name}" if spec.drafter else ""
@@ -142,6 +174,7 @@ def _commit(record: Record) -> str:
 def _row(case: CaseResult, gated: bool) -> Row:
     record = case.record
     length = record.metric(ACCEPTANCE)
+    old = None if case.baseline is None else case.baseline.metric(ACCEPTANCE)
     verdict = verdict_on(ACCEPTANCE, case.verdicts)
     outcome = verdict.outcome if verdict else None
     return Row(
@@ -154,10 +187,16 @@ def _row(case: CaseResult, gated: bool) -> Row:
         if record.engine_acceptance_length is None
         else f"{record.engine_acceptance_length:.2f}",
         _percent(record.metric("acceptance_rate")),
+        _value(old),
+        _interval(old),
         NOTHING if verdict is None or verdict.ratio is None else f"{verdict.ratio - 1:+.2%}",
+        NOTHING if verdict is None else _limits(verdict.low, verdict.high),
+        None if verdict is None else verdict.ratio,
         _verdict(verdict) if verdict else ("AL not gated" if gated else NOTHING),
         outcome,
+        verdict.reason if verdict else "",
         tuple(str(verdict) for verdict in case.verdicts if verdict.reason),
+        outcome is Outcome.NOT_GATED and is_beside_all(record),
     )
 
 
@@ -174,6 +213,42 @@ def _interval(metric: MetricRecord | None) -> str:
     return f"{metric.low:.2f}–{metric.high:.2f}"
 
 
+def change_text(case: CaseResult, verdict: Verdict) -> str:
+    """Old and new AL and speedup of a case that was compared, each with the change."""
+    record, old = case.record, case.baseline
+    parts = []
+    length = record.metric(ACCEPTANCE)
+    if length is not None:
+        before = None if old is None else old.metric(ACCEPTANCE)
+        parts.append(f"AL {_arrow(before, f'{length.value:.2f}', '')}")
+        if verdict.ratio is not None and verdict.metric == ACCEPTANCE:
+            parts[-1] += f" ({verdict.ratio - 1:+.1%})"
+    if speedup := speedup_text(record, old):
+        parts.append(f"speedup {speedup}")
+    if verdict.metric not in (ACCEPTANCE, "speedup"):
+        parts.append(str(verdict))
+    return ", ".join(parts)
+
+
+def speedup_text(record: Record, old: Record | None) -> str:
+    """The speedup, behind that of a baseline of the same machine; empty where none was measured."""
+    speedup = record.metric("speedup")
+    if speedup is None:
+        return ""
+    same_machine = old is not None and old.machine.fingerprint == record.machine.fingerprint
+    before = old.metric("speedup") if old is not None and same_machine else None
+    interval = "" if speedup.low is None else f" [{speedup.low:.2f}, {speedup.high:.2f}]"
+    return _arrow(before, f"{speedup.value:.2f}x{interval}", "x")
+
+
+def _arrow(before: MetricRecord | None, now: str, unit: str) -> str:
+    return now if before is None else f"{before.value:.2f}{unit} → {now}"
+
+
+def _limits(low: float | None, high: float | None) -> str:
+    return NOTHING if low is None or high is None else f"{low - 1:+.1%} to {high - 1:+.1%}"
+
+
 def _value(metric: MetricRecord | None) -> str:
     return NOTHING if metric is None else f"{metric.value:.2f}"
 
@@ -182,19 +257,16 @@ def _percent(metric: MetricRecord | None) -> str:
     return NOTHING if metric is None else f"{metric.value:.0%}"
 
 
-def _speed(record: Record) -> str:
-    """Speedup in plain words, with the throughput of both arms."""
+def _speed(record: Record, baseline: Record | None) -> str:
+    """Speedup in plain words, that of the baseline too, with the throughput of both arms."""
     own, plain = record.metric("output_tps"), record.metric("reference_tps")
     speedup = record.metric("speedup")
     if own is None:
         return "no throughput was measured"
     if speedup is None or plain is None:
         return f"{own.value:.1f} tokens/s"
-    interval = ""
-    if speedup.low is not None and speedup.high is not None:
-        interval = f" [{speedup.low:.2f}, {speedup.high:.2f}]"
     both = f"{own.value:.1f} tokens/s with SD, {plain.value:.1f} without"
-    return f"speedup {speedup.value:.2f}x{interval}, {_plainly(speedup)}: {both}"
+    return f"speedup {speedup_text(record, baseline)}, {_plainly(speedup)}: {both}"
 
 
 def _plainly(speedup: MetricRecord) -> str:
@@ -206,7 +278,7 @@ def _plainly(speedup: MetricRecord) -> str:
     return f"SD looks {leaning}, not certain"
 
 
-def _attribution(found: Attribution) -> str:
+def attribution_text(found: Attribution) -> str:
     """What the change of speedup is due to, in one line."""
     against = f" against {found.baseline}" if found.baseline else ""
     causes = ", ".join(map(_factor, found.factors))
@@ -218,12 +290,6 @@ def _factor(cause: Factor) -> str:
     if cause.low is not None and cause.high is not None:
         interval = f" [{cause.low - 1:+.1%}, {cause.high - 1:+.1%}]"
     return f"{cause.name} {cause.factor - 1:+.1%}{interval}"
-
-
-def _widest(cases: Sequence[CaseResult]) -> Record:
-    """The record of the whole split where it is a case, else of the first slice."""
-    records = [case.record for case in cases]
-    return next((record for record in records if record.case.slice == ALL), records[0])
 
 
 def _context(record: Record) -> Iterator[str]:

@@ -1,0 +1,142 @@
+"""Sweeps as grids: AL and speedup at each draft length and batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_speedbench.baselines.schema import CaseKey, MetricRecord, Record
+
+NO_SD = "no SD"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run: its AL, its speedup with its interval and what that shows.
+
+    ``best`` marks the highest speedup of a batch size, where there are several.
+    """
+
+    acceptance_length: str
+    speedup: str = ""
+    interval: str = ""
+    shows: str = ""
+    tone: str = "plain"
+    best: bool = False
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.acceptance_length, self.speedup)))
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The runs of one method: a row for each draft length, the first without SD if it was timed.
+
+    ``rows`` has shape (rows,): label, and a cell for each of ``batches``, None where none was
+    measured. ``cases`` are those of the runs in it.
+    """
+
+    title: str
+    batches: tuple[int, ...]
+    rows: tuple[tuple[str, tuple[Cell | None, ...]], ...]
+    cases: frozenset[CaseKey]
+
+
+def grids(records: Sequence[Record]) -> list[Grid]:
+    """A grid for each method with several runs; ``records`` has one a run.
+
+    The reference build of a side-by-side session is in none.
+    """
+    records = [record for record in records if not record.of_reference_build]
+    found: dict[str, list[Record]] = {}
+    for name, record in zip(_grid_names(records), records, strict=True):
+        found.setdefault(name, []).append(record)
+    drafting = {n: own for n, own in found.items() if own[0].spec.method != "none"}
+    without = [record for record in records if record.spec.method == "none"]
+    return [_grid(name, own, without) for name, own in drafting.items() if len(own) > 1]
+
+
+def _grid(title: str, records: Sequence[Record], without: Iterable[Record]) -> Grid:
+    points = {(record.spec.draft_length, record.case.bs): record for record in records}
+    batches = tuple(sorted({bs for _, bs in points}))
+    lengths = sorted({dl for dl, _ in points})
+    best = {bs: _best(points, lengths, bs) for bs in batches}
+    rows = [
+        (
+            f"DL {dl}",
+            tuple(_cell(points.get((dl, bs)), best=best[bs] == dl) for bs in batches),
+        )
+        for dl in lengths
+    ]
+    plain = _plain_throughput(records, without)
+    if plain:
+        cells = (f"{plain[bs].value:.0f} tok/s" if bs in plain else "" for bs in batches)
+        rows.insert(0, (NO_SD, tuple(Cell(text) if text else None for text in cells)))
+    return Grid(title, batches, tuple(rows), frozenset(record.case for record in records))
+
+
+def _plain_throughput(
+    records: Iterable[Record], without: Iterable[Record]
+) -> dict[int, MetricRecord]:
+    """Output tokens/s without SD by batch size: of runs of their own, else of reference arms."""
+    found: dict[int, MetricRecord] = {}
+    for group, name in ((without, "output_tps"), (records, "reference_tps")):
+        for record in group:
+            if metric := record.metric(name):
+                found.setdefault(record.case.bs, metric)
+    return found
+
+
+def _best(points: Mapping[tuple[int, int], Record], lengths: Sequence[int], bs: int) -> int | None:
+    """The draft length with the highest speedup at a batch size; None without a choice."""
+    measured = [(dl, points[dl, bs].metric("speedup")) for dl in lengths if (dl, bs) in points]
+    values = {dl: speedup.value for dl, speedup in measured if speedup is not None}
+    return max(values, key=values.__getitem__) if len(values) > 1 else None
+
+
+def _cell(record: Record | None, *, best: bool) -> Cell | None:
+    if record is None:
+        return None
+    length, speedup = record.metric("acceptance_length"), record.metric("speedup")
+    text = "" if length is None else f"{length.value:.2f}"
+    if speedup is None:
+        return Cell(text)
+    interval, shows, tone = "", "looks slower" if speedup.value < 1 else "looks faster", "open"
+    if speedup.low is not None and speedup.high is not None:
+        interval = f"{speedup.low:.2f}–{speedup.high:.2f}"
+        if speedup.low > 1:
+            shows, tone = "faster", "good"
+        elif speedup.high < 1:
+            shows, tone = "slower", "bad"
+    return Cell(text, f"{speedup.value:.2f}x", interval, shows, tone, best)
+
+
+_AXES: tuple[Callable[[Record], str], ...] = (
+    lambda record: record.engine.name,
+    lambda record: record.model.name,
+    lambda record: record.split.name,
+    lambda record: NO_SD if record.spec.method == "none" else record.spec.method,
+    lambda record: record.spec.drafter.name if record.spec.drafter else "",
+    lambda record: f"max_tokens {record.sampling.max_tokens}",
+    lambda record: f"temperature {record.sampling.temperature:g}",
+    lambda record: f"{record.split.samples or 'all'} samples",
+)
+_METHOD = 3
+
+
+def _grid_names(records: Sequence[Record]) -> list[str]:
+    """As :func:`arm_names`; a larger batch may have more samples and is in the same grid."""
+    names = arm_names(records, _AXES[:-1])
+    places = {
+        (name, r.spec.draft_length, r.case.bs) for name, r in zip(names, records, strict=True)
+    }
+    return names if len(places) == len(records) else arm_names(records)
+
+
+def arm_names(
+    records: Sequence[Record], axes: Sequence[Callable[[Record], str]] = _AXES
+) -> list[str]:
+    """What each run is called beside the others: its method, and whatever else they differ in."""
+    columns = [[axis(record) for record in records] for axis in axes]
+    shown = [c for n, c in enumerate(columns) if n == _METHOD or len(set(c) - {""}) > 1]
+    return [" · ".join(filter(None, parts)) for parts in zip(*shown, strict=True)]

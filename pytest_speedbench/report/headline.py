@@ -1,0 +1,137 @@
+"""The first thing that a report says: one verdict for the whole session, and how many of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pytest_speedbench.baselines.schema import MetricRecord, Record
+from pytest_speedbench.compare.results import CaseResult, SessionResults
+from pytest_speedbench.compare.verdict import COMPARED, Outcome
+from pytest_speedbench.report.view import change_text, runs_of, title_of, widest
+
+TONES = {
+    Outcome.FAIL: "bad",
+    Outcome.SPECULATION_OFF: "bad",
+    Outcome.INCOMPARABLE: "bad",
+    Outcome.DEGENERATE: "bad",
+    Outcome.UNDECIDED: "open",
+    Outcome.PASS: "good",
+    Outcome.IMPROVED: "good",
+    Outcome.NO_BASELINE: "plain",
+    Outcome.NOT_GATED: "plain",
+}
+SIGNS = {"bad": "✗", "open": "?", "good": "✓", "plain": "–"}
+_TITLES = {
+    Outcome.SPECULATION_OFF: "Speculation is off",
+    Outcome.DEGENERATE: "Degenerate answers",
+    Outcome.FAIL: "Regression",
+    Outcome.INCOMPARABLE: "Incomparable with the baseline",
+    Outcome.UNDECIDED: "Undecided",
+    Outcome.PASS: "No regression",
+    Outcome.IMPROVED: "Improved",
+}
+GRAVITY = (*_TITLES, Outcome.NO_BASELINE, Outcome.NOT_GATED)
+"""Outcomes, the gravest first."""
+_COMPARE = "--speed-compare compares with the latest saved run."
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """One sentence's worth of title, what it rests on, and the outcomes with their numbers."""
+
+    title: str
+    text: str
+    tone: str
+    counts: tuple[tuple[Outcome, int], ...] = ()
+    against: tuple[str, ...] = ()
+
+    @property
+    def sign(self) -> str:
+        """A character for the tone, for where there is no colour."""
+        return SIGNS[self.tone]
+
+
+def headline_of(results: SessionResults) -> Headline:
+    """The headline of a session or of a saved run."""
+    verdicts = results.verdicts
+    found = Counter(verdict.outcome for verdict in verdicts)
+    counts = tuple((outcome, found[outcome]) for outcome in GRAVITY if found[outcome])
+    against = tuple(dict.fromkeys(v.baseline for v in verdicts if v.baseline))
+    if results.failure:
+        return Headline("Nothing could be compared", results.failure, "bad", counts, against)
+    gravest = next((outcome for outcome in _TITLES if found[outcome]), None)
+    runs = runs_of(results.cases)
+    if gravest is None:
+        return _measured(results, runs, counts, against)
+    title = _TITLES[gravest]
+    if gravest is Outcome.PASS and found[Outcome.IMPROVED]:
+        title = "No regression, some improved"
+    text = _sentence(gravest, runs)
+    if not found.keys() & COMPARED and TONES[gravest] != "bad":
+        text = "No case was compared."
+    return Headline(title, text, TONES[gravest], counts, against)
+
+
+def gravity(outcomes: Iterable[Outcome]) -> int:
+    """The place of the gravest outcome among all, 0 the gravest; behind all where there is none."""
+    return min((GRAVITY.index(outcome) for outcome in outcomes), default=len(GRAVITY))
+
+
+def _measured(
+    results: SessionResults,
+    runs: Sequence[Sequence[CaseResult]],
+    counts: tuple[tuple[Outcome, int], ...],
+    against: tuple[str, ...],
+) -> Headline:
+    """Without a comparison the numbers themselves are the headline."""
+    every = [widest(cases).record for cases in runs if not cases[0].record.of_reference_build]
+    heads = [record for record in every if record.spec.method != "none"] or every
+    lengths = _range((r.metric("acceptance_length") for r in heads), "")
+    speedups = _range((r.metric("speedup") for r in heads), "x")
+    numbers = [f"AL {lengths}" if lengths else "", speedups]
+    title = ", ".join(filter(None, numbers)) or "Nothing was measured"
+    if any(outcome is Outcome.NO_BASELINE for outcome, _ in counts):
+        text = "No baseline yet: the next session that compares has this one to compare with."
+    elif results.comparing and not counts:
+        text = "No test came as far as its comparison."
+    else:
+        text = f"Nothing was compared. {_COMPARE}" if not counts else "No case was gated."
+    return Headline(title, " ".join(filter(None, (_best(heads), text))), "plain", counts, against)
+
+
+def _range(metrics: Iterable[MetricRecord | None], unit: str) -> str:
+    values = [f"{m.value:.2f}{unit}" for m in metrics if m is not None]
+    ends = dict.fromkeys((min(values, key=_number), max(values, key=_number)) if values else ())
+    return " to ".join(ends)
+
+
+def _number(text: str) -> float:
+    return float(text.rstrip("x"))
+
+
+def _best(heads: Sequence[Record]) -> str:
+    """The fastest of several runs, in one sentence."""
+    timed = [(m.value, r) for r in heads if (m := r.metric("speedup")) is not None]
+    if len(timed) < 2:
+        return ""
+    speedup, record = max(timed, key=lambda pair: pair[0])
+    return f"Highest speedup: {speedup:.2f}x, {title_of(record)}."
+
+
+def _sentence(gravest: Outcome, runs: Sequence[Sequence[CaseResult]]) -> str:
+    """The numbers of the gravest verdict: old and new AL, and speedup."""
+    concerned = [
+        (case, verdict)
+        for cases in runs
+        for case in (widest(cases), *cases)
+        for verdict in case.verdicts
+        if verdict.outcome is gravest
+    ]
+    if not concerned:
+        return ""
+    case, verdict = min(concerned, key=lambda pair: pair[1].ratio or 1.0)
+    numbers = change_text(case, verdict)
+    where = f"{case.record.case.slice}, {title_of(case.record)}"
+    return f"{where}: {numbers}." if numbers else f"{where}."

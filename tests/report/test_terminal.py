@@ -1,0 +1,100 @@
+"""The end of a session in the terminal: 80 columns, nothing twice, details where they matter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from pytest_speedbench.compare.attribution import Attribution, Factor
+from pytest_speedbench.compare.changes import Change
+from pytest_speedbench.compare.results import CaseResult, SessionResults
+from pytest_speedbench.compare.verdict import Outcome
+from pytest_speedbench.report.terminal import WIDEST, summary_lines
+from tests.report.conftest import estimate, record, result
+
+CATEGORIES = ("coding", "summarization", "all")
+LONG = "AL changed by -6.28% over the baseline's text; " * 4
+
+
+def lines(results: SessionResults, width: int = 120) -> list[str]:
+    return [line.text for line in summary_lines(results, width)]
+
+
+def sweep(*outcomes: Outcome) -> list[CaseResult]:
+    """Nine runs; the first has the outcomes."""
+    return [
+        result(
+            record(name, dl, bs, metrics={"speedup": estimate(1 + dl / 10, 1.0, 2.0)}),
+            *(outcomes if (dl, bs) == (1, 1) else (Outcome.PASS,)),
+            reason=LONG,
+            baseline=record(name, dl, bs, metrics={"acceptance_length": estimate(2.7)}),
+        )
+        for dl in (1, 3, 5)
+        for bs in (1, 8, 32)
+        for name in CATEGORIES
+    ]
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+@pytest.mark.parametrize("runs", [1, 9])
+def test_no_line_is_wider_than_80_columns_or_repeats_another(outcome: Outcome, runs: int) -> None:
+    cases = sweep(outcome)[: runs * len(CATEGORIES)]
+    for case in cases:
+        case.changes = (Change("engine.version", "0.31.0", "0.32.0"),)
+        case.attribution = Attribution(
+            Factor("speedup", 0.8, 0.7, 0.9), (Factor("AL (drafter)", 0.8, 0.7, 0.9),), 5, "0001"
+        )
+    found = lines(SessionResults(cases, family="α = 0.01 for a false fail " * 5, comparing=True))
+    assert max(map(len, found)) <= WIDEST
+    repeated = {text: n for text, n in Counter(filter(str.strip, found)).items() if n > 1}
+    assert not {text for text in repeated if set(text.strip()) != {"─"}}
+
+
+def test_a_sweep_is_a_grid_with_the_best_marked() -> None:
+    found = lines(SessionResults(sweep(Outcome.PASS)))
+    rows = [" ".join(line.split()) for line in found]
+    assert "BS 1 BS 8 BS 32" in rows
+    assert "no SD 100 tok/s 800 tok/s 3200 tok/s" in rows
+    assert "DL 1 2.50 1.10x 2.50 1.10x 2.50 1.10x" in rows
+    assert "DL 5 2.50 1.50x* 2.50 1.50x* 2.50 1.50x*" in rows
+    assert not any(line.lstrip().startswith("summarization") for line in found)
+    assert len(found) < 20
+
+
+def test_many_batch_sizes_continue_below() -> None:
+    cases = [result(record("all", dl, bs)) for dl in (1, 3) for bs in (1, 2, 4, 8, 16, 32, 64)]
+    found = lines(SessionResults(cases))
+    assert sum(line.split()[:2] == ["DL", "3"] for line in found) == 2
+    assert max(map(len, found)) <= WIDEST
+
+
+def test_a_sweep_details_what_failed_alone() -> None:
+    found = lines(SessionResults(sweep(Outcome.FAIL)))
+    assert sum("· BS 1" in line for line in found) == 1
+    assert not any("DL 3 · head" in line for line in found)
+    assert any(line.split()[:4] == ["summarization", "8", "2.70", "2.50"] for line in found)
+    reasons = [line for line in found if line.startswith("  fail: coding, summarization, all:")]
+    assert len(reasons) == 1
+
+
+def test_skips_are_counted_with_their_reason() -> None:
+    found = lines(SessionResults(skipped={"vllm is not installed": 12}))
+    assert found == ["12 skipped: vllm is not installed"]
+
+
+def test_files_are_named_whole() -> None:
+    path = "/a/very/long/folder/" * 8 + "0001_x.json"
+    found = lines(SessionResults([result(record())], saved=[path], report="r.html"))
+    assert f"saved: {path}" in found
+    assert "report: r.html" in found
+
+
+def test_many_verdicts_that_test_nothing_are_a_number() -> None:
+    cases = [result(record(name), reason="few") for name in CATEGORIES]
+    for number, case in enumerate(cases):
+        verdict = result(record(), Outcome.NOT_GATED, reason=f"n {number}").verdicts[0]
+        case.verdicts.append(replace(verdict, metric="assert"))
+    found = lines(SessionResults(cases))
+    assert "  … and 2 more not gated" in found
