@@ -81,3 +81,19 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def github_command(command: str, message: str, **properties: str) -> str:
+    """A command to GitHub Actions, such as ``::error title=…::…``, in one line.
+
+    ``message`` and ``properties`` are data: neither ends the command nor begins another one.
+    """
+    given = ",".join(f"{name}={_github(printable(v), ':,')}" for name, v in properties.items())
+    return f"::{command}{' ' if given else ''}{given}::{_github(printable(message))}"
+
+
+def _github(text: str, separators: str = "") -> str:
+    """``%`` first: it begins the escapes of the others."""
+    for character in f"%\r\n\t{separators}":
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text

@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 import typer.main
 from hypothesis import HealthCheck, settings
-from inner_runs import WITHOUT_OTHER_PLUGINS
 
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.engines.process import parent
@@ -29,10 +28,7 @@ from pytest_speedbench.splits import embedding
 pytest_plugins = ["pytester"]
 
 # A busy machine is no failure.
-settings.register_profile(
-    "unhurried", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.register_profile("thorough", settings.get_profile("unhurried"), max_examples=300)
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fuzz", settings.get_profile("unhurried"), max_examples=4000)
 settings.load_profile("unhurried")
 
@@ -43,6 +39,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "PYTEST_XDIST_WORKER",
         "PYTEST_XDIST_WORKER_COUNT",
+        "PYTEST_ADDOPTS",
         "GITHUB_STEP_SUMMARY",
         # With one of these, pytest prints its short summary in full.
         "CI",
@@ -50,7 +47,6 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_OTHER_PLUGINS)
 
 
 @cache
@@ -92,6 +88,18 @@ def _commands_built_once() -> Iterator[None]:
     """typer's runner builds the whole command line at every call, in 0.04 s."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("typer.testing._get_command", cache(typer.main.get_command))
+        yield
+
+
+@pytest.fixture(scope="module")
+def plain_figures() -> Iterator[None]:
+    """Pages with their figures not drawn, which takes a tenth of a second each."""
+
+    def undrawn(paint: object, label: str, name: str, width: float, height: float) -> str:
+        return f'<svg id="{name}-drawn" role="img" aria-label="drawing"></svg>'
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pytest_speedbench.report.charts.themed_svg", undrawn)
         yield
 
 

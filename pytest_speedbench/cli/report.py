@@ -9,32 +9,62 @@ import typer
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, find_run, store_at
 from pytest_speedbench.cli.output import Lines, console, write_file
+from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
-    from pytest_speedbench.baselines.storage import SavedRun
+    from pytest_speedbench.baselines.storage import SavedRun, Store
     from pytest_speedbench.compare.results import SessionResults
+    from pytest_speedbench.report.html.runs import ReadTexts
+
+_PAGES = (".html", ".htm")
 
 
 def report(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="Number, name, file, commit or branch.")
     ],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OLD",
+            help="Compare with this run. [default: as the session did, where it compared]",
+        ),
+    ] = None,
     html: Annotated[Path | None, typer.Option(metavar="PATH", help="Write an HTML report.")] = None,
     markdown: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Write a Markdown summary.")
     ] = None,
+    text: Annotated[
+        bool,
+        typer.Option(
+            "--text", help="With --html: prompts and outputs as text; needs the target's tokenizer."
+        ),
+    ] = False,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Hub name or folder of the tokenizer. [default: the target's name]",
+        ),
+    ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Show a saved run again; with --html or --markdown, write it to a file instead."""
-    found = find_run(store_at(storage), run)
-    from pytest_speedbench.compare.results import SessionResults
-
-    results = SessionResults.of_saved_run(found)
+    _check(html, text=text, tokenizer=tokenizer)
+    store = store_at(storage)
+    found = find_run(store, run)
+    results = _results(store, found, against)
     if html is None and markdown is None:
         _show(found, results)
-    for path, render in ((html, _html), (markdown, _markdown)):
-        if path is not None:
-            write_file(path, render(results).encode())
+    if html is not None:
+        from pytest_speedbench.report.html.page import render_html
+
+        write_file(html, render_html(results, texts=_texts(tokenizer, text)).encode())
+    if markdown is not None:
+        from pytest_speedbench.report.markdown import render_markdown
+
+        results.report = str(html or "")
+        write_file(markdown, render_markdown(results).encode())
 
 
 def show(
@@ -44,10 +74,47 @@ def show(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Print a saved run as its session printed it."""
+    store = store_at(storage)
+    found = find_run(store, run)
+    _show(found, _results(store, found, None))
+
+
+def _check(html: Path | None, *, text: bool, tokenizer: str | None) -> None:
+    """Refuses what would show nothing, before anything is read.
+
+    Raises:
+        CliError: the message says what to give.
+    """
+    if html is not None and html.suffix.lower() not in _PAGES:
+        raise CliError(
+            f"--html: expected a path that ends in {' or '.join(_PAGES)}, got {str(html)!r}; a "
+            "browser prints the page as PDF"
+        )
+    if tokenizer is not None and not text:
+        raise CliError("--tokenizer has an effect with --text alone")
+    if text and html is None:
+        raise CliError("--text has an effect with --html PATH alone")
+
+
+def _results(store: Store, run: SavedRun, against: str | None) -> SessionResults:
+    """The run beside ``against``, or beside what its session compared it with."""
+    from pytest_speedbench.compare.comparison import compare_runs
     from pytest_speedbench.compare.results import SessionResults
 
-    found = find_run(store_at(storage), run)
-    _show(found, SessionResults.of_saved_run(found))
+    if against is not None:
+        return SessionResults.of_comparison(
+            compare_runs(find_run(store, against), run, saved=store.runs)
+        )
+    compared = any(verdict.baseline for head in run.summaries for verdict in head.verdicts)
+    return SessionResults.of_saved_run(run, store.runs() if compared else ())
+
+
+def _texts(tokenizer: str | None, text: bool) -> ReadTexts | None:
+    if not text:
+        return None
+    from pytest_speedbench.report.texts import read_texts
+
+    return lambda record: read_texts(record, tokenizer or record.model.name)
 
 
 def _show(run: SavedRun, results: SessionResults) -> None:
@@ -60,15 +127,3 @@ def _show(run: SavedRun, results: SessionResults) -> None:
         colour = next((name for name in ("red", "yellow", "green") if line.markup.get(name)), None)
         bold = "bold" if line.markup.get("bold") else ""
         out.exact(line.text, f"{bold} {colour or ''}".strip())
-
-
-def _html(results: SessionResults) -> str:
-    from pytest_speedbench.report.html import render_html
-
-    return render_html(results)
-
-
-def _markdown(results: SessionResults) -> str:
-    from pytest_speedbench.report.markdown import render_markdown
-
-    return render_markdown(results)

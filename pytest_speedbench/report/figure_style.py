@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pytest_speedbench.escapes import printable
+
+if TYPE_CHECKING:
+    from pytest_speedbench.analysis.length import LengthCurve
 
 # Distinguishable with any colour vision (Okabe & Ito 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -34,3 +40,14 @@ def legend_beside(axes: Any, title: str) -> None:
         loc="center left",
         bbox_to_anchor=(1, 0.5),
     )
+
+
+def fitted(curve: LengthCurve, input_tokens: Sequence[int]) -> Any:
+    """AL on the regression line through the weighted mean of the samples, shape (inputs,)."""
+    steps = np.array([s.steps for s in curve.samples], dtype=float)
+    doublings = np.log2([s.input_tokens / curve.slope.shortest for s in curve.samples])
+    mean = sum(s.decode_tokens for s in curve.samples) / steps.sum()
+    slope = curve.slope.per_doubling.value
+    base = mean / (1 + slope * float((steps * doublings).sum() / steps.sum()))
+    at = np.log2(np.array(input_tokens, dtype=float) / curve.slope.shortest)
+    return base * (1 + slope * at)

@@ -25,6 +25,7 @@ from pytest_speedbench.report.figure_style import (
     COLOURS,
     MARKERS,
     STYLES,
+    fitted,
     legend,
     legend_beside,
     plain,
@@ -219,10 +220,10 @@ def _draw_length(analysis: Length, figure: Any) -> None:
             lengths = [s.input_tokens for s in curve.samples]
             values = [s.decode_tokens / s.steps for s in curve.samples]
             axes.scatter(lengths, values, s=6, color=colour, alpha=0.3, linewidths=0)
-            ends = np.array([curve.slope.shortest, curve.slope.longest], dtype=float)
+            ends = [curve.slope.shortest, curve.slope.longest]
             label = plain(f"{curve.tier} {curve.slope.per_doubling.value:+.1%}")
             style = STYLES[number // len(COLOURS) % len(STYLES)]
-            axes.plot(ends, _fitted(curve, ends), style, color=colour, label=label)
+            axes.plot(ends, fitted(curve, ends), style, color=colour, label=label)
         axes.set_title(plain(f"{run} DL {dl} BS {bs}"), fontsize=10)
         axes.set_ylabel(AL)
         axes.set_xscale("log", base=2)
@@ -237,16 +238,6 @@ def _runs_of(analysis: Length) -> dict[tuple[str, int, int], list[LengthCurve]]:
     for curve in analysis.curves:
         runs.setdefault((curve.run, curve.dl, curve.bs), []).append(curve)
     return runs
-
-
-def _fitted(curve: LengthCurve, ends: Any) -> Any:
-    """The regression line through the weighted mean of its samples."""
-    steps = np.array([s.steps for s in curve.samples], dtype=float)
-    doublings = np.log2([s.input_tokens / curve.slope.shortest for s in curve.samples])
-    mean = sum(s.decode_tokens for s in curve.samples) / steps.sum()
-    slope = curve.slope.per_doubling.value
-    base = mean / (1 + slope * float((steps * doublings).sum() / steps.sum()))
-    return base * (1 + slope * np.log2(ends / curve.slope.shortest))
 
 
 def _draw_engines(analysis: Engines, figure: Any) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from pytest_speedbench._version import __version__
 from pytest_speedbench.analysis.trends import ALPHA
+from pytest_speedbench.report.headline import TONES
 from pytest_speedbench.report.history_charts import MARKERS, marker_of, trend_svg
-from pytest_speedbench.report.html import TONES, template
+from pytest_speedbench.report.html.templates import template
 from pytest_speedbench.report.view import NOTHING
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import base64
 from typing import TYPE_CHECKING
 
 from pytest_speedbench._version import __version__
-from pytest_speedbench.report.html import template
+from pytest_speedbench.report.html.templates import template
 from pytest_speedbench.report.view import NOTHING
 
 if TYPE_CHECKING:

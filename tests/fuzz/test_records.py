@@ -15,12 +15,14 @@ from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import parse_run
 from pytest_speedbench.compare.results import SessionResults
 from pytest_speedbench.errors import SpeedbenchError
-from pytest_speedbench.report.html import render_html
+from pytest_speedbench.report.html.page import render_html
 from pytest_speedbench.report.markdown import render_markdown
 from pytest_speedbench.report.terminal import summary_lines
 from tests.compare.saved_runs import record
 
 from .mutations import damaged, encoded, refused, share
+
+pytestmark = pytest.mark.usefixtures("plain_figures")
 
 WHOLE = record(samples=range(6), rounds=2)
 FILE: dict[str, Any] = {

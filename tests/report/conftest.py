@@ -61,14 +61,28 @@ def record(slice_name: str = "math", dl: int = 3, bs: int = 1, **changes: Any) -
     return Record.model_validate({**data, **changes})
 
 
-def result(measured: Record, *words: Outcome, reason: str = "because", **group: str) -> CaseResult:
-    """One case with an verdict for each of ``words``."""
+def result(
+    measured: Record,
+    *words: Outcome,
+    reason: str = "because",
+    baseline: Record | None = None,
+    **group: str,
+) -> CaseResult:
+    """One case with a verdict for each of ``words``."""
     key: CaseKey = measured.case
     verdicts = [
-        Verdict(str(key), "acceptance_length", outcome, reason, 0.99, margin=0.02, baseline="0001")
+        Verdict(
+            str(key), "acceptance_length", outcome, reason, 0.99, 0.97, 1.01, 0.02, baseline="0001"
+        )
         for outcome in words
     ]
     name = group.get("group", f"{key.engine} {key.method} dl{key.dl} bs{key.bs}")
     return CaseResult(
-        f"test_a.py::test[{key.slice}]", key.slice, str(key), name, measured, verdicts
+        f"test_a.py::test[{key.slice}]",
+        key.slice,
+        str(key),
+        name,
+        measured,
+        verdicts,
+        baseline=baseline,
     )
