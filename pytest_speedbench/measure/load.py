@@ -49,6 +49,18 @@ class Reported:
     prompt_form: PromptForm = "token_ids"
 
 
+@dataclass
+class Meter:
+    """Requests that came to their end, and their output tokens."""
+
+    requests: int = 0
+    tokens: int = 0
+
+    def add(self, trace: Trace) -> None:
+        self.requests += 1
+        self.tokens += trace.tokens
+
+
 class ClosedLoop:
     """Sends samples to one engine and holds ``batch_size`` requests in flight.
 
@@ -58,9 +70,9 @@ class ClosedLoop:
     begun. A conversation that outgrows the context window ends there.
 
     ``uncached`` keeps every request from the engine's prefix cache. ``reported`` is what the engine
-    reports of a request; ``max_failed`` the share of answers that
-    it may break off. ``grown`` holds, by request, the growth of the engine's counters while it
-    alone was in flight: at BS 1 of an engine that reports no more.
+    reports of a request; ``max_failed`` the share of answers that it may break off. ``meter``
+    counts what comes back. ``grown`` holds, by request, the growth of the engine's counters while
+    it alone was in flight: at BS 1 of an engine that reports no more.
     """
 
     def __init__(
@@ -72,6 +84,7 @@ class ClosedLoop:
         context_window: int,
         reported: Reported = Reported(),
         max_failed: float = 0.0,
+        meter: Meter | None = None,
     ) -> None:
         self.engine = engine
         self.tokenizer = tokenizer
@@ -80,6 +93,7 @@ class ClosedLoop:
         self.longest_prompt = context_window - sampling.max_tokens
         self.reported = reported
         self.max_failed = max_failed
+        self.meter = meter or Meter()
         self.uncached = False
         self.grown: dict[str, Counters] = {}
         self._runs = 0
@@ -126,6 +140,7 @@ class ClosedLoop:
                 conversation = open_turns.pop(trace.request_id)
                 sample = conversation.sample
                 turns.append(_turn(conversation, trace))
+                self.meter.add(trace)
                 conversation.turns.append(turns[-1])
                 follow_up = self._follow_up(conversation, trace)
                 if follow_up is not None:

@@ -459,7 +459,7 @@ class Settings(OptionTable):
     )
     report: str = option(
         default="",
-        read=values.name,
+        read=values.page,
         group=OUTPUT,
         metavar="PATH.html",
         text="HTML page: one file, no network. Needs `pytest-speedbench[report]`",

@@ -31,6 +31,14 @@ def name(value: object, text: bool) -> str:
     return value.strip()
 
 
+def page(value: object, text: bool) -> str:
+    """The path of an HTML page."""
+    path = name(value, text)
+    if not path.lower().endswith((".html", ".htm")):
+        raise ValueError("expected a path that ends in .html; a browser prints the page as PDF")
+    return path
+
+
 def reference(value: object, text: bool) -> str:
     """The name of a saved run; empty for the latest comparable one."""
     if isinstance(value, int) and not isinstance(value, bool):

@@ -23,7 +23,7 @@ from pytest_speedbench.errors import (
     UsageError,
 )
 from pytest_speedbench.measure.early import Decider
-from pytest_speedbench.measure.load import ClosedLoop, Reported
+from pytest_speedbench.measure.load import ClosedLoop, Meter, Reported
 from pytest_speedbench.measure.passes import counts_by_slice
 from pytest_speedbench.measure.pool import EnginePool
 from pytest_speedbench.measure.prompts import check_prompts
@@ -75,6 +75,8 @@ class Bench:
     outputs: Callable[[RunKey, ArmResult | None], Outputs | str] = lambda run, plain: ""
     """The outputs that a run, with its arm without SD, is to follow, or why there are none; empty
     where nobody asks."""
+
+    meter: Meter = field(default_factory=Meter)
 
     def __post_init__(self) -> None:
         self.settings = self.inputs.settings
@@ -396,6 +398,7 @@ class Bench:
             self.inputs.context_window(run),
             self._reported(run),
             self.settings.max_failed,
+            self.meter,
         )
 
     def _reported(self, run: RunKey) -> Reported:

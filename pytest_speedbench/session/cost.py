@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 from pytest_speedbench.baselines.schema import RoundRecord
 from pytest_speedbench.compare.match import Match
@@ -65,7 +66,10 @@ class Costs:
         self._session = session
         self._settings: Settings = session.settings
         self._runs = [run for run in session.inputs.plan if not run.soak]
-        self._baselines = {run: self._baseline(run) for run in self._runs}
+
+    @cached_property
+    def _baselines(self) -> dict[RunKey, Match]:
+        return {run: self._baseline(run) for run in self._runs}
 
     def _baseline(self, run: RunKey) -> Match:
         """A saved record of the run with its rounds, of any of its slices."""
@@ -75,6 +79,10 @@ class Costs:
                 if match.record is not None and match.record.rounds:
                     return match
         return Match()
+
+    def requests(self) -> int:
+        """Those of all passes and arms."""
+        return sum(self._sent(run, None) for run, _ in self._arms())
 
     def of(self, samples: int | None = None) -> Cost:
         """The cost with at most ``samples`` of each category; None: as many as were asked for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,11 +22,13 @@ from pytest_speedbench.errors import (
     warnings_at,
 )
 from pytest_speedbench.escapes import printable
+from pytest_speedbench.report.html.templates import check_installed
+from pytest_speedbench.report.properties import properties_of
 from pytest_speedbench.session.collection import case_of, settings_of
 from pytest_speedbench.session.devices import claim, gpus_of_engine
-from pytest_speedbench.session.progress import Progress
+from pytest_speedbench.session.progress import Overall, Progress
 from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
-from pytest_speedbench.session.reports import clean
+from pytest_speedbench.session.reports import clean, note_skip
 from pytest_speedbench.session.saving import saving_of
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.session.summary import SessionOutput, Summary
@@ -55,6 +58,7 @@ class SessionHooks:
         """In an xdist worker: the share that each test belongs to."""
         self.cost: list[str] = []
         """What the session will cost, one line each."""
+        self.overall = Overall()
         self._reported = 0
         self._end = GracefulEnd().install()
 
@@ -68,14 +72,15 @@ class SessionHooks:
         if found := config.pluginmanager.get_plugin(PLUGIN):
             assert isinstance(found, SessionHooks)
             return found
+        progress = Progress(config)
         session = SpeedSession(
-            settings_of(config),
-            saving_of(config).location,
-            Path(config.rootpath),
-            Progress(config).show,
+            settings_of(config), saving_of(config).location, Path(config.rootpath), progress.show
         )
         session.plan(list(cases.values()))
         hooks = cls(config, session)
+        progress.overall = hooks.overall = Overall(
+            session.bench.meter, len(cases), partial(_planned_requests, session)
+        )
         place = Place.of(config)
         if place is not None:
             hooks.take_place(place, cases)
@@ -107,8 +112,10 @@ class SessionHooks:
         return labelled(self.config, self.labels)
 
     def resolve_reference(self) -> None:
-        """Looks for what is compared with now, so that a typo costs no measuring."""
+        """Looks for what is compared with now, and for what a report needs, before measuring."""
         try:
+            if self.session.settings.report:
+                check_installed()
             self.session.resolve()
         except SpeedbenchError as error:
             if not hasattr(self.config, "workerinput"):
@@ -195,11 +202,8 @@ class SessionHooks:
         case = case_of(item)
         if case is None:
             return
-        for verdict in self.session.verdicts(item.nodeid):
-            item.user_properties.append(("speedbench", f"{verdict.metric}: {verdict.outcome}"))
-            if verdict.reason:
-                reason = printable(f"{verdict.metric}: {verdict.reason}")
-                item.user_properties.append(("speedbench_reason", reason))
+        if result := self.session.result(item.nodeid):
+            item.user_properties += properties_of(result)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -209,9 +213,22 @@ class SessionHooks:
         report = yield
         if case_of(item) is not None:
             clean(report)
+            note_skip(report)
+            if call.when == "call" and self.config.getoption("htmlpath", None):
+                self._add_to_page(item, report)
         if call.when == "teardown" and hasattr(self.config, "workerinput"):
             setattr(report, REPORT, self._news().as_dict())
         return report
+
+    def _add_to_page(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Shows the numbers of the case on the page of pytest-html."""
+        from pytest_html import extras
+
+        from pytest_speedbench.report.extra import render_extra
+
+        if result := self.session.result(item.nodeid):
+            shown = [*getattr(report, "extras", ()), extras.html(render_extra(result))]
+            setattr(report, "extras", shown)  # noqa: B010 - no attribute that pytest declares
 
     def _note(self, nodeid: str) -> None:
         """Writes a case to the journal, which survives a kill."""
@@ -240,6 +257,7 @@ class SessionHooks:
         self._note(nodeid)
         if case := self._cases.get(nodeid):
             self.session.finished(case)
+            self.overall.finished += 1
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
@@ -260,6 +278,16 @@ class SessionHooks:
     def pytest_unconfigure(self) -> None:
         self.session.close()
         self._end.restore()
+
+
+def _planned_requests(session: SpeedSession) -> int | None:
+    """How many requests the session will send; None where samples cannot be counted yet."""
+    from pytest_speedbench.session.cost import Costs
+
+    try:
+        return Costs(session).requests()
+    except (SpeedbenchError, ImportError):  # the tests that need what is missing say so
+        return None
 
 
 def _or_give_up(ask: Callable[[], T]) -> T:

@@ -2,33 +2,83 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import pytest
 
 from pytest_speedbench.escapes import label
+from pytest_speedbench.measure.load import Meter
 
 _LOG_SECONDS = 15.0
 _SCREEN_SECONDS = 0.2
-_SILENT = -2  # -qq
+
+
+@dataclass
+class Overall:
+    """How far the whole session is.
+
+    Attributes:
+        meter: requests and output tokens so far.
+        cases: cases to measure.
+        count: how many requests they need, as far as that is known; asked once.
+        clock: seconds.
+    """
+
+    meter: Meter = field(default_factory=Meter)
+    cases: int = 0
+    count: Callable[[], int | None] = lambda: None
+    clock: Callable[[], float] = time.monotonic
+    finished: int = 0
+    """Cases whose tests are over."""
+
+    def __post_init__(self) -> None:
+        self._start = self.clock()
+
+    @cached_property
+    def _planned(self) -> int | None:
+        return self.count()
+
+    def __str__(self) -> str:
+        """``3/12 cases · 142/260 requests · 161 tokens/s · 1.2 min left``."""
+        from pytest_speedbench.session.cost import duration
+
+        meter, planned = self.meter, self._planned
+        parts = [f"{self.finished}/{self.cases} cases"] if self.cases else []
+        if meter.requests:
+            seconds = max(self.clock() - self._start, 1e-3)
+            left = max(0, (planned or 0) - meter.requests)
+            of = f"/{planned}" if left else ""
+            parts += [f"{meter.requests}{of} requests", f"{meter.tokens / seconds:.0f} tokens/s"]
+            if left:
+                parts.append(f"{duration(left * seconds / meter.requests)} left")
+        return " · ".join(parts)
 
 
 class Progress:
-    """Writes through pytest's terminal reporter, past its capture. Silent without one (xdist)."""
+    """Writes through pytest's terminal reporter, past its capture.
+
+    Silent with ``-q``, and without a reporter: in xdist's workers. In CI the line is not rewritten.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         reporter = config.pluginmanager.get_plugin("terminalreporter")
-        self._reporter = reporter if config.get_verbosity() > _SILENT else None
+        self._reporter = reporter if config.get_verbosity() >= 0 else None
         self._capture = config.pluginmanager.get_plugin("capturemanager")
         self._last_time = 0.0
         self._last_text = ""
+        self.overall = Overall()
 
     def show(self, text: str) -> None:
+        """Shows what is done now beside how far the session is, unless something was just shown."""
         if self._reporter is None or text == self._last_text:
             return
         now = time.monotonic()
-        on_screen = self._reporter.isatty
+        on_screen = self._reporter.isatty and not os.environ.get("CI")
         new_work = text.partition("·")[0] != self._last_text.partition("·")[0]
         if (
             now - self._last_time < (_SCREEN_SECONDS if on_screen else _LOG_SECONDS)
@@ -36,11 +86,14 @@ class Progress:
         ):
             return
         self._last_time, self._last_text = now, text
+        line = f"  {' · '.join(filter(None, (str(self.overall), text)))}"
         with self._capture.global_and_fixture_disabled() if self._capture else nullcontext():
             # The line of pytest that this one interrupts is begun anew with the result.
             self._reporter.ensure_newline()
             if on_screen:
-                self._reporter.rewrite(label(f"  {text} "), erase=True)
+                # A line that wraps could not be rewritten.
+                fitting = line[: self._reporter._tw.fullwidth - 1]
+                self._reporter.rewrite(label(fitting), erase=True)
             else:
-                self._reporter.write_line(label(f"  {text}"))
+                self._reporter.write_line(label(line))
             self._reporter.flush()

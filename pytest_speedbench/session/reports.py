@@ -6,6 +6,8 @@ A library's error is shown by pytest with its message as it is, its causes too, 
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -29,3 +31,18 @@ def _cleaned(shown: Any) -> Any:
         for name, value in vars(shown).items():
             setattr(shown, name, _cleaned(value))
     return shown
+
+
+SKIPPED = "_speedbench_skipped"
+"""The reason why a test of ours was skipped; an attribute of its report, which xdist sends."""
+
+
+def note_skip(report: pytest.TestReport) -> None:
+    """Keeps the reason of a skipped test of ours for the end of the session."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        setattr(report, SKIPPED, report.longrepr[2].removeprefix("Skipped: "))
+
+
+def skip_reasons(reports: Iterable[object]) -> dict[str, int]:
+    """How many tests of ours were skipped for each reason."""
+    return dict(Counter(reason for report in reports if (reason := getattr(report, SKIPPED, ""))))

@@ -16,11 +16,14 @@ import pytest
 
 from pytest_speedbench.compare.results import CaseResult, SessionResults, merged
 from pytest_speedbench.compare.verdict import COMPARED, Outcome
+from pytest_speedbench.errors import ReportError
 from pytest_speedbench.escapes import printable
 from pytest_speedbench.plan.table import LATEST
 from pytest_speedbench.plan.values import GATED_METRICS
+from pytest_speedbench.report.annotations import GITHUB_ACTIONS, annotation_lines
 from pytest_speedbench.session.collection import settings_of
 from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
+from pytest_speedbench.session.reports import skip_reasons
 from pytest_speedbench.session.saving import Saving, saving_of
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.session.termination import GracefulEnd
@@ -154,6 +157,7 @@ class Summary:
         settings = settings_of(self.config)
         if not self.results.cases:
             return
+        self.results.report = settings.report
         for path, write in (
             (settings.report, _write_html),
             (settings.summary, _write_markdown),
@@ -165,17 +169,33 @@ class Summary:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 write(Path(path), self.results)
             except OSError as error:
-                self.results.problems.append(f"cannot write {path}: {error.strerror}")
+                self._not_written(path, error.strerror or str(error))
+            except ReportError as error:
+                self._not_written(path, str(error))
+
+    def _not_written(self, path: str, reason: str) -> None:
+        self.results.problems.append(f"cannot write {path}: {reason}")
+        if path == self.results.report:
+            self.results.report = ""
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table of each run, the verdicts, and where the records went."""
         from pytest_speedbench.report.terminal import summary_lines
 
-        if not self.results.cases and not self.results.problems:
+        if not terminalreporter.hasopt("s"):  # with -rs pytest names them itself
+            self.results.skipped = skip_reasons(terminalreporter.getreports("skipped"))
+        if not (self.results.cases or self.results.problems or self.results.skipped):
             return
         terminalreporter.section("speedbench")
         for line in summary_lines(self.results, shutil.get_terminal_size().columns):
             terminalreporter.write_line(printable(line.text), **line.markup)
+        if os.environ.get(GITHUB_ACTIONS) == "true":
+            _annotate(self.results, terminalreporter)
+
+
+def _annotate(results: SessionResults, terminalreporter: pytest.TerminalReporter) -> None:
+    for text in annotation_lines(results):
+        terminalreporter.write_line(text)
 
 
 def nothing_compared(cases: Sequence[CaseResult]) -> str:
@@ -266,13 +286,9 @@ class ControllerHooks:
 
 
 def _write_html(path: Path, results: SessionResults) -> None:
-    from pytest_speedbench.errors import ReportError
-    from pytest_speedbench.report.html import render_html
+    from pytest_speedbench.report.html.page import render_html
 
-    try:
-        path.write_text(render_html(results), encoding="utf-8")
-    except ReportError as error:
-        results.problems.append(f"cannot write {path}: {error}")
+    path.write_text(render_html(results), encoding="utf-8")
 
 
 def _write_markdown(path: Path, results: SessionResults) -> None:

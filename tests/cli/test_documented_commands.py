@@ -164,11 +164,11 @@ CHOICES = {
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("page", ["at-the-desk", "gate", "index", "train-a-drafter"])
+@pytest.mark.parametrize("page", ["at-the-desk", "gate", "index", "reports", "train-a-drafter"])
 def test_the_commands_of_other_pages_run(page: str, project: Path, runner: Runner) -> None:
     """In one shell, after a run that was saved under the names that the pages use."""
-    for name in ("base", "dl3", "dl5"):
-        options = f"--speed-samples 8 --speed-dl {name[-1] if name != 'base' else 3}"
+    for name in ("base", "dl3", "dl5", "worse"):
+        options = f"--speed-samples 8 --speed-dl {name[-1] if name.startswith('dl') else 3}"
         runner.run(f"pytest tests/speed {options} --benchmark-save={name} -k all", project)
     give_head(project)
     script = []

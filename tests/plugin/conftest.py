@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from typing import Any
 
 import cpuinfo
 import pytest
-from inner_runs import WITHOUT_OTHER_PLUGINS
 
 import pytest_speedbench
 from pytest_speedbench.baselines.schema import Record
@@ -34,6 +32,9 @@ for _module in walk_packages(pytest_speedbench.__path__, "pytest_speedbench."):
         import_module(_module.name)
 for _name in (
     "email.parser",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "matplotlib.scale",
     "multiprocessing.connection",
     "pytest_benchmark.stats",
     "rich._emoji_codes",
@@ -80,7 +81,8 @@ INI = {
     "speed_samples": "8",
     "speed_category": "math",
 }
-QUIET = ("-p", "no:cacheprovider", "-W", "always")
+# Plugins of the developer's environment that only cost time here.
+QUIET = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio", "-W", "always")
 GATE = """
 import pytest
 
@@ -171,7 +173,6 @@ class Project:
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_OTHER_PLUGINS)  # pytester has removed it
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(pytester.path.parent))
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path.parent / f"{pytester.path.name}-cache"))
     return Project(pytester)
@@ -249,8 +250,8 @@ def children_of(pid: int) -> list[int]:
 
 
 def text_of(result: pytest.RunResult) -> str:
-    """The output with its blanks squeezed, so that a test need not know column widths."""
-    return re.sub(r"[ \t]+", " ", result.stdout.str())
+    """The output with its blanks and line ends squeezed: a test need not know how wide it is."""
+    return " ".join(result.stdout.str().split())
 
 
 GIT = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.storage.file import FileStorage
 
-from .conftest import QUIET, EngineLog, Project, children_of, is_alive
+from .conftest import QUIET, EngineLog, Project, children_of, is_alive, text_of
 
 # -- engines that die or hang -----------------------------------------------------------------
 
@@ -192,7 +193,7 @@ def test_a_full_disk_still_prints_the_numbers(
     result.assert_outcomes(passed=1)
     text = result.stdout.str()
     assert "eagle3 · DL 3 · BS 1" in text
-    assert "NOT SAVED: " in text
+    assert "NOT SAVED:" in text
     assert "No space left on device" in text
     assert "INTERNALERROR" not in text
     assert project.saved == []  # no half of a file
@@ -214,7 +215,9 @@ def test_a_storage_that_cannot_be_written_still_prints_the_numbers(project: Proj
     project.file("taken", "a file, not a folder")
     result = project.run("--benchmark-autosave", "--benchmark-storage=file://taken/x")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*eagle3 · DL 3 · BS 1*", "NOT SAVED: *taken/x: Not a directory*"])
+    text = text_of(result)
+    assert "eagle3 · DL 3 · BS 1" in text
+    assert re.search("NOT SAVED: [^ ]*taken/x: Not a directory", text)
 
 
 def test_a_json_file_that_cannot_be_written_is_told(project: Project) -> None:

@@ -55,22 +55,23 @@ def test_a_failing_gate_names_the_argument_in_every_report(saved: Project) -> No
     assert changed(summary)[0] == line
     assert summary.count(f"changed: {line}") == 1  # once for the run
     markdown = (saved.path / "out.md").read_text()
-    assert "<details><summary>1 change since the baseline</summary>\n\n- acceptance:" in markdown
+    assert "### What changed\n\n- acceptance:" in markdown
     page = html.unescape((saved.path / "out.html").read_text())
-    assert "<details open><summary>1 change since the baseline</summary>" in page
-    assert page.count(f"<li>{line}</li>") == 1
+    assert page.count('<th scope="row">acceptance</th><td><code>–</code></td><td><code>0.2<') == 1
     assert line in html.unescape((saved.path / "out.xml").read_text())
     (first, _) = saved.records()
     assert [(c.field, c.old, c.new) for c in first.changes] == [("acceptance", None, "0.2")]
     again = render_markdown(SessionResults.of_saved_run(read_run(saved.saved[-1])))
-    assert "<details><summary>1 change since the baseline</summary>\n\n- acceptance:" in again
+    assert "### What changed\n\n- acceptance:" in again
 
 
 def test_equal_runs_have_nothing_to_name(saved: Project) -> None:
     result = saved.run(COMPARE, "--speed-summary=out.md", "--speed-report=out.html")
     assert changed(result.stdout.str()) == []
     for name in ("out.md", "out.html"):
-        assert "since the baseline" not in (saved.path / name).read_text()
+        text = (saved.path / name).read_text()
+        assert "What changed" not in text
+        assert "changed: " not in text
 
 
 def test_a_pass_names_changes_in_the_files_alone(saved: Project) -> None:
@@ -84,9 +85,9 @@ def test_a_pass_names_changes_in_the_files_alone(saved: Project) -> None:
     )
     result.assert_outcomes(passed=2)
     assert changed(result.stdout.str()) == []
-    assert "- step\\_ms: – → 11" in (saved.path / "out.md").read_text()
+    assert "- changed: step\\_ms: – → 11" in (saved.path / "out.md").read_text()
     page = (saved.path / "out.html").read_text()
-    assert "<details><summary>1 change since the baseline</summary>" in page
+    assert '<th scope="row">step_ms</th>' in page
 
 
 def test_the_terminal_shows_a_few_and_counts_the_rest(saved: Project) -> None:
@@ -95,7 +96,8 @@ def test_the_terminal_shows_a_few_and_counts_the_rest(saved: Project) -> None:
     _, _, summary = result.stdout.str().partition("= speedbench =")
     assert len(changed(summary)) == 4
     assert f"… and {len(MANY) - 4} more changes (all in --speed-report=PATH.html)" in summary
-    assert f"{len(MANY)} changes since the baseline" in (saved.path / "out.md").read_text()
+    causes = (saved.path / "out.md").read_text().partition("### What changed")[2]
+    assert len(re.findall("^- ", causes.partition("<details>")[0], re.M)) == len(MANY)
 
 
 def test_speculation_off_names_what_switched_it_off(saved: Project) -> None:
@@ -139,6 +141,6 @@ def installed(package: str) -> str:
 
 
 def test_workers_send_the_changes_to_the_controller(saved: Project) -> None:
-    result = saved.run(COMPARE, *WORSE, "-n1", "--speed-summary=out.md")
+    result = saved.run(COMPARE, *WORSE, "-n2", "--speed-summary=out.md")
     _, _, summary = result.stdout.str().partition("= speedbench =")
     assert changed(summary) == ["acceptance: – → 0.2"]

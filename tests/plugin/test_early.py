@@ -35,6 +35,7 @@ def saved(project: Project, kept: Path) -> Project:
 
 def _stop(text: str) -> tuple[int, int, int, int]:
     """Samples looked at, samples of the run, samples and tokens saved."""
+    text = " ".join(text.split())
     found = re.search(
         r"note: stopped early: decided after (\d+) of (\d+) samples; (\d+) samples, about ([\d,]+) "
         r"tokens, saved",

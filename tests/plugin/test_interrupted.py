@@ -14,7 +14,7 @@ import pytest
 from pytest_speedbench.baselines.journal import FOLDER, RECOVERED
 from pytest_speedbench.baselines.storage import Store
 
-from .conftest import QUIET, Project, children_of, is_alive
+from .conftest import QUIET, Project, children_of, is_alive, text_of
 
 TEST = """
 import os, pathlib, time
@@ -72,7 +72,7 @@ def test_a_killed_session_is_recovered_at_the_next_start(project: Project) -> No
     assert finished(project) == {}
     project.file("test_it.py", TEST.format(then=""))
     result = project.run("-k", "bs1", "--benchmark-autosave")
-    assert "recovered 2 cases of an interrupted session: " in result.stdout.str()
+    assert "recovered 2 cases of an interrupted session: " in text_of(result)
     runs = Store(project.path / ".benchmarks").runs()
     partial = [record for run in runs for record in run.records.values() if record.partial]
     assert {record.case.bs for record in partial} == {1, 2}
@@ -98,7 +98,7 @@ def test_workers_that_lose_their_controller_lose_nothing(project: Project) -> No
         time.sleep(0.05)
     project.file("test_it.py", TEST.format(then=""))
     result = project.run("-k", "bs1")
-    assert "recovered 2 cases of an interrupted session: " in result.stdout.str()
+    assert "recovered 2 cases of an interrupted session: " in text_of(result)
 
 
 def test_workers_that_are_in_a_test_end_with_their_controller(project: Project) -> None:

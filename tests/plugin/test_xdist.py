@@ -30,8 +30,7 @@ def test_all_workers_reach_one_record(spread: Project) -> None:
     assert len(spread.records()) == 4
     text = text_of(result)
     assert "gate: 4 no baseline" in text
-    assert "eagle3 · DL 1 · BS 1" in text
-    assert "eagle3 · DL 3 · BS 1" in text
+    assert "DL 1 1.57 DL 3 2.12" in text
     assert "α = 0.01 for a false fail anywhere in 4 cases, 0.0013 for the first comparison" in text
     assert (spread.path / "o.md").exists()
 
@@ -43,14 +42,14 @@ def test_all_workers_reach_one_record(spread: Project) -> None:
 
 def test_nothing_compared_fails_the_session_of_workers_too(spread: Project) -> None:
     spread.run("--benchmark-autosave")
-    result = spread.run("-n1", "--speed-compare=1", "--speed-bs=2")
+    result = spread.run("-n2", "--speed-compare=1", "--speed-bs=2")
     result.assert_outcomes(passed=4)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "this run fails: nothing was compared with 1: no record of this" in result.stdout.str()
 
 
 def test_an_unknown_baseline_ends_the_run_of_workers_too(spread: Project) -> None:
-    result = spread.run("-n1", "--speed-compare=nowhere")
+    result = spread.run("-n2", "--speed-compare=nowhere")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "--speed-compare=nowhere: no file" in result.stdout.str() + result.stderr.str()
     assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
@@ -118,14 +117,11 @@ def test_no_configuration_starts_twice_and_every_worker_has_its_gpus(logged: Pro
     assert all(record.metric("speedup") for record in logged.records())
 
 
-def test_more_workers_than_gpus_is_one_error_that_names_the_fix(
-    logged: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+def test_more_workers_than_gpus_is_one_error_that_names_the_fix(logged: Project) -> None:
     logged.gate("dl=[1, 2, 3], category='math'")
-    result = logged.run_apart("-n2", "--speed-engine-arg=tp_size=2")
+    result = logged.run_apart("-n3", "--speed-engine-arg=tp_size=2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "CUDA_VISIBLE_DEVICES shows 2 GPUs: -n 1" in result.stdout.str()
+    assert "CUDA_VISIBLE_DEVICES shows 4 GPUs: -n 2" in result.stdout.str()
     assert not (logged.path / "engines.log").exists()
 
 
