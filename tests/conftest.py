@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import typer.main
 from hypothesis import HealthCheck, settings
+from inner_runs import WITHOUT_OTHER_PLUGINS
 
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.engines.process import parent
@@ -28,7 +29,10 @@ from pytest_speedbench.splits import embedding
 pytest_plugins = ["pytester"]
 
 # A busy machine is no failure.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "unhurried", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", settings.get_profile("unhurried"), max_examples=300)
 settings.register_profile("fuzz", settings.get_profile("unhurried"), max_examples=4000)
 settings.load_profile("unhurried")
 
@@ -39,7 +43,6 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "PYTEST_XDIST_WORKER",
         "PYTEST_XDIST_WORKER_COUNT",
-        "PYTEST_ADDOPTS",
         "GITHUB_STEP_SUMMARY",
         # With one of these, pytest prints its short summary in full.
         "CI",
@@ -47,6 +50,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_OTHER_PLUGINS)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from inner_runs import WITHOUT_OTHER_PLUGINS
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "incidents"
 PAGE = Path(__file__).parents[1] / "docs" / "incidents.md"
@@ -15,7 +16,7 @@ def test_the_incidents(pytester: pytest.Pytester) -> None:
     """They run as a user runs them, and the session ends with both verdicts on each."""
     for path in EXAMPLES.glob("*.py"):
         (pytester.path / path.name).write_text(path.read_text())
-    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", *WITHOUT_OTHER_PLUGINS.split())
     assert set(result.parseoutcomes()) == {"passed"}
     text = result.stdout.str()
     assert "incidents replayed" in text

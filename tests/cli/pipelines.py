@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from inner_runs import WITHOUT_OTHER_PLUGINS
 
 ACTIONLINT = shutil.which("actionlint")
 # One quick measurement by the simulated engine, whatever the pipeline's own options say.
@@ -99,7 +100,7 @@ class Runner:
             "PATH": os.pathsep.join([str(self._bin), str(environment / "bin"), os.environ["PATH"]]),
             "PYTHONPATH": os.pathsep.join(filter(None, packages)),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTEST_ADDOPTS": QUICK,
+            "PYTEST_ADDOPTS": f"{QUICK} {WITHOUT_OTHER_PLUGINS}",
             "PIP_NO_INDEX": "1",
             "PIP_NO_DEPS": "1",
             "PIP_NO_BUILD_ISOLATION": "0",  # pip reads the negation: this switches isolation off

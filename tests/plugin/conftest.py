@@ -16,6 +16,7 @@ from typing import Any
 
 import cpuinfo
 import pytest
+from inner_runs import WITHOUT_OTHER_PLUGINS
 
 import pytest_speedbench
 from pytest_speedbench.baselines.schema import Record
@@ -81,8 +82,7 @@ INI = {
     "speed_samples": "8",
     "speed_category": "math",
 }
-# Plugins of the developer's environment that only cost time here.
-QUIET = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio", "-W", "always")
+QUIET = ("-p", "no:cacheprovider", "-W", "always")
 GATE = """
 import pytest
 
@@ -173,6 +173,7 @@ class Project:
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_OTHER_PLUGINS)  # pytester has removed it
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(pytester.path.parent))
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path.parent / f"{pytester.path.name}-cache"))
     return Project(pytester)

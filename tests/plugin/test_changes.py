@@ -141,6 +141,6 @@ def installed(package: str) -> str:
 
 
 def test_workers_send_the_changes_to_the_controller(saved: Project) -> None:
-    result = saved.run(COMPARE, *WORSE, "-n2", "--speed-summary=out.md")
+    result = saved.run(COMPARE, *WORSE, "-n1", "--speed-summary=out.md")
     _, _, summary = result.stdout.str().partition("= speedbench =")
     assert changed(summary) == ["acceptance: – → 0.2"]

@@ -42,14 +42,14 @@ def test_all_workers_reach_one_record(spread: Project) -> None:
 
 def test_nothing_compared_fails_the_session_of_workers_too(spread: Project) -> None:
     spread.run("--benchmark-autosave")
-    result = spread.run("-n2", "--speed-compare=1", "--speed-bs=2")
+    result = spread.run("-n1", "--speed-compare=1", "--speed-bs=2")
     result.assert_outcomes(passed=4)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "this run fails: nothing was compared with 1: no record of this" in result.stdout.str()
 
 
 def test_an_unknown_baseline_ends_the_run_of_workers_too(spread: Project) -> None:
-    result = spread.run("-n2", "--speed-compare=nowhere")
+    result = spread.run("-n1", "--speed-compare=nowhere")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "--speed-compare=nowhere: no file" in result.stdout.str() + result.stderr.str()
     assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
@@ -117,11 +117,14 @@ def test_no_configuration_starts_twice_and_every_worker_has_its_gpus(logged: Pro
     assert all(record.metric("speedup") for record in logged.records())
 
 
-def test_more_workers_than_gpus_is_one_error_that_names_the_fix(logged: Project) -> None:
+def test_more_workers_than_gpus_is_one_error_that_names_the_fix(
+    logged: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
     logged.gate("dl=[1, 2, 3], category='math'")
-    result = logged.run_apart("-n3", "--speed-engine-arg=tp_size=2")
+    result = logged.run_apart("-n2", "--speed-engine-arg=tp_size=2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "CUDA_VISIBLE_DEVICES shows 4 GPUs: -n 2" in result.stdout.str()
+    assert "CUDA_VISIBLE_DEVICES shows 2 GPUs: -n 1" in result.stdout.str()
     assert not (logged.path / "engines.log").exists()
 
 

@@ -55,7 +55,9 @@ def bounds(tokens: Floats, steps: Floats, level: float) -> tuple[float, float]:
     )
 
 
-@pytest.mark.parametrize("samples", [5, 8, 20, 80])
+@pytest.mark.parametrize(
+    "samples", [5, *(pytest.param(n, marks=pytest.mark.nightly) for n in (8, 20)), 80]
+)
 @pytest.mark.parametrize("population", [skewed, short, bimodal])
 def test_bounds_cover(population: Population, samples: int) -> None:
     rng = np.random.default_rng(0)

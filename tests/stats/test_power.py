@@ -38,7 +38,7 @@ def test_without_replay_a_pass_needs_far_more() -> None:
 def test_a_wider_margin_needs_fewer_samples() -> None:
     old = run(1, n=300)
     for replay in (True, False):
-        needs = [plan(old, Rule(m), replay=replay).pass_samples for m in (0.02, 0.05, 0.1, 0.2)]
+        needs = [plan(old, Rule(m), replay=replay).pass_samples for m in (0.02, 0.06, 0.2)]
         assert needs == sorted(needs, key=lambda n: -(n or 10**9))
         assert needs[-1] < needs[0] / 2  # type: ignore[operator]
 
