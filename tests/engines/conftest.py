@@ -13,6 +13,7 @@ import pytest
 from pytest_speedbench.engines import (
     Engine,
     EngineConfig,
+    EngineUnavailable,
     Request,
     Sampling,
     Speculation,
@@ -20,6 +21,7 @@ from pytest_speedbench.engines import (
     open_engine,
 )
 from pytest_speedbench.engines.demo import DEMO_MODEL, demo_available
+from pytest_speedbench.engines.llama_cpp.server import find_server
 from pytest_speedbench.measure.tokenizer import HuggingFaceTokenizer
 
 HEAD = Path(__file__).parents[2] / "drafters" / "smollm2-135m-eagle3-v4096"
@@ -30,6 +32,20 @@ needs_demo = pytest.mark.skipif(
 )
 needs_vllm = pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None, reason="needs pip install 'pytest-speedbench[vllm]'"
+)
+
+
+def _no_llama_cpp() -> str:
+    """Why there is no server of llama.cpp; empty where there is one."""
+    try:
+        find_server()
+    except EngineUnavailable as error:
+        return str(error)
+    return ""
+
+
+needs_llama_cpp = pytest.mark.skipif(
+    bool(_no_llama_cpp()), reason=_no_llama_cpp() or "a server is here"
 )
 
 SHORT = Sampling(max_tokens=24)

@@ -1,4 +1,4 @@
-"""Prefix caching on vLLM on the CPU: cold, then warm, the same text and acceptance."""
+"""Prefix caching on real engines on the CPU: cold, then warm, the same text and acceptance."""
 
 from __future__ import annotations
 
@@ -8,27 +8,44 @@ import pytest
 
 from pytest_speedbench.baselines.storage import read_run
 
-from .conftest import HEAD, needs_demo, needs_vllm
+from .conftest import HEAD, needs_demo, needs_llama_cpp, needs_vllm
 
-pytestmark = [needs_demo, needs_vllm, pytest.mark.engine]
+pytestmark = [needs_demo, pytest.mark.engine]
 
-# Several blocks of vLLM's cache, which holds 128 tokens in each on a CPU.
-SYSTEM = " ".join(
-    f"Item {n} of the list costs {n} euros and weighs {2 * n} grams." for n in range(16)
+VLLM = (
+    *("--speed-engine=vllm", "--speed-method=eagle3", f"--speed-drafter={HEAD}"),
+    "--speed-engine-arg=dtype=float32",
+)
+# Threads of llama.cpp wait for one another by spinning, which takes long on a busy machine.
+LLAMA_CPP = (
+    *("--speed-engine=llama-cpp", "--speed-method=draft_model", "--speed-drafter=demo"),
+    "--speed-engine-arg=threads=1",
 )
 
 
+# Several blocks of the cache: 128 tokens in vLLM on a CPU, one in llama.cpp.
+@pytest.mark.parametrize(
+    ("engine", "items"),
+    [
+        pytest.param(VLLM, 16, marks=needs_vllm, id="vllm"),
+        pytest.param(LLAMA_CPP, 3, marks=needs_llama_cpp, id="llama-cpp"),
+    ],
+)
 def test_warm_rounds_hit_the_cache_and_keep_acceptance(
-    pytester: pytest.Pytester,
+    pytester: pytest.Pytester, engine: tuple[str, ...], items: int
 ) -> None:
+    listed = (
+        f"Item {n} of the list costs {n} euros and weighs {2 * n} grams." for n in range(items)
+    )
+    system = " ".join(listed)
     rows = [
         {
             "id": f"r{n}",
             "category": "shop",
-            "system": SYSTEM,
+            "system": system,
             "turns": [f"What costs {n} euros?", "Again."],
         }
-        for n in (3, 7)
+        for n in (1, 2)
     ]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (pytester.path / "shop.jsonl").write_text(lines, encoding="utf-8")
@@ -40,8 +57,7 @@ def test_warm_rounds_hit_the_cache_and_keep_acceptance(
     )
     result = pytester.runpytest_subprocess(
         *("-q", "-p", "no:cacheprovider", "--benchmark-save=a", "--speed-rounds=0"),
-        *("--speed-engine=vllm", "--speed-model=demo", "--speed-split=shop.jsonl"),
-        *("--speed-method=eagle3", f"--speed-drafter={HEAD}", "--speed-engine-arg=dtype=float32"),
+        *("--speed-model=demo", "--speed-split=shop.jsonl", *engine),
         *("--speed-max-tokens=12", "--speed-engine-arg=max_model_len=1024"),
     )
     result.assert_outcomes(passed=1)

@@ -11,32 +11,17 @@ from pytest_speedbench.engines import (
     NO_SPECULATION,
     EngineConfig,
     EngineError,
-    EngineUnavailable,
     Sampling,
     Speculation,
     open_engine,
 )
 from pytest_speedbench.engines.demo import DEMO_MODEL
-from pytest_speedbench.engines.llama_cpp.server import find_server
 from pytest_speedbench.measure.check import check_counters, check_traces
 from pytest_speedbench.measure.tokenizer import HuggingFaceTokenizer
 
-from ..conftest import Driver, needs_demo, started
+from ..conftest import Driver, needs_demo, needs_llama_cpp, started
 
-
-def _missing() -> str:
-    try:
-        find_server()
-    except EngineUnavailable as error:
-        return str(error)
-    return ""
-
-
-pytestmark = [
-    needs_demo,
-    pytest.mark.skipif(bool(_missing()), reason=_missing() or "a server is here"),
-    pytest.mark.engine,
-]
+pytestmark = [needs_demo, needs_llama_cpp, pytest.mark.engine]
 
 DRAFT = Speculation("draft_model", 3, DEMO_MODEL)
 NGRAM = Speculation("ngram", 4)
