@@ -50,14 +50,21 @@ class Recorded:
     Attributes:
         key: the server's number of it (``n17``), or the id that the client gave it.
         ttft: time to first token.
-        gaps: shape (tokens - 1,), between tokens; None where only their mean is known.
-        mean_gap: their mean.
+        gaps: between arrivals, the end of the stream perhaps included; or their mean alone.
     """
 
     key: str
     ttft: float
-    gaps: Sequence[float] | None
-    mean_gap: float
+    gaps: Sequence[float] | float
+
+    def mean_gap(self, tokens: int) -> float:
+        """Between the arrivals of so many tokens."""
+        gaps = self.gaps
+        return gaps if isinstance(gaps, float) else statistics.fmean(gaps[: tokens - 1])
+
+    def single_gaps(self, tokens: int) -> Sequence[float]:
+        """Between so many tokens; empty where only their mean is known."""
+        return () if isinstance(self.gaps, float) else self.gaps[: tokens - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,7 @@ def ours(load: Load) -> list[str]:
 
 def read_ours(load: Load) -> list[Recorded]:
     found = json.loads((load.folder / "ours.json").read_text(encoding="utf-8"))
-    return [_recorded(one["key"], one["times"][0], _gaps(one["times"])) for one in found]
+    return [Recorded(one["key"], one["times"][0], _gaps(one["times"])) for one in found]
 
 
 def aiperf(program: str) -> Callable[[Load], list[str]]:
@@ -122,7 +129,7 @@ def read_aiperf(load: Load) -> list[Recorded]:
         value = {name: metric["value"] for name, metric in one["metrics"].items()}
         gaps = [gap / 1e3 for gap in value.get("inter_chunk_latency", ())]
         key = one["metadata"]["x_request_id"]
-        found.append(_recorded(key, value["time_to_first_token"] / 1e3, gaps[: load.tokens - 1]))
+        found.append(Recorded(key, value["time_to_first_token"] / 1e3, gaps))
     return found
 
 
@@ -147,7 +154,7 @@ def vllm(program: str) -> Callable[[Load], list[str]]:
 def read_vllm(load: Load) -> list[Recorded]:
     found = json.loads((load.folder / "vllm.json").read_text(encoding="utf-8"))
     rows = zip(found["generated_texts"], found["ttfts"], found["itls"], strict=True)
-    return [_recorded(text.split()[0], ttft, gaps[: load.tokens - 1]) for text, ttft, gaps in rows]
+    return [Recorded(text.split()[0], ttft, gaps) for text, ttft, gaps in rows]
 
 
 def guidellm(program: str) -> Callable[[Load], list[str]]:
@@ -185,7 +192,6 @@ def read_guidellm(load: Load) -> list[Recorded]:
         Recorded(
             one["output"].split()[0],
             one["time_to_first_token_ms"] / 1e3,
-            None,
             one["inter_token_latency_ms"] / 1e3,
         )
         for one in found["benchmarks"][0]["requests"]["successful"]
@@ -198,10 +204,6 @@ def _prompts(load: Load) -> int:
 
 def _write_lines(path: Path, rows: Iterator[Mapping[str, object]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def _recorded(key: str, ttft: float, gaps: Sequence[float]) -> Recorded:
-    return Recorded(key, ttft, gaps, statistics.fmean(gaps) if gaps else math.nan)
 
 
 def _gaps(times: Sequence[float]) -> list[float]:
@@ -335,7 +337,7 @@ def speed(client: Client, options: argparse.Namespace, bs: int) -> dict[str, flo
 def errors(client: Client, options: argparse.Namespace, bs: int) -> dict[str, float]:
     """Of TTFT, of each time between tokens and of their mean in a request: p50 and p99, seconds."""
     pace = max(options.step_ms, bs * options.step_ms_per_stream)
-    requests = max(options.fewest // 4, options.per_slot * bs // 4)
+    requests = max(options.fewest // 4, 3 * bs)  # a third is sent at once, the rest one by one
     with serving(pace) as url, tempfile.TemporaryDirectory() as folder:
         load = Load(url, requests, bs, options.paced_tokens, Path(folder), options.tokenizer)
         streams = sent(client, load).streams
@@ -346,13 +348,13 @@ def errors(client: Client, options: argparse.Namespace, bs: int) -> dict[str, fl
         raise SystemExit(f"{client.name}: {len(pairs)} of {len(recorded)} requests were found")
     found = {"matched": float(len(pairs)), "pace_ms": pace}
     found |= _quantiles("ttft", [abs(r.ttft - (s["sent"][0] - s["at"])) for r, s in pairs])
-    means = [abs(r.mean_gap - statistics.fmean(_gaps(s["sent"]))) for r, s in pairs]
+    gaps = [(r, _gaps(s["sent"])) for r, s in pairs if len(s["sent"]) > 1]
+    means = [abs(r.mean_gap(len(true) + 1) - statistics.fmean(true)) for r, true in gaps]
     found |= _quantiles("mean_itl", means)
     single = [
         abs(mine - theirs)
-        for r, s in pairs
-        if r.gaps is not None
-        for mine, theirs in zip(r.gaps, _gaps(s["sent"]), strict=False)
+        for r, true in gaps
+        for mine, theirs in zip(r.single_gaps(len(true) + 1), true, strict=False)
     ]
     return found | (_quantiles("itl", single) if single else {})
 

@@ -2,7 +2,8 @@
 
 It works in steps, as an engine does: in each, every request in flight gets one token, in one event
 and one write. A client that reads too slowly slows it down. With ``--step-ms`` the steps have a
-pace. The first token names the request (``n17``), so that a client's record of it can be found.
+pace. Answers have between half and all of the tokens asked for, so that they do not end together.
+The first token names the request (``n17``), so that a client's record of it can be found.
 
     python benchmarks/stream_server.py --port 8100
 
@@ -152,8 +153,8 @@ class Connection(asyncio.Protocol):
             self.transport.write(HEAD)
             prompt = sum(len(str(message["content"]).split()) for message in asked["messages"])
             number, self.engine.started = self.engine.started, self.engine.started + 1
-            now = time.perf_counter()
-            self.engine.add(Stream(number, wanted, prompt, self.transport, now, client_id))
+            now, length = time.perf_counter(), wanted - 37 * number % wanted // 2
+            self.engine.add(Stream(number, length, prompt, self.transport, now, client_id))
         elif path == "/v1/models":
             self.reply({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
         elif path == "/log":
