@@ -69,7 +69,7 @@ def main() -> None:
             measure(folder, session, options)
         runs = {run.name.partition("_")[2]: run for run in store.runs()}
         results = {name: shown(run, store) for name, run in runs.items()}
-        worse = render_html(results["worse"], texts=lambda r: read_texts(r, r.model.name))
+        worse = render_html(results["worse"], texts=read_texts)
         browser = Browser(folder)
         browser.picture("verdict", worse, f"{HEADER}, {RUN}", within=HEAD)
         browser.picture("phone", worse, f"{HEADER}, {RUN}", within=HEAD, width=PHONE)

@@ -47,10 +47,16 @@ def report(
             help="Hub name or folder of the tokenizer. [default: the target's name]",
         ),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Split or file of the prompts. [default: the split's name]"
+        ),
+    ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Show a saved run again; with --html or --markdown, write it to a file instead."""
-    _check(html, text=text, tokenizer=tokenizer)
+    _check(html, text=text, of_text={"--tokenizer": tokenizer, "--split": split})
     store = store_at(storage)
     found = find_run(store, run)
     results = _results(store, found, against)
@@ -59,7 +65,8 @@ def report(
     if html is not None:
         from pytest_speedbench.report.html.page import render_html
 
-        write_file(html, render_html(results, texts=_texts(tokenizer, text)).encode())
+        texts = _texts(tokenizer or "", split or "") if text else None
+        write_file(html, render_html(results, texts=texts).encode())
     if markdown is not None:
         from pytest_speedbench.report.markdown import render_markdown
 
@@ -79,7 +86,7 @@ def show(
     _show(found, _results(store, found, None))
 
 
-def _check(html: Path | None, *, text: bool, tokenizer: str | None) -> None:
+def _check(html: Path | None, *, text: bool, of_text: dict[str, str | None]) -> None:
     """Refuses what would show nothing, before anything is read.
 
     Raises:
@@ -90,8 +97,9 @@ def _check(html: Path | None, *, text: bool, tokenizer: str | None) -> None:
             f"--html: expected a path that ends in {' or '.join(_PAGES)}, got {str(html)!r}; a "
             "browser prints the page as PDF"
         )
-    if tokenizer is not None and not text:
-        raise CliError("--tokenizer has an effect with --text alone")
+    for option, value in of_text.items():
+        if value is not None and not text:
+            raise CliError(f"{option} has an effect with --text alone")
     if text and html is None:
         raise CliError("--text has an effect with --html PATH alone")
 
@@ -109,12 +117,10 @@ def _results(store: Store, run: SavedRun, against: str | None) -> SessionResults
     return SessionResults.of_saved_run(run, store.runs() if compared else ())
 
 
-def _texts(tokenizer: str | None, text: bool) -> ReadTexts | None:
-    if not text:
-        return None
+def _texts(tokenizer: str, split: str) -> ReadTexts:
     from pytest_speedbench.report.texts import read_texts
 
-    return lambda record: read_texts(record, tokenizer or record.model.name)
+    return lambda record: read_texts(record, tokenizer, split)
 
 
 def _show(run: SavedRun, results: SessionResults) -> None:

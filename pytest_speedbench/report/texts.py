@@ -25,14 +25,20 @@ class Texts:
     prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def read_texts(record: Record, tokenizer: str) -> Texts:
-    """The texts of ``record`` by the tokenizer of a model: a hub name in the cache, or a folder.
+def read_texts(record: Record, tokenizer: str = "", split: str = "") -> Texts:
+    """The texts of ``record``.
 
-    Prompts are those of the split, where it is here and still has the same rows.
+    Args:
+        record: of any run.
+        tokenizer: a model's: a hub name in the cache, or a folder; empty for the target's name.
+        split: where the prompts are, as in ``--speed-split``; empty for the recorded name, which
+            finds those that come with the package. Rows that have changed since are left out.
 
     Raises:
         ReportError: there is no such tokenizer.
+        SplitError: ``split`` cannot be read.
     """
+    tokenizer = tokenizer or record.model.name
     kind = engine_type(record.engine.name).tokenizer
     try:
         found = load_tokenizer(kind if kind == "words" else "huggingface", tokenizer, form="raw")
@@ -40,13 +46,15 @@ def read_texts(record: Record, tokenizer: str) -> Texts:
         raise ReportError(
             f"--text needs the tokenizer of {tokenizer!r}: {error}; give it with --tokenizer MODEL"
         ) from error
-    return Texts(found.decode, _prompts(record))
+    return Texts(found.decode, _prompts(record, split))
 
 
-def _prompts(record: Record) -> dict[str, Sequence[str]]:
+def _prompts(record: Record, split: str) -> dict[str, Sequence[str]]:
     try:
-        samples = load_split(record.split.name).samples
-    except SplitError:  # a user's file, or one that is built for a tokenizer
-        return {}
+        samples = load_split(split or record.split.name).samples
+    except SplitError:
+        if split:
+            raise
+        return {}  # a user's file, or one that is built for a tokenizer
     rows = record.split.rows or {}
     return {s.id: s.turns for s in samples if rows.get(s.id) == s.digest}

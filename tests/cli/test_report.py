@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,80 @@ def test_file_cut_in_half(speedbench: Speedbench, saved: Path) -> None:
     path = saved / "0001_base.json"
     path.write_text(path.read_text()[:5000])
     assert "was it cut off?" in speedbench("report", "1").err
+
+
+# -- old beside new -------------------------------------------------------------------------
+
+
+def test_against_another_run(speedbench: Speedbench, tmp_path: Path) -> None:
+    page, text = tmp_path / "r.html", tmp_path / "r.md"
+    result = speedbench("report", "worse", "--against", "base", "--html", page, "--markdown", text)
+    assert result.code == 0
+    assert "## Speculative decoding: ✗ Regression" in text.read_text()
+    assert "[r.html](<" in text.read_text()
+    assert "AL by category, old against new" in page.read_text()
+    assert "Prompts that lost most" in page.read_text()
+    assert "output prompt-text" not in page.read_text()
+
+
+def test_prompts_and_outputs_as_text(speedbench: Speedbench, tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    options = ("--html", page, "--text", "--split", "prompts.jsonl")
+    assert speedbench("report", "3", "--against", "1", *options).code == 0
+    text = page.read_text()
+    assert 'class="d0"> w' in text
+    assert "Tell me of " in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--html", "x.pdf"), "expected a path that ends in .html or .htm, got 'x.pdf'"),
+        (("--text",), "--text has an effect with --html PATH alone"),
+        (("--html", "x.html", "--tokenizer", "m"), "--tokenizer has an effect with --text alone"),
+        (("--html", "x.html", "--split", "s"), "--split has an effect with --text alone"),
+        (("--against", "77"), "77: no file, no run number or name"),
+    ],
+)
+def test_wrong_usage(speedbench: Speedbench, options: tuple[str, ...], message: str) -> None:
+    result = speedbench("report", "1", *options)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+    assert not Path("x.html").exists()
+
+
+# -- records of many kinds ------------------------------------------------------------------
+
+
+def test_records_without_requests(
+    speedbench: Speedbench, edited: Callable[..., Path], tmp_path: Path
+) -> None:
+    bare = edited("0009_bare", lambda record: record.update(requests=[]))
+    page = tmp_path / "r.html"
+    assert speedbench("report", bare, "--html", page).code == 0
+    assert "Acceptance by position" in page.read_text()
+    assert "Step lengths" not in page.read_text()
+    result = speedbench("report", bare, "--against", "1", "--html", page)
+    assert (result.code, result.err) == (0, "")
+    assert "AL by category, old against new" in page.read_text()
+    assert "Prompts that lost most" not in page.read_text()
+
+
+def test_records_of_a_later_schema(speedbench: Speedbench, edited: Callable[..., Path]) -> None:
+    later = edited("0009_later", lambda record: record.update(schema=99))
+    result = speedbench("report", later)
+    assert (result.code, result.out) == (2, "")
+    assert "written by a later version (schema 99" in result.err
+
+
+def test_cases_of_one_side(speedbench: Speedbench, tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    result = speedbench("report", "base", "--against", "same", "--html", page)
+    assert result.code == 0
+    assert "no baseline" in page.read_text()
+
+
+def test_an_empty_storage(speedbench: Speedbench, tmp_path: Path) -> None:
+    result = speedbench("report", "1", "--storage", tmp_path / "none")
+    assert (result.code, result.out) == (2, "")
+    assert "1: no file, no run number or name" in result.err

@@ -47,7 +47,7 @@ def test_every_step_does_what_the_page_says(tmp_path: Path) -> None:
     assert "changed: acceptance: – → 0.5" in worse.stdout
     assert "step time with SD" in worse.stdout
     assert "written: report.html" in report.stdout
-    assert "prompt-text" in (tmp_path / "report.html").read_text()
+    assert "output prompt-text" in (tmp_path / "report.html").read_text()
     assert "default is now run 0002" in promoted.stdout
     assert "1 pass" in again.stdout
     assert all(number in history.stdout for number in ("0001", "0002", "0003"))

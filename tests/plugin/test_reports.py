@@ -168,8 +168,11 @@ def test_failures_are_annotations_of_github_actions(
     assert not [line for line in result.outlines if line.startswith("::")]
 
 
-def test_the_page_of_pytest_html_shows_the_numbers(project: Project) -> None:
+def test_the_page_of_pytest_html_shows_the_numbers(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("pytest_html")
+    monkeypatch.delenv("PYTEST_ADDOPTS")  # it leaves other plugins out
     project.gate()
     project.run("--html=page.html", "--self-contained-html", "--speed-compare")
     page = (project.path / "page.html").read_text(encoding="utf-8")
