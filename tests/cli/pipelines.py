@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import site
 import subprocess
@@ -15,6 +17,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from inner_runs import WITHOUT_OTHER_PLUGINS
+from typer.testing import CliRunner as TyperRunner
+
+from pytest_speedbench.cli import app
 
 ACTIONLINT = shutil.which("actionlint")
 # One quick measurement by the simulated engine, whatever the pipeline's own options say.
@@ -141,3 +146,29 @@ class Runner:
         )
         assert done.returncode == 0, f"exit code {done.returncode}\n{script}\n{done.stdout}"
         return done.stdout
+
+    def run_lines(self, script: str, folder: Path) -> str:
+        """Runs commands one by one: ours in this process, which has them loaded; their output.
+
+        Fails at the first that fails.
+        """
+        assigned, output = "", ""
+        for line in script.splitlines():
+            if re.match(r"\w+=", line):
+                assigned += f"{line}\n"
+            elif line.startswith("speedbench ") and not re.search(r"[$*?|&;<]", line):
+                output += self._run_here(line, folder)
+            elif line:
+                output += self.run(assigned + line, folder)
+        return output
+
+    def _run_here(self, line: str, folder: Path) -> str:
+        command, _, target = line.partition(" > ")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("HOME", str(self.home))
+            done = TyperRunner().invoke(app, shlex.split(command, comments=True)[1:])
+        assert done.exit_code == 0, f"exit code {done.exit_code}\n{line}\n{done.output}"
+        if target:
+            (folder / target.strip()).write_text(done.stdout)
+        return done.output

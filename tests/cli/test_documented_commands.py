@@ -186,7 +186,7 @@ def test_five_commands_lead_from_a_checkpoint_to_a_verdict(project: Path, runner
     for choice, example in DRAFTER.items():
         script = re.sub(choice, example, script)
     give_head(project)
-    output = runner.run(script, project)
+    output = runner.run_lines(script, project)
     assert "no problems found" in output
     assert "heads/v8192: 8,192 of 32,000 tokens" in output
     assert re.search(r"gate: .*\d+ (pass|undecided)", output)
@@ -212,7 +212,7 @@ def test_the_commands_of_the_nightly_page_run(project: Path, runner: Runner) -> 
     assert "saved: " in output
     for command in commands("nightly"):
         if "--bisect" not in command:  # there is no bad run
-            runner.run(shortened(command), project)
+            runner.run_lines(shortened(command), project)
     assert (project / "speedup.csv").read_text().startswith("case,engine,")
 
 
@@ -222,7 +222,7 @@ def test_the_commands_of_the_gate_page_run(project: Path, runner: Runner) -> Non
         if command.startswith("speedbench init"):
             name = f"new-{len(list(project.glob('new-*')))}"
             script = command.replace("speedbench init", f"speedbench init {name}")
-        runner.run(script, project)
+        runner.run_lines(script, project)
     for path in ("new-0/.github/workflows", "new-1/.gitlab", "new-2/.buildkite"):
         assert (project / path / "speedbench.yml").is_file()
 
@@ -239,7 +239,7 @@ def test_the_commands_of_the_page_on_other_tools_run(project: Path, runner: Runn
     script = re.sub(r"\bFILE\b", "vllm_bench.json", script)
     for choice, example in DRAFTER.items():
         script = re.sub(choice, example, script)
-    output = runner.run(script, project)
+    output = runner.run_lines(script, project)
     assert "imported from AIPerf's artifacts; not verified: engine" in output
     assert (project / "specdec.json").is_file()
 
@@ -250,5 +250,5 @@ def test_the_commands_of_the_page_on_data_run(project: Path, runner: Runner) -> 
         tracker = re.match(r"speedbench log (\w+)", command)
         if tracker is None or importlib.util.find_spec(tracker[1]):
             script.append(re.sub(r"\bRUN(\.\.\.)?", "base", command))
-    runner.run("\n".join(script), project)
+    runner.run_lines("\n".join(script), project)
     assert (project / "requests.csv").read_text().startswith("engine,model,method")
