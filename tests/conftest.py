@@ -38,8 +38,10 @@ settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _plain_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs inside tests are nobody's xdist workers, and no wider than a terminal."""
+    if "pytester" in request.fixturenames:
+        request.getfixturevalue("pytester")  # it removes PYTEST_ADDOPTS
     for name in (
         "PYTEST_XDIST_WORKER",
         "PYTEST_XDIST_WORKER_COUNT",

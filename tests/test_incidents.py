@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from inner_runs import WITHOUT_OTHER_PLUGINS
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "incidents"
 PAGE = Path(__file__).parents[1] / "docs" / "incidents.md"
@@ -16,7 +15,7 @@ def test_the_incidents(pytester: pytest.Pytester) -> None:
     """They run as a user runs them, and the session ends with both verdicts on each."""
     for path in EXAMPLES.glob("*.py"):
         (pytester.path / path.name).write_text(path.read_text())
-    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", *WITHOUT_OTHER_PLUGINS.split())
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     assert set(result.parseoutcomes()) == {"passed"}
     text = result.stdout.str()
     assert "incidents replayed" in text

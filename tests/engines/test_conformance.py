@@ -9,7 +9,6 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from inner_runs import WITHOUT_OTHER_PLUGINS
 
 from pytest_speedbench.conformance.contract import PAGE, RULES, most_at_once
 from pytest_speedbench.engines import EngineType, registry
@@ -18,7 +17,7 @@ from .conftest import HEAD, needs_demo, needs_vllm
 
 ROOT = Path(__file__).parents[2]
 SUITE = "pytest_speedbench.conformance"
-QUIET = ("-p", "no:cacheprovider", *WITHOUT_OTHER_PLUGINS.split(), "-rfs")
+QUIET = ("-p", "no:cacheprovider", "-rfs")
 # pytester forgets the modules that a run inside it has imported; these cannot be imported twice, or
 # take long to.
 for _name in ("pytest_benchmark.stats", "pytest_speedbench.plan.settings", "scipy.stats"):

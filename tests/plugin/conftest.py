@@ -16,7 +16,6 @@ from typing import Any
 
 import cpuinfo
 import pytest
-from inner_runs import WITHOUT_OTHER_PLUGINS
 
 import pytest_speedbench
 from pytest_speedbench.baselines.schema import Record
@@ -173,7 +172,6 @@ class Project:
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_OTHER_PLUGINS)  # pytester has removed it
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(pytester.path.parent))
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path.parent / f"{pytester.path.name}-cache"))
     return Project(pytester)

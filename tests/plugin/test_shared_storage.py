@@ -64,9 +64,9 @@ def test_sessions_at_once_have_numbers_of_their_own(project: Project) -> None:
     project.gate()
     project._prepare({})
     command = [sys.executable, "-m", "pytest", "-q", "--benchmark-save=same"]
-    sessions = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(3)]
-    assert [session.wait() for session in sessions] == [0, 0, 0]
-    assert [path.name for path in project.saved] == [f"000{n}_same.json" for n in (1, 2, 3)]
+    sessions = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [session.wait() for session in sessions] == [0, 0]
+    assert [path.name for path in project.saved] == [f"000{n}_same.json" for n in (1, 2)]
     assert list((project.path / ".benchmarks").rglob("*.tmp")) == []
     assert list((project.path / ".benchmarks").rglob("*.claim")) == []
 

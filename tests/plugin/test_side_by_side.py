@@ -199,7 +199,7 @@ def test_a_drafter_of_the_reference_build(project: Project) -> None:
 
 def test_xdist_keeps_both_builds_on_one_worker(project: Project, against: str) -> None:
     project.gate("category=['math', 'qa']")
-    result = project.run_apart(
+    result = project.run(
         against, "-n2", "--speed-inconclusive=pass", "--benchmark-save=head", speed_dl="2,3"
     )
     result.assert_outcomes(passed=4)
