@@ -19,7 +19,12 @@ ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 KINDS = {
     "records": ("tests/fuzz/test_records.py", "tests/cli/test_damage.py"),
-    "streams": ("tests/fuzz/test_streams.py", "tests/engines/serving/test_server_errors.py"),
+    "streams": (
+        "tests/fuzz/test_streams.py",
+        "tests/engines/serving/test_server_errors.py",
+        "tests/engines/serving/test_broken_off.py",
+        "tests/engines/serving/test_limits.py",
+    ),
     "options": ("tests/fuzz/test_options.py", "tests/plan/test_settings.py"),
     "split files": ("tests/fuzz/test_split_files.py", "tests/splits/test_bad_input.py"),
     "storage": ("tests/fuzz/test_storage_model.py", "tests/baselines/test_journal.py"),
