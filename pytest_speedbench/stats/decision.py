@@ -223,17 +223,17 @@ def _range(findings: tuple[Finding, ...], scale: Scale) -> tuple[float, float]:
 def _hidden(findings: tuple[Finding, ...], pairs: Pairs, scale: Scale, rule: Rule) -> list[str]:
     """What the common prefix does not see, and how large a loss could hide there."""
     seen = next((f for f in findings if f.evidence == "prefix"), None)
-    if seen is None:
+    if seen is None or seen.coverage == 1:
         return []
     if withheld_fail(pairs, rule) and seen.high is not None and seen.high < 1 - rule.margin:
         return withheld_fail(pairs, rule)
-    if seen.low is None or seen.low <= 1 - rule.margin:
-        return []
     worst = worst_whole(pairs, scale, rule)
     bound = "unbounded" if worst is None else f"at most {worst - 1:+.2%} at 95 %"
+    changed = ""
+    if seen.low is not None and seen.low > 1 - rule.margin:
+        changed = f"changed by at least {seen.low - 1:+.2%} but "
     return [
-        f"common prefixes changed by at least {seen.low - 1:+.2%} but cover {seen.coverage:.0%} of"
-        f" the tokens; whole outputs: {bound}"
+        f"common prefixes {changed}cover {seen.coverage:.0%} of the tokens; whole outputs: {bound}"
     ]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -83,6 +84,13 @@ def test_a_prefix_cannot_give_a_pass_and_what_could_hide_is_named() -> None:
     assert decision.reason.startswith("common prefixes changed by at least -")
     assert "% of the tokens; whole outputs: at most -" in decision.reason
     assert "% at 95 %; AL may have changed by" in decision.reason
+
+
+def test_what_prefixes_do_not_see_is_named_where_they_show_nothing() -> None:
+    old = run(1, n=20)
+    reason = non_inferiority(old, _healthy_rebuild(old), margin=0.02).reason
+    assert re.match(r"common prefixes cover \d+% of the tokens; whole outputs: at most -", reason)
+    assert "cover" not in non_inferiority(old, old, margin=0.02).reason
 
 
 def test_whole_outputs_give_a_healthy_rebuild_its_pass() -> None:
