@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 CASES = 66
 ORDINARY = "variation 1, one category, 10 or 20 % of samples"
 EXTREME = "variation 3"
+CONCENTRATED = "2 % of samples, 5 % of samples"  # fewer than the default reach: not bound by α
 
 Bools = NDArray[np.bool_]
 Shares = NDArray[np.float64]
@@ -124,6 +125,12 @@ def summary(book: Book) -> Iterator[str]:
                 "–",
                 f"fails {book.extreme(f'false fail, {EXTREME}', highest=True)}; "
                 f"passes {book.extreme(f'false pass, {EXTREME}', highest=True)}",
+            ),
+            (
+                f"the same for a loss in few samples ({CONCENTRATED})",
+                "stated",
+                f"fails {book.extreme(f'false fail, {CONCENTRATED}', highest=True)}; "
+                f"passes {book.extreme(f'false pass, {CONCENTRATED}', highest=True)}",
             ),
             ("power, 3 % loss at δ = 1 %, full split", "≥ 99 %", power(three)),
             ("power, 1 % loss at δ = 0.5 %, full split", "≥ 90 %", power(one)),

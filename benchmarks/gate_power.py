@@ -22,7 +22,19 @@ from pathlib import Path
 from typing import TextIO
 
 import numpy as np
-from gate_book import CASES, EXTREME, ORDINARY, Book, Bools, Count, Shares, head, row, summary
+from gate_book import (
+    CASES,
+    CONCENTRATED,
+    EXTREME,
+    ORDINARY,
+    Book,
+    Bools,
+    Count,
+    Shares,
+    head,
+    row,
+    summary,
+)
 from gate_losses import (
     Pattern,
     Population,
@@ -147,12 +159,16 @@ def boundary_table(study: Study) -> Iterator[str]:
             ("one category of eleven", 0.02, confined(str(group)), 0),
             ("20 % of samples", 0.02, rare(0.2), 0),
             ("10 % of samples", 0.02, rare(0.1), 0),
+            ("5 % of samples", 0.02, rare(0.05), 0),
+            ("2 % of samples", 0.01, rare(0.02), 0),
             ("variation 3", 0.02, uneven(3.0), 0),
             ("variation 3, other draw", 0.02, uneven(3.0), 7),
         ]
         for label, margin, pattern, seed in kinds:
             population = calibrated(pair, pattern, margin, seed)
             kind = EXTREME if label.startswith(EXTREME) else ORDINARY
+            if label in CONCENTRATED:
+                kind = CONCENTRATED
             yield boundary_row(study, pair.family, label, population, kind)
     for pair in study.real:
         population = one_way(pair)

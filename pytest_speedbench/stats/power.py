@@ -185,7 +185,10 @@ class _Planner:
             bound, may_end = bet.bound(theta)
             ended = (strain > bound) & may_end
             growth.append(np.where(ended, -np.inf, log_growth(gains / bound)))
-        share = rule.shared if sums.evidence != "whole" else 1 - rule.shared
+        share = rule.shared
+        if sums.evidence == "whole":
+            replayed = any(model.evidence == "replay" for model in self.models)
+            share = (1 - rule.shared) / (1 if against_loss or not replayed else 2)
         level = rule.alpha if against_loss else rule.fail_level
         need = -math.log(level * (1.0 if kinds == 1 else share))
         return _Wager(np.array(growth), np.array([bet.log_weight for bet in bets]), need)

@@ -153,7 +153,7 @@ DRAFTER = {
 CHOICES = {
     r'SUITE -k "bs32 and dl3"': 'SUITE --speed-bs 1,32 -k "bs32 and dl3 and math"',
     r"\bSUITE\b": "--pyargs pytest_speedbench.suites",
-    r"\[(--baseline) REF\] \[(--samples) 80\]": r"\1 base \2 80",
+    r"--samples 80": "--samples 2",
     r"--speed-dl 1,3,5,7 --speed-bs 1,8,32": "--speed-dl 1,3 --speed-bs 1,2 -k math",
     r"--speed-samples \d+": "--speed-samples 8 -k all",
     r"--speed-max-tokens \d+": "--speed-max-tokens 8",
