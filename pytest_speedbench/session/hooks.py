@@ -49,16 +49,16 @@ PLUGIN = "speedbench-session"
 class SessionHooks:
     """Forwards to :class:`SpeedSession`; turns its errors into pytest's."""
 
-    def __init__(self, config: pytest.Config, session: SpeedSession) -> None:
+    def __init__(self, config: pytest.Config, session: SpeedSession, progress: Progress) -> None:
         self.config = config
         self.session = session
+        self.progress = progress
         self.refused = ""
         """Why nothing may be measured; an xdist worker cannot end the whole run by itself."""
         self.labels: dict[str, int] = {}
         """In an xdist worker: the share that each test belongs to."""
         self.cost: list[str] = []
         """What the session will cost, one line each."""
-        self.overall = Overall()
         self._reported = 0
         self._end = GracefulEnd().install()
 
@@ -77,8 +77,8 @@ class SessionHooks:
             settings_of(config), saving_of(config).location, Path(config.rootpath), progress.show
         )
         session.plan(list(cases.values()))
-        hooks = cls(config, session)
-        progress.overall = hooks.overall = Overall(
+        hooks = cls(config, session, progress)
+        progress.overall = Overall(
             session.bench.meter, len(cases), partial(_planned_requests, session)
         )
         place = Place.of(config)
@@ -253,11 +253,15 @@ class SessionHooks:
         reported.results, self._reported = reported.results[self._reported :], len(reported.results)
         return reported
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self) -> None:
+        self.progress.clear()
+
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         self._note(nodeid)
         if case := self._cases.get(nodeid):
             self.session.finished(case)
-            self.overall.finished += 1
+            self.progress.overall.finished += 1
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:

@@ -71,7 +71,15 @@ class Progress:
         self._capture = config.pluginmanager.get_plugin("capturemanager")
         self._last_time = 0.0
         self._last_text = ""
+        self._on_screen = False
         self.overall = Overall()
+
+    def clear(self) -> None:
+        """Takes the line off the screen, before pytest writes the result of the test there."""
+        if self._on_screen and self._reporter is not None:
+            self._reporter.rewrite("", erase=True)
+            self._reporter.rewrite("")
+            self._on_screen = False
 
     def show(self, text: str) -> None:
         """Shows what is done now beside how far the session is, unless something was just shown."""
@@ -94,6 +102,7 @@ class Progress:
                 # A line that wraps could not be rewritten.
                 fitting = line[: self._reporter._tw.fullwidth - 1]
                 self._reporter.rewrite(label(fitting), erase=True)
+                self._on_screen = True
             else:
                 self._reporter.write_line(label(line))
             self._reporter.flush()

@@ -149,5 +149,5 @@ def test_the_table_shows_every_slice(project: Project) -> None:
     project.gate("category=['math', 'qa']")
     text = text_of(project.run())
     assert "simulated · org/model · eagle3 · DL 3 · BS 1" in text
-    assert "\n math 8 " in text
-    assert "\n qa 8 " in text
+    assert " math 8 " in text
+    assert " qa 8 " in text
