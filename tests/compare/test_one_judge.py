@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def _drafted_by(name: str) -> dict[str, object]:
     return {"method": "eagle3", "draft_length": 3, "drafter": {"name": name}}
 
 
+@cache
 def _replayed() -> Records:
     """A baseline, two builds that followed its outputs (an equal one and a worse one), and another
     run that nobody has followed."""
@@ -49,46 +51,46 @@ def _replayed() -> Records:
     return [old, *map(record_of, (*runs, measure(divergence=0.5, build=7)))]
 
 
-REPLAYED = _replayed()
-SIMULATED: Mapping[str, tuple[Records, Records, dict[str, float]]] = {
-    "equal": (_of(), _of(), AL),
-    "equal, all metrics": (_of(), _of(), ALL_METRICS),
-    "worse": (_of(), _of(accept=0.4), AL),
-    "worse and slower": (_of(), _of(accept=0.4, speed=0.7), ALL_METRICS),
-    "better": (_of(accept=0.4), _of(), AL),
-    "faster": (_of(), _of(speed=1.4), ALL_METRICS),
-    "other samples": (_of(), _of(samples=range(20, 60)), AL),
-    "no sample in common": (_of(), _of(samples=range(40, 60)), AL),
-    "few samples": (_of(samples=range(5)), _of(samples=range(5)), AL),
-    "fewer cases here": (_of(), _of(("qa",)), ALL_METRICS),
-    "fewer cases there": (_of(("qa",)), _of(), ALL_METRICS),
-    "no case in common": (_of(("qa",)), _of(("math",)), AL),
-    "another batch size": (_of(bs=8), _of(), AL),
-    "other weights": (_of(), _of(model={"name": "m", "weights": "w2"}), ALL_METRICS),
-    "another machine": (
+# Made by the test: collecting it takes no time.
+SIMULATED: Mapping[str, Callable[[], tuple[Records, Records, dict[str, float]]]] = {
+    "equal": lambda: (_of(), _of(), AL),
+    "equal, all metrics": lambda: (_of(), _of(), ALL_METRICS),
+    "worse": lambda: (_of(), _of(accept=0.4), AL),
+    "worse and slower": lambda: (_of(), _of(accept=0.4, speed=0.7), ALL_METRICS),
+    "better": lambda: (_of(accept=0.4), _of(), AL),
+    "faster": lambda: (_of(), _of(speed=1.4), ALL_METRICS),
+    "other samples": lambda: (_of(), _of(samples=range(20, 60)), AL),
+    "no sample in common": lambda: (_of(), _of(samples=range(40, 60)), AL),
+    "few samples": lambda: (_of(samples=range(5)), _of(samples=range(5)), AL),
+    "fewer cases here": lambda: (_of(), _of(("qa",)), ALL_METRICS),
+    "fewer cases there": lambda: (_of(("qa",)), _of(), ALL_METRICS),
+    "no case in common": lambda: (_of(("qa",)), _of(("math",)), AL),
+    "another batch size": lambda: (_of(bs=8), _of(), AL),
+    "other weights": lambda: (_of(), _of(model={"name": "m", "weights": "w2"}), ALL_METRICS),
+    "another machine": lambda: (
         _of(),
         _of(machine={"fingerprint": "f2", "cpu": "C", "cores": 1, "memory_gib": 1}),
         ALL_METRICS,
     ),
-    "two rounds": (_of(rounds=2), _of(rounds=2), ALL_METRICS),
-    "no SD": (_of(method="none"), _of(method="none"), ALL_METRICS),
-    "a margin for one category": (_of(), _of(accept=0.4), {"acceptance_length/math": 0.5}),
-    "margins for categories": (
+    "two rounds": lambda: (_of(rounds=2), _of(rounds=2), ALL_METRICS),
+    "no SD": lambda: (_of(method="none"), _of(method="none"), ALL_METRICS),
+    "a margin for one category": lambda: (_of(), _of(accept=0.4), {"acceptance_length/math": 0.5}),
+    "margins for categories": lambda: (
         _of(),
         _of(accept=0.4),
         {"acceptance_length/math": 0.5, "acceptance_length": 0.05, "output_tps/qa": 0.2},
     ),
-    "speculation off": (_of(), _of(accept=0.01, speculation_off="no draft"), AL),
-    "a session of many cases": (
+    "speculation off": lambda: (_of(), _of(accept=0.01, speculation_off="no draft"), AL),
+    "a session of many cases": lambda: (
         _of(),
         _of(gate=GateRecord(alpha=0.02, cases=50, reach=0.2)),
         ALL_METRICS,
     ),
-    "answers became loops": (_of(), _of(loops=0.6), AL),
-    "replayed, equal": (REPLAYED[:1], REPLAYED[1:2], AL),
-    "replayed along another run": (REPLAYED[3:], REPLAYED[1:2], AL),
-    "replayed, worse": (REPLAYED[:1], REPLAYED[2:3], AL),
-    "two drafters in one file": (
+    "answers became loops": lambda: (_of(), _of(loops=0.6), AL),
+    "replayed, equal": lambda: (_replayed()[:1], _replayed()[1:2], AL),
+    "replayed along another run": lambda: (_replayed()[3:], _replayed()[1:2], AL),
+    "replayed, worse": lambda: (_replayed()[:1], _replayed()[2:3], AL),
+    "two drafters in one file": lambda: (
         [*_of(), record(spec=_drafted_by("b"))],
         [*_of(), record(spec=_drafted_by("b"), accept=0.5)],
         AL,
@@ -98,7 +100,7 @@ SIMULATED: Mapping[str, tuple[Records, Records, dict[str, float]]] = {
 
 @pytest.mark.parametrize("name", SIMULATED)
 def test_simulated_pairs(name: str, tmp_path: Path) -> None:
-    old, new, margins = SIMULATED[name]
+    old, new, margins = SIMULATED[name]()
     saved = save(tmp_path / "saved" / "0001_old.json", old)
     agree(saved, save(tmp_path / "new" / "0002_new.json", new, day=3), margins)
 
@@ -228,7 +230,8 @@ def printed_of(comparison: Comparison) -> list[str]:
 def test_the_pairs_reach_every_outcome(tmp_path: Path) -> None:
     """The equality above is worth something only if the pairs are of all kinds."""
     found: set[Outcome] = set()
-    for number, (old, new, margins) in enumerate(SIMULATED.values()):
+    for number, make in enumerate(SIMULATED.values()):
+        old, new, margins = make()
         files = [
             save(tmp_path / f"{number}_{n}.json", records) for n, records in enumerate((old, new))
         ]
@@ -240,7 +243,7 @@ def test_the_pairs_reach_every_outcome(tmp_path: Path) -> None:
 def test_a_verdict_says_where_replay_went_along_another_run(tmp_path: Path) -> None:
     files = [
         save(tmp_path / f"{n}.json", [record])
-        for n, record in enumerate((REPLAYED[3], REPLAYED[1]))
+        for n, record in enumerate((_replayed()[3], _replayed()[1]))
     ]
     (verdict,) = compare_runs(*map(read_run, files), AL).verdicts
     assert verdict.reason.endswith("since replay went along another run's text")
