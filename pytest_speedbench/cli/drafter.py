@@ -69,8 +69,9 @@ def _show(out: Lines, found: DrafterSummary, model: str) -> None:
     out.exact(found.name, "bold")
     for name, value in rows:
         out.item(f"  {name:18}", value)
-    if (read := found.hidden_states) and read["vllm"] != read["sglang"]:
-        out.item("note: ", _one_reading(**read), "yellow")
+    vllm, sglang = map(found.hidden_states.get, ("vllm", "sglang"))
+    if vllm and sglang and vllm != sglang:
+        out.item("note: ", _one_reading(vllm, sglang), "yellow")
     for problem in found.problems:
         out.item("problem: ", problem, "red")
     if not found.problems:

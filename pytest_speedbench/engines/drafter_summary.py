@@ -24,6 +24,9 @@ from pytest_speedbench.errors import EngineError
 _METHODS = {"eagle3": "eagle3", "eagle": "eagle", "medusa": "medusa", "dflash": "dflash"}
 # These load no such folder: llama.cpp reads files of its own form, the others load nothing.
 _LOADS_NONE = ("llama-cpp", "openai", "simulated")
+# What the library speculators writes, with the configuration nested, only vLLM reads.
+_SPECULATORS = "speculators_model_type"
+_READ_SPECULATORS = ("vllm", "vllm-server")
 _BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16": 2}
 
 
@@ -82,6 +85,8 @@ def summarize(drafter: Checkpoint, target: str = "") -> DrafterSummary:
         dtypes[tensor.dtype] += tensor.size
     head = weights.get(LM_HEAD)
     method, vocabulary = method_of(drafter), drafter.number("vocab_size")
+    engines = _engines(drafter, method)
+    read = _hidden_states(drafter, method, target)
     return DrafterSummary(
         name=drafter.name,
         architecture=drafter.architecture,
@@ -95,8 +100,8 @@ def summarize(drafter: Checkpoint, target: str = "") -> DrafterSummary:
         target_vocabulary=vocabulary,
         draft_vocabulary=drafter.number("draft_vocab_size") or vocabulary,
         maps=tuple(name for name in (D2T, T2D) if name in drafter.tensors),
-        hidden_states=_hidden_states(drafter, method, target),
-        engines=_engines(method),
+        hidden_states={name: layers for name, layers in read.items() if name in engines},
+        engines=engines,
         problems=_problems(drafter, method, target),
     )
 
@@ -109,19 +114,18 @@ def _hidden_states(drafter: Checkpoint, method: str, target: str) -> dict[str, l
 
 def method_of(drafter: Checkpoint) -> str:
     """The method that a checkpoint is for, by the name of its architecture."""
-    named = drafter.config.get("speculators_model_type") or drafter.architecture
+    named = drafter.config.get(_SPECULATORS) or drafter.architecture
     found = (method for part, method in _METHODS.items() if part in str(named).lower())
     # EAGLE's first version has the architecture of the target, and reads its hidden state.
     return next(found, "eagle" if "fc.weight" in drafter.tensors else "draft_model")
 
 
-def _engines(method: str) -> tuple[str, ...]:
+def _engines(drafter: Checkpoint, method: str) -> tuple[str, ...]:
     if method not in METHODS:
         return ()
+    readers = _READ_SPECULATORS if _SPECULATORS in drafter.config else engine_names()
     return tuple(
-        name
-        for name in engine_names()
-        if name not in _LOADS_NONE and method in engine_type(name).methods
+        name for name in readers if name not in _LOADS_NONE and method in engine_type(name).methods
     )
 
 

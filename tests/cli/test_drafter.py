@@ -53,6 +53,10 @@ def test_inspect_shows_which_layers_each_engine_reads(
         in (" ".join(done.out.split()))
     )
     assert done.code == 0
+    own = eagle3(tmp_path / "own", SHAPE, None, **ids, speculators_model_type="eagle3")
+    done = speedbench("drafter", "inspect", own, "--model", tmp_path / "target")
+    assert "after the layers 1, 14, 26 in vllm (from 0)" in done.out
+    assert "sglang" not in done.out
 
 
 def test_inspect_names_a_folder_that_is_missing(speedbench: Speedbench) -> None:

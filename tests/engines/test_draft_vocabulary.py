@@ -153,6 +153,7 @@ def test_methods_are_known_by_the_architecture(tmp_path: Path) -> None:
     }.items():
         assert summary(folder).method == name
     assert summary(tmp_path / "s").hidden_size == 8
+    assert summary(tmp_path / "s").engines == ("vllm", "vllm-server")
 
 
 def test_another_target_is_a_problem(head: Path, tmp_path: Path) -> None:
