@@ -72,6 +72,13 @@ def _taken_apart(found: re.Match[str]) -> str:
     return f"\\x{ord(found[0]):02x}"
 
 
+def text_table(rows: Iterable[Sequence[str]]) -> str:
+    """Lines of aligned columns, for print; every cell stays on its line."""
+    shown = [[label(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in shown)
+
+
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table for a notebook; every cell stays text."""
     from html import escape

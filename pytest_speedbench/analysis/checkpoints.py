@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_speedbench.analysis.runs import metric, paired_ratio
-from pytest_speedbench.analysis.table import Column, Table, Value
+from pytest_speedbench.analysis.table import Column, Table, Value, text_rows
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import NoData
+from pytest_speedbench.escapes import html_table, text_table
 from pytest_speedbench.splits import ALL
 
 NAME = "checkpoints"
@@ -48,6 +49,17 @@ class Checkpoints:
     def best(self) -> Checkpoint:
         """The checkpoint with the highest AL over all samples."""
         return max(self.points, key=_whole_al)
+
+    def _cells(self) -> list[Sequence[str]]:
+        return [[column.title for column in self.table.columns], *text_rows(self.table)]
+
+    def __str__(self) -> str:
+        return text_table(self._cells())
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        head, *rows = self._cells()
+        return html_table(head, rows)
 
 
 def _whole_al(point: Checkpoint) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from pytest_speedbench.analysis.bias import Bias
 from pytest_speedbench.analysis.categories import Categories
+from pytest_speedbench.analysis.checkpoints import Checkpoints
 from pytest_speedbench.analysis.engines import Engines
 from pytest_speedbench.analysis.length import Length, LengthCurve
 from pytest_speedbench.analysis.pareto import OperatingPoint, Pareto
@@ -129,6 +130,16 @@ def _draw_categories(analysis: Categories, figure: Any) -> None:
         axes.set_ylabel(AL)
     axes.set_xlabel("draft length (tokens)")
     legend_beside(panels[0], "category")
+
+
+def _draw_checkpoints(analysis: Checkpoints, figure: Any) -> None:
+    """AL over training steps, a line per category."""
+    axes = figure.subplots()
+    for number, ((name,), rows) in enumerate(_grouped(analysis.table.rows, "slice").items()):
+        _line(axes, number, str(name), [row["step"] for row in rows], rows, "acceptance_length")
+    axes.set_xlabel("training step")
+    axes.set_ylabel(AL)
+    legend_beside(axes, "category")
 
 
 def _draw_bias(analysis: Bias, figure: Any) -> None:
@@ -267,6 +278,7 @@ def _draw_routing(analysis: Routing, figure: Any) -> None:
 
 _PAINTERS: Mapping[type, Callable[[Any, Any], None]] = {
     Categories: _draw_categories,
+    Checkpoints: _draw_checkpoints,
     Bias: _draw_bias,
     Synthetic: _draw_synthetic,
     Pareto: _draw_pareto,

@@ -11,7 +11,7 @@ from pytest_speedbench.baselines.numbering import save_new
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import Store
 from pytest_speedbench.errors import BaselineError, NoData, UsageError
-from pytest_speedbench.escapes import html_table
+from pytest_speedbench.escapes import html_table, text_table
 from pytest_speedbench.plan.grid import build_grid
 from pytest_speedbench.plan.precedence import settings_of_keywords
 from pytest_speedbench.plan.settings import Settings
@@ -104,10 +104,7 @@ class Measurement(Sequence[SpeedResult]):
             )
 
     def __repr__(self) -> str:
-        rows = list(self._cells())
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-        return "\n".join(lines)
+        return text_table(self._cells())
 
     def _repr_html_(self) -> str:
         """A table, for notebooks."""

@@ -46,20 +46,41 @@ class AcceptanceCallback(TrainerCallback):  # type: ignore[misc]  # transformers
         """
         return checkpoints(self.points)
 
+    def plot(self, path: str | Path) -> None:
+        """Writes the curve as a figure: a path that ends in ``.png``, ``.svg`` or ``.pdf``.
+
+        Raises:
+            NoData: no checkpoint was measured.
+            ReportError: another format, or matplotlib is not installed.
+        """
+        from pytest_speedbench.report.figures import draw
+
+        Path(path).write_bytes(draw(self.curve, Path(path).suffix))
+
+    def measure_checkpoint(self, step: int, folder: str | Path) -> dict[str, float]:
+        """Measures one checkpoint; what :meth:`on_save` does, for any other training loop.
+
+        Returns:
+            The AL of all samples as ``acceptance_length`` and that of every category as
+            ``acceptance_length/CATEGORY``, to be logged; empty where the measurement failed.
+        """
+        try:
+            measured = measure(drafter=str(folder), **self.options)
+        except SpeedbenchError as error:
+            warn(f"checkpoint at step {step} was not measured: {error}")
+            return {}
+        self.points.append(Checkpoint(step, tuple(measured.records)))
+        lengths = {}
+        for record in measured.records:
+            if (found := record.metric("acceptance_length")) is not None:
+                suffix = "" if record.case.slice == ALL else f"/{record.case.slice}"
+                lengths[f"acceptance_length{suffix}"] = found.value
+        return lengths
+
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Called by the trainer, after it has written a checkpoint."""
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        try:
-            measured = measure(drafter=str(folder), **self.options)
-        except SpeedbenchError as error:
-            warn(f"checkpoint at step {state.global_step} was not measured: {error}")
-            return
-        self.points.append(Checkpoint(state.global_step, tuple(measured.records)))
-        logs: dict[str, Any] = {"step": state.global_step}
-        for record in measured.records:
-            if (found := record.metric("acceptance_length")) is not None:
-                suffix = "" if record.case.slice == ALL else f"/{record.case.slice}"
-                logs[f"acceptance_length{suffix}"] = found.value
-        state.log_history.append(logs)
+        if lengths := self.measure_checkpoint(state.global_step, folder):
+            state.log_history.append({"step": state.global_step, **lengths})

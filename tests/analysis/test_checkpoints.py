@@ -12,7 +12,7 @@ from pytest_speedbench import Checkpoint, SpeedWarning
 from pytest_speedbench.analysis.checkpoints import checkpoints
 from pytest_speedbench.baselines.records import metric_record
 from pytest_speedbench.baselines.schema import Record
-from pytest_speedbench.errors import NoData
+from pytest_speedbench.errors import NoData, ReportError
 from pytest_speedbench.stats import Estimate
 from tests.compare.saved_runs import record
 
@@ -43,6 +43,17 @@ def test_every_checkpoint_is_paired_with_the_first() -> None:
     assert curve.best.step == 20
 
 
+def test_a_curve_prints_as_a_table() -> None:
+    curve = checkpoints(
+        [Checkpoint(5, (measured(2.2, 0.6),)), Checkpoint(10, (measured(2.6, 0.7),))]
+    )
+    title, first, second = str(curve).splitlines()
+    assert title == "step  category  AL                 since step 5"
+    assert first.split() == ["5", "all", "2.20", "[2.10,", "2.30]", "–"]
+    assert second.startswith("10    all       2.60 [2.50, 2.70]  +")
+    assert curve._repr_html_().count("<tr>") == 3
+
+
 def test_no_checkpoint_is_no_data() -> None:
     with pytest.raises(NoData, match="no checkpoint has an acceptance length"):
         checkpoints([])
@@ -67,6 +78,23 @@ def test_the_callback_logs_what_it_measures() -> None:
     assert [point.step for point in callback.curve.points] == [10, 20]
 
 
+def test_any_loop_measures_its_checkpoints_and_draws_the_curve(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    pytest.importorskip("matplotlib")
+    from pytest_speedbench import AcceptanceCallback
+
+    callback = AcceptanceCallback(**SIMULATED)
+    for step in (10, 20):
+        lengths = callback.measure_checkpoint(step, tmp_path / str(step))
+        assert set(lengths) == {"acceptance_length", "acceptance_length/math"}
+    callback.plot(tmp_path / "curve.svg")
+    drawn = (tmp_path / "curve.svg").read_text("utf-8")
+    for text in ("training step", "acceptance length (tokens/step)", "math", "all"):
+        assert f"<!-- {text} -->" in drawn
+    with pytest.raises(ReportError, match="expected a path that ends in"):
+        callback.plot(tmp_path / "curve.txt")
+
+
 def test_a_checkpoint_that_cannot_be_measured_does_not_end_the_training() -> None:
     pytest.importorskip("transformers")
     from pytest_speedbench import AcceptanceCallback
@@ -75,6 +103,8 @@ def test_a_checkpoint_that_cannot_be_measured_does_not_end_the_training() -> Non
     with pytest.warns(SpeedWarning, match="checkpoint at step 10 was not measured: "):
         callback.on_save(**saved(10))
     assert callback.points == []
+    with pytest.warns(SpeedWarning, match="checkpoint at step 20 was not measured: "):
+        assert callback.measure_checkpoint(20, "heads/20") == {}
 
 
 @pytest.mark.engine
