@@ -14,6 +14,8 @@ from pytest_speedbench.measure.results import ArmResult, Turn
 
 MAX_FAILED = 0.01
 _UNNAMED = "abort"
+_BUSY = ("HTTP 429", "HTTP 503")
+_LOG = "see the engine's own log"
 # An engine's words may be others for each answer.
 _SHOWN = 5
 
@@ -45,8 +47,10 @@ def refuse_failed(arm: ArmResult, most: float) -> None:
 
 def too_many_failed(failed: Mapping[str, int], of: int, most: float) -> EngineError:
     """The error for a run of which too little is left."""
+    busy = any(word.startswith(_BUSY) for word in failed)
+    look = "lower --speed-bs, or raise the server's limit of requests" if busy else _LOG
     return EngineError(
         f"{describe_failed(failed, of)} by the engine or by what is before it, and at most "
-        f"{most:.1%} may be: see the engine's own log; --speed-max-failed=SHARE allows more, and "
-        "leaves them out of every number"
+        f"{most:.1%} may be: {look}; --speed-max-failed=SHARE allows more, and leaves them out of "
+        "every number"
     )

@@ -6,7 +6,12 @@ import pytest
 
 from pytest_speedbench.engines import Speculation, Trace
 from pytest_speedbench.errors import EngineError
-from pytest_speedbench.measure.failures import count_failed, describe_failed, refuse_failed
+from pytest_speedbench.measure.failures import (
+    count_failed,
+    describe_failed,
+    refuse_failed,
+    too_many_failed,
+)
 from pytest_speedbench.measure.results import ArmResult, Pass, Turn
 
 
@@ -28,6 +33,14 @@ def test_the_most_common_reasons_are_shown() -> None:
     found = describe_failed({f"request {n} failed": 1 for n in range(7)} | {"abort": 2}, 20)
     assert found.startswith("9 of 20 answers were broken off ('abort': 2, 'request 0 failed': 1, ")
     assert found.endswith(", other reasons: 3)")
+
+
+@pytest.mark.parametrize(
+    ("word", "fix"),
+    [("HTTP 429: slow down", "lower --speed-bs"), ("HTTP 500", "see the engine's own log")],
+)
+def test_the_fix_fits_the_reason(word: str, fix: str) -> None:
+    assert fix in str(too_many_failed({word: 3}, 4, 0.01))
 
 
 def test_the_share_is_that_of_all_passes() -> None:
