@@ -64,4 +64,4 @@ def pack_numbers(numbers: Sequence[int]) -> str:
 
 
 def unpack_numbers(packed: str) -> list[int]:
-    return [int(part) for part in packed.split()]
+    return list(map(int, packed.split()))

@@ -106,8 +106,11 @@ def wrong_tokens(case: str, new: Record, match: Match, alpha: float) -> Verdict 
     if match.record is None or match.incomparable:
         return None
     try:
+        replayed = decode_replay(new)
+        if not any(turn.wrong for turn in replayed.values()):
+            return None
         outputs = {key: output.along for key, output in outputs_of(match.record).items()}
-        turns = {k: t for k, t in decode_replay(new).items() if outputs.get(k) == t.along}
+        turns = {k: t for k, t in replayed.items() if outputs.get(k) == t.along}
     except RecordError:
         return None
     asked = {sample for (sample, _), turn in turns.items() if turn.scored}

@@ -38,6 +38,8 @@ def align_drafts(trace: Trace) -> tuple[list[int], list[int]] | None:
     if len(trace.drafted) != len(trace.accepted):
         raise _misfit(trace)
     steps = trace.steps
+    if steps == [taken + 1 for taken in trace.accepted]:  # as a rule, every step has a draft
+        return list(trace.drafted), list(trace.accepted)
     drafted, accepted = [0] * len(steps), [0] * len(steps)
     reported = zip(trace.drafted, trace.accepted, strict=True)
     proposed, taken = next(reported, _NO_DRAFT)
