@@ -429,7 +429,8 @@ def _times(request: RequestRecord, count: int) -> list[float]:
     if count < 2:
         return [request.first] * count
     step = (request.last - request.first) / (count - 1)
-    return [*(request.first + step * number for number in range(count - 1)), request.last]
+    begin = request.first
+    return [begin + step * number for number in range(count - 1)] + [request.last]
 
 
 def _optional(packed: str | None) -> list[int] | None:
