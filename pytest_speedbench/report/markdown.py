@@ -21,7 +21,7 @@ from pytest_speedbench.report.view import (
 )
 
 _OVERVIEW = (
-    "| run | slice | AL | change | of it 95 % | speedup | verdict |",
+    "| run | slice | AL | change | change, 95 % | speedup | verdict |",
     "| --- | --- | ---: | ---: | ---: | ---: | --- |",
 )
 _MOST_ROWS = 20
@@ -154,7 +154,7 @@ def _columns(compared: bool) -> list[tuple[str, Callable[[Row], str]]]:
     old: list[tuple[str, Callable[[Row], str]]] = [("old AL", lambda row: row.old)]
     gate: list[tuple[str, Callable[[Row], str]]] = [
         ("change", lambda row: row.change),
-        ("of it 95 %", lambda row: row.change_interval),
+        ("change, 95 %", lambda row: row.change_interval),
         ("verdict", lambda row: row.verdict),
     ]
     return [
