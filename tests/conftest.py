@@ -22,6 +22,7 @@ import typer.main
 from hypothesis import HealthCheck, settings
 from inner_runs import WITHOUT_OTHER_PLUGINS
 
+from pytest_speedbench import secrets
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.engines.process import parent
 from pytest_speedbench.splits import embedding
@@ -53,6 +54,12 @@ def _plain_environment(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_OTHER_PLUGINS)
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values that one run has hidden stay hidden as long as its process lives."""
+    monkeypatch.setattr(secrets, "_known", set())
 
 
 @cache
