@@ -2,12 +2,13 @@
 
 python tools/draw_reports.py
 
-Needs Chromium, and the extra `report`; the sessions are of the simulated engine.
+Needs Chromium, and the extras `report` and `curation`; the sessions are of the simulated engine.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pytest_speedbench.baselines.storage import SavedRun, Store
+from pytest_speedbench.cli import app
 from pytest_speedbench.compare.results import SessionResults
 from pytest_speedbench.report.html.page import render_html
 from pytest_speedbench.report.markdown import render_markdown
@@ -51,6 +53,8 @@ SESSIONS = {
     "sweep": ("--speed-drafter=head-a", "--speed-dl=1,3,5,7", "--speed-bs=1,8,32", *FEW),
     "drafters": ("--speed-drafter=head-a,head-b", "--speed-engine-arg=acceptance.head-b=0.5"),
 }
+NIGHTS = (0.7, 0.7, 0.72, 0.7, 0.71, 0.5, 0.5)
+"""Acceptance of a draft token, night after night."""
 # What a picture shows of a page: all of <main> but what this selector does not match is hidden.
 HEADER, RUN = "header", "#run-1"
 GRID, DRAFTERS = "[aria-labelledby=grid]", "[aria-labelledby=drafters]"
@@ -79,6 +83,8 @@ def main() -> None:
         browser.picture("grid", render_html(results["sweep"]), f"{HEADER}, {GRID}")
         browser.picture("drafters", render_html(results["drafters"]), DRAFTERS)
         browser.picture("markdown", as_page(render_markdown(results["worse"])), "*")
+        browser.picture("history", history(folder), "*")
+        browser.picture("split", split_check(folder), "*")
         for name in ("worse", "sweep"):
             terminal(name, results[name])
 
@@ -91,6 +97,32 @@ def measure(folder: Path, session: str, options: tuple[str, ...]) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         raise SystemExit(done.stdout + done.stderr)
+
+
+def history(folder: Path) -> str:
+    """The page of ``speedbench history`` after some nights, the last two of them worse."""
+    nights = folder / "nights"
+    nights.mkdir()
+    for night, acceptance in enumerate(NIGHTS, 1):
+        options = (f"--speed-engine-arg=acceptance={acceptance}", *FEW[:2], "--speed-rounds=0")
+        measure(nights, "night", options)
+        saved = max(nights.rglob("*_night.json"))
+        run = json.loads(saved.read_text(encoding="utf-8"))
+        run["datetime"] = f"2026-11-{night:02}T02:00:00+00:00"
+        saved.write_text(json.dumps(run), encoding="utf-8")
+    return written(folder, "history", "--storage", f"{nights}/.benchmarks")
+
+
+def split_check(folder: Path) -> str:
+    """The page of ``speedbench splits check``."""
+    return written(folder, "splits", "check", "qualitative")
+
+
+def written(folder: Path, *command: str) -> str:
+    """The page that a command writes with ``--html``."""
+    page = folder / "page.html"
+    app([*command, "--html", str(page)], standalone_mode=False)
+    return page.read_text(encoding="utf-8")
 
 
 def shown(run: SavedRun, store: Store) -> SessionResults:
