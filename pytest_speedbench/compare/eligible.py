@@ -1,6 +1,7 @@
 """Which saved records may be a reference that nobody has named.
 
-A run that was judged bad must not become what later runs are judged by. *Incomparable*,
+A run that was judged bad must not become what later runs are judged by, nor a category of it that
+has no verdict beside that of ``all``. *Incomparable*,
 *undecided* and *no baseline* leave a record eligible, so that a new model or split starts its own
 line. What another tool measured is none: much of it cannot be verified. A record that is named
 explicitly is used whatever this module says, with a remark. Records of the reference build of a
@@ -12,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.baselines.schema import CaseKey, RecordSummary
+from pytest_speedbench.baselines.schema import CaseKey, RecordSummary, VerdictRecord
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.verdict import Outcome
+from pytest_speedbench.splits import ALL
 
 _BAD = (Outcome.FAIL, Outcome.SPECULATION_OFF, Outcome.DEGENERATE)
 
@@ -44,11 +46,22 @@ class Eligibility:
         for verdict in record.verdicts:
             if verdict.outcome in _BAD:
                 return f"its verdict was {verdict.metric}: {verdict.outcome}"
+        for verdict in _verdicts_of_whole(record, run):
+            if verdict.outcome in _BAD:
+                return f"the verdict of {ALL}, beside it, was {verdict.metric}: {verdict.outcome}"
         if self.clean and run.dirty:
             return "it was measured with uncommitted changes, and this tree has none"
         if self.skip_commit and run.commit == self.skip_commit:
             return "it is of this very commit"
         return ""
+
+
+def _verdicts_of_whole(record: RecordSummary, run: SavedRun) -> Sequence[VerdictRecord]:
+    """The verdicts of ``all`` where the slice of ``record`` has none of its own beside it."""
+    if any(verdict.outcome != Outcome.NOT_GATED for verdict in record.verdicts):
+        return ()
+    whole = record.case.model_copy(update={"slice": ALL})
+    return next((one.verdicts for one in run.summaries if one.case == whole), ())
 
 
 ANY = Eligibility()

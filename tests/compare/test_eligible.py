@@ -74,6 +74,16 @@ def test_eligibility_is_by_case(tmp_path: Path) -> None:
     assert match.run.number == "0002"
 
 
+def test_a_category_that_was_not_gated_follows_the_verdict_of_all(tmp_path: Path) -> None:
+    night(tmp_path, 1, record())
+    whole, beside = judged(Outcome.FAIL, slice_name="all"), judged(Outcome.NOT_GATED)
+    save(tmp_path / "m" / "0002_night.json", [whole, beside])
+    assert chosen(tmp_path) == "0001"
+    run = Store(tmp_path).runs()[1]
+    reason = "the verdict of all, beside it, was acceptance_length: fail"
+    assert Eligibility().objection(run.records[beside.case], run) == reason
+
+
 def test_an_unfinished_run_is_passed_over(tmp_path: Path) -> None:
     night(tmp_path, 1, record())
     night(tmp_path, 2, record(partial=True))
