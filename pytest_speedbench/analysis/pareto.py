@@ -107,7 +107,7 @@ def pareto(records: Sequence[Record]) -> Pareto:
         Column("dl", "DL"),
         Column("bs", "BS"),
         Column("user_tps", "user tok/s", digits=1),
-        Column("output_tps", "tok/s a GPU", digits=0),
+        Column("output_tps", "tok/s per GPU", digits=0),
         Column("speedup", "speedup"),
         Column("on_frontier", "", "text"),
     )
@@ -116,7 +116,7 @@ def pareto(records: Sequence[Record]) -> Pareto:
         for run, dl in dict.fromkeys((p.run, p.dl) for p in points if p.dl)
         if (bs := _crossover(points, run, dl)) is not None
     )
-    title = "Output tokens/s and GPU against user tokens/s"
+    title = "Output tokens/s per GPU against user tokens/s"
     return Pareto(tuple(points), Table(NAME, title, columns, tuple(rows), notes))
 
 

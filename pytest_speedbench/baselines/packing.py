@@ -12,6 +12,7 @@ from pytest_speedbench.errors import RecordError
 
 # More than any output; a few bytes of a hostile record would otherwise inflate to gigabytes.
 MOST_IDS = 1 << 24
+MOST_NUMBER = 1 << 31
 
 
 def pack_ids(token_ids: Sequence[int]) -> str:
@@ -64,4 +65,15 @@ def pack_numbers(numbers: Sequence[int]) -> str:
 
 
 def unpack_numbers(packed: str) -> list[int]:
-    return list(map(int, packed.split()))
+    """The inverse of :func:`pack_numbers`.
+
+    Raises:
+        RecordError: the text is none of small integers.
+    """
+    try:
+        numbers = list(map(int, packed.split()))
+    except ValueError as error:
+        raise RecordError(f"numbers are damaged: {error}") from error
+    if numbers and not 0 <= min(numbers) <= max(numbers) <= MOST_NUMBER:
+        raise RecordError(f"numbers are damaged: expected 0 to {MOST_NUMBER}, got {packed[:40]!r}")
+    return numbers

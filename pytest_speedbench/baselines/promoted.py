@@ -6,6 +6,7 @@ One pointer a name, in a file beside the saved runs. ``default`` is the name whe
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from pytest_speedbench.baselines.storage import SavedRun, Store
 from pytest_speedbench.errors import BaselineError
 
 DEFAULT = "default"
+_PROMOTED_NAME = re.compile(r"[^\W\d_][\w.-]*")
 NAME = "speedbench-promoted"  # no suffix: pytest-benchmark takes every JSON file for a saved run
 
 
@@ -82,8 +84,14 @@ def promote(store: Store, run: SavedRun, name: str = DEFAULT, reason: str = "") 
     """Makes ``run`` the reference called ``name``, in place of the one before.
 
     Raises:
-        BaselineError: the run lies outside of the storage, or the file cannot be written.
+        BaselineError: the name could be taken for another reference, the run lies outside of the
+            storage, or the file cannot be written.
     """
+    if not _PROMOTED_NAME.fullmatch(name):
+        raise BaselineError(
+            f"--name {name!r}: expected a letter, then letters, digits, '.', '_' or '-'; a number "
+            "names a saved run"
+        )
     place = run.place or _place_of(store, run)
     if not place:
         raise BaselineError(

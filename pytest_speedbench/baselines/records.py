@@ -58,7 +58,7 @@ from pytest_speedbench.engines.protocol import (
     Speculation,
     Trace,
 )
-from pytest_speedbench.errors import RecordError
+from pytest_speedbench.errors import MeasurementMismatch, RecordError
 from pytest_speedbench.measure.metrics import request_traces
 from pytest_speedbench.measure.replayed import Replay, ReplayedTurn, ResumedRequest, WrongToken
 from pytest_speedbench.measure.results import (
@@ -389,7 +389,7 @@ def traces_of(record: Record) -> list[RequestTrace]:
         found = request_traces(turns)
         clusters(found)  # refuses the same turn twice
         return found
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, MeasurementMismatch) as error:
         raise RecordError(f"{record.case}: its requests are damaged: {error}") from error
 
 

@@ -27,7 +27,7 @@ EXTRA_KEY = "speedbench"
 
 class _Part(BaseModel):
     # Unknown fields come from a later minor version; they are kept, not refused.
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
 
 class CaseKey(_Part):

@@ -247,7 +247,7 @@ def throughput(name: str, said: str, points: Sequence[OperatingPoint]) -> str:
         axes.margins(0.12)
         axes.grid()
         axes.set_xlabel("tokens/s of one user")
-        axes.set_ylabel("output tokens/s and GPU")
+        axes.set_ylabel("output tokens/s per GPU")
         _legend(axes, list(lines))
         _label_points(axes, labels)
 

@@ -218,7 +218,7 @@ def _draw_pareto(analysis: Pareto, figure: Any) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     axes.set_xlabel("tokens/s of one user")
-    axes.set_ylabel("output tokens/s and GPU")
+    axes.set_ylabel("output tokens/s per GPU")
     legend(axes)
 
 

@@ -158,7 +158,7 @@ def test_a_model_that_does_not_exist_is_one_clear_error() -> None:
 
 
 def test_an_argument_that_does_not_exist_is_one_clear_error() -> None:
-    with pytest.raises(EngineError, match=r"argument 'attention'; see --speed-engine-arg"):
+    with pytest.raises(EngineError, match=r"argument 'attention' \(--speed-engine-arg\)"):
         open_engine(EngineConfig("transformers", DEMO_MODEL, args=(("attention", 1),)), TIMEOUT)
 
 

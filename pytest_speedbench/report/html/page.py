@@ -82,5 +82,5 @@ def _throughput(heads: Sequence[Record]) -> Figure | None:
         title,
         charts.throughput("throughput", title, points),
         "Up and to the right is better; dashed is no SD.",
-        Numbers(("tokens/s of one user", "output tokens/s and GPU"), rows),
+        Numbers(("tokens/s of one user", "output tokens/s per GPU"), rows),
     )
