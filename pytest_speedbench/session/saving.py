@@ -109,6 +109,10 @@ class Saving:
         return [(name, group) for name, group in left if group]
 
     def _guard_json(self) -> None:
+        from pytest_benchmark.utils import get_machine_id
+
+        from pytest_speedbench.session.storage import keep_unsaved
+
         save_json = self._benchmark.save_json
 
         def guarded(output: Any) -> None:
@@ -116,10 +120,10 @@ class Saving:
             try:
                 save_json(output)
             except OSError as error:
-                self._problems.append(
-                    f"NOT SAVED: {target}: {error.strerror or error} (another file: "
-                    "--benchmark-json=PATH)"
-                )
+                kept = keep_unsaved(output, get_machine_id(), target.stem or "run")
+                other = "the numbers above are all there is (another file: --benchmark-json=PATH)"
+                reason = error.strerror or error
+                self._problems.append(f"NOT SAVED: {target}: {reason}; {kept or other}")
             else:
                 self._saved.append(str(target))
 

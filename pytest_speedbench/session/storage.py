@@ -161,19 +161,23 @@ class SharedStorage(Base):  # type: ignore[misc] # pytest-benchmark has no types
 
     def _keep(self, output_json: Any, tag: str, error: OSError) -> None:
         reason = f"NOT SAVED: {self.files.shown()}: {error.strerror or error}"
-        kept = LocalFiles(cache_folder() / "unsaved")
-        try:
-            name = save_new(kept, self.folder, tag, _encoded(output_json))
-        except OSError:
-            self.problems.append(
-                f"{reason}; the numbers above are all there is "
-                "(another place: --benchmark-storage=DIR)"
-            )
-        else:
-            self.problems.append(
-                f"{reason}; kept in {kept.shown(name)}: speedbench baseline import FILE "
-                "--storage DIR adds it to a storage"
-            )
+        kept = keep_unsaved(output_json, self.folder, tag)
+        other = "the numbers above are all there is (another place: --benchmark-storage=DIR)"
+        self.problems.append(f"{reason}; {kept or other}")
+
+
+def keep_unsaved(output_json: Any, folder: str, tag: str) -> str:
+    """Writes a run that could not be saved to the cache folder, and says where it is; empty where
+    that fails too."""
+    kept = LocalFiles(cache_folder() / "unsaved")
+    try:
+        name = save_new(kept, folder, tag, _encoded(output_json))
+    except OSError:
+        return ""
+    return (
+        f"kept in {kept.shown(name)}: speedbench baseline import FILE --storage DIR adds it to a "
+        "storage"
+    )
 
 
 def _encoded(output_json: Any) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import signal
@@ -220,8 +221,14 @@ def test_a_storage_that_cannot_be_written_still_prints_the_numbers(project: Proj
     assert re.search("NOT SAVED: [^ ]*taken/x: Not a directory", text)
 
 
-def test_a_json_file_that_cannot_be_written_is_told(project: Project) -> None:
+def test_a_json_file_that_cannot_be_written_is_kept_elsewhere(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     project.gate()
     result = project.run("--benchmark-json=/dev/full")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["NOT SAVED: /dev/full: No space left on device*"])
+    text = text_of(result)
+    assert "NOT SAVED: /dev/full: No space left on device; kept in" in text
+    (kept,) = tmp_path.rglob("unsaved/*/*.json")
+    assert json.loads(kept.read_text())["benchmarks"]
