@@ -27,7 +27,7 @@ EXTRA_KEY = "speedbench"
 
 class _Part(BaseModel):
     # Unknown fields come from a later minor version; they are kept, not refused.
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
 
 class CaseKey(_Part):
@@ -160,6 +160,8 @@ class SamplingRecord(_Part):
 
 
 class MetricRecord(_Part):
+    model_config = ConfigDict(allow_inf_nan=False)
+
     value: float
     low: float | None
     high: float | None

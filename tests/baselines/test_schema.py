@@ -18,6 +18,7 @@ from pytest_speedbench.baselines.schema import SCHEMA, CaseKey, parse_record
 from pytest_speedbench.baselines.storage import Store, read_run
 from pytest_speedbench.errors import BaselineError, RecordError
 from pytest_speedbench.stats.data import steps_of
+from tests.compare.saved_runs import record
 
 DATA = Path(__file__).parent / "data"
 
@@ -172,3 +173,26 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.runs() == []
     assert len(store.problems) == 2
+
+
+@pytest.mark.parametrize("text", ["-3 0", "x", f"{1 << 40}"])
+def test_numbers_that_no_step_has_are_damage(text: str) -> None:
+    with pytest.raises(RecordError, match="numbers are damaged"):
+        unpack_numbers(text)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_metric_that_is_no_number_is_damage(value: float) -> None:
+    data = record().model_dump(mode="json", by_alias=True)
+    data["metrics"] = {
+        "acceptance_length": {
+            "value": value,
+            "low": None,
+            "high": None,
+            "n": 20,
+            "level": 0.95,
+            "unit": "tokens/step",
+        }
+    }
+    with pytest.raises(RecordError, match=r"damaged at 'metrics.acceptance_length.value'"):
+        parse_record(data)
