@@ -40,14 +40,6 @@ BROKEN: dict[str, tuple[Answers, str]] = {
 
 
 @pytest.fixture
-def vllm() -> Iterator[Vllm]:
-    fake = Vllm()
-    with serving(fake.script) as url:
-        fake.url = url
-        yield fake
-
-
-@pytest.fixture
 def engine(vllm: Vllm) -> Iterator[Engine]:
     found = open_engine(config(vllm.url), 3)
     yield found

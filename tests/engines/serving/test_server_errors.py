@@ -28,14 +28,6 @@ TIMEOUT = 1.0
 
 
 @pytest.fixture
-def vllm() -> Iterator[Vllm]:
-    fake = Vllm()
-    with serving(fake.script) as url:
-        fake.url = url
-        yield fake
-
-
-@pytest.fixture
 def engine(vllm: Vllm) -> Iterator[Engine]:
     found = open_engine(config(vllm.url), TIMEOUT)
     yield found
