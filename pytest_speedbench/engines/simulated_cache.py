@@ -14,7 +14,7 @@ class PrefixCache:
     """Keeps everything."""
 
     def __init__(self) -> None:
-        self._blocks: set[tuple[str, int]] = set()
+        self._blocks: set[int] = set()
 
     def cached(self, request: Request) -> int:
         """Prompt tokens whose blocks are there; the last one is always computed."""
@@ -31,7 +31,9 @@ class PrefixCache:
         self._blocks |= {block for _, block in _blocks(request.cache_salt, text)}
 
 
-def _blocks(salt: str, text: Sequence[int]) -> Iterator[tuple[int, tuple[str, int]]]:
-    """End and identity of each whole block."""
+def _blocks(salt: str, text: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """End and identity of each whole block; the identity includes that of the block before."""
+    identity = hash(salt)
     for end in range(BLOCK, len(text) + 1, BLOCK):
-        yield end, (salt, hash(tuple(text[:end])))
+        identity = hash((identity, *text[end - BLOCK : end]))
+        yield end, identity

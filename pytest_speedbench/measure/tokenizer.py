@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -159,11 +160,15 @@ class WordTokenizer:
         return [1, *(i for m in messages for i in self.encode(f"{m['role']} {m['content']}")), 1]
 
     def encode(self, text: str) -> list[int]:
-        span = self.vocab_size - 16
-        return [16 + int(_digest(word)[:8], 16) % span for word in text.split()]
+        return [_word_id(word, self.vocab_size) for word in text.split()]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return " ".join(f"w{token}" for token in token_ids)
+
+
+@lru_cache(maxsize=1 << 14)  # every turn of a conversation encodes those before it again
+def _word_id(word: str, vocab_size: int) -> int:
+    return 16 + int(_digest(word)[:8], 16) % (vocab_size - 16)
 
 
 @dataclass
