@@ -52,6 +52,23 @@ def test_acceptance_that_falls_with_a_warm_cache_fails(project: Project) -> None
     )
 
 
+def test_identical_outputs_pass_at_two_percent_on_the_sessions_of_agents(project: Project) -> None:
+    # With fewer than 49 samples this margin stays undecided, however equal the outputs are.
+    project.gate(CACHED, "speed.assert_cache_neutral(acceptance_length='2%')")
+    result = project.run(
+        "--benchmark-save=a",
+        speed_split="agentic_8k",
+        speed_category="all",
+        speed_samples="all",
+        speed_bs="8",
+    )
+    result.assert_outcomes(passed=1)
+    (record,) = project.records()
+    assert len({request.sample for request in record.requests}) == 56
+    (verdict,) = record.verdicts
+    assert (verdict.metric, verdict.outcome) == ("cache_neutral", "pass")
+
+
 # Two requests warm up, eight are the cold pass, and eight fill the cache.
 @pytest.mark.parametrize(
     ("request_number", "outcome"),

@@ -24,13 +24,13 @@ def splits() -> dict[str, Split]:
     return {name: load_split(name) for name in LENGTHS}
 
 
-def test_forty_sessions_of_four_categories_and_eight_scenarios(splits: dict[str, Split]) -> None:
+def test_56_sessions_of_four_categories_and_eight_scenarios(splits: dict[str, Split]) -> None:
     assert tuple(LENGTHS) == AGENTIC
     for name, split in splits.items():
         assert split.slices == split_slices(name) == tuple(CATEGORIES)
-        assert [len(split.select(category)) for category in CATEGORIES] == [10] * 4
+        assert [len(split.select(category)) for category in CATEGORIES] == [14] * 4
         assert len({s.sub_category for s in split.samples}) == 8
-        assert len({s.id for s in split.samples}) == 40
+        assert len({s.id for s in split.samples}) == 56
         assert all(6 <= len(s.turns) <= 12 for s in split.samples)
         assert split.licence == "Apache-2.0"
         first = [s.sub_category for s in split.select("coding", 4)]
@@ -94,7 +94,7 @@ def test_no_two_turns_are_alike(splits: dict[str, Split]) -> None:
 def test_the_listing_and_the_digests(splits: dict[str, Split]) -> None:
     listed = {line.name: line for line in list_splits()}
     for name, split in splits.items():
-        assert (listed[name].samples, listed[name].digest) == (40, split.digest)
+        assert (listed[name].samples, listed[name].digest) == (56, split.digest)
     assert len({split.digest for split in splits.values()}) == 3
     assert load_split("agentic_8k:data").digest == splits["agentic_8k"].digest
 
@@ -180,5 +180,5 @@ def test_generated_output_is_seeded_and_more_begins_with_less(
 
 def test_the_card_counts_what_there_is() -> None:
     card = json.loads((data_dir() / "agentic" / "split.json").read_text(encoding="utf-8"))
-    assert card["categories"] == dict.fromkeys(CATEGORIES, 10)
+    assert card["categories"] == dict.fromkeys(CATEGORIES, 14)
     assert set(card["digests"]) == set(LENGTHS)

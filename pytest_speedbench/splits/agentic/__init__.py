@@ -1,6 +1,6 @@
 """``agentic``, ``agentic_8k``, ``agentic_16k``: sessions of an agent with tools, written by us.
 
-Forty sessions of 7 to 9 turns behind one long system prompt. The scripts are with the bundled
+56 sessions of 7 to 9 turns behind one long system prompt. The scripts are with the bundled
 splits; long tool outputs (logs, sources, tickets, …) are generated, seeded by session and turn, so
 that a session at one length holds beginnings of the same outputs as at a greater length. Tool
 results are plain text in user turns: every chat template can render them.
@@ -31,7 +31,7 @@ CATEGORIES: Final = {
     "text": ("triage", "documentation"),
 }
 """Slices and the scenarios in them."""
-_SHARES: Final = (0.96, 0.5, 0.8, 0.35, 0.65)
+_SHARES: Final = (0.96, 0.5, 0.8, 0.35, 0.65, 0.88, 0.42)
 """Length of the sessions of a scenario, as a share of the greatest: real sessions differ."""
 _SHORTEST: Final = 7600
 """Tokens below which no session is shortened: its written part needs them."""
