@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from pytest_speedbench.stats.data import Floats
 
 ENOUGH = 5  # samples of a stratum whose own mean is taken out of the spread
-PRECISION = 1e-12  # of the search for a bound: relative, and in the normal quantile
+PRECISION = 1e-10  # relative: the last step of the search for a bound is shorter
 DIGITS = 9  # of a bound: the order in which samples are summed makes no difference
-MOST_STEPS = 100  # of the search; about 8 are taken
+MOST_STEPS = 100  # of the search; about 5 are taken
 ROUNDING = 1e-12  # relative to the largest term
 
 
@@ -81,9 +81,10 @@ def _bound(top: Floats, bottom: Floats, tail: float, extreme: tuple[float, float
             high *= 2
     if not high > low:
         return low
-    goal = _standard_normal(tail)
+    goal, tail_of = _standard_normal(tail), _Tail()
+    error = math.sqrt(float(np.square(top - high * bottom).sum())) / float(bottom.sum())
     return _crossing(
-        lambda ratio: _standard_normal(below_zero(top - ratio * bottom)) - goal, low, high
+        lambda ratio: _standard_normal(tail_of(top - ratio * bottom)) - goal, low, high, error
     )
 
 
@@ -92,31 +93,29 @@ def _standard_normal(probability: float) -> float:
     return NormalDist().inv_cdf(min(max(probability, 1e-300), 1 - 1e-16))
 
 
-def _crossing(rising: Callable[[float], float], low: float, high: float) -> float:
-    """Where `rising` crosses zero, from below, by regula falsi with Illinois weights.
+def _crossing(rising: Callable[[float], float], low: float, high: float, unit: float) -> float:
+    """Where `rising` crosses zero, from below, by the secant method.
 
-    Few steps are needed where it is nearly linear, as the normal quantile of a tail is.
+    Few steps are needed where it is nearly linear, as the normal quantile of a tail is: near `high`
+    it rises by about one in each `unit`. A step that leaves the interval in which the crossing is
+    known to lie is replaced by one to its middle.
     """
-    below, above = rising(low), rising(high)
-    if below >= 0 or above < 0:
-        return low if below >= 0 else high
-    moved = 0  # the end that moved last; the other one counts half when it moves again
+    value = rising(high)
+    if value < 0:
+        return high
+    if rising(low) >= 0:
+        return low
+    point, step = high, -value * unit
     for _ in range(MOST_STEPS):
-        if high - low <= PRECISION * high:
+        if not low < point + step < high:
+            step = (low + high) / 2 - point
+        if abs(step) <= PRECISION * high:
             break
-        middle = (low * above - high * below) / (above - below)
-        value = rising(middle)
-        if abs(value) <= PRECISION:
-            return middle
-        if value < 0:
-            low, below = middle, value
-            above *= 0.5 if moved < 0 else 1.0
-            moved = -1
-        else:
-            high, above = middle, value
-            below *= 0.5 if moved > 0 else 1.0
-            moved = 1
-    return low
+        point += step
+        value, last = rising(point), value
+        low, high = (point, high) if value < 0 else (low, point)
+        step *= value / (last - value) if value != last else 0.0
+    return point + step
 
 
 def below_zero(values: Floats) -> float:
@@ -125,31 +124,48 @@ def below_zero(values: Floats) -> float:
     That is the sum weighted by independent exponentials, whose tail is Lugannani and Rice's
     saddlepoint approximation (1980). Shape (terms,).
     """
-    scaled = values / max(float(np.abs(values).max()), np.finfo(np.float64).tiny)
-    scaled = np.where(np.abs(scaled) < ROUNDING, 0.0, scaled)
-    if scaled.max() <= 0:
-        return 1.0
-    if scaled.min() >= 0:
-        return 0.0
-    point, spread = _saddlepoint(scaled)
-    cumulant = -float(np.log1p(-point * scaled).sum())
-    root = math.copysign(math.sqrt(max(0.0, -2 * cumulant)), point)
-    other = point * math.sqrt(spread)
-    if abs(root) < 1e-5:
-        return 0.5
-    density = math.exp(-root * root / 2) / math.sqrt(2 * math.pi)
-    normal = math.erfc(-root / math.sqrt(2)) / 2
-    return min(1.0, max(0.0, normal + density * (1 / root - 1 / other)))
+    return _Tail()(values)
 
 
-def _saddlepoint(values: Floats) -> tuple[float, float]:
-    """Where the derivative of the cumulant generating function is zero, and its slope there."""
-    low, high = 1 / float(values.min()), 1 / float(values.max())
-    point = 0.0
+class _Tail:
+    """`below_zero` for values that change little from call to call.
+
+    The search for the saddlepoint begins at the last one.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def __call__(self, values: Floats) -> float:
+        """The probability; `values` have shape (terms,)."""
+        smallest, largest = float(values.min()), float(values.max())
+        nothing = ROUNDING * max(-smallest, largest)
+        if largest <= nothing:
+            return 1.0
+        if smallest >= -nothing:
+            return 0.0
+        point, spread = _saddlepoint(values, 1 / smallest, 1 / largest, self._last)
+        self._last = point
+        cumulant = -float(np.log1p(-point * values).sum())
+        root = math.copysign(math.sqrt(max(0.0, -2 * cumulant)), point)
+        other = point * math.sqrt(spread)
+        if abs(root) < 1e-5:
+            return 0.5
+        density = math.exp(-root * root / 2) / math.sqrt(2 * math.pi)
+        normal = math.erfc(-root / math.sqrt(2)) / 2
+        return min(1.0, max(0.0, normal + density * (1 / root - 1 / other)))
+
+
+def _saddlepoint(values: Floats, low: float, high: float, start: float) -> tuple[float, float]:
+    """Where the derivative of the cumulant generating function is zero, and its slope there.
+
+    It lies between `low` and `high`, and the search begins at `start`.
+    """
+    point = start if low < start < high else 0.0
     for _ in range(100):
         terms = values / (1 - point * values)
         slope, curve = float(terms.sum()), float(terms @ terms)
-        if abs(slope) <= 1e-9 * math.sqrt(curve):
+        if abs(slope) <= 1e-11 * math.sqrt(curve):
             break
         low, high = (point, high) if slope < 0 else (low, point)
         step = point - slope / curve
