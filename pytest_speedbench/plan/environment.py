@@ -112,4 +112,4 @@ def _with_labels(found: Sequence[Environment]) -> tuple[Environment, ...]:
 def watched_variables(patterns: Iterable[str]) -> Variables:
     """The present variables whose names match one of ``patterns``, by name."""
     watched = re.compile("|".join(map(translate, patterns)) or "(?!)")
-    return tuple((name, value) for name, value in sorted(os.environ.items()) if watched.match(name))
+    return tuple((name, os.environ[name]) for name in sorted(filter(watched.match, os.environ)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Final, Literal, TypeAlias
 
 from pytest_speedbench.errors import SplitError
@@ -148,16 +149,20 @@ class Split:
         """
         if n is not None and n < 1:
             raise SplitError(f"split {self.name!r}: samples must be at least 1, got {n}")
-        wanted = self._wanted(category)
-        taken = dict.fromkeys(wanted, 0)
-        return tuple(sample for sample in self.samples if _take(taken, sample.category, n))
+        room = dict.fromkeys(self._wanted(category), n or len(self.samples))
+        chosen = []
+        for sample in self.samples:
+            if room.get(sample.category, 0):
+                room[sample.category] -= 1
+                chosen.append(sample)
+        return tuple(chosen)
 
     def interleaved(self, category: str | None = None, n: int | None = None) -> tuple[Sample, ...]:
         """Return ``select``'s samples in balanced order: one of each slice, round robin."""
-        chosen = self.select(category, n)
-        rows = [[s for s in chosen if s.category == name] for name in self._wanted(category)]
-        longest = max((len(row) for row in rows), default=0)
-        return tuple(row[i] for i in range(longest) for row in rows if i < len(row))
+        rows: dict[str, list[Sample]] = {name: [] for name in self._wanted(category)}
+        for sample in self.select(category, n):
+            rows[sample.category].append(sample)
+        return tuple(s for rank in zip_longest(*rows.values()) for s in rank if s is not None)
 
     def only(self, category: str) -> Split:
         """Return the same split (name, digest) holding the samples of one slice."""
@@ -173,13 +178,6 @@ class Split:
 
     def _with(self, samples: tuple[Sample, ...]) -> Split:
         return replace(self, samples=samples)
-
-
-def _take(taken: dict[str, int], category: str, n: int | None) -> bool:
-    if category not in taken or (n is not None and taken[category] >= n):
-        return False
-    taken[category] += 1
-    return True
 
 
 def order_slices(names: Iterable[str]) -> tuple[str, ...]:
