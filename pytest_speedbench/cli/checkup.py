@@ -6,9 +6,10 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,9 +143,15 @@ def import_problem(module: str) -> str:
 
 
 def _version_of(module: str) -> str:
-    for name in packages_distributions().get(module, ()):
+    for name in _distributions().get(module, ()):
         return f"{name} {version(name)}"
     return "version unknown"
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """The distributions of every installed module; listing their files takes half a second."""
+    return packages_distributions()
 
 
 # -- extras ---------------------------------------------------------------------------------
