@@ -8,7 +8,7 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import pytest
 
 from pytest_speedbench.baselines.schema import EXTRA_KEY
@@ -22,8 +22,8 @@ SAVED = sorted((ROOT / "benchmarks" / "results").glob("*/*.json.xz"))[:6]
 @pytest.fixture(scope="module")
 def validator() -> Any:
     schema = json.loads(PUBLISHED.read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema)
+    assert jsonschema_rs.meta.is_valid(schema)
+    return jsonschema_rs.validator_for(schema)
 
 
 def test_the_published_schema_is_current() -> None:
@@ -38,7 +38,7 @@ def test_a_fresh_record_is_valid(validator: Any) -> None:
     assert not list(validator.iter_errors(data))
     damaged = {**data, "requests": [{**data["requests"][0], "tokens": "many"}]}
     (error,) = validator.iter_errors(damaged)
-    assert list(error.absolute_path) == ["requests", 0, "tokens"]
+    assert error.instance_path == ["requests", 0, "tokens"]
 
 
 @pytest.mark.parametrize("path", SAVED, ids=lambda path: path.name)
