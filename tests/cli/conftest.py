@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from pytest_speedbench.cli import app
 from pytest_speedbench.cli.errors import INTERNAL, TRACEBACK
 
+from .pipelines import run_session
+
 TEST = """
 import pytest
 
@@ -93,17 +95,13 @@ def _make(folder: Path) -> None:
 
 
 def _measure(folder: Path, name: str, options: Sequence[str]) -> None:
-    """A session in this process, which has most of its modules loaded."""
-    arguments = [
-        *("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest"),
-        *(f"--rootdir={folder}", "--import-mode=importlib", str(folder)),
-        *("--speed-engine", "simulated", "--speed-model", "sim", "--speed-method", "eagle3"),
+    code = run_session(
+        folder,
+        *("-q", "--speed-engine", "simulated", "--speed-model", "sim", "--speed-method", "eagle3"),
         *("--speed-split", "prompts.jsonl", "--speed-max-tokens", "48"),
         *(f"--benchmark-save={name}", *options),
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert pytest.main(arguments) == 0
+    )
+    assert code == 0
 
 
 def _git(folder: Path, *arguments: str) -> None:

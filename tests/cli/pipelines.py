@@ -10,6 +10,8 @@ import site
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,20 @@ def as_uploaded(text: str, environment: Mapping[str, str]) -> str:
     return text.replace("$$", "$")
 
 
+def run_session(folder: Path, *arguments: str) -> int:
+    """A session of pytest in this process, which has most of its modules loaded; its exit code."""
+    here = (f"--rootdir={folder}", "--import-mode=importlib", "-p", "no:hypothesispytest")
+    quiet = ("-p", "no:xdist", "-p", "no:cacheprovider")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        code = pytest.main([*here, *quiet, *arguments])
+    # The next project has test files of the same names.
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(f"{folder}{os.sep}"):
+            del sys.modules[name]
+    return code
+
+
 class Runner:
     """A machine of CI: an environment of its own that sees the packages installed here.
 
@@ -152,23 +168,34 @@ class Runner:
 
         Fails at the first that fails.
         """
-        assigned, output = "", ""
+        values: dict[str, str] = {}
+        output = ""
         for line in script.splitlines():
-            if re.match(r"\w+=", line):
-                assigned += f"{line}\n"
-            elif line.startswith("speedbench ") and not re.search(r"[$*?|&;<]", line):
-                output += self._run_here(line, folder)
-            elif line:
-                output += self.run(assigned + line, folder)
+            if assigned := re.fullmatch(r"(\w+)=(.*)", line):
+                values[assigned[1]] = shlex.split(assigned[2])[0]
+                continue
+            command = re.sub(r"\$(\w+)", lambda name: values[name[1]], line)
+            if re.match(r"(speedbench|pytest) [^$*?|&;<]*$", command):
+                output += self._run_here(command, folder)
+            elif command:
+                output += self.run(command, folder)
         return output
 
     def _run_here(self, line: str, folder: Path) -> str:
         command, _, target = line.partition(" > ")
+        program, *arguments = shlex.split(command, comments=True)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             patch.setenv("HOME", str(self.home))
-            done = TyperRunner().invoke(app, shlex.split(command, comments=True)[1:])
-        assert done.exit_code == 0, f"exit code {done.exit_code}\n{line}\n{done.output}"
+            patch.setenv("PYTEST_ADDOPTS", self.environment["PYTEST_ADDOPTS"])
+            if program == "pytest":
+                with redirect_stdout(StringIO()) as shown:
+                    code = run_session(folder, "--capture=sys", "-W", "default", *arguments)
+                output = printed = shown.getvalue()
+            else:
+                done = TyperRunner().invoke(app, arguments)
+                code, output, printed = done.exit_code, done.output, done.stdout
+        assert code == 0, f"exit code {code}\n{line}\n{output}"
         if target:
-            (folder / target.strip()).write_text(done.stdout)
-        return done.output
+            (folder / target.strip()).write_text(printed)
+        return output

@@ -207,7 +207,7 @@ def commands(page: str) -> list[str]:
 
 def test_the_commands_of_the_nightly_page_run(project: Path, runner: Runner) -> None:
     first = "pytest tests/speed --speed-rounds 2 --speed-compare --benchmark-save=nightly"
-    output = runner.run(first, project)
+    output = runner.run_lines(first, project)
     assert "no baseline" in output
     assert "saved: " in output
     for command in commands("nightly"):

@@ -24,6 +24,7 @@ from pytest_speedbench.cli.history import parse_moment
 from pytest_speedbench.cli.history_output import FIELDS, sparkline
 
 from .conftest import Speedbench
+from .pipelines import run_session
 
 FIRST_NIGHT = datetime(2024, 10, 1, 2, 10, tzinfo=UTC)
 Change = Callable[[int, dict[str, Any]], None]
@@ -454,11 +455,9 @@ def test_git_bisect_finds_the_commit(
         _git("commit", "-q", "-m", f"change {number}")
         commits.append(_git("rev-parse", "HEAD"))
         if number in (0, 4):
-            options = ("--speed-rounds=0", f"--benchmark-save=night{number}")
-            if number:
-                options += ("--speed-compare=night0",)
-            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
-            subprocess.run(command, env=_environment(), capture_output=True)
+            compared = ("--speed-compare=night0",) if number else ()
+            saving = f"--benchmark-save=night{number}"
+            run_session(repository, "--speed-rounds=0", saving, *compared)
     result = speedbench("history", "--bisect", "alpha", "--script", "search.py")
     assert result.code == 0
     assert "the verdict of run 0002: fail" in result.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -301,8 +302,10 @@ def test_a_cancelled_request_leaves_the_others_right(start: Start) -> None:
     assert [traces[name].tokens for name in ("r1", "r2")] == [20, 20]
 
 
+@pytest.mark.skipif(
+    find_spec("torch") is None, reason="needs pip install 'pytest-speedbench[transformers]'"
+)
 def test_score_reads_the_logits_after_the_prefix(start: Start) -> None:
-    pytest.importorskip("torch", reason="needs pip install 'pytest-speedbench[transformers]'")
     with start(config(Speculation())) as engine:
         found = engine.score([1, 2, 3, 4], 3, [4, 9])
     assert found.top_token == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from pytest_speedbench.engines import (
 from pytest_speedbench.engines.transformers import TransformersBackend
 from pytest_speedbench.measure.check import check_counters, check_traces
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.skipif(
+    not all(map(find_spec, ("torch", "transformers"))),
+    reason="needs pip install 'pytest-speedbench[transformers]'",
+)
 
 PROMPT = (5, 9, 5, 9, 5, 9)
 TOKENS = 16
@@ -30,6 +33,9 @@ NONE = Speculation()
 
 
 def save(folder: Path, seed: int, vocabulary: int = 48) -> str:
+    import torch
+    import transformers
+
     torch.manual_seed(seed)
     shape = transformers.LlamaConfig(
         vocab_size=vocabulary,
@@ -56,6 +62,8 @@ def drafter(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def backend(target: str) -> Iterator[TransformersBackend]:
+    import torch
+
     args = (("dtype", "float32"), ("device", "cpu"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the models are smaller than what starting a second one costs
@@ -86,6 +94,9 @@ def run(
 def test_without_speculation_every_step_emits_one_token(
     backend: TransformersBackend, target: str
 ) -> None:
+    import torch
+    import transformers
+
     trace, finish = run(backend)
     assert (trace.steps, finish) == ([1] * (TOKENS - 1), "length")
     assert trace.drafted is None

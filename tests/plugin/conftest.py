@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any
 
 import cpuinfo
 import pytest
+from pytest_benchmark import utils as benchmark_utils
 
 import pytest_speedbench
 from pytest_speedbench.baselines.schema import Record
@@ -44,8 +46,14 @@ for _name in (
     "scipy.special",
 ):
     import_module(_name)
-# pytest-benchmark describes the processor in every run that saves: several programs, 0.1 s.
+# pytest-benchmark describes the processor in every run that saves (several programs, 0.1 s), and
+# asks two programs twice for the project's name, in folders of no repository too.
 cpuinfo.get_cpu_info = cache(cpuinfo.get_cpu_info)
+platform.architecture = cache(platform.architecture)
+_project_name = benchmark_utils.get_project_name
+benchmark_utils.get_project_name = lambda: (
+    _project_name() if benchmark_utils.in_any_parent(".git") else Path.cwd().name
+)
 
 
 class ReadOnce:

@@ -86,7 +86,7 @@ def test_a_context_too_short_for_the_split_is_told_with_the_fix(project: Project
 
 def test_an_engine_that_miscounts_is_an_error(project: Project) -> None:
     project.gate()
-    result = project.run_apart("--speed-engine-arg=miscount=3", "--benchmark-autosave")
+    result = project.run("--speed-engine-arg=miscount=3", "--benchmark-autosave")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["the engine's counters grew by * its requests add up to *"])
     assert project.saved == []

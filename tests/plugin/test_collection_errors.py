@@ -2,70 +2,83 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from .conftest import Project
+from .conftest import GATE, Project
+
+MISTAKES = [
+    ("category='maths'", ["unknown category 'maths' of split", "did you mean 'math'?"]),
+    ("method='eagle4'", ["unknown method 'eagle4'", "did you mean", "eagle3", "suffix"]),
+    ("method='dspark'", ["unknown method 'dspark'", "it has: none, ngram"]),
+    ("method=''", ["method='': it is empty"]),
+    ("engine='vllm', method='eagle-3'", ["did you mean 'eagle3'"]),
+    ("engine='vlm'", ["unknown engine 'vlm'", "transformers", "vllm", "simulated"]),
+    ("engine='transformers', method='eagle3'", ["no method 'eagle3'", "ngram"]),
+    ("batch=3", ["unknown argument 'batch'; ", "known: engine, model, method"]),
+    ("sample=3", ["unknown argument 'sample'; did you mean 'samples'?"]),
+    ("bs=[]", ["bs=[]: it is empty"]),
+    ("category=[]", ["category=[]: it is empty"]),
+    ("category=''", ["category='': it is empty"]),
+    ("dl=0", ["dl=0: expected an integer >= 1", "method 'none'"]),
+    ("dl='3'", ["dl='3': expected an integer >= 1"]),
+    ("dl=True", ["dl=True: expected an integer >= 1"]),
+    ("bs=0", ["bs=0: expected an integer >= 1"]),
+    ("bs=1.5", ["bs=1.5: expected an integer >= 1"]),
+    ("bs={'a': 1}", ["bs={'a': 1}: expected an integer >= 1"]),
+    ("bs=[[1], [2]]", ["bs=[[1], [2]]: expected an integer >= 1"]),
+    ("samples=0", ["samples=0: expected an integer >= 1, or all"]),
+    ("samples='8'", ["samples='8': expected an integer >= 1, or all"]),
+    ("max_tokens=-1", ["max_tokens=-1: expected an integer >= 1"]),
+    ("temperature=-1", ["temperature=-1: expected a number >= 0"]),
+    ("temperature='0.7'", ["temperature='0.7': expected a number >= 0"]),
+    ("temperature=float('nan')", ["temperature=nan: expected a number >= 0"]),
+    ("min_tokens=17", ["min_tokens=17 is more than max_tokens=16"]),
+    ("ignore_eos=1", ["ignore_eos=1: expected true or false"]),
+    ("ignore_eos=[True, False]", ["expected one value, got 2"]),
+    ("chat_template_kwargs='x'", ["chat_template_kwargs='x': expected a dict"]),
+    ("split='qualitativ'", ["'qualitativ'", "qualitative"]),
+    ("split='throughput_3k'", ["throughput_3k", "throughput_2k"]),
+    ("split='qualitative:math', category='all'", ["unknown category 'all'", "known: math"]),
+    ("isl=3000", ["isl=3000", "2k (2048)"]),
+    ("isl=True", ["isl=True: expected a length in tokens"]),
+    (
+        "isl='1k', split='qualitative'",
+        ["isl='1k' chooses", "'qualitative' names another"],
+    ),
+    ("isl='1k', entropy='high'", ["'high'", "high_entropy"]),
+    ("method='ngram', drafter='org/d'", ["drafter org/d is given, but method ngram uses no"]),
+    ("4", ["keyword arguments, such as bs=[1, 32]"]),
+    ("engine=3", ["engine=3: expected text"]),
+    ("soak='long'", ["soak='long': "]),
+]
 
 
-@pytest.mark.parametrize(
-    ("marker", "wanted"),
-    [
-        ("category='maths'", ["unknown category 'maths' of split", "did you mean 'math'?"]),
-        ("method='eagle4'", ["unknown method 'eagle4'", "did you mean", "eagle3", "suffix"]),
-        ("method='dspark'", ["unknown method 'dspark'", "it has: none, ngram"]),
-        ("method=''", ["method='': it is empty"]),
-        ("engine='vllm', method='eagle-3'", ["did you mean 'eagle3'"]),
-        ("engine='vlm'", ["unknown engine 'vlm'", "transformers", "vllm", "simulated"]),
-        ("engine='transformers', method='eagle3'", ["no method 'eagle3'", "ngram"]),
-        ("batch=3", ["unknown argument 'batch'; ", "known: engine, model, method"]),
-        ("sample=3", ["unknown argument 'sample'; did you mean 'samples'?"]),
-        ("bs=[]", ["bs=[]: it is empty"]),
-        ("category=[]", ["category=[]: it is empty"]),
-        ("category=''", ["category='': it is empty"]),
-        ("dl=0", ["dl=0: expected an integer >= 1", "method 'none'"]),
-        ("dl='3'", ["dl='3': expected an integer >= 1"]),
-        ("dl=True", ["dl=True: expected an integer >= 1"]),
-        ("bs=0", ["bs=0: expected an integer >= 1"]),
-        ("bs=1.5", ["bs=1.5: expected an integer >= 1"]),
-        ("bs={'a': 1}", ["bs={'a': 1}: expected an integer >= 1"]),
-        ("bs=[[1], [2]]", ["bs=[[1], [2]]: expected an integer >= 1"]),
-        ("samples=0", ["samples=0: expected an integer >= 1, or all"]),
-        ("samples='8'", ["samples='8': expected an integer >= 1, or all"]),
-        ("max_tokens=-1", ["max_tokens=-1: expected an integer >= 1"]),
-        ("temperature=-1", ["temperature=-1: expected a number >= 0"]),
-        ("temperature='0.7'", ["temperature='0.7': expected a number >= 0"]),
-        ("temperature=float('nan')", ["temperature=nan: expected a number >= 0"]),
-        ("min_tokens=17", ["min_tokens=17 is more than max_tokens=16"]),
-        ("ignore_eos=1", ["ignore_eos=1: expected true or false"]),
-        ("ignore_eos=[True, False]", ["expected one value, got 2"]),
-        ("chat_template_kwargs='x'", ["chat_template_kwargs='x': expected a dict"]),
-        ("split='qualitativ'", ["'qualitativ'", "qualitative"]),
-        ("split='throughput_3k'", ["throughput_3k", "throughput_2k"]),
-        ("split='qualitative:math', category='all'", ["unknown category 'all'", "known: math"]),
-        ("isl=3000", ["isl=3000", "2k (2048)"]),
-        ("isl=True", ["isl=True: expected a length in tokens"]),
-        (
-            "isl='1k', split='qualitative'",
-            ["isl='1k' chooses", "'qualitative' names another"],
-        ),
-        ("isl='1k', entropy='high'", ["'high'", "high_entropy"]),
-        ("method='ngram', drafter='org/d'", ["drafter org/d is given, but method ngram uses no"]),
-        ("4", ["keyword arguments, such as bs=[1, 32]"]),
-        ("engine=3", ["engine=3: expected text"]),
-        ("soak='long'", ["soak='long': "]),
-    ],
-)
-def test_mistake_in_a_marker(project: Project, marker: str, wanted: list[str]) -> None:
-    project.gate(marker)
-    result = project.run(speed_category=None)
-    result.assert_outcomes(errors=1)
-    text = result.stdout.str()
-    for part in wanted:
+@pytest.fixture
+def shown(project: Project, kept: Path) -> list[str]:
+    """What one session says of each mistake, which stands in a file of its own."""
+    output = kept / "output.txt"
+    if not output.exists():
+        for number, (marker, _) in enumerate(MISTAKES):
+            project.file(f"test_{number:02}.py", GATE.format(marker=marker, body="pass"))
+        result = project.run(speed_category=None)
+        result.assert_outcomes(errors=len(MISTAKES))
+        output.write_text(result.stdout.str(), encoding="utf-8")
+    text = output.read_text(encoding="utf-8").partition("short test summary")[0]
+    return re.split(r"^_+ ERROR collecting test_\d\d\.py _+$", text, flags=re.M)[1:]
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=lambda n: MISTAKES[n][0])
+def test_mistake_in_a_marker(shown: list[str], number: int) -> None:
+    text = shown[number]
+    for part in MISTAKES[number][1]:
         assert part in text, text
     assert "Traceback" not in text
     assert "During handling" not in text
     assert "pytest_speedbench/" not in text
-    assert "test_it.py::test_gate: " in text
+    assert f"test_{number:02}.py::test_gate: " in text
 
 
 def test_a_marker_without_a_speed_fixture(project: Project) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+
+from pytest_speedbench.engines import registry
 
 from .conftest import Project
 
@@ -21,7 +25,7 @@ ENGINE = EngineType("unlucky", ("none",), start, tokenizer="words")
 
 
 @pytest.fixture
-def unlucky(project: Project) -> Project:
+def unlucky(project: Project) -> Iterator[Project]:
     """A project with an installed engine of a third party, which does not start."""
     installed = project.pytester.mkdir("unlucky-1.0.dist-info")
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: unlucky\nVersion: 1.0\n")
@@ -31,7 +35,10 @@ def unlucky(project: Project) -> Project:
     project.pytester.syspathinsert()
     project.gate("method='none'")
     project.ini |= {"speed_engine": "unlucky", "speed_method": "none"}
-    return project
+    registry._third_parties.cache_clear()
+    yield project
+    registry._third_parties.cache_clear()
+    registry.engine_type.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +51,7 @@ def unlucky(project: Project) -> Project:
 )
 def test_an_error_of_ours(unlucky: Project, error: str, outcome: str) -> None:
     unlucky.file("unlucky.py", ENGINE.format(error=error))
-    result = unlucky.run_apart("-rs")
+    result = unlucky.run("-rs")
     result.assert_outcomes(**{outcome: 1})
     text = result.stdout.str()
     assert "no luck today: try again tomorrow" in text
@@ -54,6 +61,6 @@ def test_an_error_of_ours(unlucky: Project, error: str, outcome: str) -> None:
 
 def test_a_bug_shows_where_it_is(unlucky: Project) -> None:
     unlucky.file("unlucky.py", ENGINE.format(error="KeyError('luck')"))
-    result = unlucky.run_apart()
+    result = unlucky.run()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*unlucky.py:*: KeyError*"])

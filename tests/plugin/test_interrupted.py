@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,9 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from pytest_speedbench.baselines.journal import FOLDER, RECOVERED
 from pytest_speedbench.baselines.storage import Store
+from pytest_speedbench.cli import app
 
 from .conftest import QUIET, Project, children_of, is_alive, text_of
 
@@ -46,6 +47,20 @@ def started(project: Project, *arguments: str, then: str = STOP) -> subprocess.P
     return process
 
 
+@pytest.fixture
+def killed(project: Project, kept: Path) -> Project:
+    """A project whose session was killed when it had measured both of its cases."""
+
+    def measure_and_kill() -> None:
+        process = started(project)
+        process.kill()
+        process.wait()
+
+    project.once(kept / "killed", measure_and_kill)
+    project.file("test_it.py", TEST.format(then=""))
+    return project
+
+
 def finished(project: Project) -> dict[int, bool]:
     """Batch size → whether its record is marked partial, over all saved runs."""
     runs = Store(project.path / ".benchmarks").runs()
@@ -65,26 +80,18 @@ def test_a_signal_ends_a_session_as_ctrl_c_does(project: Project, number: signal
     assert not list((project.path / ".benchmarks" / FOLDER).glob("*"))
 
 
-def test_a_killed_session_is_recovered_at_the_next_start(project: Project) -> None:
-    process = started(project)
-    process.kill()
-    process.wait()
-    assert finished(project) == {}
-    project.file("test_it.py", TEST.format(then=""))
-    result = project.run("-k", "bs1", "--benchmark-autosave")
+def test_a_killed_session_is_recovered_at_the_next_start(killed: Project) -> None:
+    assert finished(killed) == {}
+    result = killed.run("-k", "bs1", "--benchmark-autosave")
     assert "recovered 2 cases of an interrupted session: " in text_of(result)
-    runs = Store(project.path / ".benchmarks").runs()
+    runs = Store(killed.path / ".benchmarks").runs()
     partial = [record for run in runs for record in run.records.values() if record.partial]
     assert {record.case.bs for record in partial} == {1, 2}
     assert all(RECOVERED in record.notes for record in partial)
 
 
-def test_a_recovered_run_is_no_reference(project: Project) -> None:
-    process = started(project)
-    process.kill()
-    process.wait()
-    project.file("test_it.py", TEST.format(then=""))
-    result = project.run("--speed-compare", "-k", "bs1")
+def test_a_recovered_run_is_no_reference(killed: Project) -> None:
+    result = killed.run("--speed-compare", "-k", "bs1")
     result.assert_outcomes(passed=1)
     assert "gate: 1 no baseline" in result.stdout.str()
 
@@ -128,21 +135,8 @@ def test_a_session_that_does_not_save_writes_no_journal(project: Project) -> Non
     project.run("-k", "bs1").assert_outcomes(passed=1)
 
 
-def test_the_command_recovers_too(project: Project) -> None:
-    process = started(project)
-    process.kill()
-    process.wait()
-    command = Path(sys.executable).parent / "speedbench"
-    done = subprocess.run(
-        [command, "recover"],
-        cwd=project.path,
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+def test_the_command_recovers_too(killed: Project) -> None:
+    done, again = (CliRunner().invoke(app, ["recover"]) for _ in range(2))
+    assert (done.exit_code, again.exit_code) == (0, 0)
     assert done.stdout.startswith("recovered 2 cases: ")
-    again = subprocess.run(
-        [command, "recover"], cwd=project.path, capture_output=True, text=True, check=True
-    )
     assert again.stdout.startswith("nothing to recover in ")

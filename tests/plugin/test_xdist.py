@@ -6,10 +6,13 @@ import importlib.util
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from pytest_speedbench.engines import registry, simulated
 from pytest_speedbench.engines.demo import demo_available
 
 from .conftest import Project, text_of
@@ -34,7 +37,7 @@ def test_all_workers_reach_one_record(spread: Project) -> None:
     assert "α = 0.01 for a false fail anywhere in 4 cases, 0.0013 for the first comparison" in text
     assert (spread.path / "o.md").exists()
 
-    result = spread.run("-n2", "--speed-compare", "--dist=loadgroup")
+    result = spread.run("-n1", "--speed-compare", "--dist=loadgroup")
     assert "@speedbench" not in result.stdout.str()
     assert "gate: 4 undecided (against 0001" in result.stdout.str()
     assert "no baseline" not in result.stdout.str()
@@ -61,14 +64,13 @@ def test_n0_is_a_plain_run(project: Project) -> None:
     assert len(project.records()) == 1
 
 
-# Tells of every engine, from whichever worker it is started; and takes it for one that computes.
+# For the workers: logs every engine that one starts, and takes it for one that computes.
 LOGGING = """
 import dataclasses, json, os
 from pathlib import Path
 from pytest_speedbench.engines import simulated
 from pytest_speedbench.measure import pool
 
-simulated.ENGINE = dataclasses.replace(simulated.ENGINE, local=True)
 open_engine = pool.open_engine
 
 def logged(config, timeout):
@@ -82,15 +84,21 @@ def logged(config, timeout):
         log.write(json.dumps(told) + "\\n")
     return open_engine(config, timeout)
 
-pool.open_engine = logged
+if "PYTEST_XDIST_WORKER" in os.environ:
+    simulated.ENGINE = dataclasses.replace(simulated.ENGINE, local=True)
+    pool.open_engine = logged
 """
 
 
 @pytest.fixture
-def logged(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+def logged(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A project on a machine of four GPUs, for which the simulated engine computes."""
     project.file("conftest.py", LOGGING)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
-    return project
+    monkeypatch.setattr(simulated, "ENGINE", replace(simulated.ENGINE, local=True))
+    registry.engine_type.cache_clear()
+    yield project
+    registry.engine_type.cache_clear()
 
 
 def started(project: Project) -> list[dict[str, Any]]:
@@ -100,7 +108,7 @@ def started(project: Project) -> list[dict[str, Any]]:
 
 def test_no_configuration_starts_twice_and_every_worker_has_its_gpus(logged: Project) -> None:
     logged.gate("dl=[1, 2, 3, 4], category=['math', 'qa']")
-    result = logged.run_apart(
+    result = logged.run(
         "-n2",
         "--benchmark-autosave",
         "--speed-rounds=2",
@@ -122,7 +130,7 @@ def test_more_workers_than_gpus_is_one_error_that_names_the_fix(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
     logged.gate("dl=[1, 2, 3], category='math'")
-    result = logged.run_apart("-n2", "--speed-engine-arg=tp_size=2")
+    result = logged.run("-n2", "--speed-engine-arg=tp_size=2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "CUDA_VISIBLE_DEVICES shows 2 GPUs: -n 1" in result.stdout.str()
     assert not (logged.path / "engines.log").exists()

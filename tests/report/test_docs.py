@@ -247,21 +247,17 @@ def test_the_example_where_the_engine_says_3_5_and_the_truth_is_2_11() -> None:
     assert [int(cell.split()[0]) for cell in row[1:]] == [1, *steps]
 
 
-def test_the_engine_of_the_guide_runs(pytester: pytest.Pytester) -> None:
+def test_the_engine_of_the_guide_runs(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     code = re.findall(r"```python\n(.*?)```", page("writing-an-engine"), re.S)[0]
     pytester.makepyfile(my_engine=code)
-    pytester.makeconftest(
-        """
-        from pytest_speedbench.engines import registry
-
-        registry._BUILTIN["my-engine"] = "my_engine"
-        """
-    )
-    done = pytester.runpytest_subprocess(
+    pytester.syspathinsert()
+    monkeypatch.setitem(_BUILTIN, "my-engine", "my_engine")
+    request.addfinalizer(engine_type.cache_clear)
+    done = pytester.runpytest_inprocess(
         "--pyargs",
         "pytest_speedbench.suites",
-        "-p",
-        "conftest",
         "--speed-engine=my-engine",
         "--speed-method=none",
         "--speed-model=any",
@@ -276,7 +272,7 @@ def test_the_examples_of_a_test_collect(pytester: pytest.Pytester) -> None:
     for number, name in enumerate(("index", "at-the-desk")):
         code = re.findall(r"```python\n(.*?)```", page(name), re.S)[0]
         pytester.makepyfile(**{f"test_page_{number}": code})
-    done = pytester.runpytest_subprocess("--collect-only", "-q", "--speed-model=sim")
+    done = pytester.runpytest_inprocess("--collect-only", "-q", "--speed-model=sim")
     assert done.ret == 0
     done.stdout.fnmatch_lines(
         ["*test_prompt_lookup?math-bs1-dl3?", "*test_lookup_pays?all-bs32-dl3?"]

@@ -275,7 +275,9 @@ def test_a_session_writes_the_page(pytester: pytest.Pytester) -> None:
             assert speed.acceptance_length >= 1
         """
     )
-    done = pytester.runpytest_subprocess(
+    done = pytester.runpytest_inprocess(
+        "-W",
+        "always",
         "--speed-engine=simulated",
         "--speed-method=eagle3",
         "--speed-model=sim",
