@@ -158,7 +158,7 @@ def warn(message: str, category: type[SpeedWarning] = SpeedWarning) -> None:
     """
     message = shown(message)
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and _ours(frame.f_code.co_filename):
+    while frame.f_back is not None and is_ours(frame.f_code.co_filename):
         frame, level = frame.f_back, level + 1
     caller = str(frame.f_globals.get("__name__", "")).partition(".")[0]
     place = _place.get()
@@ -171,8 +171,14 @@ def warn(message: str, category: type[SpeedWarning] = SpeedWarning) -> None:
 _place: ContextVar[Place | None] = ContextVar("place", default=None)
 
 
-def _ours(filename: str) -> bool:
+def is_ours(filename: str) -> bool:
+    """Whether code is of this package; the tests of its ready-made suites count as the user's."""
     return filename.startswith(_PACKAGE) and not filename.startswith(_SUITES)
+
+
+def count_of(number: int, noun: str) -> str:
+    """``1 round``, ``3 rounds``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def did_you_mean(value: object, known: Iterable[str]) -> str:

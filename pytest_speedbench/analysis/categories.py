@@ -59,7 +59,7 @@ def categories(records: Sequence[RecordSummary]) -> Categories:
             "acceptance_length": found,
             "acceptance_rate": metric(record, "acceptance_rate"),
         }
-        for record in records
+        for record in sorted(records, key=lambda record: (record.case.dl, record.case.bs))
         if record.case.method != "none"
         and (found := metric(record, "acceptance_length")) is not None
     ]

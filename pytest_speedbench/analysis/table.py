@@ -65,10 +65,13 @@ def _plain(value: Value) -> Any:
 
 
 def shared(table: Table) -> dict[str, str]:
-    """Title and text of the columns in which all rows are the same; of one row, none."""
+    """Title and text of the columns in which all rows are the same; of one row, none.
+
+    A column without a title marks rows: it is none.
+    """
     if len(table.rows) < 2:
         return {}
-    shown = [c for c in table.columns if c.printed]
+    shown = [c for c in table.columns if c.printed and c.title]
     texts = {c.title: {cell(row.get(c.key), c) for row in table.rows} for c in shown}
     return {title: found.pop() for title, found in texts.items() if len(found) == 1}
 
@@ -79,10 +82,14 @@ def without(table: Table, titles: Container[str]) -> Table:
     return replace(table, columns=kept)
 
 
+NOTHING = "–"
+"""A cell without a value."""
+
+
 def cell(value: Value, column: Column) -> str:
     """A value as text, with its interval where it has one."""
     if value is None:
-        return "–"
+        return NOTHING
     if isinstance(value, Estimate):
         shown = _number(value.value, column)
         if value.low is None or value.high is None or column.form == "value":

@@ -23,13 +23,15 @@ from pytest_speedbench.cli.drafter_outputs import (
     Model,
     Outputs,
     Samples,
+    check_options,
     check_vocabulary,
     decoder,
     get_outputs,
     target_tokenizer,
 )
-from pytest_speedbench.cli.output import Justify, Lines, echo, percent, write_bytes
+from pytest_speedbench.cli.output import Lines, echo, percent, write_bytes
 from pytest_speedbench.errors import CliError
+from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +52,7 @@ class Candidate:
 
 
 def coverage(
+    context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE)],
     drafter: Annotated[
         list[str] | None,
@@ -63,7 +66,7 @@ def coverage(
     ] = "",
     dl: Annotated[str, typer.Option(metavar="N,…", help="Draft lengths.")] = "1,3,5",
     tokens: Annotated[int, typer.Option(min=0, help="Lost tokens to list.")] = 12,
-    engine: Engine = "transformers",
+    engine: Engine = None,
     model: Model = "",
     samples: Samples = "8",
     max_tokens: MaxTokens = 128,
@@ -86,6 +89,7 @@ def coverage(
     asked = Asked(
         engine, model, samples, max_tokens, bs, engine_arg or (), category, language, storage
     )
+    check_options(context, source, *([frequencies] if frequencies else []))
     lengths = numbers("--dl", dl)
     if plot is not None:
         _check_plot(plot)
@@ -195,7 +199,7 @@ def _show(out: Lines, cost: VocabularyCost, draft_length: int, show: Callable[[i
     out.line()
     out.line(f"{cost.name}: {cost.size:,} of {cost.target_size:,} tokens", "bold")
     lengths = [ceiling.draft_length for ceiling in cost.slices[0].ceilings]
-    columns: list[tuple[str, Justify]] = [("slice", "left"), ("tokens", "right")]
+    columns: list[Column] = [("slice", "left"), ("tokens", "right")]
     columns += [("outside", "right"), *((f"≤ DL {dl}", "right") for dl in lengths)]
     if cost.expected:
         columns += [("AL", "right"), ("expected", "right")]

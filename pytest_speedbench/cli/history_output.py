@@ -10,13 +10,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_speedbench.analysis.trends import ALPHA, Point, Trend
-from pytest_speedbench.cli.output import NOTHING, WORD_STYLES, Justify, Lines, echo, percent
+from pytest_speedbench.cli.output import NOTHING, WORD_STYLES, Lines, echo, percent
+from pytest_speedbench.errors import count_of
 from pytest_speedbench.escapes import label
+from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
     from pytest_speedbench.analysis.trends import Change
 
-_COLUMNS: tuple[tuple[str, Justify], ...] = (
+_COLUMNS: tuple[Column, ...] = (
     ("run", "left"),
     ("date", "left"),
     ("commit", "left"),
@@ -48,7 +50,6 @@ def show_table(trends: Sequence[Trend]) -> None:
             _COLUMNS,
             [row for row, _ in rows],
             [style for _, style in rows],
-            wrap=frozenset({"verdict"}),
         )
         out.line()
     out.line(_summary(trends))
@@ -57,9 +58,8 @@ def show_table(trends: Sequence[Trend]) -> None:
 def _summary(trends: Sequence[Trend]) -> str:
     changes, cases = sum(len(trend.changes) for trend in trends), len(trends)
     return (
-        f"{changes} change{'' if changes == 1 else 's'} of level (▲ ▼) in "
-        f"{cases} case{'' if cases == 1 else 's'}; a case without one shows one at most "
-        f"{percent(ALPHA, 0).removeprefix('+')} of the time."
+        f"{count_of(changes, 'change')} of level (▲ ▼) in {count_of(cases, 'case')}; a case "
+        f"without one shows one at most {percent(ALPHA, 0).removeprefix('+')} of the time."
     )
 
 

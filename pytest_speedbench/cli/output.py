@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pytest_speedbench.escapes import label, printable
+from pytest_speedbench.report.tables import Column, table_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
 
 NOTHING = "–"
 _WIDEST = 110
-_INDENT, _GAP = "  ", "  "
-Justify = Literal["left", "right"]
+_INDENT = "  "
 
 WORD_STYLES = {
     "pass": "green",
@@ -79,8 +79,10 @@ class Lines:
         self._console = console()
 
     def line(self, text: str = "", style: str = "") -> None:
-        """One paragraph, wrapped at the width."""
-        self._console.print(printable(text), style=style or None, soft_wrap=False)
+        """A paragraph a line, wrapped at the width; the blanks before it indent all of it."""
+        for part in text.split("\n"):
+            words = part.lstrip(" ")
+            self.item(" " * (len(part) - len(words)), words, style)
 
     def item(self, head: str, text: str, style: str = "") -> None:
         """A paragraph with a hanging indent: further lines start below ``text``."""
@@ -104,69 +106,16 @@ class Lines:
 
     def table(
         self,
-        columns: Sequence[tuple[str, Justify]],
+        columns: Sequence[Column],
         rows: Iterable[Sequence[str]],
-        styles: Iterable[str] = (),
-        *,
-        wrap: frozenset[str] = frozenset(),
+        styles: Sequence[str] = (),
     ) -> None:
-        """A table; only the columns in ``wrap`` wrap their text."""
-        from itertools import zip_longest
-
+        """A table (see :func:`~pytest_speedbench.report.tables.table_lines`); ``styles`` by row."""
         cells = [[label(cell) for cell in row] for row in rows]
-        styled = list(zip_longest(cells, list(styles)[: len(cells)], fillvalue=""))
-        if not self._plain_table(columns, styled):
-            self._fitted_table(columns, styled, wrap)
-
-    def _plain_table(
-        self, columns: Sequence[tuple[str, Justify]], rows: Sequence[tuple[Sequence[str], str]]
-    ) -> bool:
-        """Prints a table that is not too wide, as rich would but much faster; else False."""
-        from itertools import groupby
-
-        from rich.cells import cell_len, set_cell_size
-
-        heads = [title for title, _ in columns]
-        cells = [heads, *(row for row, _ in rows)]
-        widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
-        full = sum(widths) + len(_GAP) * (len(widths) - 1)
-        if len(_INDENT) + full > self._console.width:
-            return False
-
-        def line(row: Sequence[str]) -> str:
-            return _INDENT + _GAP.join(
-                " " * (width - cell_len(cell)) + cell
-                if justify == "right"
-                else set_cell_size(cell, width)
-                for cell, width, (_, justify) in zip(row, widths, columns, strict=True)
-            )
-
-        self._console.print(line(heads), style="bold", soft_wrap=True)
-        self._console.print(_INDENT + "─" * full, soft_wrap=True)
-        for style, group in groupby(rows, key=lambda row: row[1]):
-            text = "\n".join(line(row) for row, _ in group)
-            self._console.print(text, style=style or None, soft_wrap=True)
-        return True
-
-    def _fitted_table(
-        self,
-        columns: Sequence[tuple[str, Justify]],
-        rows: Sequence[tuple[Sequence[str], str]],
-        wrap: frozenset[str],
-    ) -> None:
-        """Prints a table that must be fitted to the width: cut, and wrapped where that is asked."""
-        from rich.box import SIMPLE_HEAD
-        from rich.padding import Padding
-        from rich.table import Table
-
-        grid = Table(
-            box=SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False, collapse_padding=True
-        )
-        for title, justify in columns:
-            grid.add_column(title, justify=justify, no_wrap=title not in wrap)
-        for row, style in rows:
-            grid.add_row(*row, style=style or None)
-        self._console.print(Padding(grid, (0, 0, 0, 2)))
+        width = self._console.width - len(_INDENT)
+        for text, row in table_lines(columns, cells, width):
+            style = "bold" if row is None else styles[row] if row < len(styles) else ""
+            self._console.print(f"{_INDENT}{text}".rstrip(), style=style or None, soft_wrap=True)
 
 
 def percent(value: float, digits: int = 2) -> str:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_speedbench.cli.arguments import find_run, report_skipped
-from pytest_speedbench.cli.output import NOTHING, Justify, Lines
-from pytest_speedbench.errors import CliError
+from pytest_speedbench.cli.output import NOTHING, Lines
+from pytest_speedbench.errors import CliError, count_of
+from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_CHANCE, DEFAULT_SPREAD, DEFAULT_DL, DEFAULT_LENGTH, DEFAULT_SAMPLES = 0.6, 0.5, 3, 127, 8
 _FIT_DRAWS = 20
 
-_FIT_COLUMNS: tuple[tuple[str, Justify], ...] = (
+_FIT_COLUMNS: tuple[Column, ...] = (
     ("category", "left"),
     ("n", "right"),
     ("AL", "right"),
@@ -91,7 +92,8 @@ def simulate_plan(
     rule = Rule(asked.margin, asked.alpha, fail_alpha=part, reach=asked.reach)
     out.line(
         f"margin {_short(rule.margin)}, α = {rule.alpha:g} for a false pass, "
-        f"{rule.fail_level:.2g} for a false fail of each of {count}; {asked.sessions} sessions"
+        f"{rule.fail_level:.2g} for a false fail of each of {count}; "
+        f"{count_of(asked.sessions, 'session')}"
     )
     if run is None:
         _show_declared(out, names, rule, asked)
@@ -105,9 +107,8 @@ def simulate_plan(
             "The fit: observed AL, its spread over samples, and the share of steps with 1, 2, … "
             "tokens, each beside the value of the fitted process."
         )
-        wrapped = frozenset(name for name, _ in _FIT_COLUMNS[-2:])
         rows = [_fit_row(name, fit) for name, fit in fitted.items()]
-        out.table(_FIT_COLUMNS, rows, wrap=wrapped)
+        out.table(_FIT_COLUMNS, rows)
         out.line()
         slices = [record.case.slice for record in records]
         _show_sessions(out, {n: fit.category for n, fit in fitted.items()}, slices, rule, asked)
@@ -236,7 +237,7 @@ def _tally(session: Session, loss: float, sessions: int) -> Tally:
     return tally
 
 
-_SESSION_COLUMNS: tuple[tuple[str, Justify], ...] = (
+_SESSION_COLUMNS: tuple[Column, ...] = (
     ("slice", "left"),
     ("n", "right"),
     ("healthy: pass", "right"),

@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.output import Justify, Lines
+from pytest_speedbench.cli.output import Lines
 from pytest_speedbench.cli.splits_check import EMBEDDINGS, EmbeddingModel, check
-from pytest_speedbench.cli.splits_load import Columns, KeepGood, Progress, load, tokenizer_of
+from pytest_speedbench.cli.splits_load import (
+    Columns,
+    KeepGood,
+    Progress,
+    check_options,
+    load,
+    tokenizer_of,
+)
 from pytest_speedbench.errors import CliError
 from pytest_speedbench.escapes import label
+from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
     from pytest_speedbench.splits import Sample
@@ -45,6 +53,7 @@ def list_() -> None:
 
 @app.command()
 def show(
+    context: typer.Context,
     split: Annotated[str, typer.Argument(metavar="SPLIT", help="Name or file, [:category].")],
     samples: Annotated[int, typer.Option(min=0, help="Number of samples to print.")] = 3,
     model: Annotated[
@@ -54,11 +63,12 @@ def show(
     keep_good: KeepGood = False,
 ) -> None:
     """Show a split's identity, its categories, and the first samples."""
+    check_options(context, split)
     found = load(split, model=model, per_tier=max(1, samples), columns=columns, keep_good=keep_good)
     out = Lines()
     out.line(f"{found.name} {found.version}".rstrip(), "bold")
     out.line(f"digest {found.digest[:12]}, licence {found.licence or 'not stated'}")
-    heads: tuple[tuple[str, Justify], ...] = (
+    heads: tuple[Column, ...] = (
         (found.axis, "left"),
         ("samples", "right"),
         ("multi-turn", "right"),
@@ -143,7 +153,7 @@ def _present_version(folder: Path) -> str:
 
 
 def _show_curation(out: Lines, report: CurationReport, folder: Path) -> None:
-    columns: tuple[tuple[str, Justify], ...] = (
+    columns: tuple[Column, ...] = (
         ("category", "left"),
         ("candidates", "right"),
         ("left out", "right"),
@@ -204,7 +214,7 @@ def _show_build(out: Lines, report: BuildReport) -> None:
         f"{report.preamble} of them in the chat template; any two share at most the first "
         f"{report.shared_prefix}; built in {report.seconds:g} s"
     )
-    columns: tuple[tuple[str, Justify], ...] = (
+    columns: tuple[Column, ...] = (
         ("tier", "left"),
         ("samples", "right"),
         ("reused text", "right"),
@@ -219,5 +229,5 @@ def _show_build(out: Lines, report: BuildReport) -> None:
         )
         for tier in report.tiers
     ]
-    out.table(columns, rows, wrap=frozenset({"kinds"}))
+    out.table(columns, rows)
     out.exact(f"cached in: {report.folder}")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.output import NOTHING, Justify, Lines, echo
-from pytest_speedbench.cli.splits_load import Columns, KeepGood, Progress, load
-from pytest_speedbench.errors import CliError
+from pytest_speedbench.cli.arguments import check_written, refuse_unused
+from pytest_speedbench.cli.output import NOTHING, Lines, echo, write_file
+from pytest_speedbench.cli.splits_load import Columns, KeepGood, Progress, check_options, load
 from pytest_speedbench.escapes import label
+from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ FOUND = 1
 
 
 def check(
+    context: typer.Context,
     split: Annotated[str, typer.Argument(metavar="SPLIT", help="Name or file, [:category].")],
     against: Annotated[
         str, typer.Option(metavar="SPLIT", help="Also look for prompts close to this split's.")
@@ -52,8 +54,10 @@ def check(
     from pytest_speedbench.splits.check import check_split
     from pytest_speedbench.splits.embedding import Embedder
 
-    if lengths_only and (heatmap or against):
-        raise CliError("--heatmap and --against need embeddings: remove --no-embeddings")
+    if lengths_only:
+        refuse_unused(context, "with --no-embeddings", "heatmap", "against", "embeddings")
+    check_options(context, split)
+    check_written({"--heatmap": heatmap, "--html": html})
     found = load(split, columns=columns, keep_good=keep_good)
     other = load(against) if against else None
     embedder = None if lengths_only else Embedder(embeddings, Progress())
@@ -65,11 +69,9 @@ def check(
 
         picture = heatmap_png(found, other, embedder=embedder)
     if heatmap is not None:
-        heatmap.write_bytes(picture)
-        echo(f"written: {heatmap}")
+        write_file(heatmap, picture)
     if html is not None:
-        html.write_text(_page(report, against, picture), encoding="utf-8")
-        echo(f"written: {html}")
+        write_file(html, _page(report, against, picture).encode())
     if report.duplicates or report.near or report.close_to_other:
         raise typer.Exit(FOUND)
 
@@ -95,7 +97,7 @@ def _page(report: CheckReport, against: str, picture: bytes) -> str:
 def _show_check(out: Lines, report: CheckReport, against: str) -> None:
     out.line(f"{report.name}, digest {report.digest[:12]}", "bold")
     similar = {entry.slice: entry for entry in report.similarity or ()}
-    columns: list[tuple[str, Justify]] = [
+    columns: list[Column] = [
         ("slice", "left"),
         ("samples", "right"),
         ("multi-turn", "right"),

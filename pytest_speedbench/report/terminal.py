@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import wrap
-from typing import Literal
 
 from pytest_speedbench.compare.gate import is_beside_all
 from pytest_speedbench.compare.judge import ACCEPTANCE
@@ -15,6 +13,7 @@ from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
 from pytest_speedbench.escapes import label
 from pytest_speedbench.report.grid import Cell, Grid, grids
+from pytest_speedbench.report.tables import Column, Justify, TableLine, table_lines
 from pytest_speedbench.report.view import (
     NOTHING,
     Row,
@@ -25,7 +24,6 @@ from pytest_speedbench.report.view import (
     widest,
 )
 
-Justify = Literal["left", "right"]
 Columns = Sequence[tuple[str, Justify, Callable[[Row], str]]]
 WIDEST = 80
 _MOST_RUNS = 3
@@ -98,9 +96,8 @@ def _run_lines(table: RunTable, width: int, said: str = "") -> Iterator[Line]:
     yield from _wrapped(table.title, width, {"bold": True}, indent="")
     if table.setting != said:
         yield from _wrapped(table.setting, width)
-    for number, text in enumerate(_slices(table, width).splitlines()):
-        row = table.rows[number - 2] if 0 <= number - 2 < len(table.rows) else None
-        yield Line(f"  {text.rstrip()}", _colour(row.outcome if row else None))
+    for text, row in _slices(table, width):
+        yield Line(text, _colour(None if row is None else table.rows[row].outcome))
     yield from _wrapped(table.speed, width, {"yellow" if table.slower else "green": True})
     for text, outcome in (*_reasons(table), *_grouped(table.verdicts)):
         yield from _wrapped(text, width, _colour(outcome))
@@ -146,7 +143,7 @@ def _change_lines(changes: Sequence[str], width: int) -> Iterator[Line]:
         yield Line(f"  … and {more} more changes (all in --speed-report=PATH.html)")
 
 
-def _slices(table: RunTable, width: int) -> str:
+def _slices(table: RunTable, width: int) -> Iterator[TableLine]:
     columns = _columns(table)
     rows = [[cell(row) for _, _, cell in columns] for row in table.rows]
     return _rendered([(title, justify) for title, justify, _ in columns], rows, width)
@@ -184,22 +181,12 @@ def _columns(table: RunTable) -> Columns:
 
 
 def _rendered(
-    columns: Sequence[tuple[str, Justify]], rows: Iterable[Sequence[str]], width: int
-) -> str:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    grid = Table(
-        box=SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False, collapse_padding=True
-    )
-    for title, justify in columns:
-        grid.add_column(title, justify=justify, no_wrap=True)
-    for row in rows:
-        grid.add_row(*map(label, row))
-    out = io.StringIO()
-    Console(file=out, width=width - 2, color_system=None, markup=False, highlight=False).print(grid)
-    return out.getvalue()
+    columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int
+) -> Iterator[TableLine]:
+    """The lines of a table, indented."""
+    cells = [[label(cell) for cell in row] for row in rows]
+    for text, row in table_lines(columns, cells, width - 2):
+        yield TableLine(f"  {text}".rstrip(), row)
 
 
 def _colour(outcome: Outcome | None) -> dict[str, bool]:
@@ -272,11 +259,11 @@ def _grid_lines(grid: Grid, width: int) -> Iterator[Line]:
     fitting = max(1, (width - _GRID_LABEL) // _GRID_CELL)
     for start in range(0, len(grid.batches), fitting):
         part = slice(start, start + fitting)
-        columns: list[tuple[str, Justify]] = [("", "left")]
+        columns: list[Column] = [("", "left")]
         columns += [(f"BS {bs}", "right") for bs in grid.batches[part]]
         rows = [[name, *map(_cell_text, cells[part])] for name, cells in grid.rows]
-        for text in _rendered(columns, rows, width).splitlines():
-            yield Line(f"  {text.rstrip()}")
+        for text, _ in _rendered(columns, rows, width):
+            yield Line(text)
 
 
 def _cell_text(cell: Cell | None) -> str:

@@ -15,7 +15,7 @@ from pytest_speedbench.analysis.engines import engines
 from pytest_speedbench.analysis.length import length
 from pytest_speedbench.analysis.pareto import pareto
 from pytest_speedbench.analysis.synthetic import synthetic
-from pytest_speedbench.analysis.table import cell, text_rows
+from pytest_speedbench.analysis.table import Column, Table, cell, shared, text_rows
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.cli import app
 from pytest_speedbench.errors import GateFailure, NoData
@@ -238,7 +238,7 @@ def test_bias_takes_another_run(tmp_path: Path) -> None:
             ["--plot", "figure.gif"],
             "--plot: expected a path that ends in .png, .svg, .pdf, got '.gif'",
         ),
-        (["--plot", "nowhere/figure.png"], "cannot write nowhere/figure.png"),
+        (["--plot", "nowhere/figure.png"], "there is no folder nowhere: make it first"),
         (["--fail", "a lot"], "--fail: cannot read 'a lot'"),
     ],
 )
@@ -250,3 +250,9 @@ def test_what_cannot_be_written_or_read_is_one_line(
     done = CliRunner().invoke(app, ["analyze", "length", "run.json", *arguments])
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())
+
+
+def test_a_column_of_marks_is_no_setting_that_all_rows_share() -> None:
+    columns = (Column("bs", "BS"), Column("mark", "", "text"))
+    found = Table("tune", "title", columns, ({"bs": 1, "mark": "tied"}, {"bs": 1, "mark": "tied"}))
+    assert shared(found) == {"BS": "1"}

@@ -1,0 +1,138 @@
+"""Tables of a terminal: text wraps where there is no room for it, a number is never cut.
+
+A table that is still too wide is divided: its first column stands before every division.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Literal, NamedTuple
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+
+Justify = Literal["left", "right"]
+Column = tuple[str, Justify]
+_GAP = "  "
+_NARROWEST_TEXT = 14
+
+
+class TableLine(NamedTuple):
+    """One line, and of which row it is; None for heads and rules."""
+
+    text: str
+    row: int | None = None
+
+
+def table_lines(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int
+) -> Iterator[TableLine]:
+    """The lines of a table, in at most ``width`` cells where its numbers allow it.
+
+    Args:
+        columns: title and side of each; those on the left are text, and wrap where they must.
+        rows: shape (rows, columns), free of line breaks and control characters.
+        width: cells of the terminal.
+    """
+    cells = [
+        _Cells(title, side, [row[number] for row in rows])
+        for number, (title, side) in enumerate(columns)
+    ]
+    for number, part in enumerate(_divided(cells, width)):
+        if number:
+            yield TableLine("")
+        yield from _lines(part, len(rows), width)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """One column."""
+
+    title: str
+    side: Justify
+    texts: Sequence[str]
+
+    @property
+    def width(self) -> int:
+        """Without a line break."""
+        return max(map(cell_len, (self.title, *self.texts)))
+
+    @property
+    def narrowest(self) -> int:
+        """With its title, and text, wrapped."""
+        title = max(map(cell_len, self.title.split()), default=0)
+        content = max(map(cell_len, self.texts), default=0)
+        if self.side == "left":
+            return min(self.width, max(title, min(content, _NARROWEST_TEXT)))
+        return max(title, content)
+
+    def wrapped(self, width: int) -> tuple[list[str], list[list[str]]]:
+        """The lines of the title and of each cell."""
+        return _wrap(self.title, width), [_wrap(text, width) for text in self.texts]
+
+    def placed(self, line: str, width: int) -> str:
+        """``line`` on its side of the column."""
+        if self.side == "left":
+            return set_cell_size(line, width)
+        return " " * (width - cell_len(line)) + line
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Lines of at most ``width`` cells, broken at blanks; a longer word is broken anywhere."""
+    lines = [""]
+    for word in text.split():
+        for piece in chop_cells(word, max(1, width)):
+            joined = f"{lines[-1]} {piece}" if lines[-1] else piece
+            if cell_len(joined) <= width:
+                lines[-1] = joined
+            else:
+                lines.append(piece)
+    return lines
+
+
+def _full(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _divided(cells: Sequence[_Cells], width: int) -> Iterator[Sequence[_Cells]]:
+    """The columns in as many parts as it takes for each to fit."""
+    first, *others = cells
+    part = [first]
+    for column in others:
+        if len(part) > 1 and _full([c.narrowest for c in (*part, column)]) > width:
+            yield part
+            part = [first]
+        part.append(column)
+    yield part
+
+
+def _lines(cells: Sequence[_Cells], rows: int, width: int) -> Iterator[TableLine]:
+    widths = _widths(cells, width)
+    wrapped = [column.wrapped(size) for column, size in zip(cells, widths, strict=True)]
+
+    def laid_out(parts: Sequence[Sequence[str]]) -> Iterator[str]:
+        for line in zip_longest(*parts, fillvalue=""):
+            places = zip(cells, line, widths, strict=True)
+            yield _GAP.join(column.placed(text, size) for column, text, size in places).rstrip()
+
+    for text in laid_out([title for title, _ in wrapped]):
+        yield TableLine(text)
+    yield TableLine("─" * _full(widths))
+    for number in range(rows):
+        for text in laid_out([texts[number] for _, texts in wrapped]):
+            yield TableLine(text, number)
+
+
+def _widths(cells: Sequence[_Cells], width: int) -> list[int]:
+    """Of each column: the widest text gives way first, titles of numbers next."""
+    widths = [column.width for column in cells]
+    least = [column.narrowest for column in cells]
+    for side in ("left", "right"):
+        while _full(widths) > width:
+            own = (n for n, column in enumerate(cells) if column.side == side)
+            wide = [n for n in own if widths[n] > least[n]]
+            if not wide:
+                break
+            widths[max(wide, key=widths.__getitem__)] -= 1
+    return widths
