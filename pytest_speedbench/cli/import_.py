@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.output import NOTHING, Justify, Lines, write_file
+from pytest_speedbench.cli.arguments import refuse_unused
+from pytest_speedbench.cli.output import NOTHING, Lines, write_file
 from pytest_speedbench.errors import CliError, did_you_mean
+from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
     from pytest_speedbench.interop.foreign import ForeignRun, ForeignTotals
     from pytest_speedbench.interop.imports import Stated
 
-_RECORDS: tuple[tuple[str, Justify], ...] = (
+_RECORDS: tuple[Column, ...] = (
     ("category", "left"),
     ("n", "right"),
     ("AL", "right"),
     ("95 %", "right"),
 )
-_TOTALS: tuple[tuple[str, Justify], ...] = (
+_TOTALS: tuple[Column, ...] = (
     ("of", "left"),
     ("n", "right"),
     ("AL", "right"),
@@ -30,8 +32,11 @@ _TOTALS: tuple[tuple[str, Justify], ...] = (
     ("own limit", "right"),
 )
 
+_STATED = frozenset({"split", "engine", "model", "method", "dl", "bs", "max_tokens"})
+
 
 def import_(
+    context: typer.Context,
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A file or a folder that another tool wrote.")
     ],
@@ -75,6 +80,7 @@ def import_(
     stated = Stated(split, case)
     found = read_foreign(file, stated.given)
     if isinstance(found, ForeignTotals):
+        refuse_unused(context, f"on {file}, which holds averages", *(_STATED - found.depends_on))
         _totals(found, output)
     else:
         _requests(found, file, stated, output)

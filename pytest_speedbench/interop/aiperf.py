@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import UNKNOWN_METHOD
 from pytest_speedbench.engines.serving.schema import Count, Form, Tokens
-from pytest_speedbench.errors import ForeignFileError
+from pytest_speedbench.errors import ForeignFileError, count_of
 from pytest_speedbench.interop.conversion import Reported, Timing, trace_of
 from pytest_speedbench.interop.foreign import ForeignRequest, ForeignRun, Given
 from pytest_speedbench.interop.foreign_file import ForeignFile
@@ -166,7 +166,9 @@ def read(file: ForeignFile, given: Given) -> ForeignRun:
         known=known,
         labels=_labels(kept, payloads),
         version=summary.aiperf_version,
-        notes=tuple(f"{count} requests left out: {why}" for why, count in left_out.items()),
+        notes=tuple(
+            f"{count_of(count, 'request')} left out: {why}" for why, count in left_out.items()
+        ),
     )
 
 

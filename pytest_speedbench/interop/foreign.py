@@ -101,12 +101,14 @@ class ForeignTotals:
         thresholds: shape (averages,).
         counting: how the tool counts, and how that was converted.
         notes: what cannot be converted, and what limits the numbers.
+        depends_on: what a user may state because the conversion depends on it: ``method``, ``dl``.
     """
 
     tool: str
     thresholds: Sequence[Threshold]
     counting: str
     notes: tuple[str, ...] = ()
+    depends_on: frozenset[str] = frozenset()
 
 
 Foreign: TypeAlias = ForeignRun | ForeignTotals

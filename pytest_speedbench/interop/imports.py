@@ -24,8 +24,10 @@ from pytest_speedbench.engines.protocol import (
     EngineInfo,
     Sampling,
     Speculation,
+    Trace,
 )
-from pytest_speedbench.errors import ForeignFileError
+from pytest_speedbench.engines.registry import engine_names
+from pytest_speedbench.errors import ForeignFileError, count_of
 from pytest_speedbench.interop.foreign import ForeignRequest, ForeignRun, Given
 from pytest_speedbench.measure.results import ArmResult, RunSetting, Turn
 from pytest_speedbench.measure.run import Run
@@ -39,6 +41,8 @@ UNKNOWN: Final = "unknown"
 _NEVER_STATED: Final = ("model weights", "chat template", "prompt form")
 # What does not matter where decoding is greedy.
 _FILTERS: Final = ("top_p", "top_k", "min_p", "seed")
+# The engine that stands for any server with this API.
+_ANY_SERVER: Final = "openai"
 _NO_MACHINE: Final = MachineRecord(fingerprint="", cpu=UNKNOWN, cores=0, memory_gib=0)
 
 
@@ -110,6 +114,51 @@ def _refuse_contradictions(found: ForeignRun, source: Path, stated: Stated) -> N
         if told != value:
             option = f"--{name.replace('_', '-')}"
             raise ForeignFileError(f"{source} says {name} {told}, and {option} says {value}")
+    _refuse_another_model(found, source, stated)
+    _refuse_another_engine(found, source, stated)
+    _refuse_longer_steps(found, source, stated.given.draft_length)
+
+
+def _refuse_another_model(found: ForeignRun, source: Path, stated: Stated) -> None:
+    """The folder before a model's name may be another one here."""
+    named, given = found.labels.get("model", ""), stated.case.get("model")
+    if given is None or not named or _last(named) == _last(str(given)):
+        return
+    raise ForeignFileError(
+        f"{source} names the model {named}, and --model says {given}; where {named} is another "
+        "name of it, leave --model out: the model is then not compared"
+    )
+
+
+def _refuse_another_engine(found: ForeignRun, source: Path, stated: Stated) -> None:
+    """``vllm`` may be our ``vllm`` or ``vllm-server``, and any server may be called ``openai``."""
+    named, given = found.labels.get("engine", ""), str(stated.case.get("engine", ""))
+    known = named in engine_names() and given not in ("", _ANY_SERVER)
+    if known and not given.startswith(named):
+        raise ForeignFileError(f"{source} names the engine {named}, and --engine says {given}")
+
+
+def _last(model: str) -> str:
+    return model.rstrip("/").rpartition("/")[2].casefold()
+
+
+def _refuse_longer_steps(found: ForeignRun, source: Path, draft_length: int) -> None:
+    """A step emits the accepted tokens of its draft and one more."""
+    for request in found.requests:
+        longest = _longest_step(request.trace)
+        if draft_length and longest > draft_length + 1:
+            raise ForeignFileError(
+                f"{source}: request {request.sample!r} has a step of {longest} tokens, and a step "
+                f"emits at most {draft_length + 1} at --dl {draft_length}"
+            )
+
+
+def _longest_step(trace: Trace) -> int:
+    """Tokens of the longest step; at least so many, where only the sums of a request are known."""
+    if trace.totals is None:
+        return max(trace.steps, default=0)
+    steps, decoded = trace.totals.steps, trace.tokens - trace.prefill_tokens
+    return -(-decoded // steps) if steps else 0
 
 
 def document(records: Sequence[Record], measured: datetime | None = None) -> bytes:
@@ -162,7 +211,11 @@ def _placed(
             f"{source}: none of its {len(found.requests)} {what} is in split {split.name!r}; name "
             "the split or the file that it was measured on with --split"
         )
-    notes = [f"{lost} requests left out: their prompts are not in the split"] if lost else []
+    notes = (
+        [f"{count_of(lost, 'request')} left out: their prompts are not in the split"]
+        if lost
+        else []
+    )
     return split, turns, notes
 
 
@@ -212,8 +265,7 @@ def _speculation(known: Mapping[str, Any]) -> Speculation:
 
 def _longest_draft(turns: Sequence[Turn]) -> int:
     """What a draft length that nobody states is at least: no step emits more than DL + 1 tokens."""
-    sizes = (size for turn in turns if turn.trace.totals is None for size in turn.trace.steps)
-    return max(1, max(sizes, default=0) - 1)
+    return max(1, max((_longest_step(turn.trace) for turn in turns), default=0) - 1)
 
 
 def _setting(

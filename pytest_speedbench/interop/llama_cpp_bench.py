@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pytest_speedbench.engines.protocol import Trace
 from pytest_speedbench.engines.serving.schema import Count, Finite, Form, Length
-from pytest_speedbench.errors import ForeignFileError
+from pytest_speedbench.errors import ForeignFileError, count_of
 from pytest_speedbench.interop.conversion import Reported, Timing, with_totals
 from pytest_speedbench.interop.foreign import ForeignRequest, ForeignRun, Given
 from pytest_speedbench.interop.foreign_file import ForeignFile
@@ -110,9 +110,10 @@ def _notes(
     all_: Sequence[Result], answered: Sequence[Result], kept: Sequence[Result], given: Given
 ) -> Iterator[str]:
     if failed := len(all_) - len(answered):
-        yield f"{failed} samples left out: failed"
+        yield f"{count_of(failed, 'sample')} left out: failed"
     if several := len(answered) - len(kept):
-        yield f"{several} samples left out: several turns, of which only sums are written"
+        samples = count_of(several, "sample")
+        yield f"{samples} left out: several turns, of which only sums are written"
     if not given.draft_length:
         yield (
             "steps are output tokens less accepted ones; cut-off last steps may hide some, and "

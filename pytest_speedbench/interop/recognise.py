@@ -71,6 +71,24 @@ READERS: Final[Sequence[Reader]] = (
 )
 
 
+def _refuse_own(file: ForeignFile, ending: str) -> None:
+    """A saved run of ours needs no conversion.
+
+    Raises:
+        ForeignFileError: the file is one; the message names the command that takes it.
+    """
+    if ending == ".zip":
+        raise ForeignFileError(
+            f"{file.path}: an archive of saved runs is read by speedbench baseline import"
+        )
+    if ending == ".json" and isinstance(file.document, dict) and "benchmarks" in file.document:
+        raise ForeignFileError(
+            f"{file.path} is a file of pytest-benchmark, as saved runs are: speedbench compare, "
+            "show and --speed-compare=PATH take it as it is, and speedbench baseline import "
+            f"{file.path} adds it to the saved runs"
+        )
+
+
 def read_foreign(path: Path, given: Given) -> Foreign:
     """Read a file or folder of another tool.
 
@@ -86,6 +104,7 @@ def read_foreign(path: Path, given: Given) -> Foreign:
     for reader in READERS:
         if ending in reader.endings and reader.recognises(file):
             return reader.read(file, given)
+    _refuse_own(file, ending)
     known = "; ".join(reader.about for reader in READERS)
     raise ForeignFileError(
         f"{path} is not a file of a known tool, or one of another version. Known are: {known}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -46,7 +46,7 @@ def recognises_speculators(file: ForeignFile) -> bool:
 
 
 def read_speculators(file: ForeignFile, given: Given) -> ForeignTotals:
-    """AL by subset.
+    """AL by subset; the counts of runs that were appended to one file are added.
 
     Raises:
         ForeignFileError: no row with drafts, or a method whose steps may have no draft.
@@ -58,15 +58,26 @@ def read_speculators(file: ForeignFile, given: Given) -> ForeignTotals:
             f"{table} counts only steps that had a draft, and {given.method} has steps without: "
             "it cannot be converted"
         )
-    rows = [table.parse(Row, row, number) for number, row in enumerate(table.table, start=2)]
-    found = [
-        Threshold(row.subset, 1 + row.num_accepted_tokens / row.num_drafts, stated=None)
-        for row in rows
-        if row.num_drafts
-    ]
+    subsets: dict[str, list[Row]] = {}
+    for number, data in enumerate(table.table, start=2):
+        row = table.parse(Row, data, number)
+        if row.num_drafts:
+            subsets.setdefault(row.subset, []).append(row)
+    found = [Threshold(name, _length(rows)) for name, rows in subsets.items()]
     if not found:
         raise ForeignFileError(f"{table}: no subset in which anything was drafted")
-    return ForeignTotals(SPECULATORS, found, _DRAFTED_STEPS)
+    notes = [
+        f"{name}: {len(rows)} runs in one file, whose counts are added"
+        for name, rows in subsets.items()
+        if len(rows) > 1
+    ]
+    return ForeignTotals(
+        SPECULATORS, found, _DRAFTED_STEPS, tuple(notes), depends_on=frozenset({"method"})
+    )
+
+
+def _length(rows: Sequence[Row]) -> float:
+    return 1 + sum(row.num_accepted_tokens for row in rows) / sum(row.num_drafts for row in rows)
 
 
 # -- TensorRT-LLM -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from pytest_speedbench.engines.protocol import Trace
 from pytest_speedbench.engines.serving.schema import Count, Form, Length, Share
-from pytest_speedbench.errors import ForeignFileError
+from pytest_speedbench.errors import ForeignFileError, count_of
 from pytest_speedbench.interop.foreign import (
     ForeignRequest,
     ForeignRun,
@@ -145,8 +145,8 @@ def _run(
     notes = ["one chunk of output is taken as one step, and the last step is left out"]
     if left_out:
         notes.append(
-            f"{left_out} requests left out: several turns, whose lengths are written without "
-            "bounds, or not one whole step, or failed"
+            f"{count_of(left_out, 'request')} left out: several turns, whose lengths are written "
+            "without bounds, or not one whole step, or failed"
         )
     configuration = configuration or Configuration()
     return ForeignRun(

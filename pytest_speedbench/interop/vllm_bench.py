@@ -50,6 +50,11 @@ def read(file: ForeignFile, given: Given) -> ForeignTotals:
     found = file.parse(Result, file.document)
     if not found.drafts:
         raise ForeignFileError(f"{file}: nothing was drafted in this run, so it has no AL")
+    if given.draft_length and found.positions and given.draft_length != len(found.positions):
+        raise ForeignFileError(
+            f"{file} has acceptance at {len(found.positions)} positions, and --dl says "
+            f"{given.draft_length}"
+        )
     # The server emits at least one token for each request, the prefill's.
     decoded = max(0, found.total_output_tokens - found.completed)
     output = Output(found.completed, found.total_output_tokens, decoded, found.completed)
@@ -75,4 +80,5 @@ def read(file: ForeignFile, given: Given) -> ForeignTotals:
         "counts 1 + accepted / drafts before last steps are cut; here it is decoded tokens over "
         "decoding steps, from the same counters",
         tuple(notes),
+        frozenset({"method", "dl"}),
     )

@@ -163,9 +163,9 @@ def test_failed_and_repeated_requests_are_left_out_and_counted(tmp_path: Path) -
     assert len(found.requests) == 8
     assert set(found.notes) == {
         "2 requests left out: failed or cancelled",
-        "1 requests left out: without acceptance",
-        "1 requests left out: warm-up",
-        "1 requests left out: the same prompt again",
+        "1 request left out: without acceptance",
+        "1 request left out: warm-up",
+        "1 request left out: the same prompt again",
     }
 
 
@@ -199,9 +199,34 @@ def test_a_conversation_is_paired_by_all_of_its_turns(tmp_path: Path) -> None:
     assert [(request.sample, request.turn) for request in record.requests] == [("s", 0), ("s", 1)]
 
 
-def test_what_is_stated_must_not_contradict_the_file() -> None:
-    with pytest.raises(ForeignFileError, match="says dl 3, and --dl says 5"):
-        records_of(DATA / "aiperf", dl=5)
+@pytest.mark.parametrize(
+    ("stated", "problem"),
+    [
+        ({"dl": 5}, "says dl 3, and --dl says 5"),
+        ({"model": "org/other"}, "names the model smollm2, and --model says org/other"),
+        ({"engine": "sglang"}, "names the engine vllm, and --engine says sglang"),
+    ],
+)
+def test_what_is_stated_must_not_contradict_the_file(stated: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ForeignFileError, match=problem):
+        records_of(DATA / "aiperf", **stated)
+
+
+@pytest.mark.parametrize(
+    "stated", [{"model": "org/SmolLM2"}, {"engine": "vllm-server"}, {"engine": "openai"}]
+)
+def test_our_own_names_of_the_same_thing_are_no_contradiction(stated: dict[str, Any]) -> None:
+    assert records_of(DATA / "aiperf", **stated)["all"].requests
+
+
+def test_a_draft_length_must_be_able_to_emit_the_steps(tmp_path: Path) -> None:
+    rows = aiperf_lines()
+    for row in rows:
+        row["spec_decode_acceptance"]["num_spec_tokens"] = None
+    lines(tmp_path / "profile_export.jsonl", rows)
+    shutil.copy(DATA / "aiperf/inputs.json", tmp_path)
+    with pytest.raises(ForeignFileError, match="emits at most 2 at --dl 1"):
+        records_of(tmp_path, dl=1)
 
 
 def test_prompts_of_another_split_are_refused(tmp_path: Path) -> None:
@@ -219,6 +244,11 @@ def test_vllm_bench_serve_is_converted_by_the_tokens_of_the_same_requests() -> N
     assert threshold.acceptance_length == pytest.approx((339 - 12) / 175)
     assert threshold.stated == pytest.approx(1 + 167 / 175)
     assert threshold.n == 12
+
+
+def test_positions_must_be_those_of_the_draft_length_that_is_stated() -> None:
+    with pytest.raises(ForeignFileError, match="acceptance at 3 positions, and --dl says 5"):
+        totals_in(DATA / "vllm_bench.json", Given(draft_length=5))
 
 
 def test_steps_without_a_draft_widen_what_is_known() -> None:
@@ -311,7 +341,7 @@ def test_turns_without_bounds_are_left_out(tmp_path: Path) -> None:
     second["turns"] *= 2
     found = run_in(specdec(tmp_path, [first, second]))
     assert len(found.requests) == 1
-    assert "1 requests left out" in found.notes[-1]
+    assert "1 request left out" in found.notes[-1]
 
 
 def test_the_earlier_form_gives_the_total_without_the_prefills(tmp_path: Path) -> None:
@@ -426,6 +456,13 @@ def test_speculators_counts_are_those_of_steps_with_a_draft(tmp_path: Path) -> N
     assert totals_in(tmp_path).thresholds == [threshold]
     with pytest.raises(ForeignFileError, match="ngram has steps without"):
         totals_in(path, Given("ngram"))
+
+
+def test_runs_that_speculators_appended_to_one_file_are_added(tmp_path: Path) -> None:
+    again = "HumanEval,100.0,300.0,50.0,1.5,0.5,0.0\n"
+    found = totals_in(written(tmp_path / "acceptance.csv", ACCEPTANCE_CSV + again))
+    assert [(t.name, t.acceptance_length) for t in found.thresholds] == [("HumanEval", 2.0)]
+    assert found.notes == ("HumanEval: 2 runs in one file, whose counts are added",)
 
 
 def test_tensorrt_llms_limit_is_kept_beside_its_value(tmp_path: Path) -> None:
@@ -595,6 +632,32 @@ def test_the_command_writes_a_run_that_names_its_origin(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["show", str(out)])
     assert shown.exit_code == 0, shown.output
     assert "note: measured by AIPerf, imported from aiperf; not verified" in shown.output
+
+
+@pytest.mark.parametrize(("name", "written_as"), [("run.json", "file"), ("runs.zip", "archive")])
+def test_runs_of_our_own_need_no_conversion(name: str, written_as: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(document(list(records_of(DATA / "aiperf").values())))
+    with pytest.raises(ForeignFileError, match=f"{written_as} .*speedbench baseline import"):
+        read_foreign(path, Given())
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "given"),
+    [
+        ("vllm_bench.json", ("--bs", "3"), "--bs"),
+        ("acceptance_length.yaml", ("--dl", "3", "--split", "x"), "--split, --dl"),
+    ],
+)
+def test_averages_depend_on_little_that_can_be_stated(
+    source: str, options: tuple[str, ...], given: str, tmp_path: Path
+) -> None:
+    written(tmp_path / "acceptance_length.yaml", yaml.safe_dump(TRTLLM))
+    path = DATA / source if (DATA / source).exists() else tmp_path / source
+    done = CliRunner().invoke(app, ["import", str(path), *options])
+    assert done.exit_code == 2
+    assert f"{given} ha" in done.output
+    assert "which holds averages" in done.output
 
 
 def test_the_command_shows_thresholds_and_what_they_cannot_do(tmp_path: Path) -> None:
