@@ -55,7 +55,8 @@ class Point:
     metric: MetricRecord | None
     verdict: StoredVerdict | None
     remark: str = ""
-    """What sets the run apart: stopped early, or measured on other things than the one before."""
+    """What sets the run apart: stopped early, measured by a command, or on other things than the
+    one before."""
 
     @property
     def time(self) -> datetime | None:
@@ -180,6 +181,10 @@ def _remarked(points: Sequence[Point]) -> Iterator[Point]:
         before = now
         if point.record.partial:
             remarks.append("partial")
+        elif point.record.interrupted:
+            remarks.append("session interrupted")
+        if point.record.command:
+            remarks.append(point.record.command.removeprefix("speedbench "))
         yield replace(point, remark=", ".join(remarks))
 
 

@@ -7,8 +7,9 @@ stays readable.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import reprlib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -23,6 +24,11 @@ from pytest_speedbench.errors import RecordError, UsageError
 
 SCHEMA = 3
 EXTRA_KEY = "speedbench"
+
+
+# As :mod:`~.packing` writes them; what is no such text is refused with the file that holds it.
+_Numbers = Annotated[str, Field(pattern=r"^[0-9 ]*$")]
+_Ids = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*=*$")]
 
 
 class _Part(BaseModel):
@@ -210,8 +216,8 @@ class ResumedRecord(_Part):
     start: int
     prompt_tokens: int
     prefill_tokens: int
-    steps: str
-    ids: str
+    steps: _Numbers
+    ids: _Ids
 
 
 class WrongTokenRecord(_Part):
@@ -241,7 +247,7 @@ class ReplayRecord(_Part):
     scored: int = 0
     defects: list[int] = Field(default_factory=list)
     wrong: list[WrongTokenRecord] = Field(default_factory=list)
-    text: str = ""
+    text: _Ids = ""
 
 
 class RequestRecord(_Part):
@@ -257,10 +263,10 @@ class RequestRecord(_Part):
     prompt_tokens: int
     tokens: int
     prefill_tokens: int
-    steps: str
-    ids: str
-    drafted: str | None = None
-    accepted: str | None = None
+    steps: _Numbers
+    ids: _Ids
+    drafted: _Numbers | None = None
+    accepted: _Numbers | None = None
     sent: float
     first: float
     last: float
@@ -491,6 +497,8 @@ class RecordSummary(_Part):
         harness: version of pytest-speedbench that measured; empty in earlier records.
         side: what the run is beside another build's; None where it was measured by itself.
         imported: the file of another tool that it was read from; None where we measured it.
+        command: the command that measured and saved it, such as ``speedbench tune``; empty for a
+            test session and for Python. Never chosen as a baseline.
     """
 
     schema_: int = Field(alias="schema")
@@ -513,6 +521,12 @@ class RecordSummary(_Part):
     harness: str = ""
     side: SideRecord | None = None
     imported: ImportedRecord | None = None
+    command: str = ""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether its session ended before all of its cases were measured."""
+        return self.gate is not None and self.gate.session == "interrupted"
 
     @property
     def of_reference_build(self) -> bool:
@@ -573,6 +587,17 @@ class Record(RecordSummary):
     engine_acceptance_length: float | None = None
     requests: list[RequestRecord] = Field(default_factory=list)
 
+    @field_validator("requests")
+    @classmethod
+    def _check_turns(cls, requests: list[RequestRecord]) -> list[RequestRecord]:
+        known = set()
+        for request in requests:
+            turn = request.sample, request.turn
+            if turn in known:
+                raise ValueError(f"sample {request.sample!r} has turn {request.turn} twice")
+            known.add(turn)
+        return requests
+
     def to_pandas(self, level: str = "request") -> Any:
         """This record as a ``pandas.DataFrame``, one row a request, a ``step``, or the ``case``.
 
@@ -595,6 +620,13 @@ def _interval(metric: MetricRecord) -> str:
     return "–" if metric.low is None else f"{metric.low:.4g} to {metric.high:.4g}"
 
 
+def problem_of(error: Mapping[str, Any]) -> str:
+    """One of the errors of a ``ValidationError``, without what pydantic puts before our own."""
+    if error["type"] == "string_pattern_mismatch":
+        return f"not packed as records are: {reprlib.repr(error['input'])}"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
 def parse_record(data: Any) -> Record:
     """Reads a record of any schema version so far.
 
@@ -614,4 +646,4 @@ def parse_record(data: Any) -> Record:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"damaged at {where!r}: {first['msg']}") from error
+        raise RecordError(f"damaged at {where!r}: {problem_of(first)}") from error

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Protocol
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, share
+from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, check_written, share
 from pytest_speedbench.cli.measuring import Measure, Save, records_of, saved_records
-from pytest_speedbench.cli.output import Justify, Lines, write_file
+from pytest_speedbench.cli.output import Lines, write_file
 from pytest_speedbench.errors import GateFailure
+from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +51,7 @@ class Analysis(Protocol):
 
 @app.command()
 def categories(
+    context: typer.Context,
     runs: Runs = None,
     at_least: Annotated[
         float | None, typer.Option(metavar="AL", help="Exit with 1 where a category lies below.")
@@ -63,7 +65,8 @@ def categories(
     """Acceptance length by category over the draft length."""
     from pytest_speedbench.analysis.categories import categories as analyze
 
-    found = analyze(records_of(runs, measure, save, storage, default={"dl": "1,3,5"}))
+    check_outputs(plot, output)
+    found = analyze(records_of(context, runs, measure, save, storage, default={"dl": "1,3,5"}))
     show(found, plot, output)
     if at_least is not None:
         _check(lambda: found.assert_at_least(at_least))
@@ -71,6 +74,7 @@ def categories(
 
 @app.command()
 def bias(
+    context: typer.Context,
     against: Annotated[
         str,
         typer.Option(
@@ -89,18 +93,21 @@ def bias(
     """Difference of acceptance length between two splits, by category."""
     from pytest_speedbench.analysis.bias import bias as analyze
 
-    own = records_of(runs, measure, save, storage)
+    check_outputs(plot, output)
+    margin = _margin(fail)
+    own = records_of(context, runs, measure, save, storage)
     if measure:
-        others = records_of(None, measure, "", storage, fixed={"split": against})
+        others = records_of(context, None, measure, "", storage, fixed={"split": against})
     else:
         others = saved_records([against], storage)
     found = analyze(own, others)
     show(found, plot, output)
-    _check_margin(fail, found.assert_within)
+    _check_margin(margin, found.assert_within)
 
 
 @app.command()
 def synthetic(
+    context: typer.Context,
     runs: Runs = None,
     fail: Margin = "",
     plot: Plot = None,
@@ -112,14 +119,17 @@ def synthetic(
     """By how much random token ids overstate the speed of real text."""
     from pytest_speedbench.analysis.synthetic import synthetic as analyze
 
+    check_outputs(plot, output)
+    margin = _margin(fail)
     grid = {"split": "throughput_1k,random_1k", "category": "all"}
-    found = analyze(records_of(runs, measure, save, storage, default=grid))
+    found = analyze(records_of(context, runs, measure, save, storage, default=grid))
     show(found, plot, output)
-    _check_margin(fail, found.assert_overstates_at_most)
+    _check_margin(margin, found.assert_overstates_at_most)
 
 
 @app.command()
 def pareto(
+    context: typer.Context,
     runs: Runs = None,
     faster_up_to: Annotated[
         int | None, typer.Option(metavar="BS", help="Exit with 1 where SD is slower up to this BS.")
@@ -133,8 +143,9 @@ def pareto(
     """Output tokens/s per GPU against user tokens/s, no SD included."""
     from pytest_speedbench.analysis.pareto import pareto as analyze
 
+    check_outputs(plot, output)
     grid = {"bs": "1,8,32", "category": "all"}
-    found = analyze(records_of(runs, measure, save, storage, default=grid))
+    found = analyze(records_of(context, runs, measure, save, storage, default=grid))
     show(found, plot, output)
     if faster_up_to is not None:
         _check(lambda: found.assert_faster_up_to(faster_up_to))
@@ -142,6 +153,7 @@ def pareto(
 
 @app.command()
 def length(
+    context: typer.Context,
     runs: Runs = None,
     fail: Margin = "",
     plot: Plot = None,
@@ -153,13 +165,16 @@ def length(
     """Acceptance length over input length, by entropy tier."""
     from pytest_speedbench.analysis.length import length as analyze
 
-    found = analyze(records_of(runs, measure, save, storage, default={"isl": "1k,2k,8k"}))
+    check_outputs(plot, output)
+    margin = _margin(fail)
+    found = analyze(records_of(context, runs, measure, save, storage, default={"isl": "1k,2k,8k"}))
     show(found, plot, output)
-    _check_margin(fail, found.assert_no_fall)
+    _check_margin(margin, found.assert_no_fall)
 
 
 @app.command()
 def engines(
+    context: typer.Context,
     runs: Runs = None,
     fail: Margin = "",
     plot: Plot = None,
@@ -171,9 +186,11 @@ def engines(
     """Two engines with the same drafter on the same prompts."""
     from pytest_speedbench.analysis.engines import engines as analyze
 
-    found = analyze(records_of(runs, measure, save, storage))
+    check_outputs(plot, output)
+    margin = _margin(fail)
+    found = analyze(records_of(context, runs, measure, save, storage))
     show(found, plot, output)
-    _check_margin(fail, found.assert_equal_within)
+    _check_margin(margin, found.assert_equal_within)
 
 
 @app.command()
@@ -188,6 +205,7 @@ def routing(
     """Experts that real and random prompts activate, by layer."""
     from pytest_speedbench.analysis.routing_model import route_split
 
+    check_outputs(plot, output)
     show(route_split(model, split, samples, seed), plot, output)
 
 
@@ -202,13 +220,28 @@ def similarity(
     from pytest_speedbench.analysis.similarity import similarity as analyze
     from pytest_speedbench.splits import load_split
 
+    check_outputs(plot, output)
     found = analyze(load_split(split), load_split(against) if against else None)
     show(found, plot, output)
 
 
+def check_outputs(plot: Path | None, output: Path | None) -> None:
+    """Refuses files that could not be written, before anything is measured for them.
+
+    Raises:
+        CliError: a folder that does not exist, or the same file twice.
+        ReportError: a figure of another format.
+    """
+    from pytest_speedbench.report.figures import check_format
+
+    if plot is not None:
+        check_format(plot.suffix)
+    check_written({"--plot": plot, "--json": output})
+
+
 def show(found: Analysis, plot: Path | None, output: Path | None) -> None:
     """Writes what was asked for, and prints the table."""
-    from pytest_speedbench.analysis.table import shared, text_rows, without
+    from pytest_speedbench.analysis.table import NOTHING, shared, text_rows, without
 
     if plot is not None:
         from pytest_speedbench.report.figures import draw
@@ -220,19 +253,23 @@ def show(found: Analysis, plot: Path | None, output: Path | None) -> None:
     table, out = found.table, Lines()
     common = shared(table)
     narrow = without(table, common)
-    titles: list[tuple[str, Justify]] = [
+    titles: list[Column] = [
         (column.title, "left" if column.form == "text" else "right") for column in narrow.columns
     ]
-    settings = ", ".join(f"{title} {text}" for title, text in common.items() if text)
+    told = {title: text for title, text in common.items() if text not in ("", NOTHING)}
+    settings = ", ".join(f"{title} {text}" for title, text in told.items())
     out.line(f"{table.title} ({settings})" if settings else table.title, "bold")
     out.table(titles, text_rows(narrow))
     for note in table.notes:
         out.line(f"  {note}")
 
 
-def _check_margin(text: str, check: Callable[[float], None]) -> None:
-    if text:
-        margin = share("--fail", text)
+def _margin(text: str) -> float | None:
+    return share("--fail", text) if text else None
+
+
+def _check_margin(margin: float | None, check: Callable[[float], None]) -> None:
+    if margin is not None:
         _check(lambda: check(margin))
 
 

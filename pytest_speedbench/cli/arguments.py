@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -30,6 +31,54 @@ Reach = Annotated[
 ]
 DEFAULT_REACH = "12%"
 DEFAULT_STORAGE = ".benchmarks"
+
+
+def refuse_unused(context: typer.Context, where: str, *names: str) -> None:
+    """Refuses options that were given and change nothing, before anything is read or measured.
+
+    Args:
+        context: of the command that runs.
+        where: in which combination they change nothing, as the end of a sentence.
+        names: parameters of the command.
+
+    Raises:
+        CliError: the message names the options.
+    """
+    given = [
+        max(parameter.opts, key=len)
+        for parameter in context.command.params
+        if parameter.name in names and _was_given(context, parameter.name)
+    ]
+    if given:
+        verb = "has" if len(given) == 1 else "have"
+        raise CliError(f"{', '.join(given)} {verb} no effect {where}")
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def check_written(files: Mapping[str, Path | None]) -> None:
+    """Refuses files that could not be written, or that would replace one another.
+
+    ``files`` are paths by option; None: not asked for.
+
+    Raises:
+        CliError: the message names the options.
+    """
+    asked = {option: path for option, path in files.items() if path is not None}
+    for option, path in asked.items():
+        if path.is_dir():
+            raise CliError(f"{option} {path}: it is a folder, and a file is expected")
+        if not path.absolute().parent.is_dir():
+            raise CliError(f"{option} {path}: there is no folder {path.parent}: make it first")
+    places = {option: path.resolve() for option, path in asked.items()}
+    for option, other in combinations(places, 2):
+        if places[option] == places[other]:
+            raise CliError(
+                f"{option} and {other} name the same file, {asked[other]}: give each its own"
+            )
 
 
 def store_at(storage: str) -> Store:

@@ -15,6 +15,7 @@ from pytest_speedbench.cli.arguments import (
     store_at,
 )
 from pytest_speedbench.cli.output import NOTHING, Lines
+from pytest_speedbench.errors import count_of
 
 app = typer.Typer(
     help="Promote saved runs to references, and keep a storage in order.",
@@ -141,7 +142,8 @@ def prune(
     report_skipped(store)
     for run in old:
         out.line(f"{'would remove' if dry_run else 'removed'}: {run}")
-    out.line(f"{len(old)} runs {'to remove' if dry_run else 'removed'} from {store.folder}")
+    runs = count_of(len(old), "run")
+    out.line(f"{runs} {'to remove' if dry_run else 'removed'} from {store.folder}")
 
 
 @app.command()
@@ -155,7 +157,7 @@ def export(
     store = store_at(storage)
     count = write(store, archive)
     report_skipped(store)
-    Lines().line(f"exported: {count} runs of {store.folder} to {archive}")
+    Lines().line(f"exported: {count_of(count, 'run')} of {store.folder} to {archive}")
 
 
 @app.command("import")
@@ -174,6 +176,6 @@ def import_(
     out, store = Lines(), store_at(storage)
     result = import_runs(store, archive)
     known = f", {len(result.present)} were there already" if result.present else ""
-    out.line(f"imported: {len(result.added)} runs into {store.folder}{known}")
+    out.line(f"imported: {count_of(len(result.added), 'run')} into {store.folder}{known}")
     if result.promoted:
         out.line(f"promoted: {', '.join(result.promoted)}")

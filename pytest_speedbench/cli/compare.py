@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -17,18 +17,19 @@ from pytest_speedbench.cli.arguments import (
     share,
     store_at,
 )
-from pytest_speedbench.cli.errors import UNUSABLE
 from pytest_speedbench.cli.output import (
     NOTHING,
     WORD_STYLES,
-    Justify,
     Lines,
     change,
     change_interval,
 )
+from pytest_speedbench.errors import CliError, did_you_mean
+from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import CaseKey, Record
+    from pytest_speedbench.baselines.storage import SavedRun
     from pytest_speedbench.compare.attribution import Factor
     from pytest_speedbench.compare.comparison import Comparison
     from pytest_speedbench.compare.judge import JudgedCase
@@ -38,7 +39,7 @@ REGRESSION = 1
 """Exit code for a regression, or for records that are incomparable."""
 ACCEPTANCE = "acceptance_length"
 
-_COLUMNS: tuple[tuple[str, Justify], ...] = (
+_COLUMNS: tuple[Column, ...] = (
     ("slice", "left"),
     ("AL old", "right"),
     ("AL new", "right"),
@@ -98,6 +99,7 @@ def compare(
     maps = [read("--map", text, parse_map) for text in axis_map or []]
     store = store_at(storage)
     before, after = find_run(store, old), find_run(store, new)
+    _check_slices(allowed, after)
     comparison = compare_runs(
         before,
         after,
@@ -111,7 +113,23 @@ def compare(
     if comparison.fails(inconclusive):
         raise typer.Exit(REGRESSION)
     if not comparison.compared:
-        raise typer.Exit(UNUSABLE)
+        raise CliError(f"nothing was compared: {_why_not(comparison)}")
+
+
+def _check_slices(margins: Mapping[str, float], run: SavedRun) -> None:
+    """Refuses a margin for a slice that NEW does not have.
+
+    Raises:
+        CliError: the message lists those that it has.
+    """
+    known = list(dict.fromkeys(key.slice for key in run.records))
+    for name in margins:
+        _, slash, wanted = name.partition("/")
+        if slash and wanted not in known:
+            raise CliError(
+                f"--fail {name}: NEW has no slice {wanted!r}{did_you_mean(wanted, known)}; it has: "
+                f"{', '.join(known)}"
+            )
 
 
 def _show(out: Lines, comparison: Comparison) -> None:
@@ -128,14 +146,20 @@ def _show(out: Lines, comparison: Comparison) -> None:
         if keys:
             out.line(f"only in {side} ({run.number}): {_named(keys)}", "yellow")
     if not comparison.paired:
-        out.line(
-            "nothing was compared: no case of NEW has a record in OLD "
-            "(--map AXIS=OLD:NEW pairs different cases on purpose)",
-            "red",
-        )
         return
     out.line(_verdicts(comparison), "bold")
     out.line(comparison.judge.family.describe())
+
+
+def _why_not(comparison: Comparison) -> str:
+    """Why there is no comparison, although nothing fails."""
+    if not comparison.paired:
+        return (
+            "no case of NEW has a record in OLD (--map AXIS=OLD:NEW pairs different cases on "
+            "purpose)"
+        )
+    reasons = dict.fromkeys(verdict.reason for verdict in comparison.verdicts if verdict.reason)
+    return next(iter(reasons), "no metric of any case was tested")
 
 
 def _show_run(out: Lines, group: Sequence[JudgedCase]) -> None:

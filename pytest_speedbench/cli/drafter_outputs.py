@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import typer
 
-from pytest_speedbench.cli.arguments import find_run, read, store_at
+from pytest_speedbench.cli.arguments import find_run, read, refuse_unused, store_at
 from pytest_speedbench.cli.output import echo
 from pytest_speedbench.cli.splits_load import Progress, load
 from pytest_speedbench.errors import CliError, EngineError
@@ -24,7 +24,13 @@ SOURCE = (
     "Split, which the target answers; saved run with token ids (number, name or file); or a text "
     "file (.txt)."
 )
-Engine = Annotated[str, typer.Option(metavar="NAME", help="Engine that runs the target.")]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Engine that runs the target. [default: transformers, or that of a saved run]",
+    ),
+]
 Model = Annotated[str, typer.Option(metavar="MODEL", help="Target: hub name, folder, or demo.")]
 Samples = Annotated[str, typer.Option(metavar="N", help="Samples of each category, or all.")]
 MaxTokens = Annotated[int, typer.Option(min=1, metavar="N", help="Longest output, in tokens.")]
@@ -40,12 +46,14 @@ Language = Annotated[
     str, typer.Option(metavar="CODE,…", help="Only samples of these languages, such as en.")
 ]
 
+_ENGINE = "transformers"
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """How the commands were asked to get outputs; the fields are their options."""
 
-    engine: str
+    engine: str | None
     model: str
     samples: str
     max_tokens: int
@@ -85,6 +93,23 @@ class Outputs:
         return max((int(o.token_ids.max()) for o in self.outputs if len(o.token_ids)), default=0)
 
 
+def check_options(context: typer.Context, *sources: str) -> None:
+    """Refuses options that change nothing for any of the sources.
+
+    Raises:
+        CliError: the message names the options.
+    """
+    kinds = {_kind(source) for source in sources}
+    if _of_split not in kinds:
+        refuse_unused(
+            context,
+            "unless SOURCE is a split, which the target answers",
+            *("samples", "max_tokens", "bs", "engine_arg"),
+        )
+    if _of_saved_run not in kinds:
+        refuse_unused(context, "unless SOURCE is a saved run", "storage")
+
+
 def get_outputs(source: str, asked: Asked) -> Outputs:
     """The outputs that ``source`` names: of a saved run, of a text, or of the target on a split.
 
@@ -117,6 +142,11 @@ def _of_saved_run(source: str, asked: Asked) -> Outputs:
 
     run = find_run(store_at(asked.storage), source)
     record, outputs = outputs_of_records(run.measured)
+    if asked.engine not in (None, record.engine.name):
+        raise CliError(
+            f"run {run.number} was measured with {record.engine.name}, and --engine says "
+            f"{asked.engine}"
+        )
     about = f"outputs of run {run}: {record.case.model}, {record.spec.method}"
     own = DEMO_MODEL if record.model.name == DEMO_NAME else record.model.name
     model = asked.model or own
@@ -129,14 +159,15 @@ def _of_text(source: str, asked: Asked) -> Outputs:
     from pytest_speedbench.analysis.coverage import Output
 
     model = asked.model or _default_model()
-    tokenizer = _load_tokenizer(asked.engine, model)
+    engine = asked.engine or _ENGINE
+    tokenizer = _load_tokenizer(engine, model)
     try:
         paragraphs = Path(source).read_text(encoding="utf-8").splitlines(keepends=True)
     except (OSError, UnicodeDecodeError) as error:
         raise CliError(f"cannot read {source}: {error}") from error
     ids = [np.array(tokenizer.encode(text), dtype=np.int64) for text in paragraphs]
     outputs = [Output(str(n), "text", "", own, 0) for n, own in enumerate(ids) if len(own)]
-    return Outputs(outputs, f"text of {source}", asked.engine, model)
+    return Outputs(outputs, f"text of {source}", engine, model)
 
 
 def _of_split(source: str, asked: Asked) -> Outputs:
@@ -151,12 +182,12 @@ def _of_split(source: str, asked: Asked) -> Outputs:
         read("--engine-arg", text, lambda text: values.argument(text, True))
         for text in asked.engine_arg
     )
-    model = asked.model or _default_model()
-    tokenizer, progress = _load_tokenizer(asked.engine, model), Progress()
+    engine, model = asked.engine or _ENGINE, asked.model or _default_model()
+    tokenizer, progress = _load_tokenizer(engine, model), Progress()
     split = load(source, model=model, per_tier=count)
     samples = _selected(split.interleaved(n=count), asked)
     turns = target_outputs(
-        EngineConfig(asked.engine, model, max_batch=asked.bs, args=arguments),
+        EngineConfig(engine, model, max_batch=asked.bs, args=arguments),
         tokenizer,
         samples,
         Sampling(asked.max_tokens),
@@ -168,7 +199,7 @@ def _of_split(source: str, asked: Asked) -> Outputs:
         f"{asked.max_tokens} tokens each"
     )
     outputs = outputs_of_turns(turns, languages_of(samples))
-    return Outputs(outputs, about, asked.engine, model)
+    return Outputs(outputs, about, engine, model)
 
 
 def _default_model() -> str:

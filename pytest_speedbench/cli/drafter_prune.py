@@ -20,6 +20,7 @@ from pytest_speedbench.cli.drafter_outputs import (
     MaxTokens,
     Model,
     Samples,
+    check_options,
     check_vocabulary,
     get_outputs,
     target_tokenizer,
@@ -35,13 +36,14 @@ if TYPE_CHECKING:
 
 
 def prune(
+    context: typer.Context,
     drafter: Annotated[str, typer.Argument(metavar="PATH", help="Folder of an EAGLE-3 head.")],
     sizes: Annotated[str, typer.Option(metavar="N,…", help="Sizes of the draft vocabulary.")],
     frequencies: Annotated[str, typer.Option(metavar="SOURCE", help=SOURCE)],
     out: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Gets a folder vN for each size.")
     ],
-    engine: Engine = "transformers",
+    engine: Engine = None,
     model: Model = "",
     samples: Samples = "8",
     max_tokens: MaxTokens = 128,
@@ -63,6 +65,7 @@ def prune(
     asked = Asked(
         engine, model, samples, max_tokens, bs, engine_arg or (), category, language, storage
     )
+    check_options(context, frequencies)
     wanted = numbers("--sizes", sizes)
     head = local_checkpoint(drafter)
     old = check_prunable(head)

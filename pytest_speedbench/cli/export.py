@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage
+from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, refuse_unused
 from pytest_speedbench.cli.output import write_file
 from pytest_speedbench.errors import CliError
 from pytest_speedbench.escapes import printable
@@ -38,6 +38,7 @@ class Level(StrEnum):
 
 
 def export(
+    context: typer.Context,
     runs: Annotated[
         list[str],
         typer.Argument(metavar="RUN...", help="Numbers, names, files, commits or branches."),
@@ -53,8 +54,11 @@ def export(
 ) -> None:
     """Write saved runs for data frames, dashboards and benchmark trackers."""
     from pytest_speedbench.cli.measuring import saved_records
+    from pytest_speedbench.interop.exports import ROW_FORMATS
     from pytest_speedbench.interop.exports import export as write
 
+    if form not in ROW_FORMATS:
+        refuse_unused(context, f"with --format {form}, which has an entry per case", "per")
     data = write(saved_records(runs, storage), form, per)
     if output is None:
         if form is Form.PARQUET and sys.stdout.isatty():

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, read, saved_runs, store_at
+from pytest_speedbench.cli.arguments import (
+    DEFAULT_STORAGE,
+    Storage,
+    read,
+    refuse_unused,
+    saved_runs,
+    store_at,
+)
 from pytest_speedbench.cli.output import write_file
 from pytest_speedbench.errors import CliError
 
@@ -33,6 +40,7 @@ class Format(StrEnum):
 
 
 def history(
+    context: typer.Context,
     pattern: Annotated[
         str,
         typer.Argument(
@@ -61,9 +69,16 @@ def history(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Show how a metric of each case has moved over the saved runs."""
-    if script is not None and not bisect:
-        raise CliError("--script needs --bisect CASE")
-    trends = _trends(f"{pattern} {case} {bisect}".strip(), metric, since, until, storage)
+    if bisect:
+        refuse_unused(context, "with --bisect, which prints commits", "output", "html")
+    else:
+        refuse_unused(context, "without --bisect CASE", "script")
+    if html is not None:
+        refuse_unused(context, "with --html, which writes a page instead", "output")
+    named = [text for text in (pattern, case, bisect) if text]
+    if len(named) > 1:
+        raise CliError(f"expected one CASE, got {' and '.join(map(repr, named))}")
+    trends = _trends("".join(named), metric, since, until, storage)
     if bisect:
         from pytest_speedbench.cli.bisect import show_suspects
 

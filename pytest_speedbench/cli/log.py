@@ -8,6 +8,7 @@ import typer
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, find_run, store_at
 from pytest_speedbench.cli.output import echo
+from pytest_speedbench.errors import count_of
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.storage import SavedRun
@@ -40,7 +41,7 @@ def mlflow(
     found = find_run(store_at(storage), run)
     cases = logged_cases(found.measured)
     name = log_mlflow(cases, found.name, experiment, uri, _tags(found))
-    echo(f"logged: {len(cases)} cases below run {name} of experiment {experiment}")
+    echo(f"logged: {count_of(len(cases), 'case')} below run {name} of experiment {experiment}")
 
 
 @app.command()
@@ -58,7 +59,7 @@ def wandb(
     found = find_run(store_at(storage), run)
     cases = logged_cases(found.measured)
     written = log_wandb(cases, found.name, project, offline=offline, tags=_tags(found))
-    echo(f"logged: {len(written)} cases in group {found.name} of project {project}")
+    echo(f"logged: {count_of(len(written), 'case')} in group {found.name} of project {project}")
     if offline:
         echo("send them: wandb sync --include-offline wandb/offline-run-*")
 

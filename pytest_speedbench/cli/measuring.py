@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.arguments import find_run, store_at
+from pytest_speedbench.cli.arguments import find_run, refuse_unused, store_at
 from pytest_speedbench.cli.output import echo
 from pytest_speedbench.errors import CliError
 
@@ -28,6 +28,7 @@ Save = Annotated[
 
 
 def records_of(
+    context: typer.Context,
     runs: Sequence[str] | None,
     options: Sequence[str] | None,
     save: str,
@@ -39,6 +40,7 @@ def records_of(
     """The records of saved runs, or of a new one where ``options`` (KEY=VALUE) are given.
 
     Args:
+        context: of the command, which has the options ``--save`` and ``--storage``.
         default: options of a new run that ``options`` may replace.
         fixed: options of a new run that replace those of ``options``.
 
@@ -51,14 +53,15 @@ def records_of(
     if options:
         from pytest_speedbench.plan.precedence import settings_of_texts
 
+        if not save:
+            refuse_unused(context, "without RUN or --save NAME", "storage")
         asked = _over(default or {}, _pairs(options)) | {k: [v] for k, v in (fixed or {}).items()}
-        return measured(settings_of_texts(asked), save, storage)
+        return measured(context, settings_of_texts(asked), save, storage)
     if not runs:
         raise CliError(
             "expected RUN, a saved run, or --measure KEY=VALUE, such as --measure model=demo"
         )
-    if save:
-        raise CliError("--save: nothing is measured, so there is nothing to save")
+    refuse_unused(context, "without --measure, since nothing new is measured", "save")
     return saved_records(runs, storage)
 
 
@@ -69,8 +72,11 @@ def saved_records(names: Sequence[str], storage: str) -> list[Record]:
     return [record for run in runs for record in run.measured]
 
 
-def measured(settings: Settings, save: str, storage: str) -> list[Record]:
-    """The records of a new run; its progress is shown on stderr."""
+def measured(context: typer.Context, settings: Settings, save: str, storage: str) -> list[Record]:
+    """The records of a new run; its progress is shown on stderr.
+
+    Saved records name the command: a run on the grid of a figure is no default baseline.
+    """
     from rich.console import Console
 
     from pytest_speedbench.escapes import label
@@ -79,6 +85,8 @@ def measured(settings: Settings, save: str, storage: str) -> list[Record]:
     with Console(stderr=True, markup=False).status("starting") as status:
         run = measure_settings(settings, lambda text: status.update(label(text)))
     if save:
+        command = {"command": context.command_path}
+        run.records = [record.model_copy(update=command) for record in run.records]
         echo(f"saved: {run.save(save, storage)}")
     return run.records
 

@@ -14,14 +14,16 @@ from pytest_speedbench.cli.arguments import (
     Storage,
     find_run,
     reach_share,
+    refuse_unused,
     saved_runs,
     share,
     store_at,
 )
-from pytest_speedbench.cli.output import NOTHING, Justify, Lines
+from pytest_speedbench.cli.output import NOTHING, Lines
 from pytest_speedbench.cli.plan_drafter import SecondRun
 from pytest_speedbench.cli.simulate import Simulation, saved_or_none, simulate_plan
 from pytest_speedbench.errors import CliError
+from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_speedbench.compare.planning import Outlook
     from pytest_speedbench.stats import Plan, Rule
 
-_COLUMNS: tuple[tuple[str, Justify], ...] = (
+_COLUMNS: tuple[Column, ...] = (
     ("slice", "left"),
     ("n", "right"),
     ("to pass", "right"),
@@ -40,8 +42,12 @@ _COLUMNS: tuple[tuple[str, Justify], ...] = (
     ("passes at", "right"),
 )
 
+# What a plan that is estimated depends on, and a simulated one does not.
+_ESTIMATED = ("power", "rebuild", "replay", "purpose", "against")
+
 
 def plan(
+    context: typer.Context,
     margin: Annotated[str, typer.Option(metavar="SHARE", help="Accepted loss.")] = "2%",
     baseline: Annotated[
         str, typer.Option(metavar="REF", help="Saved run; by default the latest.")
@@ -97,13 +103,23 @@ def plan(
     allowed, level = share("--margin", margin), share("--alpha", alpha)
     wanted = share("--loss", loss) if loss else None
     if not 0.5 <= power < 1:
-        raise CliError(f"--power {power:g}: expected a probability from 0.5 to 1, such as 0.9")
+        raise CliError(f"--power {power:g}: expected at least 0.5 and less than 1, such as 0.9")
     if wanted is not None and wanted <= allowed:
         raise CliError(f"--loss {loss}: expected a loss above the margin of {margin}")
+    if simulate:
+        refuse_unused(context, "with --simulate", *_ESTIMATED)
+    else:
+        refuse_unused(context, "without --simulate", "sessions", "samples")
     if rebuild and purpose == "drafter":
         raise CliError("--rebuild names a run of the same drafter: with --for drafter, --against")
     if against and purpose != "drafter":
         raise CliError("--against names another checkpoint of a drafter: add --for drafter")
+    if rebuild or purpose == "drafter":
+        refuse_unused(
+            context,
+            "with --rebuild or --for drafter: how two runs differ is measured",
+            *("replay", "diverging"),
+        )
     rare = reach_share(reach)
     parted = share("--diverging", diverging) if diverging else None
     if simulate:
@@ -127,7 +143,8 @@ def plan(
     second = None
     if purpose == "drafter" or rebuild:
         second = SecondRun.of(store, against or rebuild, retrained=purpose == "drafter")
-    _show(Lines(), run, rule, count, Outlook(replay, parted, power, wanted), second)
+    if not _show(Lines(), run, rule, count, Outlook(replay, parted, power, wanted), second):
+        raise CliError(f"run {run.number}: no slice can be planned; the reasons stand above")
 
 
 def _run(store: Store, reference: str) -> SavedRun:
@@ -141,9 +158,11 @@ def _show(
     count: int,
     outlook: Outlook,
     second: SecondRun | None,
-) -> None:
+) -> bool:
+    """Prints the plan of every run; whether any slice has one."""
     from pytest_speedbench.stats.power import MOST
 
+    planned = False
     asked = min(0.999, 2 * rule.margin) if outlook.loss is None else outlook.loss
     beside = f", paired with {second.other}" if second and second.other else ""
     out.line(f"from the spread of {run}{beside}")
@@ -156,6 +175,7 @@ def _show(
         out.line(title, "bold")
         reasons: dict[str, list[str]] = {}
         out.table(_COLUMNS, list(_rows(records, rule, outlook, second, reasons)))
+        planned |= sum(map(len, reasons.values())) < len(records)
         for reason, slices in reasons.items():
             out.line(f"  no plan for {', '.join(slices)}: {reason}", "yellow")
         if second is None:
@@ -171,6 +191,7 @@ def _show(
         f"{NOTHING}: more than {MOST:,} samples."
     )
     out.line("A category verdict needs at least 8 samples; set it with --speed-samples N.")
+    return planned
 
 
 def _basis(record: Record, outlook: Outlook) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, store_at
 from pytest_speedbench.cli.output import Lines
-from pytest_speedbench.errors import CliError
+from pytest_speedbench.errors import CliError, count_of
 
 
 def recover(storage: Storage = DEFAULT_STORAGE) -> None:
@@ -21,6 +21,6 @@ def recover(storage: Storage = DEFAULT_STORAGE) -> None:
     except OSError as error:
         raise CliError(f"cannot save to {store.folder}: {error.strerror or error}") from error
     for recovered in found:
-        out.line(f"recovered {recovered.cases} cases: {recovered.place}")
+        out.line(f"recovered {count_of(recovered.cases, 'case')}: {recovered.place}")
     if not found:
         out.line(f"nothing to recover in {journal_folder(store)}")

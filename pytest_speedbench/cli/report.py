@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, find_run, store_at
+from pytest_speedbench.cli.arguments import (
+    DEFAULT_STORAGE,
+    Storage,
+    check_written,
+    find_run,
+    refuse_unused,
+    store_at,
+)
 from pytest_speedbench.cli.output import Lines, console, write_file
 from pytest_speedbench.errors import CliError
 
@@ -20,6 +27,7 @@ _PAGES = (".html", ".htm")
 
 
 def report(
+    context: typer.Context,
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="Number, name, file, commit or branch.")
     ],
@@ -56,10 +64,17 @@ def report(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Show a saved run again; with --html or --markdown, write it to a file instead."""
-    _check(html, text=text, of_text={"--tokenizer": tokenizer, "--split": split})
+    _check_page(html)
+    check_written({"--html": html, "--markdown": markdown})
+    if html is None:
+        refuse_unused(context, "without --html PATH", "text", "tokenizer", "split")
+    elif not text:
+        refuse_unused(context, "without --text", "tokenizer", "split")
     store = store_at(storage)
     found = find_run(store, run)
     results = _results(store, found, against)
+    if not any(case.baseline for case in results.cases):
+        refuse_unused(context, "where nothing was compared: --against OLD compares", "text")
     if html is None and markdown is None:
         _show(found, results)
     if html is not None:
@@ -86,8 +101,8 @@ def show(
     _show(found, _results(store, found, None))
 
 
-def _check(html: Path | None, *, text: bool, of_text: dict[str, str | None]) -> None:
-    """Refuses what would show nothing, before anything is read.
+def _check_page(html: Path | None) -> None:
+    """Refuses what no browser shows, before anything is read.
 
     Raises:
         CliError: the message says what to give.
@@ -97,11 +112,6 @@ def _check(html: Path | None, *, text: bool, of_text: dict[str, str | None]) -> 
             f"--html: expected a path that ends in {' or '.join(_PAGES)}, got {str(html)!r}; a "
             "browser prints the page as PDF"
         )
-    for option, value in of_text.items():
-        if value is not None and not text:
-            raise CliError(f"{option} has an effect with --text alone")
-    if text and html is None:
-        raise CliError("--text has an effect with --html PATH alone")
 
 
 def _results(store: Store, run: SavedRun, against: str | None) -> SessionResults:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pytest_speedbench.cli.arguments import refuse_unused
 from pytest_speedbench.cli.output import echo, rewrite
 from pytest_speedbench.errors import CliError
 
@@ -41,6 +42,20 @@ def load(
             raise CliError(f"split {split} is built for a tokenizer: give the model with --model")
         return load_split(split, tokenizer=tokenizer_of(model), per_tier=per_tier)
     return _warned(lambda: load_split(split, columns=_mapping(columns), keep_good=keep_good))
+
+
+def check_options(context: typer.Context, split: str) -> None:
+    """Refuses options that change nothing for ``split``.
+
+    Raises:
+        CliError: the message names the options.
+    """
+    from pytest_speedbench.splits import NAMES, built_for_tokenizer, divide_name
+
+    if divide_name(split)[0] in NAMES:
+        refuse_unused(context, f"on {split}, which is no file", "columns", "keep_good")
+    if not built_for_tokenizer(split):
+        refuse_unused(context, f"on {split}, which is built for no tokenizer", "model")
 
 
 def _warned(read: Callable[[], Split]) -> Split:

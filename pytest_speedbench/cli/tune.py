@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, read
+from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, read, refuse_unused
 from pytest_speedbench.cli.measuring import Save, measured, saved_records
 from pytest_speedbench.cli.output import echo
+from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
     from pytest_speedbench.analysis.tuning import Tuning
 
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+_MEASURED = (
+    *("bs", "dl", "engine", "model", "method", "drafter", "engine_arg", "split"),
+    *("samples", "max_tokens", "rounds", "save"),
+)
 
 
 class Schedule(StrEnum):
@@ -27,6 +33,7 @@ class Schedule(StrEnum):
 
 
 def tune(
+    context: typer.Context,
     bs: Annotated[str, typer.Option(metavar="LIST", help="Batch sizes: 1,8,32.")] = "1,8,32",
     dl: Annotated[str, typer.Option(metavar="LIST", help="Draft lengths: 1,3,5 or 1..8.")] = "1..5",
     engine: Annotated[str, typer.Option(metavar="NAME", help="As --speed-engine.")] = "",
@@ -58,12 +65,18 @@ def tune(
 ) -> None:
     """Measure speedup over batch size and draft length; find the best draft length of each."""
     from pytest_speedbench.analysis.tuning import tuning
-    from pytest_speedbench.cli.analyze import show
+    from pytest_speedbench.cli.analyze import check_outputs, show
     from pytest_speedbench.plan.precedence import settings_of_keywords
 
+    check_outputs(plot, output)
     if source:
+        refuse_unused(context, "with --from, which reads what was measured", *_MEASURED)
         records = saved_records(source, storage)
     else:
+        if not save:
+            refuse_unused(context, "without --from RUN or --save NAME", "storage")
+        if method == "none":
+            raise CliError("--method none: no draft length to tune; name a method, such as ngram")
         asked = {
             "engine": engine,
             "model": model,
@@ -80,7 +93,7 @@ def tune(
             "engine_arg": dict(read("--engine-arg", text, _argument) for text in engine_arg or []),
             "category": "all",
         }
-        records = measured(settings_of_keywords(options), save, storage)
+        records = measured(context, settings_of_keywords(options), save, storage)
     found = tuning(records)
     show(found, plot, output)
     if schedule is not None:

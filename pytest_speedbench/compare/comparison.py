@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_speedbench.baselines.schema import KEY_FIELDS, CaseKey, GateRecord, Record
+from pytest_speedbench.baselines.schema import (
+    KEY_FIELDS,
+    CaseKey,
+    GateRecord,
+    Record,
+    problem_of,
+)
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.judge import DEFAULT_MARGINS, Judge, JudgedCase
@@ -199,7 +205,7 @@ def parse_map(text: str) -> AxisMap:
     """``dl=3:5`` → the axis and its two values, in the type of the axis.
 
     Raises:
-        ValueError: not of this form, or an unknown axis.
+        ValueError: not of this form, an unknown axis, or twice the same value.
     """
     axis, equals, values = text.partition("=")
     old, colon, new = values.partition(":")
@@ -207,7 +213,10 @@ def parse_map(text: str) -> AxisMap:
         raise ValueError("expected AXIS=OLD:NEW, such as dl=3:5")
     if axis not in KEY_FIELDS:
         raise ValueError(f"no axis {axis!r}; a case has: {', '.join(KEY_FIELDS)}")
-    return AxisMap(axis, _axis_value(axis, old), _axis_value(axis, new))
+    pair = AxisMap(axis, _axis_value(axis, old), _axis_value(axis, new))
+    if pair.old == pair.new:
+        raise ValueError("both values are the same: such cases are paired without a map")
+    return pair
 
 
 def _axis_value(axis: str, text: str) -> object:
@@ -217,4 +226,4 @@ def _axis_value(axis: str, text: str) -> object:
         kind: Any = CaseKey.model_fields[axis].annotation
         return TypeAdapter(kind).validate_python(text)
     except ValidationError as error:
-        raise ValueError(f"{axis}: {error.errors()[0]['msg']}") from None
+        raise ValueError(f"{axis}: {problem_of(error.errors()[0])}") from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count, pairwise
 
 from pytest_speedbench.compare.verdict import Outcome, Verdict
-from pytest_speedbench.errors import NoData
+from pytest_speedbench.errors import NoData, count_of
 from pytest_speedbench.measure.results import DriftPoint
 from pytest_speedbench.stats.drift import MIN_ROUNDS, trend
 
@@ -38,7 +38,8 @@ def drift_verdict(case: str, points: Sequence[DriftPoint], alpha: float) -> Verd
     """Fails where AL falls or step time rises, at ``alpha`` for both tests together."""
     least = rounds_needed(alpha / 2)
     if len(points) < least:
-        reason = f"{len(points)} rounds can show no trend at α = {alpha:.2g}: soak={least} or more"
+        few = count_of(len(points), "round")
+        reason = f"{few} can show no trend at α = {alpha:.2g}: soak={least} or more"
         return Verdict(case, METRIC, Outcome.UNDECIDED, reason)
     try:
         length = _drift("AL", points, lambda p: p.acceptance_length, -1, alpha / 2)
@@ -46,7 +47,7 @@ def drift_verdict(case: str, points: Sequence[DriftPoint], alpha: float) -> Verd
     except NoData as error:
         return Verdict(case, METRIC, Outcome.UNDECIDED, str(error))
     worse = [found for found in (length, step) if found.significant]
-    words = f"{length}, {step}; {len(points)} rounds, α = {alpha:.2g}"
+    words = f"{length}, {step}; {count_of(len(points), 'round')}, α = {alpha:.2g}"
     if not worse:
         return Verdict(case, METRIC, Outcome.PASS, f"no worsening trend: {words}")
     names = " and ".join(found.title for found in worse)
@@ -68,7 +69,8 @@ def _drift(
 ) -> Drift:
     values = [v for point in points if (v := value(point)) is not None]
     if len(values) < len(points):
-        raise NoData(f"{len(points) - len(values)} rounds without a decoding step have no {title}")
+        missing = count_of(len(points) - len(values), "round")
+        raise NoData(f"no {title} in {missing} without a decoding step")
     blocks = averaged(values)
     found = trend(blocks)
     span = found.slope * (len(blocks) - 1)

@@ -1,11 +1,12 @@
 """Which saved records may be a reference that nobody has named.
 
 A run that was judged bad must not become what later runs are judged by, nor a category of it that
-has no verdict beside that of ``all``. *Incomparable*,
-*undecided* and *no baseline* leave a record eligible, so that a new model or split starts its own
-line. What another tool measured is none: much of it cannot be verified. A record that is named
-explicitly is used whatever this module says, with a remark. Records of the reference build of a
-side-by-side session are not even among those of a saved run.
+has no verdict beside that of ``all``. *Incomparable*, *undecided* and *no baseline* leave a record
+eligible, so that a new model or split starts its own line. What another tool measured is none: much
+of it cannot be verified. Nor is what ``speedbench tune`` or ``speedbench analyze`` measured, on few
+samples and a grid of their own. A record that is named explicitly is used whatever this module
+says, with a remark. Records of the reference build of a side-by-side session are not even among
+those of a saved run.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Eligibility:
         """Why ``record`` of ``run`` is not a default reference; empty where it is one."""
         if record.imported:
             return f"it was imported from {record.imported.source}"
-        if record.partial or (record.gate and record.gate.session == "interrupted"):
+        if record.command:
+            return f"it was measured by {record.command}"
+        if record.partial or record.interrupted:
             return "its run was not finished"
         if record.speculation_off:
             return "its speculation was off"

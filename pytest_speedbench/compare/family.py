@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from pytest_speedbench.errors import count_of
 from pytest_speedbench.stats import AlphaSequence, divide_alpha, sequence_level
 
 
@@ -38,7 +39,7 @@ class Family:
 
     def describe(self) -> str:
         """The division in one sentence, the same in every report."""
-        cases = f"{self.cases} case{'s' if self.cases != 1 else ''}"
+        cases = count_of(self.cases, "case")
         return (
             f"α = {self.alpha:g} for a false fail anywhere in {cases}, "
             f"{sequence_level(self.share, 1):.2g} for the first comparison of each, "

@@ -11,7 +11,7 @@ from pytest_speedbench.compare.replay import replayed_between
 from pytest_speedbench.compare.side_by_side import of_one_pair
 from pytest_speedbench.compare.timing import gate_side_by_side, gate_stored
 from pytest_speedbench.compare.verdict import COMPARED, Outcome, Verdict
-from pytest_speedbench.errors import RecordError
+from pytest_speedbench.errors import RecordError, count_of
 from pytest_speedbench.stats import Conclusion, Decision, NoData, non_inferiority
 from pytest_speedbench.stats.rule import REACH
 from pytest_speedbench.stats.simulation import upper_limit
@@ -177,10 +177,11 @@ def _reason(decision: Decision, *, numbers_alone: bool) -> str:
     undecided = decision.conclusion is Conclusion.UNDECIDED
     parts = [_numbers(decision) if numbers_alone and undecided else decision.reason]
     if decision.more_samples is not None:
-        parts.append(f"about {decision.more_samples} more samples would settle it")
+        parts.append(f"about {count_of(decision.more_samples, 'more sample')} would settle it")
     if decision.only_old or decision.only_new:
         parts.append(
-            f"{len(decision.only_old)} samples only there, {len(decision.only_new)} only here"
+            f"{count_of(len(decision.only_old), 'sample')} only there, "
+            f"{len(decision.only_new)} only here"
         )
     return "; ".join(parts)
 
@@ -191,7 +192,7 @@ def _numbers(decision: Decision) -> str:
     if finding is None:
         return decision.reason
     ratio = finding.ratio
-    bound = f"{ratio.n} samples are too few for a bound"
+    bound = f"too few for a bound ({count_of(ratio.n, 'sample')})"
     if ratio.low is not None:
         bound = f"lost at most {max(0.0, 1 - ratio.low):.2%} at {ratio.level:.0%}"
     return f"AL changed by {ratio.value - 1:+.2%}, {bound}"

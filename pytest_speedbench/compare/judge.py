@@ -18,7 +18,7 @@ from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.gate import Levels, gate
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.replay_ties import wrong_tokens
-from pytest_speedbench.compare.verdict import COMPARED, Verdict
+from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.plan.values import GATED_METRICS
 from pytest_speedbench.stats import (
     AlphaSequence,
@@ -67,7 +67,7 @@ class JudgedCase:
     @property
     def compared(self) -> bool:
         """Whether any metric was compared with the baseline."""
-        return any(verdict.outcome in COMPARED for verdict in self.verdicts)
+        return any(verdict.compared for verdict in self.verdicts)
 
 
 @dataclass(frozen=True, slots=True)

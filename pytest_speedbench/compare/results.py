@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -14,9 +14,11 @@ from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.attribution import Attribution, attribute_records
 from pytest_speedbench.compare.changes import Change
 from pytest_speedbench.compare.comparison import Comparison
+from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.match import Match, identity_of, match_in
 from pytest_speedbench.compare.side_by_side import match_side
 from pytest_speedbench.compare.verdict import Outcome, Verdict
+from pytest_speedbench.errors import count_of
 from pytest_speedbench.stats import NoData
 
 _DEFAULT_STORAGE = ".benchmarks"  # of the commands, as of pytest-benchmark
@@ -153,7 +155,13 @@ class SessionResults:
         named = {str(saved): saved for saved in baselines}
         records = (*run.measured, *run.reference_build)
         cases = [_saved_case(record, _match_of(record, run, named)) for record in records]
-        return cls(cases, comparing=any(case.verdicts for case in cases), saved=[run.path])
+        return cls(
+            cases,
+            _family_of(records),
+            comparing=any(case.verdicts for case in cases),
+            problems=list(_unfinished(run.measured)),
+            saved=[run.path],
+        )
 
     @classmethod
     def of_comparison(cls, comparison: Comparison) -> SessionResults:
@@ -173,6 +181,22 @@ class SessionResults:
             for judged in comparison.cases
         ]
         return cls(cases, comparison.judge.family.describe(), comparing=True)
+
+
+def _family_of(records: Sequence[Record]) -> str:
+    """How the session of ``records`` divided α; empty where they do not say it."""
+    gate = next((record.gate for record in records if record.gate), None)
+    return Family(gate.alpha, gate.cases).describe() if gate else ""
+
+
+def _unfinished(records: Sequence[Record]) -> Iterator[str]:
+    """That the session was ended before all of its cases were measured."""
+    ended = [record.gate for record in records if record.gate and record.interrupted]
+    if ended:
+        yield (
+            f"the session was interrupted: {len(records)} of {count_of(ended[0].cases, 'case')} "
+            "were measured; never a default baseline"
+        )
 
 
 def _saved_case(record: Record, match: Match) -> CaseResult:

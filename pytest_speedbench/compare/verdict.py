@@ -73,6 +73,11 @@ class Verdict:
     baseline: str = ""
     alpha: float | None = None
 
+    @property
+    def compared(self) -> bool:
+        """Whether anything was compared; not where the runs have no sample in common."""
+        return self.outcome in COMPARED and self.ratio is not None
+
     def fails(self, inconclusive: str, require_baseline: bool) -> bool:
         """Whether a test with this verdict fails.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_speedbench.engines.checkpoints import Checkpoint
-from pytest_speedbench.errors import EngineError
+from pytest_speedbench.errors import EngineError, count_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,13 +119,13 @@ def _id_problems(drafter: Checkpoint, whole: int) -> Iterator[str]:
         )
         yield (
             f"has a 'd2t' that leads out of the target's vocabulary of {whole} tokens in "
-            f"{_count(len(outside), 'place')}, such as {_examples(outside, ids)}{hint}"
+            f"{count_of(len(outside), 'place')}, such as {_examples(outside, ids)}{hint}"
         )
     elif not _distinct(ids):
         _, first, counts = np.unique(ids, return_index=True, return_counts=True)
         repeated = first[counts > 1]
         yield (
-            f"has a 'd2t' that leads to {_count(len(repeated), 'token')} more than once, such as "
+            f"has a 'd2t' that leads to {count_of(len(repeated), 'token')} more than once, such as "
             f"{_examples(repeated, ids)}"
         )
 
@@ -148,7 +148,7 @@ def mark_problems(drafter: Checkpoint) -> Iterator[str]:
     ):
         if len(found):
             shown = ", ".join(map(str, found[:_SHOWN]))
-            yield f"has {_count(len(found), 'token')} that {name}, such as {shown}"
+            yield f"has {count_of(len(found), 'token')} that {name}, such as {shown}"
 
 
 def _target_ids(drafter: Checkpoint) -> NDArray[np.int64]:
@@ -163,10 +163,6 @@ def _distinct(values: NDArray[Any]) -> bool:
     import numpy as np
 
     return len(np.unique(values)) == len(values)
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count > 1)}"
 
 
 def _examples(places: NDArray[Any], ids: NDArray[Any]) -> str:

@@ -184,11 +184,11 @@ def check_method(engine: str, method: str) -> EngineType:
     adapter = engine_type(engine)
     if method in adapter.methods:
         return adapter
-    has = f"it has: {', '.join(adapter.methods)}"
+    has = f"has: {', '.join(adapter.methods)}"
     if traits(method).in_table and not lists(adapter, method):
-        raise EngineError(f"engine {engine!r} has no method {method!r}; {has}")
+        raise EngineError(f"engine {engine!r} has no method {method!r}; it {has}")
     if not _NAME.fullmatch(method):
-        raise EngineError(f"unknown method {method!r}: not a name; engine {engine!r}: {has}")
+        raise EngineError(f"unknown method {method!r}: not a name; engine {engine!r} {has}")
     for known, own in own_names(engine).items():
         if method.lower() == own.lower():
             raise EngineError(f"engine {engine!r}: method {method!r} is called {known!r} here")
@@ -197,7 +197,7 @@ def check_method(engine: str, method: str) -> EngineType:
     other_case = method.lower() in METHODS and method not in METHODS
     if adapter.own_methods is None or other_case or (close and not lists(adapter, method)):
         hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
-        raise EngineError(f"unknown method {method!r}{hint}; engine {engine!r}: {has}")
+        raise EngineError(f"unknown method {method!r}{hint}; engine {engine!r} {has}")
     return adapter
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_speedbench.engines.methods import traits, unknown_method_note
 from pytest_speedbench.engines.protocol import UNKNOWN_METHOD, Trace
+from pytest_speedbench.errors import count_of
 from pytest_speedbench.measure import metrics
 from pytest_speedbench.measure.chains import require_chains
 from pytest_speedbench.measure.notes import answer_notes, cache_notes, server_notes
@@ -141,8 +142,9 @@ class Run:
         if self.reference is None:
             active = self.setting.speculation.active
             raise NoData(
-                "the arm without SD was not measured (--speed-rounds=0); a server at --speed-url "
-                "has none by itself: --speed-engine-arg reference_url=URL of one without SD"
+                "the arm without SD was not measured: --speed-rounds 3 times both arms in turns; a "
+                "server at --speed-url needs a second one without SD beside it, "
+                "--speed-engine-arg reference_url=URL"
                 if active
                 else "a run without SD has no speedup"
             )
@@ -183,11 +185,11 @@ class Run:
         notes = []
         together = self._sent_together
         if together < batch:
-            notes.append(f"{together} samples cannot fill BS {batch}")
+            notes.append(f"{count_of(together, 'sample')} cannot fill BS {batch}")
         elif self.arm.repeated:
             notes.append(
-                f"{self.setting.samples} samples, repeated to {self.arm.repeated} a round to hold "
-                f"BS {batch}; acceptance is that of each one's first time"
+                f"{count_of(self.setting.samples, 'sample')}, repeated to {self.arm.repeated} a "
+                f"round to hold BS {batch}; acceptance is that of each one's first time"
             )
         if together >= batch and not all(r.steady for r in self.arm.rounds):
             notes.append("too few samples for a steady window: ramp and drain are included")
@@ -207,7 +209,7 @@ class Run:
             notes.append(str(self.arm.early))
         if self.arm.soak:
             seconds = self.arm.soak[-1].end
-            notes.append(f"soak of {len(self.arm.soak)} rounds in {seconds:.0f} s")
+            notes.append(f"soak of {count_of(len(self.arm.soak), 'round')} in {seconds:.0f} s")
         notes += cache_notes(self.arm, self.setting)
         if self.setting.scheduled and all(_drafts_nothing(t.trace) for t in self.arm.turns):
             notes.append(f"the engine's schedule of draft lengths drafts nothing at BS {batch}")

@@ -148,13 +148,16 @@ def share(value: object, text: bool = True) -> float:
     if math.isnan(found):
         raise ValueError("expected a share, such as 2% or 0.02")
     if not 0 < found < 1:
-        raise ValueError("expected a share between 0 and 100 %, both excluded")
+        raise ValueError("expected a share above 0 and below 100 %, such as 2% or 0.02")
     return found
 
 
 def share_or_zero(value: object, text: bool = True) -> float:
     """A share, or 0: nothing is assumed."""
-    return 0.0 if _percent(value, text) == 0 else share(value, text)
+    found = _percent(value, text)
+    if not 0 <= found < 1:
+        raise ValueError("expected a share of at least 0 and below 100 %, such as 12% or 0.12")
+    return found
 
 
 def _percent(value: object, text: bool) -> float:

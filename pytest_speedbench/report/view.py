@@ -13,6 +13,7 @@ from pytest_speedbench.compare.judge import ACCEPTANCE, verdict_on
 from pytest_speedbench.compare.results import CaseResult, merged
 from pytest_speedbench.compare.side_by_side import NAME
 from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
+from pytest_speedbench.errors import count_of
 from pytest_speedbench.measure.metrics import METRICS
 from pytest_speedbench.splits import ALL
 
@@ -324,6 +325,6 @@ def _details(record: Record) -> Iterable[str]:
         parts.append(f"step {step.value * 1e3:.1f} ms")
     if record.rounds:
         how = "steady" if all(r.steady for r in record.rounds) else "ramp and drain included"
-        parts.append(f"{len(record.rounds)} rounds, {how}")
-    parts.append(f"warm-up {record.warmup.get('requests', 0)} requests, left out")
+        parts.append(f"{count_of(len(record.rounds), 'round')}, {how}")
+    parts.append(f"warm-up {count_of(record.warmup.get('requests', 0), 'request')}, left out")
     yield " · ".join(parts)

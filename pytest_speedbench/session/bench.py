@@ -21,6 +21,7 @@ from pytest_speedbench.errors import (
     EngineUnavailable,
     NoData,
     UsageError,
+    count_of,
 )
 from pytest_speedbench.measure.early import Decider
 from pytest_speedbench.measure.load import ClosedLoop, Meter, Reported
@@ -144,7 +145,7 @@ class Bench:
         if most is not None and run.bs > most:
             what = "speculates for" if run.speculation.active else "runs"
             raise CannotRun(
-                f"engine {run.engine} {what} at most {most} request{'s' * (most > 1)} at a time, "
+                f"engine {run.engine} {what} at most {count_of(most, 'request')} at a time, "
                 f"this case has bs={run.bs}"
             )
         check_prompts(run.prompt_form, self.inputs.samples(run), self.inputs.tokenizer(run))

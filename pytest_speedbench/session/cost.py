@@ -10,7 +10,7 @@ from functools import cached_property
 from pytest_speedbench.baselines.schema import RoundRecord
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.planning import Outlook, plan_case
-from pytest_speedbench.errors import NoData, SpeedbenchError, UsageError
+from pytest_speedbench.errors import NoData, SpeedbenchError, UsageError, count_of
 from pytest_speedbench.measure.rounds import plan_parts
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.plan.settings import Settings
@@ -44,8 +44,7 @@ class Cost:
     def __str__(self) -> str:
         rounds = f" in {self.passes} rounds" if self.passes > 1 else ""
         text = (
-            f"{self.requests:,} request{'s' * (self.requests != 1)}{rounds}, "
-            f"at most {self.tokens:,} output tokens"
+            f"{count_of(self.requests, 'request')}{rounds}, at most {self.tokens:,} output tokens"
         )
         if self.seconds is None:
             return f"{text}; how long is not known without a saved run of each case"
@@ -130,7 +129,7 @@ class Costs:
         """
         count = self.fitting(budget)
         self._session.inputs.most_samples = count
-        samples = f"{count} sample{'s' * (count != 1)}"
+        samples = count_of(count, "sample")
         line = f"--speed-budget {duration(budget)}: at most {samples} of each category"
         return [line, *self.undecided(count)]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_speedbench.baselines.machine import this_machine
-from pytest_speedbench.errors import DeviceError
+from pytest_speedbench.errors import DeviceError, count_of
 
 # In the order in which a set one is believed; the last is what is set on machines of AMD.
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
@@ -93,8 +93,8 @@ def share_gpus(gpus: Gpus, slot: int, workers: int, needed: int) -> tuple[str, .
 
 def _too_few(gpus: Gpus, workers: int, needed: int) -> str:
     where = f"{gpus.variable} shows" if gpus.chosen else "this machine has"
-    have = f"{where} {len(gpus.ids)} GPU{'s' * (len(gpus.ids) != 1)}"
-    each = f"{needed} GPU{'s' * (needed > 1)}" + " (its parallel sizes)" * (needed > 1)
+    have = f"{where} {count_of(len(gpus.ids), 'GPU')}"
+    each = count_of(needed, "GPU") + " (its parallel sizes)" * (needed > 1)
     fit = len(gpus.ids) // needed
     if fit:
         fix = f"-n {fit}"

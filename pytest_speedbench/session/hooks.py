@@ -28,7 +28,7 @@ from pytest_speedbench.session.collection import case_of, settings_of
 from pytest_speedbench.session.devices import claim, gpus_of_engine
 from pytest_speedbench.session.progress import Overall, Progress
 from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
-from pytest_speedbench.session.reports import clean, note_skip
+from pytest_speedbench.session.reports import clean, cut_our_frames, note_skip
 from pytest_speedbench.session.saving import saving_of
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.session.summary import SessionOutput, Summary
@@ -238,13 +238,18 @@ class SessionHooks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-        """A test that fails by an assertion fails by those of its comparisons that were false."""
+        """A test that fails by an assertion fails by those of its comparisons that were false; an
+        error of ours is shown at the line that asked for it."""
         __tracebackhide__ = True
         try:
             return (yield)
         except AssertionError:
             if case := self._cases.get(pyfuncitem.nodeid):
                 self.session.assertion_failed(case, pyfuncitem.nodeid)
+            raise
+        except SpeedbenchError as error:
+            if not self.config.getoption("fulltrace"):
+                cut_our_frames(error.__traceback__)
             raise
 
     def _news(self) -> SessionOutput:

@@ -15,7 +15,7 @@ from pytest_speedbench.baselines.entries import run_head
 from pytest_speedbench.baselines.journal import Entry, Journal, journal_folder, recover
 from pytest_speedbench.baselines.storage import Store
 from pytest_speedbench.compare.results import CaseResult
-from pytest_speedbench.errors import BaselineError
+from pytest_speedbench.errors import BaselineError, count_of
 from pytest_speedbench.session.saving import saving_of
 
 _POLL_SECONDS = 0.05
@@ -112,8 +112,7 @@ def recover_interrupted(config: pytest.Config) -> list[str]:
     store = Store(saving_of(config).location)
     try:
         return [
-            f"recovered {found.cases} case{'s' * (found.cases != 1)} of an interrupted session: "
-            f"{found.place}"
+            f"recovered {count_of(found.cases, 'case')} of an interrupted session: {found.place}"
             for found in recover(store)
         ]
     except (OSError, BaselineError) as error:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from types import TracebackType
 from typing import Any
 
 import pytest
 
+from pytest_speedbench.errors import is_ours
 from pytest_speedbench.escapes import printable
 from pytest_speedbench.secrets import without_secrets
 
@@ -31,6 +33,17 @@ def _cleaned(shown: Any) -> Any:
         for name, value in vars(shown).items():
             setattr(shown, name, _cleaned(value))
     return shown
+
+
+def cut_our_frames(traceback: TracebackType | None) -> None:
+    """Ends a traceback at the last line outside of this package, which called us."""
+    last, entry = None, traceback
+    while entry is not None:
+        if not is_ours(entry.tb_frame.f_code.co_filename):
+            last = entry
+        entry = entry.tb_next
+    if last is not None:
+        last.tb_next = None
 
 
 SKIPPED = "_speedbench_skipped"

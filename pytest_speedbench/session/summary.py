@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
+from pytest_speedbench.baselines.storage import Store
 from pytest_speedbench.compare.results import CaseResult, SessionResults, merged
-from pytest_speedbench.compare.verdict import COMPARED, Outcome
-from pytest_speedbench.errors import ReportError
+from pytest_speedbench.compare.verdict import Outcome
+from pytest_speedbench.errors import ReportError, SpeedbenchError
 from pytest_speedbench.escapes import printable
 from pytest_speedbench.plan.table import LATEST
 from pytest_speedbench.plan.values import GATED_METRICS
 from pytest_speedbench.report.annotations import GITHUB_ACTIONS, annotation_lines
+from pytest_speedbench.session.baselines import Baselines
 from pytest_speedbench.session.collection import settings_of
 from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
 from pytest_speedbench.session.reports import skip_reasons
@@ -201,7 +203,7 @@ def _annotate(results: SessionResults, terminalreporter: pytest.TerminalReporter
 def nothing_compared(cases: Sequence[CaseResult]) -> str:
     """Why no case could be compared with the saved runs; empty if one was."""
     verdicts = [v for case in cases for v in case.verdicts if v.metric in GATED_METRICS]
-    if any(verdict.outcome in COMPARED for verdict in verdicts):
+    if any(verdict.compared for verdict in verdicts):
         return ""
     reasons = Counter(verdict.reason for verdict in verdicts if verdict.reason)
     return reasons.most_common(1)[0][0] if reasons else "no case has a saved record"
@@ -233,9 +235,19 @@ def assign_to_workers(config: pytest.Config) -> None:
     def take(output: dict[str, Any]) -> None:
         Summary.of(config).add(SessionOutput.from_dict(output))
 
+    def check() -> None:
+        settings = settings_of(config)
+        if settings.compare in (None, LATEST):
+            return
+        store = Store(saving_of(config).location)
+        try:
+            Baselines(store, Path(config.rootpath), settings.compare).resolve()
+        except SpeedbenchError as error:
+            raise pytest.UsageError(str(error)) from error
+
     option = config.option
     way = "load" if option.distload else option.dist
-    config.pluginmanager.register(Assigner(config, way, take), ASSIGNER)
+    config.pluginmanager.register(Assigner(config, way, take, check), ASSIGNER)
     config.pluginmanager.register(ControllerHooks(config), CONTROLLER)
 
 

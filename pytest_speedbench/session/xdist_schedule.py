@@ -165,6 +165,9 @@ class Assigner:
     """What the user has chosen with --dist; "no" for nothing."""
     take: Callable[[dict[str, Any]], None]
     """Called with what a worker reports: of a test as soon as it is over, of all at the end."""
+    check: Callable[[], None]
+    """Called once before anything is measured; raises where nothing can be."""
+    _checked: bool = False
     _slots: dict[str, int] = field(default_factory=dict)
     _local: int = 0
     """Workers on this machine."""
@@ -187,6 +190,13 @@ class Assigner:
             "assigned": self.way in _OURS,
             "alike": self.way == "each",
         }
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """One error here, in place of one for each test of each worker."""
+        if not self._checked and any(map(_LABELLED.search, ids)):
+            self._checked = True
+            self.check()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_testnodedown(self, node: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from pytest_speedbench.errors import count_of
 from pytest_speedbench.stats.data import RequestTrace
 from pytest_speedbench.stats.evidence import (
     Finding,
@@ -108,7 +109,7 @@ def judge(pairs: Pairs, scale: Scale, rule: Rule) -> Decision:
     n = len(pairs.whole.samples)
     findings = find(pairs, scale, rule)
     if n < rule.min_clusters:
-        reason = f"{n} samples in common; a verdict needs at least {rule.min_clusters}"
+        reason = f"{count_of(n, 'sample')} in common; a verdict needs at least {rule.min_clusters}"
         return _decision(Conclusion.UNDECIDED, reason, findings[-1], findings, pairs, rule)
     shown = _shown(findings, pairs, rule)
     if shown is None:

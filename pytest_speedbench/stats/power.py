@@ -93,8 +93,9 @@ def plan(
     loss = min(LARGEST, 2 * rule.margin) if loss is None else loss
     if not rule.margin < loss < 1:
         raise ValueError(f"a loss to fail must lie between the margin and 1, got {loss!r}")
+    scale = scale_of(baseline, draft_length)
     found = modelled(baseline, divergence, replay=replay) if rebuild is None else measured(rebuild)
-    planner = _Planner(scale_of(baseline, draft_length), found, power)
+    planner = _Planner(scale, found, power)
     n = len(clusters(baseline))
     tokens = sum(trace.output_tokens for trace in baseline) / n
     passing, failing = (

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_speedbench.errors import NoData
+from pytest_speedbench.errors import NoData, count_of
 from pytest_speedbench.stats.data import Floats
 from pytest_speedbench.stats.decision import Conclusion
 from pytest_speedbench.stats.delta import t_quantile
@@ -96,7 +96,7 @@ def against_sessions(
     if len(sessions) < MIN_SESSIONS:
         needed = _needed_by(sessions, new, margin, alpha)
         raise NoData(
-            f"{len(sessions)} earlier session{'s' * (len(sessions) != 1)} of this machine; timing"
+            f"{count_of(len(sessions), 'earlier session')} of this machine; timing"
             f" needs at least {MIN_SESSIONS}, and this margin {needed}"
         )
     means = session_means(sessions, rounds)
@@ -168,7 +168,7 @@ def side_by_side(
         variance, df = known.variance, known.df
     else:
         raise NoData(
-            f"{n} start{'s' * (n > 1)} of each build: processes of one build differ too, so at"
+            f"{count_of(n, 'start')} of each build: processes of one build differ too, so at"
             f" least {MIN_STARTS} are needed, or the spread between starts of one build"
         )
     more = _more(variance, margin, levels[0], n, earlier=False)
@@ -191,7 +191,7 @@ def within_session(
         ValueError: a value that is not positive and finite, or levels out of range.
     """
     if len(old) != len(new):
-        raise NoData(f"{len(old)} rounds of one arm, {len(new)} of the other")
+        raise NoData(f"{count_of(len(old), 'round')} of one arm, {len(new)} of the other")
     blocks = block_means(_logs(new) - _logs(old))
     n = len(blocks)
     levels = _levels(margin, alpha, fail_alpha)
@@ -213,15 +213,15 @@ def block_means(values: Floats) -> Floats:
     n = len(values)
     if n < MIN_ROUNDS:
         raise NoData(
-            f"{n} rounds; at least {MIN_ROUNDS} are needed to see whether they depend on one"
-            " another"
+            f"{count_of(n, 'round')}; at least {MIN_ROUNDS} are needed to see whether they "
+            "depend on one another"
         )
     size = _block_size(correlation_limit(values))
     count = n // size
     if count < MIN_BLOCKS:
         raise NoData(
-            f"{n} rounds may depend on one another too much: at least {MIN_BLOCKS * size} are"
-            " needed"
+            f"{count_of(n, 'round')} may depend on one another too much: at least "
+            f"{MIN_BLOCKS * size} are needed"
         )
     return np.asarray(values[n - count * size :].reshape(count, size).mean(axis=1))
 

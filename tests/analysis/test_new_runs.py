@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from pytest_speedbench.baselines.storage import Store
 from pytest_speedbench.cli import app
+from pytest_speedbench.compare.eligible import ANY
 
 HEAD = [
     *("--measure", "engine=simulated", "--measure", "model=org/model"),
@@ -33,6 +35,9 @@ def test_a_new_run_has_the_grid_of_its_figure_and_can_be_kept() -> None:
     fresh = analyze("categories", *HEAD, "--save", "lengths")
     assert {row["dl"] for row in fresh} == {1, 3, 5}
     assert analyze("categories", "lengths") == fresh
+    (run,) = Store(".benchmarks").runs()
+    reasons = {ANY.objection(record, run) for record in run.summaries}
+    assert reasons == {"it was measured by speedbench analyze categories"}
 
 
 def test_options_replace_the_grid() -> None:
@@ -56,7 +61,7 @@ def test_bias_measures_the_other_split_too() -> None:
         (["--measure", "dl=x"], "dl=x: expected an integer >= 1"),
         (["--measure", "compare=main"], "compare belongs to a pytest session"),
         (["old", "--measure", "model=demo"], "leave one of them out"),
-        (["old", "--save", "new"], "--save: nothing is measured"),
+        (["old", "--save", "new"], "--save has no effect without --measure"),
     ],
 )
 def test_one_clear_error(arguments: list[str], message: str) -> None:

@@ -103,10 +103,35 @@ def test_speculation_off_is_one(speedbench: Speedbench, edited: Edited) -> None:
     assert "the engine drafted nothing" in result.words
 
 
+def test_a_run_without_requests_is_two(speedbench: Speedbench, edited: Edited) -> None:
+    edited("0009_bare", lambda record: record.update(requests=[]))
+    result = speedbench("compare", "1", "9")
+    assert result.code == 2
+    assert "undecided" in result.out
+    assert "nothing was compared: the runs have no sample in common (40 and 0" in result.err
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda found: found[0].update(steps="1 x"), "'requests.0.steps': not packed as records"),
+        (lambda found: found.extend(found[:1]), "'requests': sample 'alpha-"),
+    ],
+)
+def test_damage_is_two_and_names_the_file(
+    speedbench: Speedbench, edited: Edited, change: Callable[[list[Any]], None], problem: str
+) -> None:
+    edited("0009_damaged", lambda record: change(record["requests"]))
+    result = speedbench("compare", "1", "9")
+    assert (result.code, result.out) == (2, "")
+    assert "0009_damaged.json, " in result.err
+    assert f"damaged at {problem}" in result.err
+
+
 def test_nothing_in_common_is_two(speedbench: Speedbench) -> None:
     result = speedbench("compare", "1", "longer")
     assert result.code == 2
-    assert "nothing was compared: no case of NEW has a record in OLD" in result.words
+    assert "nothing was compared: no case of NEW has a record in OLD" in result.err
     assert "only in NEW (0004): simulated sim eagle3 dl5 bs1 " in result.words
 
 
@@ -264,7 +289,7 @@ def test_foreign_file(speedbench: Speedbench, tmp_path: Path, text: str, message
 
 
 def test_damaged_requests_are_incomparable(speedbench: Speedbench, edited: Edited) -> None:
-    edited("0009_damaged", lambda record: record["requests"][0].update(ids="???"))
+    edited("0009_damaged", lambda record: record["requests"][0].update(ids="AAAA"))
     result = speedbench("compare", "9", "1")
     assert result.code == 1
     assert "its requests are damaged" in result.words
@@ -274,7 +299,7 @@ def test_damaged_requests_are_incomparable(speedbench: Speedbench, edited: Edite
     ("options", "message"),
     [
         (("--fail", "latency:2%"), "--fail: cannot read 'latency:2%'"),
-        (("--fail", "acceptance_length:200%"), "expected a share between 0 and 100 %"),
+        (("--fail", "acceptance_length:200%"), "expected a share above 0 and below 100 %"),
         (("--alpha", "2"), "--alpha: cannot read '2'"),
         (("--inconclusive", "perhaps"), "perhaps"),
         (("--nonsense",), "No such option"),

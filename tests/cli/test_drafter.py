@@ -132,13 +132,14 @@ def test_sizes_are_the_most_frequent_tokens_of_another_run(
         (("--drafter", "CUT", "--plot", "cost.txt"), "--plot: expected a path that ends in .png"),
         (("--drafter", "CUT", "--category", "maths"), "there are: alpha, beta"),
         (("--drafter", "CUT", "--language", "en"), "there are: none is declared"),
+        (("--drafter", "CUT", "--engine", "vllm"), "measured with simulated, and --engine says"),
     ],
 )
 def test_bad_options_of_coverage(
     speedbench: Speedbench, project: Path, cut: Path, options: tuple[str, ...], message: str
 ) -> None:
     given = [str(cut) if option == "CUT" else option for option in options]
-    done = speedbench("drafter", "coverage", "base", *given, "--engine", "simulated")
+    done = speedbench("drafter", "coverage", "base", *given)
     assert done.code == 2
     assert message in " ".join(done.err.split())
 

@@ -225,7 +225,7 @@ def test_an_age_is_counted_from_now() -> None:
         (("--since", "2999-01-01"), "none of the 4 saved runs is of that time; the first is of 20"),
         (("--since", "yesterday"), "expected a date such as 2026-11-01, or an age such as 14d"),
         (("--until", "9999999999w"), "--until: cannot read '9999999999w'"),
-        (("--script", "b.py"), "--script needs --bisect CASE"),
+        (("--script", "b.py"), "--script has no effect without --bisect CASE"),
     ],
 )
 def test_nothing_to_show(speedbench: Speedbench, arguments: tuple[str, ...], message: str) -> None:

@@ -67,7 +67,9 @@ def test_rarer_losses_need_more_samples(speedbench: Speedbench) -> None:
     ("arguments", "message"),
     [
         (("--margin", "0"), "--margin: cannot read '0'"),
-        (("--power", "0.2"), "--power 0.2: expected a probability from 0.5 to 1, such as 0.9"),
+        (("--power", "0.2"), "--power 0.2: expected at least 0.5 and less than 1, such as 0.9"),
+        (("--power", "1"), "--power 1: expected at least 0.5 and less than 1"),
+        (("--reach", "2"), "expected a share of at least 0 and below 100 %"),
         (("--loss", "1%"), "--loss 1%: expected a loss above the margin of 2%"),
         (("--baseline", "nope"), "speedbench: nope: no file, no run number or name"),
         (("--storage", "nowhere"), "no saved runs in nowhere"),
@@ -109,6 +111,10 @@ def test_another_checkpoint_is_for_a_drafter(speedbench: Speedbench) -> None:
     assert result.code == 2
     assert "add --for drafter" in result.err
     missing = speedbench("plan", "--for", "drafter", "--baseline", "1", "--against", "4")
+    assert (missing.code, missing.err) == (
+        2,
+        "speedbench: run 0001: no slice can be planned; the reasons stand above\n",
+    )
     assert "no plan for" in missing.out
     assert "dl 5 (here 3)" in missing.words
 

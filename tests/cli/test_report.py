@@ -52,7 +52,7 @@ def test_cannot_write(speedbench: Speedbench, tmp_path: Path) -> None:
     path = tmp_path / "no" / "r.md"
     result = speedbench("report", "1", "--markdown", path)
     assert result.code == 2
-    assert f"speedbench: cannot write {path}: No such file or directory" in result.err
+    assert f"speedbench: --markdown {path}: there is no folder {path.parent}" in result.err
 
 
 def test_unknown_run(speedbench: Speedbench) -> None:
@@ -65,6 +65,25 @@ def test_file_cut_in_half(speedbench: Speedbench, saved: Path) -> None:
     path = saved / "0001_base.json"
     path.write_text(path.read_text()[:5000])
     assert "was it cut off?" in speedbench("report", "1").err
+
+
+def test_how_alpha_was_divided_is_shown_as_in_the_session(
+    speedbench: Speedbench, edited: Callable[..., Path]
+) -> None:
+    verdict = {"metric": "acceptance_length", "outcome": "pass"}
+    edited("0009_gated", lambda record: record.update(verdicts=[verdict]))
+    result = speedbench("show", "9")
+    assert "gate: 3 pass α = 0.01 for a false fail anywhere in 3 cases" in result.words
+
+
+def test_a_run_whose_session_was_interrupted(
+    speedbench: Speedbench, edited: Callable[..., Path]
+) -> None:
+    edited("0009_cut", lambda record: record["gate"].update(session="interrupted", cases=9))
+    wanted = "the session was interrupted: 3 of 9 cases were measured; never a default baseline"
+    assert wanted in speedbench("show", "9").words
+    assert "session interrupted" in speedbench("history", "alpha").words
+    assert wanted not in speedbench("show", "1").words
 
 
 # -- old beside new -------------------------------------------------------------------------
@@ -94,9 +113,6 @@ def test_prompts_and_outputs_as_text(speedbench: Speedbench, tmp_path: Path) -> 
     ("options", "message"),
     [
         (("--html", "x.pdf"), "expected a path that ends in .html or .htm, got 'x.pdf'"),
-        (("--text",), "--text has an effect with --html PATH alone"),
-        (("--html", "x.html", "--tokenizer", "m"), "--tokenizer has an effect with --text alone"),
-        (("--html", "x.html", "--split", "s"), "--split has an effect with --text alone"),
         (("--against", "77"), "77: no file, no run number or name"),
     ],
 )

@@ -92,7 +92,7 @@ def test_show_random_counts_token_ids(
         (("build", "1k"), "--model MODEL or --encoding o200k_base"),
         (("build", "1k", "--model", "m", "--encoding", "o200k_base"), "o200k_base, not both"),
         (("show", "x.jsonl", "--columns", "prompt"), "cannot read 'prompt': expected FIELD=COLUMN"),
-        (("check", "x", "--no-embeddings", "--heatmap", "x.png"), "remove --no-embeddings"),
+        (("check", "x", "--no-embeddings", "--heatmap", "x.png"), "--heatmap has no effect"),
     ],
 )
 def test_wrong_usage(speedbench: Speedbench, arguments: tuple[str, ...], message: str) -> None:

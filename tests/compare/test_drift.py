@@ -131,7 +131,7 @@ def test_rounds_without_a_step_decide_nothing() -> None:
     points = [DriftPoint(float(i), None, None, 8) for i in range(9)]
     verdict = drift_verdict("c", points, 0.01)
     assert verdict.outcome is Outcome.UNDECIDED
-    assert verdict.reason == "9 rounds without a decoding step have no AL"
+    assert verdict.reason == "no AL in 9 rounds without a decoding step"
 
 
 # -- in a session ---------------------------------------------------------------------------

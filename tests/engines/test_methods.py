@@ -87,7 +87,7 @@ def test_engines_with_an_open_list_take_other_names(engine: str, method: str) ->
 
 @pytest.mark.parametrize("engine", ["transformers", "simulated", "llama-cpp"])
 def test_engines_with_a_closed_list_refuse_them(engine: str) -> None:
-    with pytest.raises(EngineError, match=f"unknown method 'dspark'; engine '{engine}': it has:"):
+    with pytest.raises(EngineError, match=f"unknown method 'dspark'; engine '{engine}' has:"):
         check_method(engine, "dspark")
 
 

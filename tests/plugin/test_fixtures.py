@@ -98,8 +98,10 @@ def test_speedup_without_the_other_arm_says_why(project: Project) -> None:
     project.gate("", "speed.speedup")
     result = project.run()
     result.assert_outcomes(failed=1)
-    told = "*NoData: the arm without SD was not measured (--speed-rounds=0)*"
+    told = "*NoData: the arm without SD was not measured: --speed-rounds 3 times both arms*"
     result.stdout.fnmatch_lines([told])
+    assert "pytest_speedbench/" not in result.stdout.str()  # the test's own line, none of ours
+    assert "session/result.py" in project.run("--full-trace").stdout.str()
 
 
 def test_multi_turn_samples_are_sent_turn_by_turn(project: Project) -> None:

@@ -149,7 +149,7 @@ def test_the_test_in_which_a_worker_crashed_is_told_plainly_and_not_sent_again()
 
 
 def test_a_worker_that_replaces_another_gets_its_place() -> None:
-    dealer = Assigner(SimpleNamespace(), "no", lambda told: None)
+    dealer = Assigner(SimpleNamespace(), "no", lambda told: None, lambda: None)
     dealer.pytest_xdist_setupnodes([SimpleNamespace(popen=popen) for popen in (True, True, None)])
     first, second, third = Node("gw0"), Node("gw1"), Node("gw2")
     for node in (first, second):
@@ -163,5 +163,5 @@ def test_a_worker_that_replaces_another_gets_its_place() -> None:
 
 def test_a_worker_on_another_machine_owns_all_of_it() -> None:
     far = Node("gw0", popen=False)
-    Assigner(SimpleNamespace(), "no", lambda told: None).pytest_configure_node(far)
+    Assigner(SimpleNamespace(), "no", lambda told: None, lambda: None).pytest_configure_node(far)
     assert far.workerinput == {}
