@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from pytest_speedbench.engines.serving.address import Address
+from pytest_speedbench.engines.serving.arrivals import ArrivalClock
 from pytest_speedbench.engines.serving.failures import AnswerFailed, RequestRefused
 from pytest_speedbench.engines.serving.schema import describe
 from pytest_speedbench.errors import EngineDied, EngineError
@@ -57,6 +58,7 @@ class Http:
         self.timeout = timeout
         self.reuse = reuse
         self.closed = False
+        self.arrivals = ArrivalClock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, daemon=True, name="http")
         self._thread.start()

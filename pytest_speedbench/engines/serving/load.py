@@ -158,7 +158,7 @@ async def read_stream(
             ) as stream,
         ):
             async for arrived in stream:
-                now = time.perf_counter()
+                now = http.arrivals.now()
                 before = answer.progress
                 ended = _take(http, dialect, answer, arrived, now, count)
                 if ended is not None:
