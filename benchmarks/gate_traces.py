@@ -82,15 +82,20 @@ def _category(name: str, number: int) -> str:
     return "chat" if name in CHAT else f"{name}-{number // 2 % 2}"
 
 
-def load_records(path: Path) -> list[Run]:
-    """The runs with SD of a saved pytest-benchmark file (``.json``, ``.json.xz``, ``.json.gz``)."""
+def read_records(path: Path) -> Iterator[Record]:
+    """Every case of a saved pytest-benchmark file (``.json``, ``.json.xz``, ``.json.gz``)."""
     openers: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
     with openers.get(path.suffix, open)(path, "rt", encoding="utf-8") as file:
         benchmarks = json.load(file)["benchmarks"]
+    for benchmark in benchmarks:
+        yield parse_record(benchmark["extra_info"][EXTRA_KEY])
+
+
+def load_records(path: Path) -> list[Run]:
+    """The runs with SD of a saved file."""
     found: dict[tuple[str, int], dict[tuple[str, int], StepTrace]] = {}
     families: dict[str, tuple[str, int]] = {}
-    for benchmark in benchmarks:
-        record = parse_record(benchmark["extra_info"][EXTRA_KEY])
+    for record in read_records(path):
         if record.spec.method == "none" or record.partial or record.sampling.temperature:
             continue
         prompts = f"{record.split.name} {record.split.version}"
