@@ -21,7 +21,8 @@ def cache_neutral_verdict(
 ) -> Verdict:
     """The gate's verdict on AL, with the cold pass of the same run as the baseline.
 
-    The same samples are paired, over the text that both passes have in common.
+    The same samples are paired: over the outputs of the cold pass, which ``run.replay`` went along,
+    and without it over the text that both passes have in common.
 
     Raises:
         NoData: there was no cold pass, or no warm one.
@@ -39,4 +40,6 @@ def cache_neutral_verdict(
         )
     cold, warm = (write_record(each.view(slice_name), key) for each in (run.cold, run))
     found = gate(str(key), warm, Match(record=cold), ACCEPTANCE, margin, levels)
+    if run.replay is not None and run.replay.refused:
+        found = replace(found, reason=f"{found.reason}; not replayed: {run.replay.refused}")
     return replace(found, metric=METRIC, baseline="the cold pass of this run")

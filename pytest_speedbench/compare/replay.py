@@ -37,14 +37,20 @@ def outputs_of(baseline: Record) -> Outputs:
     return _outputs(traces_of(baseline), prompts)
 
 
+def outputs_of_turns(turns: Sequence[Turn], *, shared: bool = False) -> Outputs:
+    """The outputs of turns of this session that can be followed; ``shared``: several arms do, and
+    no record of theirs has them."""
+    prompts = {(turn.sample, turn.turn): turn.trace.prompt_tokens for turn in turns}
+    return _outputs(request_traces(turns), prompts, shared=shared)
+
+
 def outputs_of_arm(turns: Sequence[Turn]) -> Outputs:
-    """The outputs of an arm of this session that can be followed.
+    """The outputs of an arm of this session, for all arms to follow.
 
     Where several drafters or engines of one session are compared with one another, all of them
     follow the arm without SD, so that none has the text that it wrote itself.
     """
-    prompts = {(turn.sample, turn.turn): turn.trace.prompt_tokens for turn in turns}
-    return _outputs(request_traces(turns), prompts, shared=True)
+    return outputs_of_turns(turns, shared=True)
 
 
 def _outputs(

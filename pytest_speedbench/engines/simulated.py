@@ -32,6 +32,7 @@ Engine arguments (``--speed-engine-arg KEY=VALUE``):
 ``fade``             share by which acceptance falls with every request (default 0)
 ``cache_fade``       share by which acceptance falls where half of the prompt or more came from the
                      prefix cache (default 0)
+``cache_ties``       chance per token of taking the other token of a tie, in such requests
 ``evict_at``         request number at which the prefix cache loses all it holds
 ``schedule``         draft length at a batch size, ``1:3,4:0``: 3 from one request in flight on,
                      none from four on; DL is the maximum
@@ -102,6 +103,7 @@ _NUMBERS = (
     "bias",
     "fade",
     "cache_fade",
+    "cache_ties",
     "evict_at",
     "die_at",
     "hang_at",
@@ -132,6 +134,7 @@ class _Running:
     stops: bool
     fails: bool
     cached: int = 0
+    warm: bool = False
     emitted: list[int] = field(default_factory=list)
     drafted: list[int] = field(default_factory=list)
     accepted: list[int] = field(default_factory=list)
@@ -208,7 +211,8 @@ class SimulatedBackend:
         if self.started == int(self._number("evict_at", 0)):
             self.cache = PrefixCache()
         cached = self.cache.cached(request)
-        if 2 * cached >= len(request.prompt_ids):
+        warm = 2 * cached >= len(request.prompt_ids)
+        if warm:
             left *= 1.0 - self._number("cache_fade", 0)
         chance = tuple(left * text.shifted(p, shift) for p in self._acceptance(request.label))
         if self._number("speculation_off", 0):
@@ -217,7 +221,7 @@ class SimulatedBackend:
         every = int(self._number("fail_every", 0))
         if fails := bool(every and self.started % every == 0):
             length, stops = (length + 1) // 2, False
-        return _Running(request, prompt, chance, length, stops, fails, cached)
+        return _Running(request, prompt, chance, length, stops, fails, cached, warm)
 
     def _happens(self, fault: str, prompt: Sequence[int]) -> bool:
         """Whether a fault that has a share of the prompts hits this one."""
@@ -372,6 +376,8 @@ class SimulatedBackend:
         ties = [("tie", self._number("divergence", 0.0))] if speculating else []
         if len(self.running) > 1:
             ties.append(("batch", self._number("batch_ties", 0.0)))
+        if running.warm:
+            ties.append(("cache", self._number("cache_ties", 0.0)))
         prompt, build = running.prompt, self.config.option("build", 0)
         for name, chance in ties:
             if chance and text.share(prompt, name, build, position) < chance:

@@ -62,9 +62,15 @@ Outputs = Mapping[tuple[str, int], BaselineTurn]
 
 
 def refusal(
-    speculation: Speculation, sampling: Sampling, info: EngineInfo, prompt_form: PromptForm
+    speculation: Speculation,
+    sampling: Sampling,
+    info: EngineInfo,
+    prompt_form: PromptForm,
+    *,
+    cached: bool = False,
 ) -> str:
-    """Why the outputs of this engine cannot be replayed; empty where they can."""
+    """Why the outputs of this engine cannot be replayed; empty where they can. ``cached``: its
+    prefix cache is what is compared."""
     method, details = traits(speculation.method), info.details
     if not sampling.greedy:
         return f"temperature {sampling.temperature:g}: another draw is another text"
@@ -74,7 +80,7 @@ def refusal(
         return f"method {method.name} drafts from earlier requests too"
     if not method.in_table:
         return f"whether method {method.name} keeps a state beyond a request is not known"
-    if details.get("prefix_caching"):
+    if details.get("prefix_caching") and not cached:
         return "prefix caching is on, so a resumed request would not start with its own prefill"
     if adaptive := [name for name, value in details.items() if value and _ADAPTIVE.search(name)]:
         return f"{adaptive[0]} changes the draft length on the way"

@@ -11,9 +11,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 
-from pytest_speedbench.engines.protocol import Engine, EngineConfig, EngineInfo, Speculation
+from pytest_speedbench.engines.protocol import Engine, EngineConfig, EngineInfo
 from pytest_speedbench.engines.registry import check, check_sampling, engine_type
 from pytest_speedbench.errors import (
     CannotRun,
@@ -24,19 +24,14 @@ from pytest_speedbench.errors import (
     count_of,
 )
 from pytest_speedbench.measure.early import Decider
-from pytest_speedbench.measure.load import ClosedLoop, Meter, Reported
-from pytest_speedbench.measure.passes import counts_by_slice
 from pytest_speedbench.measure.pool import EnginePool
 from pytest_speedbench.measure.prompts import check_prompts
-from pytest_speedbench.measure.replay import Outputs, refusal, replay
 from pytest_speedbench.measure.replayed import Replay
 from pytest_speedbench.measure.results import ArmResult
-from pytest_speedbench.measure.rounds import Restart, run_rounds
 from pytest_speedbench.measure.run import Run
-from pytest_speedbench.measure.soak import run_soak
-from pytest_speedbench.measure.until_decided import replay_until_decided, run_until_decided
 from pytest_speedbench.plan.cases import RunKey
 from pytest_speedbench.plan.environment import Variables
+from pytest_speedbench.session.arms import Arms, ShowProgress, ToFollow
 from pytest_speedbench.session.inputs import Inputs
 from pytest_speedbench.session.side_by_side import (
     Pairs,
@@ -50,8 +45,6 @@ from pytest_speedbench.splits import (
     throughput_bucket,
 )
 
-ShowProgress = Callable[[str], None]
-
 
 @dataclass
 class _Found:
@@ -60,6 +53,7 @@ class _Found:
     runs: dict[RunKey, Run] = field(default_factory=dict)
     failed: dict[RunKey, EngineError] = field(default_factory=dict)
     references: dict[RunKey, ArmResult] = field(default_factory=dict)
+    along_cold: dict[RunKey, Replay] = field(default_factory=dict)
     in_turns: dict[tuple[RunKey, RunKey], tuple[ArmResult, ArmResult]] = field(default_factory=dict)
 
 
@@ -73,15 +67,13 @@ class Bench:
     """Under pytest-xdist: which runs go to the same worker. Others are not measured here."""
     decider: Callable[[RunKey], Decider] | None = None
     """Early decision: who decides the cases of a run while it goes on. Then nothing is timed."""
-    outputs: Callable[[RunKey, ArmResult | None], Outputs | str] = lambda run, plain: ""
-    """The outputs that a run, with its arm without SD, is to follow, or why there are none; empty
-    where nobody asks."""
+    outputs: InitVar[ToFollow] = lambda run, plain: ""
+    """What a run is to follow: :attr:`Arms.outputs`."""
 
-    meter: Meter = field(default_factory=Meter)
-
-    def __post_init__(self) -> None:
+    def __post_init__(self, outputs: ToFollow) -> None:
         self.settings = self.inputs.settings
         self.pool = EnginePool(self.settings.timeout)
+        self.arms = Arms(self.inputs, self.pool, self.show, outputs)
         self._found: dict[Variables, _Found] = {}
         self._pairs = Pairs()
 
@@ -160,15 +152,16 @@ class Bench:
     def _measure(self, run: RunKey) -> None:
         try:
             if run.soak:
-                self._keep(run, self._soaked(run), None)
+                self._keep(run, self.arms.soaked(run), None)
             elif run.against is not None:
                 self._measure_side_by_side(run)
             elif self.decider is not None:
-                self._keep(run, *self._until_decided(run, self.decider(run)))
+                arm, replayed = self.arms.until_decided(run, self.decider(run))
+                self._keep(run, arm, None, replayed)
             elif self._has_reference(run):
                 self._measure_in_turns(run)
             else:
-                self._keep(run, self._alone(run), None)
+                self._keep(run, self.arms.alone(run), None)
         except EngineUnavailable:
             raise
         except EngineError as error:
@@ -211,15 +204,15 @@ class Bench:
             setting = self.inputs.setting(arm, infos[arm], run, side)
             plain_arm = results.get(arm.base()) if timed else None
             self._here.runs[arm] = Run(setting, results[arm], plain_arm)
-        self._here.runs[run].replay = self._replayed(run, results[run])
+        self._here.runs[run].replay = self.arms.replayed(run, results[run])
 
     def _in_turns(self, runs: Sequence[RunKey], planned: RunKey) -> list[ArmResult]:
         """Arms of both builds over the samples of ``planned``; on new engines in every round where
         the pair of starts is the unit."""
         anew = None
         if restarted(self.settings, self.inputs.config(planned)) and len(runs) > 1:
-            anew = restart(runs, self.inputs.config, self.pool, self._loop)
-        return self._rounds(runs, planned, anew)
+            anew = restart(runs, self.inputs.config, self.pool, self.arms.loop)
+        return self.arms.rounds(runs, planned, anew)
 
     def _measure_in_turns(self, asked: RunKey) -> None:
         """``asked``, every other configuration that is at hand, and no speculation, in turns."""
@@ -228,23 +221,38 @@ class Bench:
         if not arms and asked != base:
             if base not in self._here.references:
                 self._measure_references(asked)
-            self._keep(asked, self._alone(asked), self._here.references[base])
+            self._keep(asked, self.arms.alone(asked), self._here.references[base])
             return
         runs = [base, *arms]
         try:
-            results = dict(zip(runs, self._rounds(runs), strict=True))
+            results = dict(zip(runs, self.arms.rounds(runs), strict=True))
         except EngineError:
             if len(arms) < 2:
                 raise
             # One arm must not take the others down: those are measured when they are asked for.
             self._discard(asked)
             runs = [run for run in runs if run in (base, asked)]
-            results = dict(zip(runs, self._rounds(runs), strict=True))
+            results = dict(zip(runs, self.arms.rounds(runs), strict=True))
         for run, result in results.items():
             if run != base:
                 self._keep(run, result, results[base])
             elif base in self.inputs.plan and base not in self._here.runs:
                 self._keep(base, result, None)
+
+    def along_cold(self, run: RunKey) -> Replay:
+        """How warm requests of the measured ``run`` went along its cold pass; sent once.
+
+        Raises:
+            EngineError: as :meth:`run`.
+        """
+        found = self._here.along_cold
+        if run not in found:
+            if not run.replay:
+                return Replay(refused="--speed-replay off")
+            if not self.pool.running(self.inputs.config(run)):
+                return Replay(refused="the engine has ended, and its cache with it")
+            found[run] = self.arms.along_cold(run, self.run(run).arm)
+        return found[run]
 
     def in_turns(self, run: RunKey, other: RunKey) -> tuple[ArmResult, ArmResult]:
         """``run`` and ``other``, which no case needs to be about, in turns on the samples of
@@ -258,7 +266,7 @@ class Bench:
         if known is None:
             self._check_turns(run, other)
             self._check(other)
-            own, theirs = self._rounds([run, other], planned=run)
+            own, theirs = self.arms.rounds([run, other], planned=run)
             known = self._here.in_turns[run, other] = own, theirs
             if self.inputs.config(other) not in {
                 c for one in self.inputs.plan for c in self.needed(one)
@@ -336,80 +344,10 @@ class Bench:
                 and other not in self._here.references
                 and not other.soak
             ):
-                self._here.references[other] = self._alone(other)
+                self._here.references[other] = self.arms.alone(other)
                 if other in self.inputs.plan:
                     self._keep(other, self._here.references[other], None)
         self.pool.close(config)
-
-    def _alone(self, run: RunKey) -> ArmResult:
-        return self._rounds([run])[0]
-
-    def _soaked(self, run: RunKey) -> ArmResult:
-        def progress(number: int, seconds: float, done: int, of: int) -> None:
-            self.show(f"{run} · soak, round {number}, {seconds:.0f} s · {done}/{of} samples")
-
-        samples, soak = self.inputs.samples_of([run]), run.soak
-        return run_soak(self._loop(run), samples, run.bs, soak.rounds, soak.seconds, progress)
-
-    def _until_decided(
-        self, run: RunKey, decider: Decider
-    ) -> tuple[ArmResult, None, Replay | None]:
-        def progress(done: int, of: int) -> None:
-            self.show(f"{run} · {done}/{of} samples, until decided")
-
-        samples, loop = self.inputs.samples_of([run]), self._loop(run)
-        if counts_by_slice(loop, run.bs):
-            raise EngineError(
-                f"--speed-early decides sample by sample, and engine {run.engine} reports "
-                "acceptance by its counters alone: leave it out, or take --speed-bs 1"
-            )
-        outputs = self._followed(run)
-        if isinstance(outputs, Replay) or outputs is None:
-            done = run_until_decided(loop, samples, run.bs, decider, progress)
-            return done, None, outputs
-        arm, found = replay_until_decided(loop, samples, run.bs, decider, outputs, progress)
-        return arm, None, found
-
-    def _rounds(
-        self,
-        runs: Sequence[RunKey],
-        planned: RunKey | None = None,
-        anew: Restart | None = None,
-    ) -> list[ArmResult]:
-        samples = self.inputs.samples_of([planned] if planned else runs)
-        loops = [self._loop(run) for run in runs]
-
-        def progress(arm: Speculation, number: int, rounds: int, done: int, of: int) -> None:
-            part = f"round {number}/{rounds}" if rounds else "filling the prefix cache"
-            self.show(f"{runs[0].engine} bs{runs[0].bs} · {arm} · {part} · {done}/{of} samples")
-
-        rounds, caching = self.settings.rounds, runs[0].prefix_caching
-        return run_rounds(loops, samples, runs[0].bs, rounds, progress, anew, caching)
-
-    def _loop(self, run: RunKey) -> ClosedLoop:
-        config = self.inputs.config(run)
-        if not self.pool.running(config):
-            what = f" with {config.speculation}" if config.speculation.active else ""
-            self.show(f"starting {run.engine}{what}")
-        return ClosedLoop(
-            self.pool.get(config),
-            self.inputs.tokenizer(run),
-            run.sampling,
-            run.speculation,
-            self.inputs.context_window(run),
-            self._reported(run),
-            self.settings.max_failed,
-            self.meter,
-        )
-
-    def _reported(self, run: RunKey) -> Reported:
-        """What the started engine of ``run`` reports of requests; it overrules its type."""
-        adapter, own = (
-            engine_type(run.engine),
-            self.pool.get(self.inputs.config(run)).info.request_counts,
-        )
-        counts = adapter.request_counts if own is None else own
-        return Reported(counts, adapter.prompt_form)
 
     def _keep(
         self,
@@ -422,32 +360,8 @@ class Bench:
         info = self.pool.get(self.inputs.config(run)).info
         setting = self.inputs.setting(run, info, run)
         if arm.early is None:
-            replayed = self._replayed(run, arm, reference)
+            replayed = self.arms.replayed(run, arm, reference)
         self._here.runs[run] = Run(setting, arm, reference, replayed)
-
-    def _replayed(
-        self, run: RunKey, arm: ArmResult, reference: ArmResult | None = None
-    ) -> Replay | None:
-        """The run along its baseline's outputs, with the engine that has just measured it."""
-        outputs = self._followed(run, reference)
-        if isinstance(outputs, Replay) or outputs is None:
-            return outputs
-
-        def progress(done: int, of: int) -> None:
-            self.show(f"{run} · replay · {done}/{of} outputs")
-
-        samples = self.inputs.samples_of([run])
-        return replay(self._loop(run), samples, arm.turns, outputs, run.bs, progress)
-
-    def _followed(self, run: RunKey, reference: ArmResult | None = None) -> Outputs | Replay | None:
-        """The outputs that the engine of ``run`` is to follow, or why it does not; None where
-        nobody asks."""
-        outputs = self.outputs(run, reference)
-        if isinstance(outputs, str):
-            return Replay(refused=outputs) if outputs else None
-        info, form = self._loop(run).engine.info, engine_type(run.engine).prompt_form
-        reason = refusal(run.speculation, run.sampling, info, form)
-        return Replay(refused=reason) if reason else outputs
 
     # -- the life of engines ----------------------------------------------------------------
 

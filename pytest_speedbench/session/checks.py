@@ -387,9 +387,10 @@ class CaseChecks:
         settings = self.book.bench.settings
         own = self.spending.level(comparison(CACHE_NEUTRAL, margin))
         levels = Levels(settings.alpha, own, settings.reach)
-        self.settle(
-            cache_neutral_verdict(key_of(self.case), self.run, self.case.slice, margin, levels)
-        )
+        run = self.run
+        if run.cold is not None:
+            run = replace(run, replay=self.book.bench.along_cold(self.case.run))
+        self.settle(cache_neutral_verdict(key_of(self.case), run, self.case.slice, margin, levels))
 
     # -- speed against other draft lengths ---------------------------------------------------
 

@@ -79,7 +79,7 @@ class SessionHooks:
         session.plan(list(cases.values()))
         hooks = cls(config, session, progress)
         progress.overall = Overall(
-            session.bench.meter, len(cases), partial(_planned_requests, session)
+            session.bench.arms.meter, len(cases), partial(_planned_requests, session)
         )
         place = Place.of(config)
         if place is not None:

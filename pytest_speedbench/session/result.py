@@ -359,8 +359,9 @@ class SpeedResult(SliceResult):
         """Fails where AL is lower with a warm prefix cache than without, by more than the margin.
 
         With ``prefix_caching=True`` each sample is sent once without the cache before the rounds,
-        which run on a warm one. Both are compared as a run is with its baseline: sample by sample,
-        over the text that both have in common, at the case's share of α.
+        which run on a warm one. Both are compared as a run is with its baseline, sample by sample,
+        at the case's share of α. Further requests follow the cold pass's text on the warm cache,
+        where replay is on and possible; else the common beginnings of both are compared.
 
         Raises:
             GateFailure: an ``AssertionError`` with the verdict and the numbers behind it.

@@ -57,10 +57,9 @@ class SpeedSession:
 
     def __post_init__(self) -> None:
         self.inputs = Inputs(self.settings)
-        self.bench = Bench(self.inputs, self.show)
+        self.bench = Bench(self.inputs, self.show, outputs=self._outputs)
         self.baselines = Baselines(Store(self.storage), self.folder, self.settings.compare)
         self.gate = SessionGate(self.settings)
-        self.bench.outputs = self._outputs
         self._early: dict[RunKey, EarlyGate] = {}
         self._beside_all: frozenset[Case] = frozenset()
         if self.settings.early:

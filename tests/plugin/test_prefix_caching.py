@@ -69,6 +69,41 @@ def test_identical_outputs_pass_at_two_percent_on_the_sessions_of_agents(project
     assert (verdict.metric, verdict.outcome) == ("cache_neutral", "pass")
 
 
+TIES = "--speed-engine-arg=cache_ties=0.02"
+
+
+def many(project: Project) -> dict[str, str]:
+    project.split("many.jsonl", 64)
+    return {"speed_split": "many.jsonl", "speed_samples": "all", "speed_max_tokens": "64"}
+
+
+def test_a_warm_cache_that_rounds_differently_is_compared_along_the_cold_text(
+    project: Project,
+) -> None:
+    project.gate(CACHED, "speed.assert_cache_neutral(acceptance_length='3%')")
+    result = project.run(TIES, "--benchmark-save=a", "-vv", **many(project))
+    result.assert_outcomes(passed=1)
+    (record,) = project.records()
+    (verdict,) = record.verdicts
+    assert verdict.outcome == "pass"
+    assert verdict.coverage is not None
+    assert verdict.coverage > 0.8
+
+
+def test_without_replay_the_reason_says_so(project: Project) -> None:
+    project.gate(CACHED, "speed.assert_cache_neutral(acceptance_length='2%')")
+    result = project.run(TIES, "--speed-replay=off", **many(project))
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*not replayed: --speed-replay off*"])
+
+
+def test_a_loss_behind_divergences_fails(project: Project) -> None:
+    project.gate(CACHED, "speed.assert_cache_neutral(acceptance_length='5%')")
+    result = project.run(TIES, "--speed-engine-arg=cache_fade=0.6", **many(project))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*cache_neutral: fail*"])
+
+
 # Two requests warm up, eight are the cold pass, and eight fill the cache.
 @pytest.mark.parametrize(
     ("request_number", "outcome"),
