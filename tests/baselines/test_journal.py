@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_speedbench.baselines.journal import (
@@ -110,7 +110,6 @@ def test_a_discarded_journal_leaves_nothing(tmp_path: Path) -> None:
     assert Store(tmp_path).runs() == []
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_journal_cut_or_damaged_anywhere_gives_its_whole_entries(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as place:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_speedbench.baselines.records import decode_run, write_record
@@ -196,7 +195,6 @@ KINDS: dict[str, Callable[[], st.SearchStrategy[Run]]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(data=st.data())
 def test_a_saved_run_is_the_run_that_was_measured(kind: str, data: st.DataObject) -> None:
     run = data.draw(KINDS[kind]())

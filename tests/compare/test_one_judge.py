@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from simulated_runs import measure, record_of
@@ -31,6 +32,15 @@ ALL_METRICS = {**AL, "speedup": 0.1, "output_tps": 0.1}
 Records = list[Record]
 REAL = sorted(Path("benchmarks/results/h100-transformers").glob("*.json.xz"))
 SLICES = ("math", "coding", "qa")
+
+
+class Compared(NamedTuple):
+    """Two saved files, and what the Python API says of them."""
+
+    old: Path
+    new: Path
+    margins: dict[str, float]
+    by_api: Comparison
 
 
 def _of(slices: tuple[str, ...] = SLICES, **how: object) -> Records:
@@ -98,11 +108,28 @@ SIMULATED: Mapping[str, Callable[[], tuple[Records, Records, dict[str, float]]]]
 }
 
 
-@pytest.mark.parametrize("name", SIMULATED)
-def test_simulated_pairs(name: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pairs")
+
+
+@cache
+def simulated(pairs: Path, name: str) -> Compared:
+    """A pair, saved in a folder of its own and compared."""
     old, new, margins = SIMULATED[name]()
-    saved = save(tmp_path / "saved" / "0001_old.json", old)
-    agree(saved, save(tmp_path / "new" / "0002_new.json", new, day=3), margins)
+    saved = save(pairs / name / "saved" / "0001_old.json", old)
+    return compare(saved, save(pairs / name / "new" / "0002_new.json", new, day=3), margins)
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_simulated_pairs(name: str, pairs: Path) -> None:
+    agree(simulated(pairs, name))
+
+
+def test_the_pairs_reach_every_outcome(pairs: Path) -> None:
+    """The equality is worth something only if the pairs are of all kinds."""
+    found = [simulated(pairs, name).by_api for name in SIMULATED]
+    assert {verdict.outcome for api in found for verdict in api.verdicts} == set(Outcome)
 
 
 @pytest.mark.parametrize(
@@ -116,9 +143,11 @@ def test_simulated_pairs(name: str, tmp_path: Path) -> None:
 )
 def test_real_pairs(old: Path, new: Path, tmp_path: Path) -> None:
     agree(
-        unpack(old, tmp_path / "saved" / "0001_old.json"),
-        unpack(new, tmp_path / "new" / "0002_new.json"),
-        ALL_METRICS,
+        compare(
+            unpack(old, tmp_path / "saved" / "0001_old.json"),
+            unpack(new, tmp_path / "new" / "0002_new.json"),
+            ALL_METRICS,
+        )
     )
 
 
@@ -138,7 +167,7 @@ def test_timing_against_earlier_sessions(name: str, tmp_path: Path) -> None:
         earlier = _of(("math", "qa"), speed=1 + 0.005 * (day % 3))
         old = save(tmp_path / "saved" / f"000{day}_night.json", earlier, day=day)
     new = _of(("math", "qa"), speed=speed)
-    found = agree(old, save(tmp_path / "new" / "0009_new.json", new, day=9), TIMING)
+    found = agree(compare(old, save(tmp_path / "new" / "0009_new.json", new, day=9), TIMING))
     assert {verdict.outcome for verdict in found.verdicts} == {outcome}
     assert "6 earlier sessions" in found.verdicts[0].reason
 
@@ -157,7 +186,7 @@ def test_timing_is_not_gated_without_three_sessions_at_this_level(tmp_path: Path
     for number, records in enumerate(runs):
         old = save(tmp_path / "saved" / f"000{number}_night.json", records, day=2 + number)
     new = save(tmp_path / "new" / "0009_new.json", _of(("math",), speed=1.5), day=9)
-    found = agree(old, new, {"output_tps": 0.1})
+    found = agree(compare(old, new, {"output_tps": 0.1}))
     assert [verdict.outcome for verdict in found.verdicts] == [Outcome.NOT_GATED]
     assert found.verdicts[0].reason.startswith("2 earlier sessions of this machine; timing needs")
 
@@ -166,10 +195,14 @@ def _verdict(metric: str, outcome: Outcome) -> dict[str, object]:
     return {"metric": metric, "outcome": outcome.value}
 
 
-def agree(old: Path, new: Path, margins: dict[str, float]) -> Comparison:
+def compare(old: Path, new: Path, margins: dict[str, float]) -> Compared:
+    by_api = compare_runs(read_run(old), read_run(new), margins, saved=Store(old.parent).runs)
+    return Compared(old, new, margins, by_api)
+
+
+def agree(compared: Compared) -> Comparison:
     """Fails where the three ways differ in a verdict, its α, its interval or its wording."""
-    store = Store(old.parent)
-    api = compare_runs(read_run(old), read_run(new), margins, saved=store.runs)
+    old, new, margins, api = compared
     assert by_session(old, read_run(new), margins) == [list(case.verdicts) for case in api.cases]
     printed, code = by_command(old, new, margins)
     for text in printed_of(api):
@@ -225,19 +258,6 @@ def printed_of(comparison: Comparison) -> list[str]:
                 numbers.append(change_interval(verdict.low, verdict.high))
             texts += [*numbers, verdict.outcome.value]
     return texts
-
-
-def test_the_pairs_reach_every_outcome(tmp_path: Path) -> None:
-    """The equality above is worth something only if the pairs are of all kinds."""
-    found: set[Outcome] = set()
-    for number, make in enumerate(SIMULATED.values()):
-        old, new, margins = make()
-        files = [
-            save(tmp_path / f"{number}_{n}.json", records) for n, records in enumerate((old, new))
-        ]
-        runs = [read_run(file) for file in files]
-        found |= {verdict.outcome for verdict in compare_runs(*runs, margins).verdicts}
-    assert found == set(Outcome)
 
 
 def test_a_verdict_says_where_replay_went_along_another_run(tmp_path: Path) -> None:

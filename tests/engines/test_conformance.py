@@ -112,7 +112,7 @@ def test_the_simulated_engine_keeps_the_contract(conformance: Conformance) -> No
 @pytest.mark.parametrize(
     ("suite", "workers"),
     [
-        ("pytest_speedbench.engines.conformance.test_clock", ("-n", "2")),
+        ("pytest_speedbench.engines.conformance.test_clock", ("-n", "1")),
         ("pytest_speedbench.engines.conformance.test_clock::test_times_are_monotone", ()),
     ],
 )
@@ -190,9 +190,8 @@ FAULTS = {
 }
 
 
-def test_an_engine_in_one_process_keeps_the_contract(conformance: Conformance) -> None:
-    conformance.register("faulty", Path(__file__).with_name("faulty.py").read_text())
-    result = conformance.run(*FAULTY)
+def test_an_engine_in_one_process_keeps_the_contract(faulty: RunFaulty) -> None:
+    result = faulty()
     assert failures(result) == set()
     assert result.parseoutcomes()["passed"] > 40
 
@@ -267,8 +266,8 @@ def test_an_engine_that_is_not_installed_is_a_skip_with_the_command(faulty: RunF
     assert "pip install 'pytest-speedbench[faulty]'" in skips(result)
 
 
-def test_an_unknown_engine_is_one_message(conformance: Conformance) -> None:
-    result = conformance.run("--speed-engine=nobody", "--speed-model=any")
+def test_an_unknown_engine_is_one_message(faulty: RunFaulty) -> None:
+    result = faulty(options=("--speed-engine=nobody", "--speed-model=any"))
     result.stdout.fnmatch_lines(["*unknown engine 'nobody'; known: *"])
     assert "Traceback" not in result.stdout.str()
 

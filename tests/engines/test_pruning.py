@@ -25,7 +25,7 @@ from .test_drafters import SHAPE
 IDS = st.sets(st.integers(0, 63), min_size=1, max_size=63)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ids=IDS)
 def test_the_rows_that_are_kept_stand_for_their_tokens(
     ids: set[int], tmp_path_factory: pytest.TempPathFactory

@@ -44,6 +44,7 @@ for _name in (
     "rich.console",
     "rich.table",
     "scipy.special",
+    "scipy.stats",
 ):
     import_module(_name)
 # pytest-benchmark describes the processor in every run that saves (several programs, 0.1 s), and

@@ -95,10 +95,14 @@ def test_what_cannot_be_asked(project: Project, marker: str, call: str, message:
     result.stdout.fnmatch_lines([message])
 
 
-def test_the_drafters_of_a_saved_run_can_be_compared(project: Project) -> None:
-    """Their cases have keys of their own; ``--map drafter=full:pruned`` pairs them."""
+def test_a_drafter_follows_the_text_of_the_first_one(project: Project) -> None:
+    """Their saved cases have keys of their own; ``--map drafter=full:pruned`` pairs them."""
     gate(project, "category='all'", '"50%"')
-    project.run(*WORSE, "--benchmark-save=both", **MANY, speed_category=None)
+    result = project.run(*WORSE, "--benchmark-save=both", **MANY, speed_category=None)
+    result.assert_outcomes(passed=2)
+    text = text_of(result)
+    assert re.search("pruning_loss: pass .-.*over the baseline's text", text)
+    assert "note: replayed along the baseline" in text
     run = read_run(project.saved[-1])
     found = compare_runs(run, run, maps=[parse_map("drafter=full:pruned")])
     (verdict,) = [
@@ -106,12 +110,3 @@ def test_the_drafters_of_a_saved_run_can_be_compared(project: Project) -> None:
     ]
     assert verdict.outcome is Outcome.FAIL
     assert verdict.ratio == pytest.approx(0.76, abs=0.03)
-
-
-def test_a_drafter_follows_the_text_of_the_first_one(project: Project) -> None:
-    gate(project, "category='all'", '"50%"')
-    result = project.run(*WORSE, **MANY, speed_category=None)
-    result.assert_outcomes(passed=2)
-    text = text_of(result)
-    assert re.search("pruning_loss: pass .-.*over the baseline's text", text)
-    assert "note: replayed along the baseline" in text

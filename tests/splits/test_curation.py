@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -63,7 +63,6 @@ def naive(rows: Floats, k: int, first: int) -> tuple[list[int], float, float]:
         chosen = best
 
 
-@settings(max_examples=60, deadline=None)
 @given(SEEDS, st.integers(2, 14), st.data())
 def test_same_objective_as_the_naive_reference(seed: int, n: int, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, n))
@@ -77,7 +76,6 @@ def test_same_objective_as_the_naive_reference(seed: int, n: int, data: st.DataO
     assert found.mean_similarity * pairs == pytest.approx(total(rows, found.indices), abs=1e-7)
 
 
-@settings(max_examples=60, deadline=None)
 @given(SEEDS, st.integers(2, 9), st.data())
 def test_never_below_and_all_starts_near_the_exact_optimum(
     seed: int, n: int, data: st.DataObject
@@ -103,7 +101,6 @@ def test_the_exact_optimum_is_usual_on_tiny_pools() -> None:
     assert np.mean(gaps) < 0.01
 
 
-@settings(max_examples=40, deadline=None)
 @given(SEEDS, st.integers(4, 30))
 def test_no_single_swap_improves_and_swaps_never_hurt(seed: int, n: int) -> None:
     rows, k = pool(seed, n), n // 2
@@ -117,7 +114,6 @@ def test_no_single_swap_improves_and_swaps_never_hurt(seed: int, n: int) -> None
             assert total(rows, trial) >= now - 1e-8
 
 
-@settings(max_examples=40, deadline=None)
 @given(SEEDS, st.integers(6, 25))
 def test_a_quota_is_kept(seed: int, n: int) -> None:
     rows, k = pool(seed, n), n // 2
@@ -129,7 +125,6 @@ def test_a_quota_is_kept(seed: int, n: int) -> None:
     assert free.indices == select(rows, k, seed=seed).indices
 
 
-@settings(max_examples=60, deadline=None)
 @given(SEEDS, st.integers(4, 25), st.data())
 def test_several_quotas_are_kept_and_may_overlap(seed: int, n: int, data: st.DataObject) -> None:
     rows, k = pool(seed, n), data.draw(st.integers(2, n))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_speedbench.stats import Conclusion, Rule, StepTrace, judge, pair, scale_of
@@ -82,7 +82,6 @@ def _same_length(steps: list[int], tokens: int) -> list[int]:
     return found
 
 
-@settings(max_examples=60)
 @given(runs(), st.sampled_from([0.0, 0.12, 0.5]), st.sampled_from([0.2, 0.01]), st.booleans())
 def test_a_verdict_never_reverses_when_the_margin_grows(
     both: tuple[list[StepTrace], list[StepTrace]], reach: float, alpha: float, swapped: bool
@@ -99,7 +98,6 @@ def test_a_verdict_never_reverses_when_the_margin_grows(
         assert shown == sorted(shown, reverse=True), verdicts
 
 
-@settings(max_examples=30)
 @given(runs(), st.sampled_from([0.0, 0.12]))
 def test_capital_is_monotone_and_never_above_the_plain_mixture(
     both: tuple[list[StepTrace], list[StepTrace]], reach: float
@@ -120,7 +118,6 @@ def test_capital_is_monotone_and_never_above_the_plain_mixture(
             assert value <= np.logaddexp.reduce(plain) + 1e-9
 
 
-@settings(max_examples=60)
 @given(STEPS, STEPS, st.integers(0, 80), st.floats(0.5, 3))
 def test_no_sample_exceeds_its_bound(
     before: list[int], after: list[int], at: int, theta: float

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_speedbench.engines import (
@@ -417,7 +417,6 @@ PLACES = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(PLACES), ODD)
 def test_a_field_of_another_type_is_an_error_of_the_engine(
     place: tuple[int, tuple[Any, ...]], odd: object
