@@ -14,7 +14,7 @@ from pytest_speedbench.measure.results import ArmResult, Turn
 
 MAX_FAILED = 0.01
 _UNNAMED = "abort"
-_BUSY = ("HTTP 429", "HTTP 503")
+_BUSY = ("HTTP 429", "HTTP 503", "no new token")
 _LOG = "see the engine's own log"
 # An engine's words may be others for each answer.
 _SHOWN = 5

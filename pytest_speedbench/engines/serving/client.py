@@ -166,7 +166,7 @@ class ServerEngine:
 
     def _received_tokens(self) -> int:
         """Output tokens since the last reading."""
-        total = self._load.tokens + self._load.asked + self._scored
+        total = self._load.received.tokens + self._load.asked + self._scored
         grown, self._received = total - self._received, total
         return grown
 

@@ -331,13 +331,17 @@ class Http:
         text = _message(to_json({"error": error}).decode())
         return self.refusal(path, int(code) if _STATUS.fullmatch(code) else 500, text)
 
-    def stalled(self, path: str, tokens: int) -> EngineDied:
-        """The error for a stream without a new token for too long, after ``tokens`` of them."""
-        return EngineDied(
+    def stalled(self, path: str, tokens: int, *, alone: bool) -> EngineDied:
+        """The error for a stream without a new token for too long, after ``tokens`` of them;
+        ``alone`` where other streams had some meanwhile."""
+        message = (
             f"{self.address.url}{path} sent no new token for {self.timeout:g} s, after {tokens}: "
             "the server hangs, or has too few slots and queues requests (raise the limit with "
             "--speed-timeout=SECONDS, or lower --speed-bs)"
         )
+        if not alone:
+            return EngineDied(message)
+        return AnswerFailed(message, f"no new token for {self.timeout:g} s")
 
     def invalid(self, path: str, content: bytes, error: ValidationError) -> EngineError:
         """The error for a response that is not JSON, or of another form than expected."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 
 from pydantic import ValidationError
@@ -24,6 +26,15 @@ from pytest_speedbench.errors import EngineError
 _DONE = b"[DONE]"
 
 Report = Callable[[Trace | BaseException], None]
+
+
+@dataclass(slots=True)
+class Received:
+    """What has arrived of all answers: ``tokens`` of output, and when one of them last
+    ``progressed``, by the clock of the event loop."""
+
+    tokens: int = 0
+    progressed: float = -math.inf
 
 
 class Load:
@@ -47,8 +58,7 @@ class Load:
         """Whether the server has ever brought an answer to its end."""
         self.broken = 0
         """Answers that it broke off."""
-        self.tokens = 0
-        """Output tokens received so far."""
+        self.received = Received()
         self.cancelled = 0
         self.asked = 0
         """Output tokens of the dialect's own requests so far."""
@@ -88,7 +98,7 @@ class Load:
 
     async def _one(self, answer: Answer) -> Trace:
         try:
-            self.cut |= await read_stream(self.http, self.dialect, answer, self._count)
+            self.cut |= await read_stream(self.http, self.dialect, answer, self.received)
             answer.check_end()
             if not answer.failure:
                 self.asked += await self.dialect.complete(self.http, answer)
@@ -121,9 +131,6 @@ class Load:
         self.report(result)
         self._admit()
 
-    def _count(self, tokens: int) -> None:
-        self.tokens += tokens
-
     async def recover(self) -> None:
         """Accepts requests again after a failure, once the cancelled ones have ended."""
         await asyncio.gather(*self.live.values(), return_exceptions=True)
@@ -138,18 +145,20 @@ class Load:
 
 
 async def read_stream(
-    http: Http, dialect: Dialect, answer: Answer, count: Callable[[int], None] = lambda tokens: None
+    http: Http, dialect: Dialect, answer: Answer, received: Received | None = None
 ) -> bool:
-    """Reads the stream of one answer to its end; ``count`` gets the number of new tokens.
+    """Reads the stream of one answer to its end, and adds to what is ``received`` of all.
 
     Returns:
         Whether the client ended the stream at a stop token that the server does not know.
 
     Raises:
-        EngineError: the data is not an event of a stream, or reports an error; EngineDied: no new
-            token within the time limit.
+        EngineError: the data is not an event of a stream, or reports an error.
+        EngineDied: no new token within the time limit; AnswerFailed: though others had some.
     """
     loop = asyncio.get_running_loop()
+    received = received or Received()
+    progressed = loop.time()
     try:
         async with (
             asyncio.timeout(http.timeout) as limit,
@@ -160,13 +169,15 @@ async def read_stream(
             async for arrived in stream:
                 now = http.arrivals.now()
                 before = answer.progress
-                ended = _take(http, dialect, answer, arrived, now, count)
+                ended = _take(http, dialect, answer, arrived, now, received)
                 if ended is not None:
                     return ended
                 if answer.progress != before:
-                    limit.reschedule(loop.time() + http.timeout)
+                    progressed = received.progressed = loop.time()
+                    limit.reschedule(progressed + http.timeout)
     except TimeoutError:
-        raise http.stalled(dialect.path, len(answer.chunks)) from None
+        alone = received.progressed > progressed
+        raise http.stalled(dialect.path, len(answer.chunks), alone=alone) from None
     return False
 
 
@@ -176,7 +187,7 @@ def _take(
     answer: Answer,
     arrived: Sequence[bytes],
     now: float,
-    count: Callable[[int], None],
+    received: Received,
 ) -> bool | None:
     """Adds the events that arrived together; None while the stream goes on."""
     for data in arrived:
@@ -188,7 +199,7 @@ def _take(
             return True
         before = answer.tokens
         answer.add(piece, now)
-        count(answer.tokens - before)
+        received.tokens += answer.tokens - before
     return None
 
 

@@ -37,6 +37,8 @@ BROKEN: dict[str, tuple[Answers, str]] = {
     "only the end": (("[DONE]",), "no finish reason"),
     "an abort, without counts": (({"choices": [{"finish_reason": "abort"}]}, "[DONE]"), "abort"),
 }
+LIMIT = 0.4
+"""Of the time without a new token, in seconds."""
 
 
 @pytest.fixture
@@ -77,6 +79,41 @@ def test_one_answer_that_breaks_off_leaves_the_others(
     assert {(t.finish_reason, t.failure, tuple(t.steps)) for t in found.values()} == {
         ("length", "", (3, 1))
     }
+
+
+def stalling(vllm: Vllm, which: Callable[[int], bool]) -> None:
+    """Sends one token, and then nothing, to the requests whose number, from 0, is one of ``which``;
+    the others take a third of the time limit."""
+
+    def events(body: dict[str, Any]) -> Sequence[Event]:
+        stalls = which(len(vllm.script.asked) - 1)
+        first, *rest = vllm.events(body)
+        return [first, 30.0] if stalls else [first, LIMIT / 3, *rest]
+
+    vllm.script.events = events
+
+
+def test_an_answer_that_stalls_while_others_go_on_is_broken_off(vllm: Vllm) -> None:
+    engine = open_engine(config(vllm.url), LIMIT)
+    stalling(vllm, lambda number: number == 2)
+    engine.hold(2)
+    engine.submit(requests(9))
+    found = {trace.request_id: trace for trace in drain(engine, 9)}
+    stalled = found.pop("r2")
+    assert (stalled.finish_reason, stalled.failure) == ("abort", f"no new token for {LIMIT:g} s")
+    assert {(t.finish_reason, t.failure) for t in found.values()} == {("length", "")}
+    engine.close()
+
+
+def test_a_server_on_which_all_answers_stall_has_died(vllm: Vllm) -> None:
+    engine = open_engine(config(vllm.url), LIMIT)
+    stalling(vllm, lambda number: number > 1)
+    engine.hold(2)
+    engine.submit(requests(50))
+    with pytest.raises(EngineDied, match=r"no new token for .* s, after 1: .*--speed-timeout"):
+        drain(engine, 50)
+    assert len(vllm.script.asked) < 9
+    engine.close()
 
 
 def test_a_server_that_fails_from_the_start_ends_the_run_at_once(
