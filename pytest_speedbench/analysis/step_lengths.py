@@ -17,10 +17,10 @@ def step_lengths(record: Record) -> tuple[float, ...]:
     import numpy as np
 
     try:
-        steps = [length for request in record.requests for length in unpack_numbers(request.steps)]
-        counts = np.bincount(steps)[1:] if steps else np.zeros(0)
+        steps = [unpack_numbers(request.steps) for request in record.requests]
     except ValueError as error:
         raise RecordError(f"{record.case}: its requests are damaged: {error}") from error
+    counts = np.bincount(np.concatenate([np.empty(0, np.int64), *steps]))[1:]
     if not counts.size:
         raise NoData("no decoding steps were recorded")
     return tuple((counts / counts.sum()).tolist())

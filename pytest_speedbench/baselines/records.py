@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from pytest_speedbench._version import __version__
 from pytest_speedbench.baselines.machine import this_machine
@@ -19,6 +19,15 @@ from pytest_speedbench.baselines.packing import (
     pack_numbers,
     unpack_ids,
     unpack_numbers,
+)
+from pytest_speedbench.baselines.part import fields_of
+from pytest_speedbench.baselines.requests import (
+    ReplayRecord,
+    RequestRecord,
+    ResumedRecord,
+    TotalsRecord,
+    WrongTokenRecord,
+    decode_turn,
 )
 from pytest_speedbench.baselines.schema import (
     SCHEMA,
@@ -35,31 +44,23 @@ from pytest_speedbench.baselines.schema import (
     MetricRecord,
     ModelRecord,
     Record,
-    ReplayRecord,
-    RequestRecord,
-    ResumedRecord,
     RoundRecord,
     SamplingRecord,
     SideRecord,
     SoakRoundRecord,
     SpecRecord,
     SplitRecord,
-    TotalsRecord,
-    WrongTokenRecord,
 )
 from pytest_speedbench.engines.packages import UNKNOWN
 from pytest_speedbench.engines.protocol import (
     NO_SPECULATION,
     Counters,
     EngineInfo,
-    FinishReason,
-    RequestTotals,
     Sampling,
     Speculation,
     Trace,
 )
 from pytest_speedbench.errors import MeasurementMismatch, RecordError
-from pytest_speedbench.measure.metrics import request_traces
 from pytest_speedbench.measure.replayed import Replay, ReplayedTurn, ResumedRequest, WrongToken
 from pytest_speedbench.measure.results import (
     ArmResult,
@@ -77,8 +78,6 @@ from pytest_speedbench.secrets import hide_secrets
 from pytest_speedbench.splits import ALL
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from pytest_speedbench.measure.run import SliceView
     from pytest_speedbench.stats import Estimate, RequestTrace
 
@@ -327,7 +326,7 @@ def decode_turns(record: Record) -> list[Turn]:
         RecordError: a request is damaged.
     """
     try:
-        return [_decode_turn(request) for request in record.requests]
+        return [decode_turn(request) for request in record.requests]
     except (ValueError, TypeError) as error:
         raise RecordError(f"{record.case}: its requests are damaged: {error}") from error
 
@@ -361,14 +360,14 @@ def _decode_replayed(replay: ReplayRecord) -> ReplayedTurn:
             WrongToken(**wrong.model_dump(include=set(WrongTokenRecord.model_fields)))
             for wrong in replay.wrong
         ),
-        text=tuple(unpack_ids(replay.text)) if replay.text else (),
+        text=tuple(unpack_ids(replay.text).tolist()) if replay.text else (),
     )
 
 
 def _decode_resumed(request: ResumedRecord) -> ResumedRequest:
     """Without times, which are not kept: nothing of a resumed request is timed."""
-    steps = unpack_numbers(request.steps)
-    ids = unpack_ids(request.ids, request.prefill_tokens + sum(steps))
+    steps = unpack_numbers(request.steps).tolist()
+    ids = unpack_ids(request.ids, request.prefill_tokens + sum(steps)).tolist()
     chunks = [request.prefill_tokens, *steps] if request.prefill_tokens else steps
     trace = Trace(
         "", request.prompt_tokens, 0.0, ids, chunks, prefill_tokens=request.prefill_tokens
@@ -384,57 +383,12 @@ def traces_of(record: Record) -> list[RequestTrace]:
     """
     from pytest_speedbench.stats.data import clusters
 
-    turns = decode_turns(record)
     try:
-        found = request_traces(turns)
+        found = [request.trace for request in record.requests]
         clusters(found)  # refuses the same turn twice
         return found
     except (ValueError, TypeError, MeasurementMismatch) as error:
         raise RecordError(f"{record.case}: its requests are damaged: {error}") from error
-
-
-def _decode_turn(request: RequestRecord) -> Turn:
-    trace = Trace(
-        f"{request.sample}/{request.turn}",
-        request.prompt_tokens,
-        request.sent,
-        unpack_ids(request.ids, request.tokens),
-        chunks := _chunks(request),
-        _times(request, len(chunks) if request.events is None else request.events),
-        prefill_tokens=request.prefill_tokens,
-        drafted=_optional(request.drafted),
-        accepted=_optional(request.accepted),
-        finish_reason=cast(FinishReason, request.finish),
-        hidden_tokens=request.hidden or 0,
-        totals=None if request.totals is None else RequestTotals(**_fields(request.totals)),
-        cached_tokens=request.cached,
-    )
-    return Turn(request.sample, request.category, request.turn, trace)
-
-
-def _chunks(request: RequestRecord) -> list[int]:
-    if not request.tokens:
-        return []
-    if request.totals is None:
-        head = [request.prefill_tokens] if request.prefill_tokens else []
-        return [*head, *unpack_numbers(request.steps)]
-    first = request.first_tokens or 1  # earlier versions did not keep it
-    return [first, request.tokens - first] if request.tokens > first else [first]
-
-
-def _times(request: RequestRecord, count: int) -> list[float]:
-    """Earlier versions did not keep how many ``events`` there were where they are not steps."""
-    if request.events is None and request.totals is not None:
-        count = 1 + (request.last > request.first)
-    if count < 2:
-        return [request.first] * count
-    step = (request.last - request.first) / (count - 1)
-    begin = request.first
-    return [begin + step * number for number in range(count - 1)] + [request.last]
-
-
-def _optional(packed: str | None) -> list[int] | None:
-    return None if packed is None else unpack_numbers(packed)
 
 
 def _decode_setting(record: Record, records: Sequence[Record]) -> RunSetting:
@@ -455,13 +409,13 @@ def _decode_setting(record: Record, records: Sequence[Record]) -> RunSetting:
         drafter.model_dump() if drafter else None,
         Speculation(spec.method, spec.draft_length, drafter.name if drafter else None),
         record.case.bs,
-        Sampling(**_fields(record.sampling)),
+        Sampling(**fields_of(record.sampling)),
         record.template,
         record.prompt_form,
         split.model_dump(),
         record.arm.samples if record.arm else len({r.sample for r in record.requests}),
         engine.args,
-        Side(**_fields(record.side)) if record.side else None,
+        Side(**fields_of(record.side)) if record.side else None,
         record.case.prefix_caching,
     )
 
@@ -471,18 +425,20 @@ def _decode_arm(first: Record, records: Sequence[Record]) -> ArmResult:
         Speculation(first.spec.method, first.spec.draft_length),
         rounds=_decode_rounds(first.rounds),
         warmup_requests=first.warmup.get("requests", 0),
-        counted={r.case.slice: Counted(**_fields(r.counted)) for r in records if r.counted},
+        counted={r.case.slice: Counted(**fields_of(r.counted)) for r in records if r.counted},
     )
     if (arm := first.arm) is None:
         return result
-    result.counters = Counters(**_fields(arm.counters)) if arm.counters else None
-    result.early = EarlyStop(**_fields(arm.early)) if arm.early else None
+    result.counters = Counters(**fields_of(arm.counters)) if arm.counters else None
+    result.early = EarlyStop(**fields_of(arm.early)) if arm.early else None
     result.repeated, result.alternated = arm.repeated, arm.alternated
     result.hidden, result.unknown = arm.hidden, arm.unknown
     result.answers, result.failed = arm.answers, dict(arm.failed)
     arms = [record.arm for record in records if record.arm]
     result.counted = {
-        name: Counted(**_fields(counted)) for part in arms for name, counted in part.counted.items()
+        name: Counted(**fields_of(counted))
+        for part in arms
+        for name, counted in part.counted.items()
     }
     result.soak = list(_decode_soak([part.soak for part in arms]))
     return result
@@ -492,7 +448,7 @@ def _decode_soak(parts: Sequence[Sequence[SoakRoundRecord]]) -> Iterator[SoakRou
     """The rounds of a soak, each put together from those of its slices."""
     for slices in zip(*parts, strict=False):
         emitted = {
-            name: Emitted(**_fields(found))
+            name: Emitted(**fields_of(found))
             for part in slices
             for name, found in part.by_category.items()
         }
@@ -513,9 +469,4 @@ def _decode_reference(first: Record, records: Sequence[Record]) -> ArmResult | N
 
 
 def _decode_rounds(rounds: Sequence[RoundRecord]) -> list[Round]:
-    return [Round(**{**_fields(r), "at_once": r.at_once or 0}) for r in rounds]
-
-
-def _fields(part: BaseModel) -> dict[str, Any]:
-    """What this version knows of a part of a record; later ones may have added to it."""
-    return {name: getattr(part, name) for name in type(part).model_fields}
+    return [Round(**{**fields_of(r), "at_once": r.at_once or 0}) for r in rounds]

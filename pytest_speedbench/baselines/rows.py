@@ -120,9 +120,10 @@ def _steps(record: Record) -> Iterator[Row]:
 
 def _numbers(record: Record, packed: str) -> list[int]:
     try:
-        return unpack_numbers(packed)
+        numbers: list[int] = unpack_numbers(packed).tolist()
     except (ValueError, TypeError) as error:
         raise RecordError(f"{record.case}: its requests are damaged: {error}") from error
+    return numbers
 
 
 LEVELS: Final[Mapping[str, Callable[[Record], Iterable[Row]]]] = {

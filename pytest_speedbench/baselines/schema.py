@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     ValidationError,
@@ -20,23 +19,15 @@ from pydantic import (
     model_validator,
 )
 
+from pytest_speedbench.baselines.part import Part
+from pytest_speedbench.baselines.requests import RequestRecord
 from pytest_speedbench.errors import RecordError, UsageError
 
 SCHEMA = 3
 EXTRA_KEY = "speedbench"
 
 
-# As :mod:`~.packing` writes them; what is no such text is refused with the file that holds it.
-_Numbers = Annotated[str, Field(pattern=r"^[0-9 ]*$")]
-_Ids = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*=*$")]
-
-
-class _Part(BaseModel):
-    # Unknown fields come from a later minor version; they are kept, not refused.
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-
-class CaseKey(_Part):
+class CaseKey(Part):
     """What identifies a case from run to run, whatever its test is called.
 
     Attributes:
@@ -115,7 +106,7 @@ KEY_FIELDS = tuple(CaseKey.model_fields)
 _SAMPLING_KEYS = ("temperature", "top_p", "top_k", "min_p", "seed")
 
 
-class EngineRecord(_Part):
+class EngineRecord(Part):
     """``details`` is the configuration as the started engine reports it, ``args`` what it was
     given; ``packages`` are the versions it computes with, empty in earlier records. ``commit`` is
     what the engine was built from, ``unknown`` where its installation does not say it."""
@@ -130,7 +121,7 @@ class EngineRecord(_Part):
     commit: str = ""
 
 
-class ModelRecord(_Part):
+class ModelRecord(Part):
     """``weights`` is a digest of the checkpoint, ``revision`` the hub's commit."""
 
     name: str
@@ -138,13 +129,13 @@ class ModelRecord(_Part):
     revision: str = ""
 
 
-class SpecRecord(_Part):
+class SpecRecord(Part):
     method: str
     draft_length: int
     drafter: ModelRecord | None = None
 
 
-class SplitRecord(_Part):
+class SplitRecord(Part):
     name: str
     version: str
     digest: str
@@ -154,7 +145,7 @@ class SplitRecord(_Part):
     """Digest of category and prompt by sample id; None in earlier records."""
 
 
-class SamplingRecord(_Part):
+class SamplingRecord(Part):
     max_tokens: int
     temperature: float
     seed: int
@@ -165,7 +156,7 @@ class SamplingRecord(_Part):
     min_p: float = 0.0
 
 
-class MetricRecord(_Part):
+class MetricRecord(Part):
     model_config = ConfigDict(allow_inf_nan=False)
 
     value: float
@@ -176,7 +167,7 @@ class MetricRecord(_Part):
     unit: str
 
 
-class RoundRecord(_Part):
+class RoundRecord(Part):
     """``acceptance_length`` and ``step_time`` (seconds) are the round's own, where it had steps."""
 
     tokens: int
@@ -190,7 +181,7 @@ class RoundRecord(_Part):
     """Counts the starts of the engine, from 0 on."""
 
 
-class DriftRecord(_Part):
+class DriftRecord(Part):
     """One round of a soak; ``start`` in seconds since the first one began, ``step_time`` in
     seconds; None where the round had no decoding step."""
 
@@ -200,90 +191,7 @@ class DriftRecord(_Part):
     tokens: int
 
 
-class TotalsRecord(_Part):
-    """Decoding steps and draft tokens of a whole request; null where the engine does not report
-    them."""
-
-    steps: int | None = None
-    draft_tokens: int | None = None
-    accepted_tokens: int | None = None
-
-
-class ResumedRecord(_Part):
-    """A further request along the baseline's output: its prompt ends with the first ``start``
-    tokens of it. The rest is as in a request."""
-
-    start: int
-    prompt_tokens: int
-    prefill_tokens: int
-    steps: _Numbers
-    ids: _Ids
-
-
-class WrongTokenRecord(_Part):
-    """A token of the run that the target without SD ranks below its best one by so many ``ulps`` of
-    its logits: its id, that of the baseline, and the probability of either."""
-
-    position: int
-    token: int
-    expected: int
-    probability: float
-    expected_probability: float
-    ulps: float
-
-
-class ReplayRecord(_Part):
-    """How the run went along the baseline's output of one turn: ``along`` is the digest of that
-    output, ``free`` whether the free output is the first of its requests, ``given_up`` why the rest
-    is left out on both sides. The target was asked about ``scored`` tokens that differ; ``defects``
-    are the positions of those that are no numerical tie, ``wrong`` those of them at which the run's
-    own token is to blame. ``text`` has the ids of that output where several arms of a session
-    followed it, and no record does."""
-
-    along: str
-    free: bool = True
-    resumed: list[ResumedRecord] = Field(default_factory=list)
-    given_up: str = ""
-    scored: int = 0
-    defects: list[int] = Field(default_factory=list)
-    wrong: list[WrongTokenRecord] = Field(default_factory=list)
-    text: _Ids = ""
-
-
-class RequestRecord(_Part):
-    """One turn of one sample. ``steps`` are tokens per decoding step, separated by blanks;
-    ``ids`` the output's token ids (see :func:`~.packing.pack_ids`), of none where the engine gives
-    text alone; times in seconds. ``totals`` (schema 2) is there where the engine reports no steps:
-    ``steps`` is empty then, and ``first_tokens`` are the tokens of the first output event.
-    ``events`` counts the output events where they are not the steps."""
-
-    sample: str
-    category: str
-    turn: int
-    prompt_tokens: int
-    tokens: int
-    prefill_tokens: int
-    steps: _Numbers
-    ids: _Ids
-    drafted: _Numbers | None = None
-    accepted: _Numbers | None = None
-    sent: float
-    first: float
-    last: float
-    finish: str
-    totals: TotalsRecord | None = None
-    events: int | None = None
-    first_tokens: int | None = None
-    hidden: int | None = None
-    """Output tokens that the server counted and did not send; null for none."""
-    cached: int | None = None
-    """Prompt tokens that came from the prefix cache, where the engine reports it."""
-    plain: str | None = None
-    """Digest (:func:`~.packing.digest_ids`) of the same turn's output in the arm without SD."""
-    replay: ReplayRecord | None = None
-
-
-class CountedRecord(_Part):
+class CountedRecord(Part):
     """The engine's counters for a slice whose requests report nothing: ``tokens`` decoded by
     ``steps``, of which ``hidden`` more may hide behind cut-off last steps."""
 
@@ -297,7 +205,7 @@ class CountedRecord(_Part):
     accepted_tokens: int
 
 
-class EmittedRecord(_Part):
+class EmittedRecord(Part):
     """Output of one category in one round of a soak: ``stepped`` of its ``tokens`` came from
     ``steps`` decoding steps (null: unknown)."""
 
@@ -306,7 +214,7 @@ class EmittedRecord(_Part):
     steps: int | None
 
 
-class DepthRecord(_Part):
+class DepthRecord(Part):
     """AL of the decoding steps that start at context positions ``start`` ≤ position < ``end``."""
 
     start: int
@@ -314,7 +222,7 @@ class DepthRecord(_Part):
     acceptance_length: MetricRecord
 
 
-class SoakRoundRecord(_Part):
+class SoakRoundRecord(Part):
     """One round of a soak; times in seconds, ``start`` and ``end`` since the first one began."""
 
     start: float
@@ -323,7 +231,7 @@ class SoakRoundRecord(_Part):
     by_category: dict[str, EmittedRecord] = Field(default_factory=dict)
 
 
-class EarlyRecord(_Part):
+class EarlyRecord(Part):
     """How far a run went that may stop early: samples ``looked`` at, ``sent`` and ``planned``."""
 
     looked: int
@@ -334,7 +242,7 @@ class EarlyRecord(_Part):
     undecided: str
 
 
-class CountersRecord(_Part):
+class CountersRecord(Part):
     """Growth of the engine's own lifetime totals over the rounds."""
 
     drafts: int
@@ -343,7 +251,7 @@ class CountersRecord(_Part):
     output_tokens: int | None = None
 
 
-class ArmRecord(_Part):
+class ArmRecord(Part):
     """What a run is beside its requests and rounds, so that it can be read back whole.
 
     ``samples`` of the run; ``repeated`` conversations a round where samples are sent more than
@@ -373,7 +281,7 @@ class ArmRecord(_Part):
     soak: list[SoakRoundRecord] = Field(default_factory=list)
 
 
-class MachineRecord(_Part):
+class MachineRecord(Part):
     """What timings depend on. ``fingerprint`` must be equal for timings to be compared."""
 
     fingerprint: str
@@ -385,7 +293,7 @@ class MachineRecord(_Part):
     system: str = ""
 
 
-class VerdictRecord(_Part):
+class VerdictRecord(Part):
     """How the case did in one metric; see :class:`~pytest_speedbench.compare.verdict.Verdict`."""
 
     metric: str
@@ -400,7 +308,7 @@ class VerdictRecord(_Part):
     alpha: float | None = None
 
 
-class ChangeRecord(_Part):
+class ChangeRecord(Part):
     """In what the run differs from its baseline; see
     :class:`~pytest_speedbench.compare.changes.Change`."""
 
@@ -409,7 +317,7 @@ class ChangeRecord(_Part):
     new: str | None
 
 
-class GateRecord(_Part):
+class GateRecord(Part):
     """The gate of the session that measured the case.
 
     Attributes:
@@ -438,7 +346,7 @@ class GateRecord(_Part):
         return spent
 
 
-class SideRecord(_Part):
+class SideRecord(Part):
     """One of two runs that were measured side by side; see
     :class:`~pytest_speedbench.measure.results.Side`."""
 
@@ -449,7 +357,7 @@ class SideRecord(_Part):
     no_plain: str = ""
 
 
-class ImportedRecord(_Part):
+class ImportedRecord(Part):
     """The file of another tool that a record was read from.
 
     Attributes:
@@ -468,7 +376,7 @@ class ImportedRecord(_Part):
     last_steps: bool = True
 
 
-class RecordSummary(_Part):
+class RecordSummary(Part):
     """The head of a record: what names a case, its numbers and what came of it.
 
     An index of a storage holds these; ``split.rows`` and ``engine.details`` are left out there.

@@ -22,6 +22,7 @@ from pytest_speedbench.baselines import git
 from pytest_speedbench.baselines.files import Files, open_files, read_regular
 from pytest_speedbench.baselines.index import Entry, refresh
 from pytest_speedbench.baselines.names import beginning_with, named
+from pytest_speedbench.baselines.requests import RequestRecord
 from pytest_speedbench.baselines.schema import (
     EXTRA_KEY,
     CaseKey,
@@ -168,6 +169,7 @@ def parse_run(read: Callable[[], bytes], shown: str) -> SavedRun:
     commit = data.get("commit_info")
     commit = commit if isinstance(commit, dict) else {}
     records = tuple(_records(shown, data["benchmarks"]))
+    _share_requests(records)
     return SavedRun(
         shown,
         str(commit.get("id") or ""),
@@ -190,6 +192,17 @@ def _records(shown: str, benchmarks: list[Any]) -> Iterator[Record]:
             raise BaselineError(
                 f"{shown}, {benchmark.get('name', 'a benchmark')}: {error}"
             ) from error
+
+
+def _share_requests(records: Iterable[Record]) -> None:
+    """Keeps each request once where slices of a run have it in common, as ``all`` and a category
+    do: it is then decoded once."""
+    known: dict[tuple[str, int, float], RequestRecord] = {}
+    for record in records:
+        for place, request in enumerate(record.requests):
+            first = known.setdefault((request.sample, request.turn, request.sent), request)
+            if first == request:
+                record.requests[place] = first
 
 
 class Store:

@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pytest_speedbench.baselines.packing import unpack_ids
-from pytest_speedbench.baselines.schema import Record, RequestRecord
+from pytest_speedbench.baselines.requests import RequestRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.stats.paired_shares import excess_p_value, sign_p_value
-from pytest_speedbench.stats.repetition import repeats_itself
 
 METRIC = "output"
 ALPHA = 0.001
@@ -38,14 +37,8 @@ class _Sign:
     has: Callable[[RequestRecord], bool | None]
 
 
-def _repeats_itself(request: RequestRecord) -> bool | None:
-    """None where the token ids of the answer are not known."""
-    ids = unpack_ids(request.ids, request.tokens)
-    return None if request.tokens and not ids else repeats_itself(ids)
-
-
 _SIGNS = (
-    _Sign("repeat themselves", _repeats_itself),
+    _Sign("repeat themselves", lambda request: request.repeats_itself),
     _Sign("have at most one token", lambda request: request.tokens <= 1),
     _Sign("are cut by max_tokens", lambda request: request.finish == "length"),
 )
@@ -114,8 +107,10 @@ def _other_length(pairs: Sequence[tuple[Answers, Answers]], alpha: float) -> str
     grown = sum(new > old for old, new in lengths)
     shrunk = sum(new < old for old, new in lengths)
     before, after = sum(old for old, _ in lengths), sum(new for _, new in lengths)
+    if not before or abs(after / before - 1) < _LEAST_CHANGE:
+        return ""
     p_value = sign_p_value(grown, shrunk)
-    if p_value > alpha or not before or abs(after / before - 1) < _LEAST_CHANGE:
+    if p_value > alpha:
         return ""
     return (
         f"outputs have {after / before - 1:+.0%} tokens: {grown} of {len(lengths)} samples more, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_speedbench.baselines.packing import digest_ids, unpack_ids
+from pytest_speedbench.baselines.packing import digest_ids
 from pytest_speedbench.baselines.records import decode_run, traces_of
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.engines.protocol import PromptForm
@@ -76,7 +76,7 @@ def divergence_from_plain(record: Record) -> float | None:
         if not (request.plain and request.ids) or request.sample in diverged:
             continue
         compared += 1
-        if digest_ids(unpack_ids(request.ids, request.tokens)) != request.plain:
+        if digest_ids(request.token_ids.tolist()) != request.plain:
             diverged.add(request.sample)
     return (len(diverged) + 0.5) / (compared + 1) if compared else None
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pytest_speedbench.stats.bounds import Bound, lower_of
 from pytest_speedbench.stats.data import Floats
@@ -32,7 +33,7 @@ FIRST, LAST = 0.4, 0.4  # weights of the largest and the smallest stake on whole
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bet:
-    """One bet: it stakes 1/bound of the capital a step.
+    """One bet of a mixture: it stakes 1/bound of the capital a step.
 
     Within a block that holds every stratum, strata may have different means: the product of their
     expectations is at most the power of their mean, so complete blocks keep the guarantee. Ending a
@@ -40,31 +41,28 @@ class Bet:
 
     Attributes:
         most: decoding steps, by theta, that no sample can exceed.
-        assumed: decoding steps, by theta, that no sample is assumed to exceed; a sample that does,
-            or would, were it as long as the longest, ends this bet for good. None: no assumption.
+        assumed: decoding steps, by theta, that no sample is assumed to exceed, but for `factor`; a
+            sample that does, or would, were it as long as the longest, ends this bet for good.
+        factor: of `assumed`; infinite for no assumption.
         log_weight: log of its share of the starting capital.
-        limit: the smaller of `most` and `assumed`.
+        knots: thetas between which the smaller of the two bounds is linear.
     """
 
     most: Bound
-    assumed: Bound | None
+    assumed: Bound
+    factor: float
     log_weight: float
-    limit: Bound = field(init=False)
+    knots: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find the smaller of the two bounds."""
-        limit = self.most if self.assumed is None else lower_of(self.most, self.assumed)
-        object.__setattr__(self, "limit", limit)
-
-    @property
-    def knots(self) -> Floats:
-        """Thetas between which the bound is linear."""
-        return self.limit.knots
+        """Find the knots."""
+        unbounded = np.isinf(self.factor)
+        limit = self.most if unbounded else lower_of(self.most, self.assumed.times(self.factor))
+        object.__setattr__(self, "knots", limit.knots)
 
     def bound(self, theta: float) -> tuple[float, bool]:
         """Decoding steps of the whole stake, and whether that is an assumption."""
-        most = self.most.at(theta)
-        assumed = most if self.assumed is None else self.assumed.at(theta)
+        most, assumed = self.most.at(theta), self.factor * self.assumed.at(theta)
         return min(most, assumed), assumed < most
 
     def path(self, theta: float, contrast: Floats, stress: Floats) -> Floats:
@@ -77,8 +75,7 @@ class Bet:
 
     def ends(self, thetas: Floats, contrasts: Floats, most_stress: float) -> Floats:
         """The last of each `path`, for several thetas: shapes (thetas,) and (thetas, samples)."""
-        most = self.most.all_at(thetas)
-        assumed = most if self.assumed is None else self.assumed.all_at(thetas)
+        most, assumed = self.most.all_at(thetas), self.factor * self.assumed.all_at(thetas)
         bounds = np.minimum(most, assumed)
         capital = log_growth(contrasts / bounds[:, None]).sum(axis=-1) + self.log_weight
         return np.where((assumed < most) & (most_stress > bounds), -np.inf, capital)
@@ -89,14 +86,29 @@ class Bets:
     """A fixed mixture of bets in one direction.
 
     Attributes:
-        bets: from the largest stake to the smallest, the last without an assumption.
+        bets: from the largest stake to the smallest, the last without an assumption; all have the
+            same bounds, but for the factor.
         sign: 1 for bets that ρ is above theta, -1 for below.
         lowest: smaller thetas are taken as this one.
+        factors: shape (bets,).
+        log_weights: shape (bets,).
     """
 
     bets: tuple[Bet, ...]
     sign: float
     lowest: float
+    factors: Floats = field(init=False)
+    log_weights: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Put what differs between the bets side by side."""
+        object.__setattr__(self, "factors", np.array([bet.factor for bet in self.bets]))
+        object.__setattr__(self, "log_weights", np.array([bet.log_weight for bet in self.bets]))
+
+    def bounds(self, theta: float) -> tuple[Floats, NDArray[np.bool_]]:
+        """Of each bet its `bound`; shapes (bets,)."""
+        most, assumed = self.bets[0].most.at(theta), self.bets[0].assumed.at(theta) * self.factors
+        return np.minimum(most, assumed), assumed < most
 
 
 class Monotone:
@@ -112,12 +124,16 @@ class Monotone:
         """Compute each bet's capital at the knots of its bound."""
         self._bets, self._sums, self._al = bets, sums, old_al
         self._stress = float(stress.max(initial=0.0))
-        self._knots: list[tuple[Floats, Floats]] = []
-        for bet in bets.bets:
-            thetas = bet.knots[bet.knots >= bets.lowest]
-            thetas = thetas if bets.sign > 0 else thetas[::-1]
-            ends = self._ends(bet, thetas)
-            self._knots.append((bets.sign * thetas, np.minimum.accumulate(ends)))
+        most = max(len(bet.knots) for bet in bets.bets)
+        # By bet: its knots, from the weakest claim to the strongest, and before each the smallest
+        # capital at a weaker one.
+        self._knots = np.full((len(bets.bets), most), np.inf)
+        self._smallest = np.full((len(bets.bets), most + 1), np.inf)
+        for row, bet in enumerate(bets.bets):
+            thetas = bet.knots[bet.knots >= bets.lowest][:: int(bets.sign)]
+            ends = bet.ends(thetas, self._gains(thetas[:, None]), self._stress)
+            self._knots[row, : len(thetas)] = bets.sign * thetas
+            self._smallest[row, 1 : len(thetas) + 1] = np.minimum.accumulate(ends)
 
     def log_capital(self, theta: float) -> float:
         """Log of the mixture's capital, starting from 0."""
@@ -125,17 +141,15 @@ class Monotone:
 
     def of_bets(self, theta: float) -> Floats:
         """Log of each bet's weighted capital; shape (bets,)."""
-        theta = max(theta, self._bets.lowest)
-        ends = []
-        for bet, (thetas, smallest) in zip(self._bets.bets, self._knots, strict=True):
-            weaker = int(np.searchsorted(thetas, self._bets.sign * theta))
-            here = float(self._ends(bet, np.array([theta]))[0])
-            ends.append(here if not weaker else min(here, float(smallest[weaker - 1])))
-        return np.array(ends)
+        bets, theta = self._bets, max(theta, self._bets.lowest)
+        bounds, may_end = bets.bounds(theta)
+        here = log_growth(self._gains(theta) / bounds[:, None]).sum(axis=-1) + bets.log_weights
+        here = np.where(may_end & (self._stress > bounds), -np.inf, here)
+        weaker = (self._knots < bets.sign * theta).sum(axis=1)
+        return np.asarray(np.minimum(here, self._smallest[np.arange(len(here)), weaker]))
 
-    def _ends(self, bet: Bet, thetas: Floats) -> Floats:
-        values = self._bets.sign * contrast(self._sums, thetas[:, None], self._al)
-        return bet.ends(thetas, values, self._stress)
+    def _gains(self, theta: float | Floats) -> Floats:
+        return self._bets.sign * contrast(self._sums, theta, self._al)
 
 
 def log_growth(gain: Floats) -> Floats:
@@ -182,15 +196,16 @@ def bets_of(rule: Rule, scale: Scale, evidence: Evidence, *, against_loss: bool)
     most = (scale.most_lost if against_loss else scale.most_saved)(evidence)
     lowest = scale.lowest if against_loss else 0.0
     if rule.reach == 0:
-        return Bets((Bet(most, None, 0.0),), sign, lowest)
-    first = _assumed(rule.reach, scale)
+        return Bets((Bet(most, most, np.inf, 0.0),), sign, lowest)
+    assumed = _assumed(rule.reach, scale)
     rungs = max(1, int(np.ceil(np.log2(most.at(1.0) / FEWEST_STEPS))))
-    assumed = [first.times(2.0**k) for k in range(rungs)]
+    factors = [*(2.0**k for k in range(rungs)), np.inf]
     weights = np.log(_weights(rungs, same_tokens=evidence in ("prefix", "replay")))
     bets = [
-        Bet(most, limit, float(weight)) for limit, weight in zip(assumed, weights[:-1], strict=True)
+        Bet(most, assumed, factor, float(weight))
+        for factor, weight in zip(factors, weights, strict=True)
     ]
-    return Bets((*bets, Bet(most, None, float(weights[-1]))), sign, lowest)
+    return Bets(tuple(bets), sign, lowest)
 
 
 def _assumed(reach: float, scale: Scale) -> Bound:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,6 +30,7 @@ class StepTrace:
             them; None where the engine gives none.
         drafted: shape of `steps`, draft tokens proposed in each step, where known.
         accepted: shape of `steps`, of those the accepted, before the output was cut off.
+        decode_tokens: tokens that decoding steps emitted, the prefill's not among them.
 
     Raises:
         ValueError: shapes or ranges that no engine can produce.
@@ -43,9 +44,11 @@ class StepTrace:
     token_ids: Ints | None = None
     drafted: Ints | None = None
     accepted: Ints | None = None
+    decode_tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Refuse what no engine can produce."""
+        object.__setattr__(self, "decode_tokens", int(self.steps.sum()))
         where = f"sample {self.sample!r}, turn {self.turn}"
         if self.steps.ndim != 1 or (self.steps.size and int(self.steps.min()) < 1):
             raise ValueError(f"{where}: every decoding step emits at least one token")
@@ -64,13 +67,8 @@ class StepTrace:
             return
         if self.drafted.shape != self.steps.shape or self.accepted.shape != self.steps.shape:
             raise ValueError(f"{where}: drafted and accepted need one entry per decoding step")
-        if np.any(self.accepted < 0) or np.any(self.accepted > self.drafted):
+        if (self.accepted < 0).any() or (self.accepted > self.drafted).any():
             raise ValueError(f"{where}: accepted must lie between 0 and drafted")
-
-    @property
-    def decode_tokens(self) -> int:
-        """Tokens that decoding steps emitted, the prefill's not among them."""
-        return int(self.steps.sum())
 
     @property
     def output_tokens(self) -> int:

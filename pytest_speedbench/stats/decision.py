@@ -152,8 +152,8 @@ def _shown(
     """The gravest verdict that is shown, and the finding that shows it."""
     floor, roof = 1 - rule.margin, 1 + rule.margin
     for finding in findings:
-        doubted = finding.evidence == "prefix" and withheld_fail(pairs, rule)
-        if finding.high is not None and finding.high < floor and not doubted:
+        lost = finding.high is not None and finding.high < floor
+        if lost and not (finding.evidence == "prefix" and withheld_fail(pairs, rule)):
             return Conclusion.FAIL, finding
     trusted = _trusted(findings, pairs, rule)
     for finding in trusted:
@@ -226,8 +226,9 @@ def _hidden(findings: tuple[Finding, ...], pairs: Pairs, scale: Scale, rule: Rul
     seen = next((f for f in findings if f.evidence == "prefix"), None)
     if seen is None or seen.coverage == 1:
         return []
-    if withheld_fail(pairs, rule) and seen.high is not None and seen.high < 1 - rule.margin:
-        return withheld_fail(pairs, rule)
+    lost = seen.high is not None and seen.high < 1 - rule.margin
+    if lost and (doubts := withheld_fail(pairs, rule)):
+        return doubts
     worst = worst_whole(pairs, scale, rule)
     bound = "unbounded" if worst is None else f"at most {worst - 1:+.2%} at 95 %"
     changed = ""

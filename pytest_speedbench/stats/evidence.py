@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from pytest_speedbench.stats import delta
 from pytest_speedbench.stats.betting import Monotone, bets_of, stress
 from pytest_speedbench.stats.data import Floats
@@ -81,7 +79,7 @@ class Side:
 
     def wait(self, theta: float, need: float) -> int | None:
         """Samples still missing if each bet's capital keeps growing at the mean rate so far."""
-        weights = np.array([bet.log_weight for bet in self._bets.bets])
+        weights = self._bets.log_weights
         growth = (self._capital.of_bets(theta) - weights) / self._n
         usable = growth > 1e-9
         if not usable.any():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def excess_p_value(only_new: int, only_old: int) -> float:
     """One-sided McNemar test, exact: P(at least ``only_new`` of all discordant pairs) where the
@@ -9,11 +11,9 @@ def excess_p_value(only_new: int, only_old: int) -> float:
 
     The pairs in which both runs agree say nothing (McNemar, Psychometrika 12, 1947).
     """
-    from scipy.special import betainc
-
-    if only_new < 1:
-        return 1.0
-    return float(betainc(only_new, only_old + 1, 0.5))
+    pairs = only_new + only_old
+    ways = sum(math.comb(pairs, count) for count in range(only_new, pairs + 1))
+    return ways / (1 << pairs)
 
 
 def sign_p_value(grown: int, shrunk: int) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
@@ -50,10 +51,17 @@ class Pairs:
         return self.diverged / self.compared if self.compared else None
 
 
+Counts: TypeAlias = tuple[int, int, int, int]
+"""Old tokens, old steps, new tokens, new steps."""
+_NOTHING: Counts = (0, 0, 0, 0)
+
+
 @dataclass(slots=True)
 class _Cluster:
-    whole: Floats
-    prefix: Floats
+    """One sample: what each of its turns adds."""
+
+    whole: list[Counts] = field(default_factory=list)
+    prefix: list[Counts] = field(default_factory=list)
     diverged: int = 0
     compared: int = 0
 
@@ -121,12 +129,10 @@ def _common_turns(
 
 
 def _cluster(turns: list[tuple[RequestTrace, RequestTrace]], has_ids: bool) -> _Cluster:
-    result = _Cluster(np.zeros(4), np.zeros(4))
+    result = _Cluster()
     same_so_far, expected_turn = has_ids, 0
     for old, new in turns:
-        result.whole += np.array(
-            [old.decode_tokens, steps_of(old), new.decode_tokens, steps_of(new)], dtype=np.float64
-        )
+        result.whole.append((old.decode_tokens, steps_of(old), new.decode_tokens, steps_of(new)))
         if not (isinstance(old, StepTrace) and isinstance(new, StepTrace)):
             same_so_far = False
             continue
@@ -138,7 +144,7 @@ def _cluster(turns: list[tuple[RequestTrace, RequestTrace]], has_ids: bool) -> _
         assert new.token_ids is not None
         same = common_prefix(old.token_ids, new.token_ids)
         same_so_far = same == old.output_tokens == new.output_tokens
-        result.prefix += _whole_steps(old, new, None if same_so_far else same)
+        result.prefix.append(_whole_steps(old, new, None if same_so_far else same))
         result.compared += 1
         result.diverged += not same_so_far
         expected_turn += 1
@@ -154,34 +160,34 @@ def last_common_start(old: Ints, new: Ints, divergence: int) -> int | None:
     """Last position up to the divergence where both runs start a step; None if there is none.
 
     Args:
-        old: where the old run's steps start.
-        new: where the new run's steps start.
+        old: where the old run's steps start, rising.
+        new: where the new run's steps start, rising.
         divergence: position of the first token that differs.
     """
-    common = np.intersect1d(old, new)
-    before = common[common <= divergence]
-    return int(before[-1]) if len(before) else None
+    if not len(new):
+        return None
+    before = old[: np.searchsorted(old, divergence, side="right")]
+    # Of each the nearest at or before it; where there is none, the last of all, which is no match.
+    nearest = new[np.searchsorted(new, before, side="right") - 1]
+    common = before[nearest == before]
+    return int(common[-1]) if len(common) else None
 
 
-def _whole_steps(old: StepTrace, new: StepTrace, divergence: int | None) -> Floats:
-    """(old tokens, old steps, new tokens, new steps) up to the cut, all of both without one.
+def _whole_steps(old: StepTrace, new: StepTrace, divergence: int | None) -> Counts:
+    """Tokens and steps up to the cut, all of both runs without one.
 
     Cutting where both start a step treats the two runs alike, so that the difference of their
     steps has mean zero where they are exchangeable, whatever the law of the steps; a cut at the
     divergence itself lies within a step of one, and favours long or short steps however it counts.
     """
     if divergence is None:
-        return np.array(
-            [old.decode_tokens, old.step_count, new.decode_tokens, new.step_count], dtype=float
-        )
+        return old.decode_tokens, old.step_count, new.decode_tokens, new.step_count
     starts = starts_of(old), starts_of(new)
     cut = last_common_start(*starts, divergence)
     if cut is None:
-        return np.zeros(4)
-    steps = [int(np.searchsorted(where, cut)) for where in starts]
-    return np.array(
-        [cut - old.prefill_tokens, steps[0], cut - new.prefill_tokens, steps[1]], dtype=float
-    )
+        return _NOTHING
+    before, after = (int(np.searchsorted(where, cut)) for where in starts)
+    return cut - old.prefill_tokens, before, cut - new.prefill_tokens, after
 
 
 def _unmatched(
@@ -205,14 +211,14 @@ def _assemble(
     only_old: tuple[str, ...],
     only_new: tuple[str, ...],
 ) -> Pairs:
-    whole = np.array([cluster.whole for cluster in sums])
+    whole = _totals(cluster.whole for cluster in sums)
     everything = float(whole[:, [0, 2]].sum())
 
     def columns(evidence: Evidence, table: Floats) -> PairedSums:
         covered = float(table[:, [0, 2]].sum()) / everything if everything else 0.0
         return PairedSums(evidence, tuple(samples), tuple(strata), *_columns(table), covered)
 
-    prefix = None if why_no_prefix else np.array([cluster.prefix for cluster in sums])
+    prefix = None if why_no_prefix else _totals(cluster.prefix for cluster in sums)
     return Pairs(
         whole=columns("whole", whole),
         prefix=None if prefix is None else columns("prefix", prefix),
@@ -222,6 +228,12 @@ def _assemble(
         only_new=only_new,
         no_prefix=why_no_prefix,
     )
+
+
+def _totals(samples: Iterable[Sequence[Counts]]) -> Floats:
+    """The sum over the turns of each sample; shape (samples, 4)."""
+    sums = [[sum(column) for column in zip(_NOTHING, *turns, strict=True)] for turns in samples]
+    return np.array(sums, dtype=np.float64)
 
 
 def merge(parts: Sequence[Pairs]) -> Pairs:

@@ -184,19 +184,17 @@ class _Planner:
     ) -> _Wager:
         theta = max(1 - rule.margin, self.scale.lowest)
         gains = contrast(sums, theta, self.scale.al) * (1 if against_loss else -1)
-        bets = bets_of(rule, self.scale, sums.evidence, against_loss=against_loss).bets
-        growth = []
-        for bet in bets:
-            bound, may_end = bet.bound(theta)
-            ended = (strain > bound) & may_end
-            growth.append(np.where(ended, -np.inf, log_growth(gains / bound)))
+        bets = bets_of(rule, self.scale, sums.evidence, against_loss=against_loss)
+        bounds, may_end = bets.bounds(theta)
+        ended = (strain > bounds[:, None]) & may_end[:, None]
+        growth = np.where(ended, -np.inf, log_growth(gains / bounds[:, None]))
         share = rule.shared
         if sums.evidence == "whole":
             replayed = any(model.evidence == "replay" for model in self.models)
             share = (1 - rule.shared) / (1 if against_loss or not replayed else 2)
         level = rule.alpha if against_loss else rule.fail_level
         need = -math.log(level * (1.0 if kinds == 1 else share))
-        return _Wager(np.array(growth), np.array([bet.log_weight for bet in bets]), need)
+        return _Wager(growth, bets.log_weights, need)
 
     def samples(self, wagers: Sequence[_Wager]) -> int | None:
         """Fewest samples from which on the verdict is shown with the wanted power."""

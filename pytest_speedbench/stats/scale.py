@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -115,16 +116,18 @@ def scale_of(baseline: Sequence[RequestTrace], draft_length: int | None = None) 
     Raises:
         NoData: no decoding step, or an engine that does not report how many there were.
     """
-    rows, top = [], 0.0 if draft_length is None else draft_length + 1.0
-    for turns in clusters(baseline).values():
-        sizes = [trace.steps for trace in turns if isinstance(trace, StepTrace)]
-        joined = np.concatenate([*sizes, np.zeros(0, dtype=np.int64)])
-        top = max(top, float(joined.max(initial=0)))
-        long = joined[joined >= 2]
-        tokens = sum(trace.decode_tokens for trace in turns)
-        rows.append((tokens, sum(map(steps_of, turns)), long.sum(), len(long)))
-    if not rows:
+    samples = list(clusters(baseline).values())
+    if not samples:
         raise NoData("the baseline has no decoding step")
-    tokens, steps, long_tokens, long_steps = np.array(rows, dtype=np.float64).T
-    limit = None if draft_length is None else top
-    return Scale(tokens, steps, long_tokens, long_steps, limit)
+    known = [[trace.steps for trace in turns if isinstance(trace, StepTrace)] for turns in samples]
+    sizes = np.concatenate([np.empty(0, np.int64), *chain.from_iterable(known)])
+    owners = np.repeat(np.arange(len(samples)), [sum(map(len, own)) for own in known])
+    long = sizes >= 2
+    top = None if draft_length is None else float(sizes.max(initial=draft_length + 1))
+    return Scale(
+        np.array([sum(trace.decode_tokens for trace in turns) for turns in samples], float),
+        np.array([sum(map(steps_of, turns)) for turns in samples], float),
+        np.bincount(owners[long], sizes[long], minlength=len(samples)).astype(float),
+        np.bincount(owners[long], minlength=len(samples)).astype(float),
+        top,
+    )

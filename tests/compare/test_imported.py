@@ -111,7 +111,7 @@ def test_last_steps_are_left_out_on_both_sides(tmp_path: Path) -> None:
     new, old = record("all", samples=range(200)), imported()
     requests = []
     for request in old.requests:
-        *steps, last = unpack_numbers(request.steps)
+        *steps, last = unpack_numbers(request.steps).tolist()
         tokens = request.tokens - last
         update = {"steps": pack_numbers(steps), "tokens": tokens, "ids": pack_ids([])}
         requests.append(request.model_copy(update=update))

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pytest_speedbench.baselines.packing import unpack_ids
 from pytest_speedbench.baselines.storage import Store, read_run
 from pytest_speedbench.cli import app
 from pytest_speedbench.compare.api import compare
@@ -48,7 +47,7 @@ def test_the_environment_of_a_build_needs_no_plugin(
     assert (own.side.reference, other.side.reference) == (False, True)
     assert (own.engine.commit, other.engine.commit) == ("unknown", "unknown")
     assert (own.engine.args["acceptance"], other.engine.args["acceptance"]) == (0.2, 0.7)
-    outputs = [{r.sample: unpack_ids(r.ids, r.tokens) for r in x.requests} for x in (own, other)]
+    outputs = [{r.sample: r.token_ids.tolist() for r in x.requests} for x in (own, other)]
     assert outputs[0] == outputs[1]
 
 

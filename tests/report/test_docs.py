@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
+from pytest_speedbench.baselines.requests import RequestRecord
 from pytest_speedbench.baselines.schema import (
     KEY_FIELDS,
     MachineRecord,
     Record,
-    RequestRecord,
     RoundRecord,
     SamplingRecord,
 )

@@ -113,6 +113,9 @@ def test_capital_is_monotone_and_never_above_the_plain_mixture(
         rising = found[::-1] if against_loss else found
         assert (rising[1:] >= rising[:-1] - 1e-9).all()
         for theta, value in zip(thetas, found, strict=True):
+            bounds, may_end = bets.bounds(float(theta))
+            each = [bet.bound(float(theta)) for bet in bets.bets]
+            assert each == list(zip(bounds, may_end, strict=True))
             values = bets.sign * contrast(sums, float(theta), scale.al)
             plain = [bet.path(float(theta), values, none)[-1] for bet in bets.bets]
             assert value <= np.logaddexp.reduce(plain) + 1e-9
@@ -136,10 +139,10 @@ def test_no_sample_exceeds_its_bound(
 def test_a_bet_with_an_assumption_ends_for_good() -> None:
     flat = [Bound(np.array([0.0, HIGHEST]), np.full(2, value)) for value in (8.0, 1.0)]
     calm, upset, none = np.zeros(3), np.array([0.0, 2.0, 0.0]), np.zeros(3)
-    bet = Bet(flat[0], flat[1], np.log(0.5))
+    bet = Bet(flat[0], flat[1], 1.0, np.log(0.5))
     assert bet.path(1.0, none, calm)[-1] == pytest.approx(np.log(0.5))
     assert np.isneginf(bet.path(1.0, none, upset)[-1])
-    sure = Bet(flat[0], None, 0.0)
+    sure = Bet(flat[0], flat[1], np.inf, 0.0)
     assert sure.path(1.0, np.array([4.0, -2.0]), np.array([9.0, 9.0]))[-1] == pytest.approx(
         np.log(1.5 * 0.75)
     )

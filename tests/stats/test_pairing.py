@@ -53,6 +53,13 @@ def test_the_cut_is_where_both_start_a_step() -> None:
     assert last_common_start(np.array([1]), np.array([1]), 0) is None
 
 
+@given(STEPS, STEPS | st.just([]), st.integers(0, 60))
+def test_the_cut_is_the_last_of_the_common_starts(a: list[int], b: list[int], at: int) -> None:
+    old, new = (np.cumsum([1, *steps], dtype=int)[: len(steps)] for steps in (a, b))
+    common = [start for start in {*old.tolist()} & {*new.tolist()} if start <= at]
+    assert last_common_start(old, new, at) == max(common, default=None)
+
+
 def test_prefixes_of_exchangeable_runs_have_the_same_steps_on_average() -> None:
     """Any law of steps, divergences at random places: the difference has mean zero."""
     rng = np.random.default_rng(0)
