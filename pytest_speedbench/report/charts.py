@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_speedbench.escapes import label as one_line
 from pytest_speedbench.report.figure_style import MARKERS, fitted
-from pytest_speedbench.report.themed_svg import COLOURS, SERIES, SIZE, themed_svg
+from pytest_speedbench.report.themed_svg import COLOURS, SERIES, SIZE, lay_out, themed_svg
 
 if TYPE_CHECKING:
     from pytest_speedbench.analysis.length import LengthCurve
@@ -242,9 +242,9 @@ def throughput(name: str, said: str, points: Sequence[OperatingPoint]) -> str:
                 color=colour,
                 label=_short(f"{run} DL {dl}" if dl else run),
             )
+        axes.margins(0.12)  # before the limits, which keep what they do not name
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
-        axes.margins(0.12)
         axes.grid()
         axes.set_xlabel("tokens/s of one user")
         axes.set_ylabel("output tokens/s per GPU")
@@ -259,7 +259,7 @@ def _label_points(axes: Any, texts: Mapping[tuple[float, float], tuple[str, str]
 
     A label for which there is no such place is left out: the table has it.
     """
-    axes.figure.draw_without_rendering()
+    lay_out(axes.figure)
     marks = [axes.transData.transform(point) for point in texts]
     lines = [line.get_path().transformed(line.get_transform()) for line in axes.lines]
     frame = axes.bbox.padded(_GAP)

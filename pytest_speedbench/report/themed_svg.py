@@ -56,11 +56,22 @@ def themed_svg(
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_SETTINGS):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height))
         paint(figure.subplots())
+        lay_out(figure)
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     return _of_the_page(out.getvalue(), label, name)
+
+
+def lay_out(figure: Any) -> None:
+    """Places axes, labels and legends; ``paint`` may do so to measure what it has drawn.
+
+    A layout of the figure's own would make ``savefig`` draw everything twice.
+    """
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    ConstrainedLayoutEngine().execute(figure)
 
 
 def _of_the_page(svg: str, label: str, name: str) -> str:

@@ -1,5 +1,5 @@
-"""Files of other tools: AIPerf 0.13, vLLM 0.32 and guidellm 0.8 wrote those in ``data`` from
-one vLLM server; the others have the form that their tools publish."""
+"""Files of other tools: AIPerf 0.13, vLLM 0.32, guidellm 0.8 and speculators' evaluate.py wrote
+those in ``data`` from vLLM servers; the others have the form that their tools publish."""
 
 from __future__ import annotations
 
@@ -456,6 +456,14 @@ def test_speculators_counts_are_those_of_steps_with_a_draft(tmp_path: Path) -> N
     assert totals_in(tmp_path).thresholds == [threshold]
     with pytest.raises(ForeignFileError, match="ngram has steps without"):
         totals_in(path, Given("ngram"))
+
+
+def test_the_file_that_speculators_wrote_of_a_real_server() -> None:
+    found = totals_in(DATA / "speculators")
+    lengths = {t.name.rpartition("/")[2]: t.acceptance_length for t in found.thresholds}
+    assert lengths == pytest.approx({"coding": 3.5556, "math": 2.2778, "qa": 2.5}, abs=1e-4)
+    with pytest.raises(ForeignFileError, match="ngram has steps without"):
+        totals_in(DATA / "speculators", Given("ngram"))
 
 
 def test_runs_that_speculators_appended_to_one_file_are_added(tmp_path: Path) -> None:
