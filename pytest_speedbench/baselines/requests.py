@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 from pydantic import Field
 
 from pytest_speedbench.baselines.packing import MOST_IDS, unpack_ids, unpack_numbers
-from pytest_speedbench.baselines.part import Part, fields_of
+from pytest_speedbench.baselines.part import Count, Part, fields_of
 from pytest_speedbench.errors import RecordError
 
 if TYPE_CHECKING:
@@ -28,18 +28,18 @@ class TotalsRecord(Part):
     """Decoding steps and draft tokens of a whole request; null where the engine does not report
     them."""
 
-    steps: int | None = None
-    draft_tokens: int | None = None
-    accepted_tokens: int | None = None
+    steps: Count | None = None
+    draft_tokens: Count | None = None
+    accepted_tokens: Count | None = None
 
 
 class ResumedRecord(Part):
     """A further request along the baseline's output: its prompt ends with the first ``start``
     tokens of it. The rest is as in a request."""
 
-    start: int
-    prompt_tokens: int
-    prefill_tokens: int
+    start: Count
+    prompt_tokens: Count
+    prefill_tokens: Count
     steps: _Numbers
     ids: _Ids
 
@@ -48,9 +48,9 @@ class WrongTokenRecord(Part):
     """A token of the run that the target without SD ranks below its best one by so many ``ulps`` of
     its logits: its id, that of the baseline, and the probability of either."""
 
-    position: int
-    token: int
-    expected: int
+    position: Count
+    token: Count
+    expected: Count
     probability: float
     expected_probability: float
     ulps: float
@@ -68,8 +68,8 @@ class ReplayRecord(Part):
     free: bool = True
     resumed: list[ResumedRecord] = Field(default_factory=list)
     given_up: str = ""
-    scored: int = 0
-    defects: list[int] = Field(default_factory=list)
+    scored: Count = 0
+    defects: list[Count] = Field(default_factory=list)
     wrong: list[WrongTokenRecord] = Field(default_factory=list)
     text: _Ids = ""
 
@@ -83,10 +83,10 @@ class RequestRecord(Part):
 
     sample: str
     category: str
-    turn: int
-    prompt_tokens: int
-    tokens: int
-    prefill_tokens: int
+    turn: Count
+    prompt_tokens: Count
+    tokens: Count
+    prefill_tokens: Count
     steps: _Numbers
     ids: _Ids
     drafted: _Numbers | None = None
@@ -96,11 +96,11 @@ class RequestRecord(Part):
     last: float
     finish: str
     totals: TotalsRecord | None = None
-    events: int | None = None
-    first_tokens: int | None = None
-    hidden: int | None = None
+    events: Count | None = None
+    first_tokens: Count | None = None
+    hidden: Count | None = None
     """Output tokens that the server counted and did not send; null for none."""
-    cached: int | None = None
+    cached: Count | None = None
     """Prompt tokens that came from the prefix cache, where the engine reports it."""
     plain: str | None = None
     """Digest (:func:`~.packing.digest_ids`) of the same turn's output in the arm without SD."""
@@ -210,8 +210,10 @@ def _times(request: RequestRecord, count: int) -> list[float]:
     if request.events is None and request.totals is not None:
         count = 1 + (request.last > request.first)
     most = min(MOST_IDS, _EVENTS_PER_TOKEN * request.tokens + _SPARE_EVENTS)
-    if not 0 <= count <= most:
-        raise RecordError(f"{count} output events of {request.tokens} tokens: expected 0 to {most}")
+    if count > most:
+        raise RecordError(
+            f"{count} output events of {request.tokens} tokens: expected at most {most}"
+        )
     if count < 2:
         return [request.first] * count
     step = (request.last - request.first) / (count - 1)

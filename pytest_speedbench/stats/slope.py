@@ -55,7 +55,7 @@ def length_slope(samples: Sequence[LengthSample], level: float = 0.95) -> Length
     is a value without an interval.
 
     Raises:
-        NoData: fewer than 3 samples, or inputs of nearly one length.
+        NoData: fewer than 3 samples, inputs of nearly one length, or one without a token.
         ValueError: `level` not between 0 and 1.
     """
     check_level(level)
@@ -63,6 +63,8 @@ def length_slope(samples: Sequence[LengthSample], level: float = 0.95) -> Length
         raise NoData(f"a slope over input length needs at least 3 samples, got {len(samples)}")
     shortest = min(s.input_tokens for s in samples)
     longest = max(s.input_tokens for s in samples)
+    if shortest < 1:
+        raise NoData("an input without a token has no place on a scale of doublings")
     if longest < SMALLEST_RANGE * shortest:
         raise NoData(
             f"all inputs have about one length ({shortest} to {longest} tokens); measure the "

@@ -107,3 +107,14 @@ def test_a_round_that_cannot_be(field: str, value: float) -> None:
     rounds = data["benchmarks"][0]["extra_info"]["speedbench"]["rounds"]
     rounds[0][field] = value
     survives(encoded(data))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("prompt_tokens", 0), ("prompt_tokens", -1), ("turn", -1), ("events", 10**9), ("steps", "9")],
+)
+def test_a_request_that_cannot_be(field: str, value: int | str) -> None:
+    """Found by the test of damaged records: a prompt without a token has no logarithm."""
+    data = copy.deepcopy(FILE)
+    data["benchmarks"][0]["extra_info"]["speedbench"]["requests"][0][field] = value
+    survives(encoded(data))

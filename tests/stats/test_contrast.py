@@ -120,4 +120,6 @@ def test_a_slope_needs_several_samples_and_lengths() -> None:
         length_slope(samples(rng, [100, 200], 0.0, n=1))
     with pytest.raises(NoData, match="about one length"):
         length_slope(samples(rng, [1000, 1001], 0.0))
+    with pytest.raises(NoData, match="an input without a token"):
+        length_slope([LengthSample(0, 20, 10), *samples(rng, [100, 200], 0.0)])
     assert length_slope(samples(rng, [100, 200], 0.0, n=2)).per_doubling.low is None
