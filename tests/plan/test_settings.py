@@ -104,7 +104,7 @@ def test_text_and_native_values_mean_the_same(name: str, raw: object, value: obj
         ("timeout", "1e999", "a number > 0"),
         ("disable", 1, "true or false"),
         ("disable", "perhaps", "true or false"),
-        ("alpha", "0", "between 0 and 100 %"),
+        ("alpha", "0", "above 0 and below 100 %"),
         ("alpha", "nan%", "a share"),
         ("compare", True, "expected text"),
         ("engine_arg", {"": 1}, "KEY=VALUE"),
