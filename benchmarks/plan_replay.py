@@ -5,6 +5,7 @@
 Each file is a saved run of one build, replayed along the run of the file before it. For each
 category: the plan for an unchanged build from OLD alone, and the share of sessions of so many
 prompts, each drawn with replacement from one of the pairs of runs, that pass by the shipped rule.
+The builds of a pair change places by chance, so that nothing has changed between them.
 """
 
 from __future__ import annotations
@@ -57,20 +58,29 @@ class Population:
         replay = self.pairs.replay
         assert replay is not None
         index = draws.integers(len(self.pairs.whole.samples), size=count)
+        swapped = draws.random(count) < 0.5
+        distances = replay.old_distance[index], replay.new_distance[index]
         followed = replace(
             replay,
-            sums=_rows(replay.sums, index),
-            old_distance=replay.old_distance[index],
-            new_distance=replay.new_distance[index],
+            sums=_rows(replay.sums, index, swapped),
+            old_distance=np.where(swapped, *reversed(distances)),
+            new_distance=np.where(swapped, *distances),
         )
-        return replace(
-            self.pairs, whole=_rows(self.pairs.whole, index), prefix=None, replay=followed
-        )
+        whole = _rows(self.pairs.whole, index, swapped)
+        return replace(self.pairs, whole=whole, prefix=None, replay=followed)
 
 
-def _rows(sums: PairedSums, index: Index) -> PairedSums:
-    names = tuple(f"{sums.samples[i]} of draw {number}" for number, i in enumerate(index))
-    return replace(take(sums, index), samples=names, strata=tuple(sums.strata[i] for i in index))
+def _rows(sums: PairedSums, index: Index, swapped: NDArray[np.bool_]) -> PairedSums:
+    drawn = take(sums, index)
+    return replace(
+        drawn,
+        samples=tuple(f"{sums.samples[i]} of draw {number}" for number, i in enumerate(index)),
+        strata=tuple(sums.strata[i] for i in index),
+        old_tokens=np.where(swapped, drawn.new_tokens, drawn.old_tokens),
+        old_steps=np.where(swapped, drawn.new_steps, drawn.old_steps),
+        new_tokens=np.where(swapped, drawn.old_tokens, drawn.new_tokens),
+        new_steps=np.where(swapped, drawn.old_steps, drawn.new_steps),
+    )
 
 
 def session(populations: Sequence[Population], samples: int, draws: np.random.Generator) -> Pairs:
