@@ -81,14 +81,15 @@ def test_events_that_are_not_steps_come_with_totals(
     if speculation.active and not subject.adapter.step_traces and without:
         broken(
             "self-description",
-            "step_traces=False: in every trace totals, or what each step drafted and accepted, "
-            "so that its events are not taken for steps",
-            f"neither in {', '.join(without)}",
+            "step_traces=False: in every trace totals, what each step drafted and accepted, or "
+            "steps_proven, so that its events are not taken for steps",
+            f"none of them in {', '.join(without)}",
         )
 
 
 def _reported(trace: Trace) -> bool:
-    return trace.totals is not None or (trace.drafted is not None and trace.accepted is not None)
+    stepwise = trace.drafted is not None and trace.accepted is not None
+    return trace.totals is not None or stepwise or trace.steps_proven
 
 
 def test_an_undeclared_method_is_refused_before_the_start(subject: Subject) -> None:

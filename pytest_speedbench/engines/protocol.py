@@ -213,6 +213,7 @@ class Trace:
             reasoning may do: when the first token came is not known then.
         totals: given where the events are not decoding steps (the chunks of a server may merge or
             split them). Then ``steps`` means nothing, and D is ``totals.steps``.
+        steps_proven: the engine's own number of steps is that of the events.
         text: the answer, where there are no token ids; without the reasoning before it.
         cached_tokens: prompt tokens that came from the prefix cache; None where the engine does not
             report it.
@@ -231,6 +232,7 @@ class Trace:
     failure: str = ""
     hidden_tokens: int = 0
     totals: RequestTotals | None = None
+    steps_proven: bool = False
     text: str | None = None
     cached_tokens: int | None = None
 

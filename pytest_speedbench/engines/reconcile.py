@@ -21,6 +21,11 @@ class Reconciled:
     accepted: list[int] | None = None
     totals: RequestTotals | None = None
 
+    @property
+    def steps_proven(self) -> bool:
+        """Whether the chunks are steps by the engine's own count."""
+        return self.totals is None
+
 
 def reconcile(chunks: Sequence[int], reported: RequestTotals, draft_length: int) -> Reconciled:
     """Steps, where ``reported`` proves that the chunks are steps; otherwise ``reported``.

@@ -300,7 +300,7 @@ class SimulatedBackend:
             running.drafted if by_step else None,
             running.accepted if by_step else None,
             self._totals(running),
-            running.cached if self.config.prefix_caching else None,
+            cached_tokens=running.cached if self.config.prefix_caching else None,
         )
 
     def _arrived(self, running: _Running, chunk: list[int], finished: bool) -> list[int]:

@@ -46,6 +46,11 @@ def test_steps_without_usable_draft_counts_are_steps_all_the_same() -> None:
     assert reconcile([1, 2, 2], RequestTotals(2, 6, 6), DL) == Reconciled()  # more than a cut
 
 
+def test_only_the_count_of_the_engine_proves_steps() -> None:
+    assert reconcile([1, 2, 2], RequestTotals(2, None, 2), DL).steps_proven
+    assert not reconcile([1, 3], RequestTotals(2, None, 2), DL).steps_proven
+
+
 def test_nothing_reported_is_nothing_known() -> None:
     assert reconcile([1, 3], RequestTotals(), DL) == Reconciled(totals=RequestTotals())
 

@@ -301,6 +301,7 @@ def test_the_ngram_trie_is_emptied_between_loads(
         first, second = (run(engine, *numbered(2)) for _ in range(2))
         assert [t.chunks for t in first] == [t.chunks for t in second]
         assert first[0].drafted is None  # padding is no draft
+        assert all(trace.steps_proven for trace in first)
         assert engine.info.details["shared_draft_pool"] is True
 
 

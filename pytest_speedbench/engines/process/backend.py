@@ -34,6 +34,7 @@ class StepOutput:
         drafted: draft tokens of each step that had a draft.
         accepted: shape of ``drafted``, of those the accepted.
         totals: instead of both, where outputs are not decoding steps.
+        steps_proven: with the finish, whether the engine's own count shows that they are.
         cached_tokens: prompt tokens from the prefix cache, with the finish.
     """
 
@@ -44,6 +45,7 @@ class StepOutput:
     drafted: list[int] | None = None
     accepted: list[int] | None = None
     totals: RequestTotals | None = None
+    steps_proven: bool = False
     cached_tokens: int | None = None
 
 

@@ -161,7 +161,8 @@ class RequestLoop:
             return None
         trace.finish_reason, trace.failure = finish.reason, finish.failure
         trace.drafted, trace.accepted = output.drafted, output.accepted
-        trace.totals, trace.cached_tokens = output.totals, output.cached_tokens
+        trace.totals, trace.steps_proven = output.totals, output.steps_proven
+        trace.cached_tokens = output.cached_tokens
         del self.most[output.request_id]
         return self.live.pop(output.request_id)
 

@@ -168,6 +168,7 @@ class StreamingBackend(ABC):
             drafted=found.drafted,
             accepted=found.accepted,
             totals=found.totals,
+            steps_proven=found.steps_proven,
             cached_tokens=chunk.cached_tokens,
         )
 

@@ -316,7 +316,7 @@ class Answer:
         totals = self.totals_trace(every_step_drafts=False).totals or UNKNOWN
         found = reconcile(trace.chunks, totals, draft_length)
         trace.drafted, trace.accepted = found.drafted, found.accepted
-        trace.totals = found.totals
+        trace.totals, trace.steps_proven = found.totals, found.steps_proven
         return trace
 
     def arranged(
