@@ -17,6 +17,8 @@ from typing import Any
 
 import cpuinfo
 import pytest
+from execnet import gateway_io
+from forked_workers import ForkedIO
 from pytest_benchmark import utils as benchmark_utils
 
 import pytest_speedbench
@@ -183,6 +185,7 @@ class Project:
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(pytester.path.parent))
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path.parent / f"{pytester.path.name}-cache"))
+    monkeypatch.setattr(gateway_io, "Popen2IOMaster", ForkedIO)
     return Project(pytester)
 
 
