@@ -133,15 +133,16 @@ class _Wager:
     weights: Floats
     need: float
 
-    def capital(self, drawn: NDArray[np.intp], *, every: bool) -> Floats:
-        """Log capital of sessions that drew these samples, shape (sessions, samples): after every
-        sample, or after the last alone (shape (sessions, 1))."""
-        total = np.full((len(drawn), drawn.shape[1] if every else 1), -np.inf)
-        for growth, weight in zip(self.growth, self.weights, strict=True):
-            gained = growth[drawn]
-            path = np.cumsum(gained, axis=1) if every else gained.sum(axis=1, keepdims=True)
-            total = np.logaddexp(total, weight + path)
-        return total
+    def shows(self, drawn: NDArray[np.intp], *, every: bool) -> NDArray[np.bool_]:
+        """Whether sessions that drew these samples show the verdict, shape (sessions, samples):
+        after every sample, or after the last alone (shape (sessions, 1))."""
+        capital = np.zeros((len(drawn), drawn.shape[1] if every else 1))
+        with np.errstate(over="ignore"):  # more than is needed in any case
+            for growth, weight in zip(self.growth, self.weights, strict=True):
+                gained = growth[drawn]
+                path = np.cumsum(gained, axis=1) if every else gained.sum(axis=1, keepdims=True)
+                capital += np.exp(weight + path)
+        return np.asarray(capital >= math.exp(self.need))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ class _Planner:
         pool = wagers[0].growth.shape[1]
         for _ in range(CHUNKS):
             drawn = draws.integers(pool, size=(SESSIONS // CHUNKS, samples))
-            shown = [wager.capital(drawn, every=every) >= wager.need for wager in wagers]
+            shown = [wager.shows(drawn, every=every) for wager in wagers]
             count += np.logical_or.reduce(shown).sum(axis=0)
         return np.asarray(count / SESSIONS)
 
