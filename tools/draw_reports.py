@@ -84,7 +84,7 @@ def main() -> None:
         browser.picture("drafters", render_html(results["drafters"]), DRAFTERS)
         browser.picture("markdown", as_page(render_markdown(results["worse"])), "*")
         browser.picture("history", history(folder), "*")
-        browser.picture("split", split_check(folder), "*")
+        browser.picture("split", split_check(folder), "*", many_colours=True)
         for name in ("worse", "sweep"):
             terminal(name, results[name])
 
@@ -164,8 +164,12 @@ class Browser:
         within: str = "",
         width: int = DESKTOP,
         dark: bool = False,
+        many_colours: bool = False,
     ) -> None:
-        """Writes ``report-NAME.png``: what ``shown`` selects, and ``within`` inside of it."""
+        """Writes ``report-NAME.png``: what ``shown`` selects, and ``within`` inside of it.
+
+        ``many_colours`` keeps those of a colour map, which few pixels have.
+        """
         hidden = f"main > :not({shown}) {{ display: none }}"
         if within:
             hidden += f" {RUN} > :not({within}) {{ display: none }}"
@@ -184,7 +188,11 @@ class Browser:
             capture_output=True,
         )
         image = trimmed(Image.open(target).convert("RGB"))
-        image.quantize(_COLOURS).save(target, optimize=True)
+        if many_colours:
+            image = image.quantize(2 * _COLOURS, method=Image.Quantize.MAXCOVERAGE)
+        else:
+            image = image.quantize(_COLOURS)
+        image.save(target, optimize=True)
 
 
 def trimmed(image: Image.Image) -> Image.Image:

@@ -260,21 +260,31 @@ def _factor(factor: Factor) -> str:
 
 
 def _show_reasons(out: Lines, comparison: Comparison) -> None:
-    """Why, for whatever is not simply a pass; equal reasons once."""
+    """Why, for whatever is not simply a pass; equal reasons once, a few of what decides nothing."""
     from pytest_speedbench.compare.verdict import Outcome
 
     reasons: dict[tuple[Outcome, str], list[str]] = {}
-    for case in comparison.paired:
+    for case in sorted(comparison.paired, key=_ratio):
         verdict, key = case.acceptance, case.new.case
         if verdict is not None and verdict.outcome is not Outcome.PASS and verdict.reason:
             entry = verdict.outcome, verdict.reason
             reasons.setdefault(entry, []).append(f"{key.slice} bs{key.bs} dl{key.dl}")
-    decided = [entry for entry in reasons.items() if entry[0][0] is not Outcome.UNDECIDED]
-    open_ = [entry for entry in reasons.items() if entry[0][0] is Outcome.UNDECIDED]
-    for (outcome, reason), cases in (*decided, *open_[:_MOST_OPEN]):
-        out.line(f"{outcome}: {_some(cases)}: {reason}", WORD_STYLES.get(outcome.value, ""))
-    if len(open_) > _MOST_OPEN:
-        out.line(f"… and {len(open_) - _MOST_OPEN} more undecided", WORD_STYLES["undecided"])
+    few = (Outcome.UNDECIDED, Outcome.NOT_GATED)
+    outcomes = dict.fromkeys(outcome for outcome, _ in reasons)
+    for outcome in sorted(outcomes, key=lambda outcome: outcome in few):
+        own = [(reason, cases) for (found, reason), cases in reasons.items() if found is outcome]
+        shown = own[:_MOST_OPEN] if outcome in few else own
+        style = WORD_STYLES.get(outcome.value, "")
+        for reason, cases in shown:
+            out.line(f"{outcome}: {_some(cases)}: {reason}", style)
+        if len(own) > len(shown):
+            out.line(f"… and {len(own) - len(shown)} more {outcome}", style)
+
+
+def _ratio(case: JudgedCase) -> float:
+    """AL new / AL old, so that the largest loss comes first."""
+    verdict = case.acceptance
+    return 1.0 if verdict is None or verdict.ratio is None else verdict.ratio
 
 
 def _verdicts(comparison: Comparison) -> str:

@@ -231,6 +231,8 @@ class Run:
             return []
         if replay.refused:
             return [f"not replayed: {replay.refused}"]
+        if not replay.requests and not any(turn.given_up for turn in replay.turns.values()):
+            return [f"replay: none of {len(replay.turns)} outputs diverged from the baseline's"]
         free = sum(turn.trace.tokens for turn in self.arm.turns)
         more = f", +{replay.output_tokens / free:.1%}" if free else ""
         return [

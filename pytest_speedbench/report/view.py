@@ -160,9 +160,10 @@ def title_of(record: Record) -> str:
 def _setting(record: Record) -> str:
     engine, sampling = record.engine, record.sampling
     greedy = "greedy" if not sampling.temperature else f"temperature {sampling.temperature:g}"
+    named = f"{record.split.name} {record.split.version}".rstrip()
     return (
         f"{engine.name} {engine.version}{_commit(record)}, {engine.dtype} on {engine.device}; "
-        f"split {record.split.name} {record.split.version} ({record.split.digest[:8]}), "
+        f"split {named} ({record.split.digest[:8]}), "
         f"max_tokens {sampling.max_tokens}, {greedy}"
     )
 

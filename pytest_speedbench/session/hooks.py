@@ -184,7 +184,6 @@ class SessionHooks:
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
-        __tracebackhide__ = True
         yield
         case = case_of(item)
         if case is None:

@@ -102,7 +102,7 @@ def test_a_drafter_follows_the_text_of_the_first_one(project: Project) -> None:
     result.assert_outcomes(passed=2)
     text = text_of(result)
     assert re.search("pruning_loss: pass .-.*over the baseline's text", text)
-    assert "note: replayed along the baseline" in text
+    assert "note: replay: none of 120 outputs diverged from the baseline" in text
     run = read_run(project.saved[-1])
     found = compare_runs(run, run, maps=[parse_map("drafter=full:pruned")])
     (verdict,) = [

@@ -48,10 +48,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     if drafter := record.spec.drafter:
         yield "drafter", _model(drafter.name, drafter.weights, drafter.revision)
     count = str(split.samples) if split.samples else "all"
-    yield (
-        "split",
-        f"{split.name} {split.version}, digest {split.digest}, {count} samples a category",
-    )
+    named = f"{split.name} {split.version}".rstrip()
+    yield "split", f"{named}, digest {split.digest}, {count} samples a category"
     yield (
         "sampling",
         f"max_tokens {sampling.max_tokens}, temperature {sampling.temperature:g}, "
