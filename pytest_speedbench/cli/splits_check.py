@@ -102,8 +102,9 @@ def _show_check(out: Lines, report: CheckReport, against: str) -> None:
         ("samples", "right"),
         ("multi-turn", "right"),
         ("words min/median/max", "right"),
-        ("similarity", "right"),
     ]
+    if similar:
+        columns.append(("similarity", "right"))
     if against:
         columns.append(("to other", "right"))
     rows = []
@@ -114,8 +115,9 @@ def _show_check(out: Lines, report: CheckReport, against: str) -> None:
             str(line.samples),
             f"{line.multiturn_share:.0%}",
             f"{line.shortest:,} / {line.median:,g} / {line.longest:,}",
-            NOTHING if own is None else f"{own.mean:.3f}",
         ]
+        if similar:
+            cells.append(NOTHING if own is None else f"{own.mean:.3f}")
         if against:
             cells.append(NOTHING if own is None or own.other is None else f"{own.other:.3f}")
         rows.append(cells)

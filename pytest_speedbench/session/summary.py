@@ -22,6 +22,7 @@ from pytest_speedbench.escapes import printable
 from pytest_speedbench.plan.table import LATEST
 from pytest_speedbench.plan.values import GATED_METRICS
 from pytest_speedbench.report.annotations import GITHUB_ACTIONS, annotation_lines
+from pytest_speedbench.report.html.templates import check_installed
 from pytest_speedbench.session.baselines import Baselines
 from pytest_speedbench.session.collection import settings_of
 from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
@@ -237,11 +238,12 @@ def assign_to_workers(config: pytest.Config) -> None:
 
     def check() -> None:
         settings = settings_of(config)
-        if settings.compare in (None, LATEST):
-            return
         store = Store(saving_of(config).location)
         try:
-            Baselines(store, Path(config.rootpath), settings.compare).resolve()
+            if settings.report:
+                check_installed()
+            if settings.compare not in (None, LATEST):
+                Baselines(store, Path(config.rootpath), settings.compare).resolve()
         except SpeedbenchError as error:
             raise pytest.UsageError(str(error)) from error
 
