@@ -17,6 +17,7 @@ from typing import Any
 
 import cpuinfo
 import pytest
+from _pytest.fixtures import FixtureManager
 from execnet import gateway_io
 from forked_workers import ForkedIO
 from pytest_benchmark import utils as benchmark_utils
@@ -57,10 +58,13 @@ _project_name = benchmark_utils.get_project_name
 benchmark_utils.get_project_name = lambda: (
     _project_name() if benchmark_utils.in_any_parent(".git") else Path.cwd().name
 )
+# pytest 9.2 looks for misplaced fixtures behind the decorators of every name of every plugin, in
+# each run: an eighth of a small one. The run around these tests would warn of ours.
+FixtureManager._check_for_wrapped_fixture = lambda *_: None
 
 
 class ReadOnce:
-    """An installed distribution: every run reads the entry points and files of all of them."""
+    """An installed distribution: every run reads the entry points and metadata of all of them."""
 
     def __init__(self, distribution: metadata.Distribution) -> None:
         self._distribution = distribution
@@ -69,6 +73,10 @@ class ReadOnce:
     @cached_property
     def files(self) -> Any:
         return self._distribution.files
+
+    @cached_property
+    def metadata(self) -> Any:
+        return self._distribution.metadata
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._distribution, name)
