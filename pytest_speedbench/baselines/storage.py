@@ -377,9 +377,10 @@ class Store:
 
     def _unknown(self, reference: str, runs: list[SavedRun]) -> str:
         names = [name for run in runs for name in (run.name, run.name.partition("_")[2])]
+        hint = did_you_mean(reference, names) or "."
         return (
             f"{self.option}{reference}: no file, no run number or name in {self.folder}, and "
-            f"no commit or branch{did_you_mean(reference, names)}. {_list(runs)}"
+            f"no commit or branch{hint} {_list(runs)}"
         )
 
 

@@ -127,8 +127,8 @@ def _check_slices(margins: Mapping[str, float], run: SavedRun) -> None:
         _, slash, wanted = name.partition("/")
         if slash and wanted not in known:
             raise CliError(
-                f"--fail {name}: NEW has no slice {wanted!r}{did_you_mean(wanted, known)}; it has: "
-                f"{', '.join(known)}"
+                f"--fail {name}: NEW has no slice {wanted!r}; it has: {', '.join(known)}"
+                f"{did_you_mean(wanted, known)}"
             )
 
 

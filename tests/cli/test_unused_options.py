@@ -70,4 +70,4 @@ def test_texts_are_those_of_a_comparison(speedbench: Speedbench) -> None:
 def test_a_margin_is_for_a_slice_that_there_is(speedbench: Speedbench) -> None:
     result = speedbench("compare", "1", "2", "--fail", "acceptance_length/alpa:5%")
     assert (result.code, result.out) == (2, "")
-    assert "NEW has no slice 'alpa'; did you mean 'alpha'?; it has: alpha, all" in result.err
+    assert "NEW has no slice 'alpa'; it has: alpha, all; did you mean 'alpha'?" in result.err
