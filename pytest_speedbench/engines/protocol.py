@@ -425,6 +425,9 @@ class EngineType:
         scores: ``Engine.score`` works.
         elsewhere: its process can run with the interpreter of another environment
             (``EngineConfig.python``).
+        memory_share: the argument that gives the share of a GPU that it takes; without it another
+            engine beside it on the GPU cannot be planned.
+        memory_size: the argument that gives its KV cache a fixed size instead.
         local: it computes on this machine, so that each xdist worker needs GPUs or cores for it.
         server: it talks to the server at ``--speed-url``.
         arguments: the engine arguments that a configuration may have, ``NAME.*`` for all that begin
@@ -458,6 +461,8 @@ class EngineType:
     window: Callable[[EngineConfig], int | None] = lambda config: None
     scores: bool = False
     elsewhere: bool = False
+    memory_share: str = ""
+    memory_size: str = ""
     local: bool = True
     server: bool = False
     arguments: Callable[[EngineConfig], Collection[str] | None] = lambda config: None

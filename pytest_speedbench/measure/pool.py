@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_speedbench.engines.process.lifetime import descendants
 from pytest_speedbench.engines.protocol import Engine, EngineConfig
-from pytest_speedbench.engines.registry import open_engine
+from pytest_speedbench.engines.registry import engine_type, open_engine
 
 # A second engine takes about what the first one took; this much must be left over.
 _HEADROOM = 1.25
@@ -63,20 +63,31 @@ class EnginePool:
 
         On the CPU, what the one of ``config`` holds is compared with what the system has left. A
         GPU engine takes a fixed share of its device: others fit only if the user has set a share
-        that leaves enough memory (``gpu_memory_utilization``), or a size
-        (``kv_cache_memory_bytes``).
+        that leaves enough memory, or a size.
         """
         if config.url:  # servers that run already
             return True
         engine = self.get(config)
         missing = sum(not self.running(other) for other in others)
         if engine.info.device != "cpu":
-            every = (config, *others)
-            shares = [one.option("gpu_memory_utilization") for one in every]
-            fixed = all(one.option("kv_cache_memory_bytes") is not None for one in every)
+            every, adapter = (config, *others), engine_type(config.engine)
+            shares = [one.option(adapter.memory_share) for one in every]
+            fixed = all(one.option(adapter.memory_size) is not None for one in every)
             known = [share for share in shares if isinstance(share, float)]
             return fixed or (len(known) == len(every) and sum(known) <= _WHOLE_DEVICE)
         return _room_beside(getattr(engine, "pid", None), missing)
+
+
+def make_room(engine: str, count: int) -> str:
+    """How ``count`` engines are given room beside one another."""
+    adapter = engine_type(engine)
+    if not adapter.memory_share:
+        return "take a smaller model, or a device with more memory"
+    return (
+        "give each a share or a size with --speed-engine-arg, such as "
+        f"{adapter.memory_share}={int(100 * _WHOLE_DEVICE / count) / 100} or "
+        f"{adapter.memory_size}=N"
+    )
 
 
 def _alike(config: EngineConfig, other: EngineConfig) -> bool:

@@ -24,7 +24,7 @@ from pytest_speedbench.errors import (
     count_of,
 )
 from pytest_speedbench.measure.early import Decider
-from pytest_speedbench.measure.pool import EnginePool
+from pytest_speedbench.measure.pool import EnginePool, make_room
 from pytest_speedbench.measure.prompts import check_prompts
 from pytest_speedbench.measure.replayed import Replay
 from pytest_speedbench.measure.results import ArmResult
@@ -288,8 +288,8 @@ class Bench:
             )
         if not switches and not self.pool.room_beside(own, {theirs}):
             raise NoData(
-                f"no memory for an engine of {other.speculation} beside that of the case: without "
-                "both the arms cannot take turns"
+                f"no memory for an engine of {other.speculation} beside that of the case, so that "
+                f"they cannot take turns: {make_room(run.engine, 2)}"
             )
 
     def _arms(self, asked: RunKey) -> list[RunKey]:

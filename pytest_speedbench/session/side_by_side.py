@@ -15,17 +15,14 @@ from secrets import token_hex
 
 from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo
 from pytest_speedbench.measure.load import ClosedLoop
-from pytest_speedbench.measure.pool import EnginePool
+from pytest_speedbench.measure.pool import EnginePool, make_room
 from pytest_speedbench.measure.results import Side
 from pytest_speedbench.measure.rounds import Restart
 from pytest_speedbench.plan.cases import RunKey
 from pytest_speedbench.plan.settings import Settings
 
 ACCEPTANCE = "acceptance_length"
-NO_ROOM = (
-    "the engines of both builds do not fit beside each other: give each a share or a size with "
-    "--speed-engine-arg, such as gpu_memory_utilization={share} or kv_cache_memory_bytes=N"
-)
+NO_ROOM = "the engines of both builds do not fit beside each other: {fix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ def choose_turns(
         configs = list(dict.fromkeys(map(config, chosen)))
         if pool.room_beside(configs[0], configs[1:]):
             return Turns((chosen,), no_plain=no_plain)
-        no_room = NO_ROOM.format(share=int(95 / len(configs)) / 100)
+        no_room = NO_ROOM.format(fix=make_room(configs[0].engine, len(configs)))
         no_plain = no_room if plain else ""
     return Turns(tuple((arm,) for arm in reversed(arms)), no_room, no_plain)
 

@@ -198,6 +198,16 @@ def test_a_tree_and_padded_ngrams_have_no_number_of_drafts() -> None:
     assert totals(meta(), counts_drafts=False) == RequestTotals(13, None, 26)
 
 
+@pytest.mark.parametrize("arguments", [{}, {"speculative_adaptive": False}])
+def test_a_chain_of_a_fixed_length_has_one(arguments: dict[str, object]) -> None:
+    assert counts_drafts(drafting("eagle3"), arguments)
+
+
+def test_adaptive_steps_have_no_number_of_drafts() -> None:
+    # SGLang reports passes times the widest window.
+    assert not counts_drafts(drafting("eagle3"), {"speculative_adaptive": True})
+
+
 def test_missing_fields_are_unknown_unless_nothing_was_verified() -> None:
     assert totals(SglangMeta(completion_tokens=7), counts_drafts=True) == RequestTotals()
     assert totals(SglangMeta(completion_tokens=1), counts_drafts=True) == RequestTotals(0, 0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,3 +42,24 @@ def test_engines_end_at_the_same_time(
     pool.close_all()
     assert all(engine.ended for engine in engines)
     assert not pool.running(one)
+
+
+@pytest.mark.parametrize(
+    ("engine", "given", "fits"),
+    [
+        ("vllm", {"gpu_memory_utilization": 0.4}, True),
+        ("vllm", {"gpu_memory_utilization": 0.6}, False),
+        ("vllm", {"mem_fraction_static": 0.4}, False),
+        ("sglang", {"mem_fraction_static": 0.4}, True),
+        ("sglang", {"max_total_tokens": 100_000}, True),
+        ("sglang", {}, False),
+    ],
+)
+def test_engines_share_a_gpu_as_their_own_arguments_say(
+    monkeypatch: pytest.MonkeyPatch, engine: str, given: dict[str, object], fits: bool
+) -> None:
+    pool = EnginePool(1.0)
+    on_a_gpu = SimpleNamespace(info=SimpleNamespace(device="NVIDIA H200"))
+    monkeypatch.setattr(pool, "get", lambda config: on_a_gpu)
+    config = EngineConfig(engine, "org/model", args=tuple(given.items()))
+    assert pool.room_beside(config, {config.without_speculation()}) is fits

@@ -106,10 +106,13 @@ def drafts_a_chain(arguments: Mapping[str, Any]) -> bool:
 
 
 def counts_drafts(speculation: Speculation, arguments: Mapping[str, Any]) -> bool:
-    """Whether SGLang's number of proposed drafts is the number of draft tokens: it counts the whole
-    window, with the padding of n-gram drafts and all branches of a tree. Unknown, so False, for a
-    method that is not in the table of methods."""
-    return traits(speculation.method).every_step and drafts_a_chain(arguments)
+    """Whether SGLang's number of proposed drafts is the number of draft tokens.
+
+    It counts the whole window, with the padding of n-gram drafts and all branches of a tree, and
+    the widest window where it adapts. Unknown, so False, for a method that is not in the table.
+    """
+    chain = traits(speculation.method).every_step and drafts_a_chain(arguments)
+    return chain and not arguments.get("speculative_adaptive")
 
 
 def refuse(config: EngineConfig) -> None:
