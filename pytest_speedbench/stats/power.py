@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from pytest_speedbench.stats.betting import bets_of, contrast, log_growth, stress
 from pytest_speedbench.stats.data import Floats, RequestTrace, clusters
-from pytest_speedbench.stats.evidence import TREND_LEVEL
 from pytest_speedbench.stats.pairing import Pairs
 from pytest_speedbench.stats.rule import Rule
 from pytest_speedbench.stats.scale import Scale, scale_of
@@ -154,11 +153,9 @@ class _Planner:
     @property
     def _wanted(self) -> float:
         """More than the wanted power, for what the simulation leaves out: bounds come from the
-        samples of a session, and here from all of the baseline; a chance trend withholds a pass of
-        replay."""
-        replayed = any(sums.evidence == "replay" for sums in self.models)
-        wanted = (self.power + SLACK * (1 - self.power)) / (1 - TREND_LEVEL * replayed)
-        return min(wanted, LARGEST)
+        samples of a session, and here from all of the baseline; and a chance trend withholds a few
+        passes of replay."""
+        return self.power + SLACK * (1 - self.power)
 
     def to_pass(self, rule: Rule) -> list[_Wager]:
         """Bets that an unchanged build has not lost the margin; a pass needs one of them."""
