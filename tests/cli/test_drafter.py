@@ -196,6 +196,7 @@ def whole(tmp_path: Path) -> Path:
 def test_a_head_is_cut_to_the_tokens_of_a_corpus(
     speedbench: Speedbench, project: Path, whole: Path
 ) -> None:
+    pytest.importorskip("torch")
     corpus = ("--frequencies", "base", "--engine", "simulated")
     done = speedbench("drafter", "prune", whole, "--sizes", "500,20000", *corpus, "-o", "cut")
     assert done.code == 0
@@ -210,6 +211,7 @@ def test_a_head_is_cut_to_the_tokens_of_a_corpus(
 
 
 def test_a_text_may_be_the_corpus(speedbench: Speedbench, project: Path, whole: Path) -> None:
+    pytest.importorskip("torch")
     (project / "corpus.txt").write_text("the cat and the dog\nthe cat\n")
     corpus = ("--frequencies", "corpus.txt", "--engine", "simulated")
     done = speedbench("drafter", "prune", whole, "--sizes", 3, *corpus, "-o", "cut")

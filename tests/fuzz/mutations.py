@@ -51,9 +51,9 @@ def _damage(draw: st.DrawFn, data: Any, path: Path) -> None:
         data = data[key]
     match draw(st.sampled_from(["alike", "alike", "other", "gone"])):
         case "alike":
-            data[last] = draw(_alike(data[last]))
+            data[last] = copy.deepcopy(draw(_alike(data[last])))  # may be damaged once more
         case "other":
-            data[last] = draw(OTHERS)
+            data[last] = copy.deepcopy(draw(OTHERS))
         case "gone":
             del data[last]
 

@@ -33,7 +33,7 @@ RAW = st.sampled_from(
 
 def lines(events: list[Any]) -> bytes:
     texts = (event if isinstance(event, str) else json.dumps(event) for event in events)
-    return "".join(f"data: {text}\n\n" for text in texts).encode()
+    return "".join(f"data: {text}\n\n" for text in texts).encode(errors="surrogatepass")
 
 
 @contextmanager
