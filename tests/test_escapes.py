@@ -97,15 +97,14 @@ SINKS = {
 # Functions whose output is not escaped by a call in the same expression, and who escapes it.
 ELSEWHERE = {
     "cli/output.py:item": "text is printable",
-    "cli/output.py:_plain_table": "table() escapes every cell",
-    "cli/output.py:_fitted_table": "table() escapes every cell",
+    "cli/output.py:table": "label() escapes every cell",
     "cli/export.py:export": "printable() but for parquet, which no terminal gets",
     "cli/history_output.py:show_csv": "label() escapes every field",
-    "report/terminal.py:_rendered": "label() escapes every cell; the summary prints it",
     "session/summary.py:_annotate": "github_command() escapes its data",
     "errors.py:warn": "shown() is its first line",
     "plan/precedence.py:load_settings": "the message of a SpeedbenchError",
     "session/collection.py:_check_margins": "the message of a SpeedbenchError",
+    "session/summary.py:check": "the message of a SpeedbenchError",
     "engines/backend.py:__getattr__": "a name of ours",
     "engines/host.py:__getattr__": "a name of ours",
     # The output of these processes goes to their parent, which quotes it in an error.
