@@ -247,6 +247,7 @@ def _figures(records: Records, folder: Path) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     methods = _methods(records)
     figure, axes = plt.subplots(1, len(methods), figsize=(5 * len(methods), 4), squeeze=False)
@@ -254,13 +255,17 @@ def _figures(records: Records, folder: Path) -> None:
         own = _of(records, method)
         for bs in _axis(own, "bs"):
             points = [
-                (key.dl, metric.value)
+                (key.dl, metric.value, *_reach(metric))
                 for key, record in sorted(own.items())
                 if key.bs == bs and (metric := record.metric("speedup"))
             ]
-            axis.plot(*zip(*points, strict=True), marker="o", label=f"BS {bs}")
+            lengths, values, below, above = zip(*points, strict=True)
+            axis.errorbar(
+                lengths, values, yerr=(below, above), marker="o", capsize=3, label=f"BS {bs}"
+            )
         axis.axhline(1.0, color="grey", linewidth=0.8)
-        axis.set(title=method, xlabel="draft length", ylabel="speedup over no SD")
+        axis.set(title=method, xlabel="draft length", ylabel="speedup over no SD", ylim=(0, None))
+        axis.set_xticks(_axis(own, "dl"))
         axis.legend()
     figure.tight_layout()
     figure.savefig(folder / "speedup.svg")
@@ -276,6 +281,17 @@ def _figures(records: Records, folder: Path) -> None:
         name = "no SD" if arm[0] == "none" else f"{arm[0]} DL {arm[1]}"
         axis.plot(*zip(*points, strict=True), marker="o", label=name)
     axis.set(xlabel="user tokens/s", ylabel="output tokens/s", yscale="log", xscale="log")
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        scale.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        scale.set_minor_formatter(NullFormatter())
     axis.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(folder / "throughput.svg")
+
+
+def _reach(metric: MetricRecord) -> tuple[float, float]:
+    """How far its interval goes below and above its value; 0 where it has none."""
+    if metric.low is None or metric.high is None:
+        return 0.0, 0.0
+    return metric.value - metric.low, metric.high - metric.value
