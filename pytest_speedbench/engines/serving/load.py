@@ -24,6 +24,8 @@ from pytest_speedbench.engines.serving.pieces import Piece
 from pytest_speedbench.errors import EngineError
 
 _DONE = b"[DONE]"
+# Share of the time limit by which a stream without progress may outlive it.
+_SLACK = 0.02
 
 Report = Callable[[Trace | BaseException], None]
 
@@ -174,11 +176,19 @@ async def read_stream(
                     return ended
                 if answer.progress != before:
                     progressed = received.progressed = loop.time()
-                    limit.reschedule(progressed + http.timeout)
+                    _postpone(limit, progressed, http.timeout)
     except TimeoutError:
         alone = received.progressed > progressed
         raise http.stalled(dialect.path, len(answer.chunks), alone=alone) from None
     return False
+
+
+def _postpone(limit: asyncio.Timeout, now: float, timeout: float) -> None:
+    """Moves the deadline to ``timeout`` seconds from ``now``, or little more: a timer costs as much
+    as a token, so it is not set for each."""
+    when = limit.when()
+    if when is None or when < now + timeout:
+        limit.reschedule(now + (1 + _SLACK) * timeout)
 
 
 def _take(
