@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +29,10 @@ class ForkedWorker:
     def __init__(self) -> None:
         requests, to_worker = os.pipe()
         from_worker, answers = os.pipe()
-        self.pid = os.fork()
+        with warnings.catch_warnings():
+            # Python 3.12 warns where there are threads, such as xdist's own; the child needs none.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.pid = os.fork()
         if self.pid == 0:
             _serve(requests, answers)
         os.close(requests)
