@@ -105,6 +105,11 @@ def find_run(store: Store, reference: str) -> SavedRun:
     return run
 
 
+def find_runs(store: Store, references: Sequence[str]) -> list[SavedRun]:
+    """As :func:`find_run`, of each reference."""
+    return [find_run(store, reference) for reference in references]
+
+
 def saved_runs(store: Store) -> list[SavedRun]:
     """Every readable run, oldest first; skipped files are listed on stderr.
 

@@ -9,7 +9,13 @@ from typing import Annotated
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, refuse_unused
+from pytest_speedbench.cli.arguments import (
+    DEFAULT_STORAGE,
+    Storage,
+    find_runs,
+    refuse_unused,
+    store_at,
+)
 from pytest_speedbench.cli.output import write_file
 from pytest_speedbench.errors import CliError
 from pytest_speedbench.escapes import printable
@@ -27,6 +33,17 @@ class Form(StrEnum):
     GITHUB_BENCHMARK = "github-benchmark"
     GOLDEN = "golden"
     TRTLLM_REFERENCE = "trtllm-reference"
+
+
+_ENDINGS = {
+    ".csv": (Form.CSV,),
+    ".parquet": (Form.PARQUET,),
+    ".jsonl": (Form.JSONL,),
+    ".json": (Form.JSON, Form.BENCHER, Form.GITHUB_BENCHMARK),
+    ".yaml": (Form.GOLDEN, Form.TRTLLM_REFERENCE),
+    ".yml": (Form.GOLDEN, Form.TRTLLM_REFERENCE),
+}
+"""Formats by the ending of a file. A file of another ending may be any of them."""
 
 
 class Level(StrEnum):
@@ -53,16 +70,48 @@ def export(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Write saved runs for data frames, dashboards and benchmark trackers."""
-    from pytest_speedbench.cli.measuring import saved_records
-    from pytest_speedbench.interop.exports import ROW_FORMATS
-    from pytest_speedbench.interop.exports import export as write
+    from pytest_speedbench.interop.exports import ROW_FORMATS, export_entries, export_rows
 
-    if form not in ROW_FORMATS:
+    _check_ending(form, output)
+    if form in ROW_FORMATS:
+        found = find_runs(store_at(storage), runs)
+        data = export_rows(((run.name, run.measured) for run in found), form, per)
+    else:
         refuse_unused(context, f"with --format {form}, which has an entry per case", "per")
-    data = write(saved_records(runs, storage), form, per)
+        _check_one(form, runs)
+        (run,) = find_runs(store_at(storage), runs)
+        data = export_entries(run.measured, form)
     if output is None:
         if form is Form.PARQUET and sys.stdout.isatty():
             raise CliError("parquet is a binary file: give -o PATH")
         typer.echo(data if form is Form.PARQUET else printable(data.decode()), nl=False)
         return
     write_file(output, data, err=True)
+
+
+def _check_ending(form: Form, output: Path | None) -> None:
+    """Refuses a file whose name says that it is another format.
+
+    Raises:
+        CliError: the message names the formats with this ending.
+    """
+    ending = output.suffix.lower() if output else ""
+    allowed = _ENDINGS.get(ending, (form,))
+    if form not in allowed:
+        raise CliError(
+            f"-o {output}: a file that ends in {ending} is not {form}: give --format "
+            f"{' or '.join(allowed)}, or another name"
+        )
+
+
+def _check_one(form: Form, runs: list[str]) -> None:
+    """Refuses several runs where an entry has the name of its case, which both would have.
+
+    Raises:
+        CliError: the message says which formats take several.
+    """
+    if len(runs) > 1:
+        raise CliError(
+            f"--format {form} holds one run, got {len(runs)}: export each to its own file, or use "
+            "csv, json, jsonl or parquet, whose rows name their run"
+        )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.arguments import find_run, refuse_unused, store_at
+from pytest_speedbench.cli.arguments import find_runs, refuse_unused, store_at
 from pytest_speedbench.cli.output import echo
 from pytest_speedbench.errors import CliError
 
@@ -67,9 +67,7 @@ def records_of(
 
 def saved_records(names: Sequence[str], storage: str) -> list[Record]:
     """The records of some saved runs."""
-    store = store_at(storage)
-    runs = [find_run(store, name) for name in names]
-    return [record for run in runs for record in run.measured]
+    return [record for run in find_runs(store_at(storage), names) for record in run.measured]
 
 
 def measured(context: typer.Context, settings: Settings, save: str, storage: str) -> list[Record]:

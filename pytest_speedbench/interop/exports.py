@@ -6,17 +6,17 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pytest_speedbench.baselines.rows import Row, rows
 from pytest_speedbench.baselines.schema import MetricRecord, Record
 from pytest_speedbench.errors import EngineUnavailable, UsageError
+from pytest_speedbench.interop.naming import entry_labels, entry_names
 from pytest_speedbench.measure.metrics import METRICS
 
 _LABEL = re.compile(r'[\\"\n]')
 _ESCAPES = {"\\": r"\\", '"': r"\"", "\n": r"\n"}
-LABELS: Final = ("engine", "model", "method", "dl", "bs", "split", "slice", "drafter")
 
 
 def csv_file(found: Sequence[Row]) -> bytes:
@@ -65,30 +65,31 @@ def _columns(found: Sequence[Row]) -> list[str]:
 def openmetrics_file(records: Sequence[Record]) -> bytes:
     """OpenMetrics text, for a textfile collector: one gauge a metric, one sample a case."""
     lines = []
+    labelled = [
+        (_label_text(found), r) for r, found in zip(records, entry_labels(records), strict=True)
+    ]
     for name in _metric_names(records):
         gauge = f"speedbench_{name}"
         metric = METRICS.get(name)
         lines.append(f"# TYPE {gauge} gauge")
         if metric is not None:
             lines.append(f"# HELP {gauge} {metric.title}: {metric.formula}")
-        for record in records:
+        for labels, record in labelled:
             found = record.metric(name)
             if found is None:
                 continue
-            lines.append(f"{gauge}{{{_labels(record)}}} {found.value!r}")
+            lines.append(f"{gauge}{{{labels}}} {found.value!r}")
             bounds = (("low", found.low), ("high", found.high))
             lines += [
-                f'{gauge}{{{_labels(record)},bound="{bound}"}} {value!r}'
+                f'{gauge}{{{labels},bound="{bound}"}} {value!r}'
                 for bound, value in bounds
                 if value is not None
             ]
     return ("\n".join([*lines, "# EOF"]) + "\n").encode()
 
 
-def _labels(record: Record) -> str:
-    case = record.case
-    pairs = ((name, str(getattr(case, name))) for name in LABELS)
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs if value)
+def _label_text(labels: Mapping[str, str]) -> str:
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
 
 
 def _escaped(value: str) -> str:
@@ -99,7 +100,7 @@ def bencher_file(records: Sequence[Record]) -> bytes:
     """Bencher Metric Format: benchmark → measure → value with its limits."""
     return _json(
         {
-            str(record.case): {
+            case: {
                 name: {
                     "value": found.value,
                     **({} if found.low is None else {"lower_value": found.low}),
@@ -107,7 +108,7 @@ def bencher_file(records: Sequence[Record]) -> bytes:
                 }
                 for name, found in _metrics(record)
             }
-            for record in records
+            for case, record in entry_names(records)
         }
     )
 
@@ -116,13 +117,13 @@ def github_benchmark_file(records: Sequence[Record]) -> bytes:
     """Custom JSON of github-action-benchmark where bigger is better."""
     entries = [
         {
-            "name": f"{record.case} {name}",
+            "name": f"{case} {name}",
             "unit": found.unit or "ratio",
             "value": found.value,
             **({} if found.low is None else {"range": f"{found.low:.4g} - {found.high:.4g}"}),
             "extra": f"n = {found.n}",
         }
-        for record in records
+        for case, record in entry_names(records)
         for name, found in _metrics(record)
         if name not in METRICS or METRICS[name].higher_is_better
     ]
@@ -132,12 +133,12 @@ def github_benchmark_file(records: Sequence[Record]) -> bytes:
 def golden_file(records: Sequence[Record]) -> bytes:
     """YAML of acceptance lengths to hold in a repository, each with n and 95 % interval."""
     lines = ["# Acceptance length (tokens per decoding step) by case, with 95 % interval."]
-    for record in records:
+    for case, record in entry_names(records):
         found = record.metric("acceptance_length")
         if found is None or record.case.method == "none":
             continue
         lines += [
-            f"{json.dumps(str(record.case))}:",
+            f"{json.dumps(case)}:",
             f"  acceptance_length: {found.value:.4f}",
             f"  n: {found.n}",
         ]
@@ -155,7 +156,7 @@ def trtllm_reference_file(records: Sequence[Record]) -> bytes:
     has no interval. A comment says which, and how many samples there were.
     """
     lines = ["# Key each entry by the test that asserts it: TestClass::test_name."]
-    for record in records:
+    for case, record in entry_names(records):
         found = record.metric("acceptance_length")
         if found is None or record.case.method == "none":
             continue
@@ -164,7 +165,7 @@ def trtllm_reference_file(records: Sequence[Record]) -> bytes:
         interval = f"95 % interval {low:.3f} to {high:.3f}" if known else "uncertainty unknown"
         lines += [
             f"# n = {found.n}, {interval}",
-            f"{json.dumps(str(record.case))}:",
+            f"{json.dumps(case)}:",
             f"  ref_al: {found.value:.6f}",
             f"  min_al: {found.value if low is None else low:.6f}",
         ]
@@ -198,23 +199,41 @@ RECORD_FORMATS: Final[Mapping[str, Callable[[Sequence[Record]], bytes]]] = {
 }
 
 
-def export(records: Sequence[Record], form: str, level: str = "request") -> bytes:
-    """The file of some records in one of the formats.
+def export_rows(
+    runs: Iterable[tuple[str, Sequence[Record]]], form: str, level: str = "request"
+) -> bytes:
+    """The file of some runs as rows; the column ``run`` has the name of each row's run.
 
     Args:
-        records: of any runs.
-        form: a key of ``ROW_FORMATS``, whose rows are per ``level``, or of ``RECORD_FORMATS``.
+        runs: name and records of each.
+        form: a key of ``ROW_FORMATS``.
         level: ``case``, ``request`` or ``step``.
 
     Raises:
-        UsageError: an unknown format or level.
+        UsageError: an unknown level, or one at which a run has no rows.
         RecordError: a request of a record is damaged.
         EngineUnavailable: a package that the format needs is not installed.
     """
-    if form in ROW_FORMATS:
-        return ROW_FORMATS[form](rows(records, level))
-    if form in RECORD_FORMATS:
-        return RECORD_FORMATS[form](records)
-    raise UsageError(
-        f"unknown format {form!r}; known: {', '.join((*ROW_FORMATS, *RECORD_FORMATS))}"
-    )
+    found: list[Row] = []
+    for name, records in runs:
+        own = rows(records, level)
+        if not own:
+            raise UsageError(
+                f"{name}: it has no rows per {level}, since only totals were measured; "
+                "--per case exports them"
+            )
+        found += ({"run": name, **row} for row in own)
+    return ROW_FORMATS[form](found)
+
+
+def export_entries(records: Sequence[Record], form: str) -> bytes:
+    """The file of one run as entries that are named by their case.
+
+    Args:
+        records: of one run.
+        form: a key of ``RECORD_FORMATS``.
+
+    Raises:
+        UsageError: two records cannot have different names.
+    """
+    return RECORD_FORMATS[form](records)

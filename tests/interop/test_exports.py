@@ -18,7 +18,7 @@ from pytest_speedbench.baselines.rows import rows
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.cli import app
 from pytest_speedbench.errors import UsageError
-from pytest_speedbench.interop.exports import export
+from pytest_speedbench.interop.exports import export_entries, export_rows
 from pytest_speedbench.stats import Estimate
 from tests.compare.saved_runs import record, save
 
@@ -75,20 +75,21 @@ def test_a_record_becomes_a_data_frame() -> None:
 @pytest.mark.parametrize("level", ["case", "request", "step"])
 def test_tables_hold_the_same_rows(level: str) -> None:
     records = [measured("math"), measured("qa")]
-    expected = rows(records, level)
-    assert json.loads(export(records, "json", level)) == expected
-    lines = export(records, "jsonl", level).decode().splitlines()
+    expected = [{"run": "0001_a", **row} for row in rows(records, level)]
+    runs = [("0001_a", records)]
+    assert json.loads(export_rows(runs, "json", level)) == expected
+    lines = export_rows(runs, "jsonl", level).decode().splitlines()
     assert [json.loads(line) for line in lines] == expected
-    read = list(csv.DictReader(io.StringIO(export(records, "csv", level).decode())))
+    read = list(csv.DictReader(io.StringIO(export_rows(runs, "csv", level).decode())))
     assert [row["slice"] for row in read] == [row["slice"] for row in expected]
     pq = pytest.importorskip("pyarrow.parquet")
-    assert pq.read_table(io.BytesIO(export(records, "parquet", level))).to_pylist() == expected
+    assert pq.read_table(io.BytesIO(export_rows(runs, "parquet", level))).to_pylist() == expected
 
 
 def test_openmetrics_is_read_by_its_own_parser() -> None:
     case = measured()
     odd = case.model_copy(update={"case": case.case.model_copy(update={"model": 'a"b\\c\nd'})})
-    text = export([odd], "openmetrics").decode()
+    text = export_entries([odd], "openmetrics").decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     samples = families["speedbench_acceptance_length"].samples
     assert {sample.labels.get("bound"): sample.value for sample in samples} == {
@@ -99,12 +100,46 @@ def test_openmetrics_is_read_by_its_own_parser() -> None:
     assert samples[0].labels["model"] == 'a"b\\c\nd'
 
 
+def test_openmetrics_labels_hold_what_varies_in_the_grid() -> None:
+    found = measured()
+    grid = [
+        found.model_copy(
+            update={
+                "case": found.case.model_copy(update={"temperature": t, "prefix_caching": caching})
+            }
+        )
+        for t in (0.0, 0.7)
+        for caching in (False, True)
+    ]
+    text = export_entries(grid, "openmetrics").decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    values = [
+        (sample.labels.get("temperature"), sample.labels.get("prefix_caching"))
+        for sample in families["speedbench_acceptance_length"].samples
+        if "bound" not in sample.labels
+    ]
+    assert values == [(None, None), (None, "true"), ("0.7", None), ("0.7", "true")]
+
+
+def test_cases_of_one_key_are_named_by_the_settings_that_differ() -> None:
+    short, long = (
+        measured(sampling={"max_tokens": n, "temperature": 0.0, "seed": 0}) for n in (16, 32)
+    )
+    names = list(json.loads(export_entries([short, long], "bencher")))
+    assert names == [f"{short.case} max_tokens=16", f"{long.case} max_tokens=32"]
+    text = export_entries([short, long], "openmetrics").decode()
+    assert list(text_string_to_metric_families(text))
+    assert 'max_tokens="32"' in text
+    with pytest.raises(UsageError, match=r"measured 2 times in this run"):
+        export_entries([short, short], "golden")
+
+
 def test_bencher_and_github_take_values_with_limits() -> None:
-    bencher = json.loads(export([measured()], "bencher"))
+    bencher = json.loads(export_entries([measured()], "bencher"))
     (measures,) = bencher.values()
     assert measures["acceptance_length"] == {"value": 2.5, "lower_value": 2.4, "upper_value": 2.6}
     assert measures["step_time"] == {"value": 0.01}
-    entries = json.loads(export([measured()], "github-benchmark"))
+    entries = json.loads(export_entries([measured()], "github-benchmark"))
     # Bigger is better there, so a time is not among them.
     assert [entry["unit"] for entry in entries] == ["tokens/step"]
     assert entries[0]["range"] == "2.4 - 2.6"
@@ -112,9 +147,9 @@ def test_bencher_and_github_take_values_with_limits() -> None:
 
 def test_golden_files_hold_speculative_cases_alone() -> None:
     records = [measured(), measured("all", method="none")]
-    golden = yaml.safe_load(export(records, "golden"))
+    golden = yaml.safe_load(export_entries(records, "golden"))
     assert list(golden.values()) == [{"acceptance_length": 2.5, "n": 6, "low": 2.4, "high": 2.6}]
-    reference = export(records, "trtllm-reference")
+    reference = export_entries(records, "trtllm-reference")
     assert list(yaml.safe_load(reference).values()) == [{"ref_al": 2.5, "min_al": 2.4}]
     assert b"# n = 6, 95 % interval 2.400 to 2.600" in reference
 
@@ -131,3 +166,66 @@ def test_the_command_writes_a_file_or_standard_output(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(app, ["export", str(run), "-o", str(tmp_path / "no" / "a.csv")])
     assert wrong.exit_code == 2
     assert "cannot write" in wrong.stderr
+
+
+def exported(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["export", *map(str, arguments)])
+
+
+def test_rows_of_several_runs_name_their_run(tmp_path: Path) -> None:
+    runs = [save(tmp_path / f"000{k}_a.json", [measured()]) for k in (1, 2)]
+    for level in ("case", "request", "step"):
+        read = list(csv.DictReader(io.StringIO(exported(*runs, "--per", level).stdout)))
+        assert next(iter(read[0])) == "run"
+        assert list(dict.fromkeys(row["run"] for row in read)) == ["0001_a", "0002_a"]
+
+
+@pytest.mark.parametrize(
+    "form", ["golden", "trtllm-reference", "bencher", "github-benchmark", "openmetrics"]
+)
+def test_formats_without_a_run_refuse_several(form: str, tmp_path: Path) -> None:
+    run = save(tmp_path / "0001_a.json", [measured()])
+    assert exported(run, "--format", form).exit_code == 0
+    done = exported(run, run, "--format", form)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"--format {form} holds one run, got 2" in done.stderr
+
+
+@pytest.mark.parametrize("level", ["request", "step"])
+def test_totals_have_no_rows_of_requests(level: str, tmp_path: Path) -> None:
+    run = save(tmp_path / "0001_a.json", [measured().model_copy(update={"requests": []})])
+    file = tmp_path / "rows.csv"
+    done = exported(run, "--per", level, "-o", file)
+    assert done.exit_code == 2
+    assert f"0001_a: it has no rows per {level}" in done.stderr
+    assert "--per case" in done.stderr
+    assert not file.exists()
+    assert exported(run).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "hint"),
+    [
+        ("w.json", "csv", "--format json or bencher or github-benchmark"),
+        ("w.CSV", "golden", "--format csv"),
+        ("w.yaml", "parquet", "--format golden or trtllm-reference"),
+        ("w.parquet", "jsonl", "--format parquet"),
+    ],
+)
+def test_an_ending_of_another_format_is_refused(
+    name: str, form: str, hint: str, tmp_path: Path
+) -> None:
+    run = save(tmp_path / "0001_a.json", [measured()])
+    done = exported(run, "--format", form, "-o", tmp_path / name)
+    assert done.exit_code == 2
+    assert hint in done.stderr
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize(("name", "form"), [("w.json", "bencher"), ("w.prom", "openmetrics")])
+def test_an_ending_of_the_format_or_of_none_is_written(
+    name: str, form: str, tmp_path: Path
+) -> None:
+    run = save(tmp_path / "0001_a.json", [measured()])
+    assert exported(run, "--format", form, "-o", tmp_path / name).exit_code == 0
+    assert (tmp_path / name).stat().st_size

@@ -18,7 +18,7 @@ from pytest_speedbench.baselines.schema import Record, parse_record
 from pytest_speedbench.baselines.storage import read_run
 from pytest_speedbench.cli import app
 from pytest_speedbench.errors import ForeignFileError, SpeedbenchError
-from pytest_speedbench.interop.exports import export
+from pytest_speedbench.interop.exports import export_entries
 from pytest_speedbench.interop.foreign import ForeignRun, ForeignTotals, Given
 from pytest_speedbench.interop.imports import Stated, document, import_run
 from pytest_speedbench.interop.recognise import read_foreign
@@ -494,7 +494,7 @@ def test_thresholds_are_written_with_what_is_not_known(tmp_path: Path) -> None:
 def test_our_reference_for_tensorrt_llm_is_read_back(tmp_path: Path) -> None:
     record = records_of(DATA / "aiperf")["all"]
     path = tmp_path / "acceptance_length.yaml"
-    path.write_bytes(export([record], "trtllm-reference"))
+    path.write_bytes(export_entries([record], "trtllm-reference"))
     (threshold,) = totals_in(path).thresholds
     al = record.metric("acceptance_length")
     assert al is not None
