@@ -195,12 +195,16 @@ def step_lengths(name: str, said: str, series: Sequence[Series]) -> str:
     return themed_svg(paint, said, name, _PHONE, _HEIGHT)
 
 
-def input_lengths(name: str, said: str, curves: Sequence[tuple[str, LengthCurve]]) -> str:
-    """AL of every request over the length of its input, with a regression line a curve."""
+def input_lengths(name: str, said: str, curves: Sequence[tuple[str, LengthCurve | None]]) -> str:
+    """AL of every request over the length of its input, with a regression line a curve; of None,
+    the legend alone."""
 
     def paint(axes: Any) -> None:
         for number, (run, curve) in enumerate(curves):
             colour = _colour(number, len(curves) == 2)
+            if curve is None:
+                axes.plot([], [], color=colour, label=_short(run))
+                continue
             axes.scatter(
                 [s.input_tokens for s in curve.samples],
                 [s.decode_tokens / s.steps for s in curve.samples],

@@ -40,7 +40,7 @@ def page() -> str:
         for dl, bs, outcome in (
             (3, 1, Outcome.FAIL),
             (3, 8, Outcome.UNDECIDED),
-            (5, 8, Outcome.PASS),
+            (5, 8, Outcome.NOT_GATED),
         )
         for name in ("coding", "all")
     ]
@@ -91,7 +91,7 @@ def browsed(text: str, folder: Path, width: int, dark: bool) -> dict[str, Any]:
     return said
 
 
-@pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, True)])
+@pytest.mark.parametrize(("width", "dark"), [(360, False), (1280, True)])
 def test_the_report_of_a_session(tmp_path: Path, width: int, dark: bool) -> None:
     pytest.importorskip("matplotlib")
     said = browsed(page(), tmp_path, width, dark)

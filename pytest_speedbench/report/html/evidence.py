@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.analysis.length import length
+from pytest_speedbench.analysis.length import LengthCurve, length
 from pytest_speedbench.analysis.step_lengths import step_lengths
 from pytest_speedbench.baselines.schema import MetricRecord, Record
 from pytest_speedbench.compare.attribution import Attribution
@@ -166,10 +166,10 @@ _Sides = Sequence[tuple[str, Record]]
 
 
 def _positions(sides: _Sides, cases: Sequence[CaseResult], anchor: str, of: str) -> _Found:
-    series = [series_of(name, p) for name, record in sides if (p := _positions_of(record))]
+    series = _beside([series_of(name, _positions_of(record)) for name, record in sides])
     if not series:
         return None
-    longest = max(len(one.values) for one in series)
+    longest = len(series[0].values)
     rows = [(one.name, one.values) for one in series]
     if len(cases) > 1:
         rows += [
@@ -188,6 +188,15 @@ def _positions(sides: _Sides, cases: Sequence[CaseResult], anchor: str, of: str)
     )
 
 
+def _beside(series: Sequence[Series]) -> list[Series]:
+    """Series of one length, so that each keeps its colour, its name in the legend and its row of
+    numbers where only the other has values; none where no series has any."""
+    longest = max(len(one.values) for one in series)
+    if not longest:
+        return []
+    return [Series(s.name, (*s.values, *(None,) * (longest - len(s.values)))) for s in series]
+
+
 def _positions_of(record: Record) -> list[MetricRecord | None]:
     found = record.metrics.get("acceptance_by_position")
     return found if isinstance(found, list) else []
@@ -199,10 +208,10 @@ def _cells(values: Sequence[Interval | None], count: int, form: str) -> tuple[st
 
 
 def _step_lengths(sides: _Sides, anchor: str, of: str) -> _Found:
-    series = [Series(name, tuple(map(Interval, shares))) for name, shares in _shares(sides)]
+    series = _beside([Series(name, _shares(record)) for name, record in sides])
     if not series:
         return None
-    longest = max(len(one.values) for one in series)
+    longest = len(series[0].values)
     return (
         "Step lengths",
         lambda: charts.step_lengths(f"{anchor}-steps", f"Step lengths {of}", series),
@@ -215,22 +224,20 @@ def _step_lengths(sides: _Sides, anchor: str, of: str) -> _Found:
     )
 
 
-def _shares(sides: _Sides) -> Iterator[tuple[str, tuple[float, ...]]]:
-    for name, record in sides:
-        try:
-            yield name, step_lengths(record)
-        except NoData:
-            continue
+def _shares(record: Record) -> tuple[Interval, ...]:
+    try:
+        return tuple(map(Interval, step_lengths(record)))
+    except NoData:
+        return ()
 
 
 def _depths(sides: _Sides, anchor: str, of: str) -> _Found:
-    """AL by position in the context, where a run reaches several buckets."""
-    reaching = [(name, record) for name, record in sides if len(record.depth) > 1]
-    if not reaching:
+    """AL by position in the context, where either side reaches several buckets."""
+    ends = sorted({bucket.end for _, record in sides for bucket in record.depth})
+    if all(len(record.depth) < 2 for _, record in sides):
         return None
-    ends = sorted({bucket.end for _, record in reaching for bucket in record.depth})
     series = []
-    for name, record in reaching:
+    for name, record in sides:
         known = {bucket.end: bucket.acceptance_length for bucket in record.depth}
         series.append(series_of(name, map(known.get, ends)))
     labels = tuple(f"below {end // 1024}k" for end in ends)
@@ -245,28 +252,27 @@ def _depths(sides: _Sides, anchor: str, of: str) -> _Found:
 
 
 def _input_lengths(sides: _Sides, anchor: str, of: str) -> _Found:
-    curves = []
-    for name, record in sides:
-        try:
-            curves.append((name, length([record], pooled=True).curves[0]))
-        except NoData:
-            continue
-    if not curves:
+    curves = [(name, _curve(record)) for name, record in sides]
+    if not any(curve for _, curve in curves):
         return None
-    rows = tuple(
-        (
-            name,
-            (
-                f"{curve.slope.shortest:,}",
-                f"{curve.slope.longest:,}",
-                f"{curve.slope.per_doubling.value:+.1%}",
-            ),
-        )
-        for name, curve in curves
-    )
+    rows = tuple((name, _curve_cells(curve)) for name, curve in curves)
     return (
         "AL over the length of the input",
         lambda: charts.input_lengths(f"{anchor}-input", f"AL over input length {of}", curves),
         "A point is a request; the line is a regression on the logarithm of the length.",
         Numbers(("shortest", "longest", "a doubling"), rows),
     )
+
+
+def _curve(record: Record) -> LengthCurve | None:
+    try:
+        return length([record], pooled=True).curves[0]
+    except NoData:
+        return None
+
+
+def _curve_cells(curve: LengthCurve | None) -> tuple[str, ...]:
+    if curve is None:
+        return (NOTHING,) * 3
+    slope = curve.slope
+    return f"{slope.shortest:,}", f"{slope.longest:,}", f"{slope.per_doubling.value:+.1%}"
