@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pytest_speedbench.compare.results import SessionResults
     from pytest_speedbench.report.html.runs import ReadTexts
 
-_PAGES = (".html", ".htm")
-
 
 def report(
     context: typer.Context,
@@ -64,8 +62,8 @@ def report(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Show a saved run again; with --html or --markdown, write it to a file instead."""
-    _check_page(html)
     check_written({"--html": html, "--markdown": markdown})
+    _check_endings(html, markdown)
     if html is None:
         refuse_unused(context, "without --html PATH", "text", "tokenizer", "split")
     elif not text:
@@ -101,17 +99,21 @@ def show(
     _show(found, _results(store, found, None))
 
 
-def _check_page(html: Path | None) -> None:
-    """Refuses what no browser shows, before anything is read.
+def _check_endings(html: Path | None, markdown: Path | None) -> None:
+    """Refuses names of files of another format, as a session does, before anything is read.
 
     Raises:
-        CliError: the message says what to give.
+        CliError: the message names the option.
     """
-    if html is not None and html.suffix.lower() not in _PAGES:
-        raise CliError(
-            f"--html: expected a path that ends in {' or '.join(_PAGES)}, got {str(html)!r}; a "
-            "browser prints the page as PDF"
-        )
+    from pytest_speedbench.plan import values
+
+    asked = (("--html", html, values.page), ("--markdown", markdown, values.markdown))
+    for option, path, check in asked:
+        if path is not None:
+            try:
+                check(str(path), True)
+            except ValueError as error:
+                raise CliError(f"{option} {path}: {error}") from error
 
 
 def _results(store: Store, run: SavedRun, against: str | None) -> SessionResults:

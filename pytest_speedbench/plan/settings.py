@@ -466,7 +466,7 @@ class Settings(OptionTable):
     )
     summary: str = option(
         default="",
-        read=values.name,
+        read=values.markdown,
         group=OUTPUT,
         metavar="PATH.md",
         text="the same in Markdown, for a comment; GitHub Actions shows it in the job without this "

@@ -39,6 +39,14 @@ def page(value: object, text: bool) -> str:
     return path
 
 
+def markdown(value: object, text: bool) -> str:
+    """The path of a Markdown file, under any name that does not say another format."""
+    path = name(value, text)
+    if path.lower().endswith((".html", ".htm", ".pdf", ".json", ".xml")):
+        raise ValueError("expected a path that ends in .md; this is the Markdown summary")
+    return path
+
+
 def reference(value: object, text: bool) -> str:
     """The name of a saved run; empty for the latest comparable one."""
     if isinstance(value, int) and not isinstance(value, bool):

@@ -112,7 +112,8 @@ def test_prompts_and_outputs_as_text(speedbench: Speedbench, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--html", "x.pdf"), "expected a path that ends in .html or .htm, got 'x.pdf'"),
+        (("--html", "x.pdf"), "--html x.pdf: expected a path that ends in .html"),
+        (("--markdown", "x.html"), "--markdown x.html: expected a path that ends in .md"),
         (("--against", "77"), "77: no file, no run number or name"),
     ],
 )
