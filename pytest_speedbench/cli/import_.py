@@ -28,6 +28,7 @@ _TOTALS: tuple[Column, ...] = (
     ("of", "left"),
     ("n", "right"),
     ("AL", "right"),
+    ("95 %", "right"),
     ("as stated", "right"),
     ("own limit", "right"),
 )
@@ -132,12 +133,14 @@ def _totals(found: ForeignTotals, output: Path | None) -> None:
 
     _check_suffix(output, (".yaml", ".yml"), "averages become a table, which is YAML")
     out = Lines()
-    out.line(f"{found.tool}: averages, uncertainty unknown", "bold")
+    unknown = "" if found.certain else ", uncertainty unknown"
+    out.line(f"{found.tool}: averages{unknown}", "bold")
     rows = [
         (
             threshold.name,
             NOTHING if threshold.n is None else str(threshold.n),
             f"{threshold.acceptance_length:.2f}",
+            "–".join(f"{end:.2f}" for end in threshold.interval or ()) or NOTHING,
             NOTHING if threshold.stated is None else f"{threshold.stated:.2f}",
             NOTHING if threshold.least is None else f"{threshold.least:.2f}",
         )
@@ -147,9 +150,10 @@ def _totals(found: ForeignTotals, output: Path | None) -> None:
     out.item("  ", f"{found.tool} {found.counting}")
     for note in found.notes:
         out.item("  note: ", note)
-    value = found.thresholds[0].least or found.thresholds[0].acceptance_length
-    out.line("The gate needs requests. As a threshold in a test:")
-    out.exact(f"  assert speed.acceptance_length >= {value:.2f}")
+    suggested = found.suggested
+    source = f", from {suggested.name}" if len(found.thresholds) > 1 else ""
+    out.line(f"The gate needs requests. As a threshold in a test{source}:")
+    out.exact(f"  assert speed.acceptance_length >= {suggested.limit:.2f}")
     if output is not None:
         write_file(output, threshold_file(found))
 

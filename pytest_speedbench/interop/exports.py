@@ -13,6 +13,7 @@ from pytest_speedbench.baselines.rows import Row, rows
 from pytest_speedbench.baselines.schema import MetricRecord, Record
 from pytest_speedbench.errors import EngineUnavailable, UsageError
 from pytest_speedbench.interop.naming import entry_labels, entry_names
+from pytest_speedbench.interop.reference_marks import reference_mark
 from pytest_speedbench.measure.metrics import METRICS
 
 _LABEL = re.compile(r'[\\"\n]')
@@ -153,21 +154,19 @@ def trtllm_reference_file(records: Sequence[Record]) -> bytes:
     """TensorRT-LLM's ``acceptance_length.yaml``: test → ``ref_al`` and ``min_al``.
 
     ``min_al``, which its tests assert, is the lower limit of AL at 95 %; the value itself where it
-    has no interval. A comment says which, and how many samples there were.
+    has no interval. A comment says which, and how many samples there were; see
+    :mod:`~pytest_speedbench.interop.reference_marks`.
     """
     lines = ["# Key each entry by the test that asserts it: TestClass::test_name."]
     for case, record in entry_names(records):
         found = record.metric("acceptance_length")
         if found is None or record.case.method == "none":
             continue
-        low, high = found.low, found.high
-        known = low is not None and high is not None
-        interval = f"95 % interval {low:.3f} to {high:.3f}" if known else "uncertainty unknown"
         lines += [
-            f"# n = {found.n}, {interval}",
+            reference_mark(found),
             f"{json.dumps(case)}:",
             f"  ref_al: {found.value:.6f}",
-            f"  min_al: {found.value if low is None else low:.6f}",
+            f"  min_al: {found.value if found.low is None else found.low:.6f}",
         ]
     return ("\n".join(lines) + "\n").encode()
 

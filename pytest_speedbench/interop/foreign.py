@@ -75,7 +75,7 @@ class ForeignRun:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """One AL without its requests: its uncertainty is unknown.
+    """One AL without its requests, so that nothing can be paired with it.
 
     Attributes:
         name: what it belongs to, in the words of the file.
@@ -83,6 +83,7 @@ class Threshold:
         n: requests behind it; None where the file does not say.
         least: lower limit that the file itself sets; None where it sets none.
         stated: the tool's own average, where its definition is another one.
+        interval: of AL at 95 %; None where the uncertainty is unknown.
     """
 
     name: str
@@ -90,6 +91,12 @@ class Threshold:
     n: int | None = None
     least: float | None = None
     stated: float | None = None
+    interval: tuple[float, float] | None = None
+
+    @property
+    def limit(self) -> float:
+        """What a test can assert: the limit that the file sets, else AL."""
+        return self.acceptance_length if self.least is None else self.least
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,17 @@ class ForeignTotals:
     counting: str
     notes: tuple[str, ...] = ()
     depends_on: frozenset[str] = frozenset()
+
+    @property
+    def certain(self) -> bool:
+        """Whether every average has an interval."""
+        return all(threshold.interval for threshold in self.thresholds)
+
+    @property
+    def suggested(self) -> Threshold:
+        """The one for an assert: that of ``all`` where there is one; of several the smallest."""
+        whole = [t for t in self.thresholds if t.name.rpartition(":")[2] == "all"]
+        return min(whole or self.thresholds, key=lambda threshold: threshold.limit)
 
 
 Foreign: TypeAlias = ForeignRun | ForeignTotals

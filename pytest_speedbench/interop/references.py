@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
@@ -14,6 +15,7 @@ from pytest_speedbench.engines.serving.schema import Form
 from pytest_speedbench.errors import ForeignFileError
 from pytest_speedbench.interop.foreign import ForeignTotals, Given, Threshold
 from pytest_speedbench.interop.foreign_file import ForeignFile
+from pytest_speedbench.interop.reference_marks import OWN_TOOL, ReferenceMark, reference_marks
 
 SPECULATORS: Final = "speculators"
 TENSORRT_LLM: Final = "TensorRT-LLM"
@@ -23,6 +25,7 @@ _DRAFTED_STEPS: Final = (
     "counts 1 + accepted / drafts over the steps that had a draft, before last steps are cut; "
     "AL in the definition here is lower, the more so the shorter the answers"
 )
+_OWN_COUNTING: Final = "counts tokens per decoding step, as AL is defined here"
 
 
 # -- speculators ------------------------------------------------------------------------------
@@ -98,12 +101,24 @@ def recognises_tensorrt_llm(file: ForeignFile) -> bool:
 
 
 def read_tensorrt_llm(file: ForeignFile, given: Given) -> ForeignTotals:
-    """AL by test, with the limit that TensorRT-LLM's own tests assert."""
+    """AL by test, with the limit that TensorRT-LLM's own tests assert.
+
+    Entries that ``speedbench export`` wrote are our AL, with n and interval.
+    """
     found = file.parse(References, file.yaml)
-    thresholds = [
-        Threshold(name, entry.ref_al, least=entry.min_al) for name, entry in found.root.items()
-    ]
-    return ForeignTotals(TENSORRT_LLM, thresholds, _DRAFTED_STEPS)
+    marks = reference_marks(file.text)
+    thresholds = [_reference(name, entry, marks) for name, entry in found.root.items()]
+    own = [threshold.name for threshold in thresholds if threshold.n is not None]
+    if len(own) == len(thresholds):
+        return ForeignTotals(OWN_TOOL, thresholds, _OWN_COUNTING)
+    notes = (f"{', '.join(own)}: from {OWN_TOOL}, which {_OWN_COUNTING}",) if own else ()
+    return ForeignTotals(TENSORRT_LLM, thresholds, _DRAFTED_STEPS, notes)
+
+
+def _reference(name: str, entry: Reference, marks: Mapping[str, ReferenceMark]) -> Threshold:
+    mark = marks.get(json.dumps(name)) or marks.get(name)
+    n, interval = (None, None) if mark is None else (mark.n, mark.interval)
+    return Threshold(name, entry.ref_al, n, least=entry.min_al, interval=interval)
 
 
 # -- InferenceX -------------------------------------------------------------------------------

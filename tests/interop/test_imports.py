@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from pytest_speedbench.baselines.records import traces_of
-from pytest_speedbench.baselines.schema import Record, parse_record
+from pytest_speedbench.baselines.schema import MetricRecord, Record, parse_record
 from pytest_speedbench.baselines.storage import read_run
 from pytest_speedbench.cli import app
 from pytest_speedbench.errors import ForeignFileError, SpeedbenchError
@@ -22,6 +24,11 @@ from pytest_speedbench.interop.exports import export_entries
 from pytest_speedbench.interop.foreign import ForeignRun, ForeignTotals, Given
 from pytest_speedbench.interop.imports import Stated, document, import_run
 from pytest_speedbench.interop.recognise import read_foreign
+from pytest_speedbench.interop.reference_marks import (
+    ReferenceMark,
+    reference_mark,
+    reference_marks,
+)
 from pytest_speedbench.interop.thresholds import threshold_file
 from pytest_speedbench.stats.data import StepTrace, TotalTrace
 
@@ -491,15 +498,52 @@ def test_thresholds_are_written_with_what_is_not_known(tmp_path: Path) -> None:
     assert table["m3 thinking_on dl2"] == {"acceptance_length": 2.38, "uncertainty": "unknown"}
 
 
-def test_our_reference_for_tensorrt_llm_is_read_back(tmp_path: Path) -> None:
+def test_our_reference_for_tensorrt_llm_is_read_back_as_ours(tmp_path: Path) -> None:
     record = records_of(DATA / "aiperf")["all"]
-    path = tmp_path / "acceptance_length.yaml"
-    path.write_bytes(export_entries([record], "trtllm-reference"))
-    (threshold,) = totals_in(path).thresholds
     al = record.metric("acceptance_length")
     assert al is not None
+    assert al.low is not None
+    path = tmp_path / "acceptance_length.yaml"
+    path.write_bytes(export_entries([record], "trtllm-reference"))
+    found = totals_in(path)
+    (threshold,) = found.thresholds
+    assert (found.tool, threshold.n) == ("pytest-speedbench", al.n)
+    assert "accepted / drafts" not in found.counting
     assert threshold.acceptance_length == pytest.approx(al.value, abs=1e-3)
     assert threshold.least == pytest.approx(al.low, abs=1e-3)
+    assert threshold.interval == pytest.approx((al.low, al.high), abs=1e-3)
+    (entry,) = yaml.safe_load(threshold_file(found)).values()
+    assert entry["n"] == al.n
+    assert "uncertainty" not in entry
+    done = CliRunner().invoke(app, ["import", str(path)])
+    assert "pytest-speedbench: averages\n" in done.output
+    assert "1.52–2.37" in done.output
+
+
+def test_our_entry_among_those_of_tensorrt_llm_is_named(tmp_path: Path) -> None:
+    """As its first line asks, the entry is keyed by the test."""
+    record = records_of(DATA / "aiperf")["all"]
+    text = export_entries([record], "trtllm-reference").decode()
+    text = text.replace(json.dumps(str(record.case)), "TestOurs::test_eagle3")
+    found = totals_in(written(tmp_path / "al.yaml", text + yaml.safe_dump(TRTLLM)))
+    assert found.tool == "TensorRT-LLM"
+    assert [threshold.n is None for threshold in found.thresholds] == [False, True]
+    assert found.notes[0].startswith("TestOurs::test_eagle3: from pytest-speedbench")
+
+
+@given(
+    st.text(min_size=1),
+    st.integers(1, 10**9),
+    st.none() | st.tuples(st.floats(1, 2), st.floats(2, 40)),
+)
+def test_the_mark_of_an_entry_is_read_back(
+    name: str, n: int, interval: tuple[float, float] | None
+) -> None:
+    low, high = interval or (None, None)
+    al = MetricRecord(value=2.0, low=low, high=high, n=n, level=0.95, unit="tokens/step")
+    key = json.dumps(name)
+    (mark,) = reference_marks(f"{reference_mark(al)}\n{key}:\n  ref_al: 2\n").items()
+    assert mark == (key, ReferenceMark(n, interval and pytest.approx(interval, abs=1e-4)))
 
 
 # -- not convertible --------------------------------------------------------------------------
@@ -674,8 +718,25 @@ def test_the_command_shows_thresholds_and_what_they_cannot_do(tmp_path: Path) ->
     done = CliRunner().invoke(app, ["import", str(path), "-o", str(out)])
     assert done.exit_code == 0, done.output
     assert "uncertainty unknown" in done.output
-    assert "assert speed.acceptance_length >= 1.93" in done.output
+    assert "As a threshold in a test:\n  assert speed.acceptance_length >= 1.93" in done.output
     assert yaml.safe_load(out.read_text())["TestQwen3_4B::test_eagle3"]["least"] == 1.927
+
+
+@pytest.mark.parametrize(
+    ("entries", "name", "value"),
+    [
+        ({"a": 2.9, "m eagle3 dl3 qualitative:all": 2.5, "m:qa": 2.1}, "qualitative:all", "2.50"),
+        ({"b:all": 2.5, "a:all": 2.4, "a:qa": 2.1}, "a:all", "2.40"),
+        ({"a": 2.9, "b": 2.1, "overall": 2.6}, "b", "2.10"),
+    ],
+)
+def test_the_suggested_threshold_is_that_of_all_or_the_smallest(
+    entries: dict[str, float], name: str, value: str, tmp_path: Path
+) -> None:
+    data = {key: {"ref_al": 3.0, "min_al": least} for key, least in entries.items()}
+    path = written(tmp_path / "acceptance_length.yaml", yaml.safe_dump(data, sort_keys=False))
+    shown = " ".join(CliRunner().invoke(app, ["import", str(path)]).output.split())
+    assert f"{name}: assert speed.acceptance_length >= {value}" in shown
 
 
 @pytest.mark.parametrize(
