@@ -113,7 +113,7 @@ def compare(
     if comparison.fails(inconclusive):
         raise typer.Exit(REGRESSION)
     if not comparison.compared:
-        raise CliError(f"nothing was compared: {_why_not(comparison)}")
+        raise CliError(_why_not(comparison))
 
 
 def _check_slices(margins: Mapping[str, float], run: SavedRun) -> None:
@@ -152,14 +152,19 @@ def _show(out: Lines, comparison: Comparison) -> None:
 
 
 def _why_not(comparison: Comparison) -> str:
-    """Why there is no comparison, although nothing fails."""
+    """Why nothing was tested, although nothing fails."""
+    from pytest_speedbench.compare.verdict import Outcome
+
     if not comparison.paired:
         return (
-            "no case of NEW has a record in OLD (--map AXIS=OLD:NEW pairs different cases on "
-            "purpose)"
+            "nothing was compared: no case of NEW has a record in OLD (--map AXIS=OLD:NEW pairs "
+            "different cases on purpose)"
         )
+    verdicts = [verdict for case in comparison.paired for verdict in case.verdicts]
+    if any(v.outcome is Outcome.NOT_GATED and v.ratio is not None for v in verdicts):
+        return "nothing was gated: the samples of NEW decide none of its cases, see above"
     reasons = dict.fromkeys(verdict.reason for verdict in comparison.verdicts if verdict.reason)
-    return next(iter(reasons), "no metric of any case was tested")
+    return f"nothing was compared: {next(iter(reasons), 'no metric of any case was tested')}"
 
 
 def _show_run(out: Lines, group: Sequence[JudgedCase]) -> None:

@@ -15,13 +15,15 @@ from pytest_speedbench.cli.arguments import (
     refuse_unused,
     store_at,
 )
-from pytest_speedbench.cli.output import Lines, console, write_file
+from pytest_speedbench.cli.output import Lines, console, echo, write_file
 from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
+    from pytest_speedbench.baselines.schema import Record
     from pytest_speedbench.baselines.storage import SavedRun, Store
     from pytest_speedbench.compare.results import SessionResults
     from pytest_speedbench.report.html.runs import ReadTexts
+    from pytest_speedbench.report.texts import Texts
 
 
 def report(
@@ -130,18 +132,29 @@ def _results(store: Store, run: SavedRun, against: str | None) -> SessionResults
 
 
 def _texts(tokenizer: str, split: str) -> ReadTexts:
+    """Reads texts; says on standard error, once, where no prompt was found."""
     from pytest_speedbench.report.texts import read_texts
 
-    return lambda record: read_texts(record, tokenizer, split)
+    missing: set[str] = set()
+
+    def read(record: Record) -> Texts:
+        found = read_texts(record, tokenizer, split)
+        where = split or record.split.name
+        if not found.prompts and where not in missing:
+            missing.add(where)
+            echo(f"prompts not found in {where}: give --split, their split or file", err=True)
+        return found
+
+    return read
 
 
 def _show(run: SavedRun, results: SessionResults) -> None:
-    from pytest_speedbench.report.terminal import summary_lines
+    from pytest_speedbench.report.terminal import COMMAND, summary_lines
 
     out = Lines()
     out.line(str(run))
     out.line()
-    for line in summary_lines(results, console().width):
+    for line in summary_lines(results, console().width, COMMAND):
         colour = next((name for name in ("red", "yellow", "green") if line.markup.get(name)), None)
         bold = "bold" if line.markup.get("bold") else ""
         out.exact(line.text, f"{bold} {colour or ''}".strip())

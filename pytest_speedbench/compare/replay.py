@@ -17,7 +17,7 @@ from pytest_speedbench.compare.match import Match
 from pytest_speedbench.errors import RecordError
 from pytest_speedbench.measure.metrics import request_traces
 from pytest_speedbench.measure.replay import BaselineTurn, segment_of
-from pytest_speedbench.measure.replayed import ReplayedTurn
+from pytest_speedbench.measure.replayed import BASELINE, ReplayedTurn
 from pytest_speedbench.measure.results import Turn
 
 if TYPE_CHECKING:
@@ -27,21 +27,25 @@ if TYPE_CHECKING:
 Outputs = dict[tuple[str, int], BaselineTurn]
 
 
-def outputs_of(baseline: Record) -> Outputs:
+def outputs_of(baseline: Record, source: str = BASELINE) -> Outputs:
     """The outputs of a baseline that can be followed: those with token ids and steps.
+
+    ``source`` names it in the notes of the run that follows it.
 
     Raises:
         RecordError: a request of the record is damaged.
     """
     prompts = {(r.sample, r.turn): r.prompt_tokens for r in baseline.requests}
-    return _outputs(traces_of(baseline), prompts)
+    return _outputs(traces_of(baseline), prompts, source)
 
 
-def outputs_of_turns(turns: Sequence[Turn], *, shared: bool = False) -> Outputs:
+def outputs_of_turns(
+    turns: Sequence[Turn], source: str = BASELINE, *, shared: bool = False
+) -> Outputs:
     """The outputs of turns of this session that can be followed; ``shared``: several arms do, and
     no record of theirs has them."""
     prompts = {(turn.sample, turn.turn): turn.trace.prompt_tokens for turn in turns}
-    return _outputs(request_traces(turns), prompts, shared=shared)
+    return _outputs(request_traces(turns), prompts, source, shared=shared)
 
 
 def outputs_of_arm(turns: Sequence[Turn]) -> Outputs:
@@ -50,19 +54,20 @@ def outputs_of_arm(turns: Sequence[Turn]) -> Outputs:
     Where several drafters or engines of one session are compared with one another, all of them
     follow the arm without SD, so that none has the text that it wrote itself.
     """
-    return outputs_of_turns(turns, shared=True)
+    return outputs_of_turns(turns, "this session's outputs without SD", shared=True)
 
 
 def _outputs(
     traces: Sequence[RequestTrace],
     prompts: Mapping[tuple[str, int], int],
+    source: str,
     *,
     shared: bool = False,
 ) -> Outputs:
     from pytest_speedbench.stats import StepTrace
 
     return {
-        key: BaselineTurn(trace, prompts[key], digest_ids(trace.token_ids.tolist()), shared)
+        key: BaselineTurn(trace, prompts[key], digest_ids(trace.token_ids.tolist()), shared, source)
         for trace in traces
         if isinstance(trace, StepTrace) and trace.token_ids is not None
         for key in [(trace.sample, trace.turn)]

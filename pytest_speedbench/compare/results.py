@@ -134,10 +134,11 @@ class SessionResults:
     @property
     def promote_command(self) -> str:
         """The command that makes this run what later runs are compared with."""
-        if not self.saved:
-            return "speedbench baseline promote REF --reason TEXT"
         # A place is STORAGE/MACHINE/FILE; the storage may be an address.
-        storage, *_, file = self.saved[0].rsplit("/", 2)
+        storage, *within = self.saved[0].rsplit("/", 2) if self.saved else ("",)
+        if len(within) < 2:  # not saved, or a file that was named by its path
+            return "speedbench baseline promote REF --reason TEXT"
+        file = within[-1]
         command = f"speedbench baseline promote {PurePosixPath(file).stem} --reason TEXT"
         default = (_DEFAULT_STORAGE, str(Path.cwd() / _DEFAULT_STORAGE), file)
         if storage in default:
@@ -180,7 +181,8 @@ class SessionResults:
             )
             for judged in comparison.cases
         ]
-        return cls(cases, comparison.judge.family.describe(), comparing=True)
+        family = comparison.judge.family.describe()
+        return cls(cases, family, comparing=True, saved=[comparison.new.path])
 
 
 def _family_of(records: Sequence[Record]) -> str:

@@ -28,6 +28,7 @@ from pytest_speedbench.engines.protocol import (
 from pytest_speedbench.measure.check import check_counters, check_traces
 from pytest_speedbench.measure.load import ClosedLoop, Progress
 from pytest_speedbench.measure.replayed import (
+    BASELINE,
     Replay,
     ReplayDivergence,
     ReplayedTurn,
@@ -49,12 +50,14 @@ _ADAPTIVE = re.compile(r"adaptive|per_batch_size|disable_by_batch_size")
 @dataclass(frozen=True, slots=True)
 class BaselineTurn:
     """What the baseline put out in one turn; ``along`` is the digest of its output. ``shared``: it
-    is the text that several arms of a session follow, and no record has it."""
+    is the text that several arms of a session follow, and no record has it. ``source`` names whose
+    output it is."""
 
     trace: StepTrace
     prompt_tokens: int
     along: str
     shared: bool = False
+    source: str = BASELINE
 
 
 Outputs = Mapping[tuple[str, int], BaselineTurn]
@@ -176,6 +179,7 @@ class _Path:
             self.given_up,
             tuple(self.divergences),
             text=tuple(_ids(self.baseline).tolist()) if self.baseline.shared else (),
+            source=self.baseline.source,
         )
 
     def next_start(self) -> int | None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from pytest_speedbench.engines.protocol import Trace
 
+BASELINE = "the baseline"
+"""Whose outputs are followed, where a run is compared with a saved one."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResumedRequest:
@@ -63,6 +66,7 @@ class ReplayedTurn:
         defects: positions in the output of those that are no numerical tie.
         wrong: those of them at which the new build's token is the one to blame.
         text: ids of that output where it is what several arms of a session follow.
+        source: whose output it is; not kept in records.
     """
 
     along: str
@@ -74,6 +78,7 @@ class ReplayedTurn:
     defects: tuple[int, ...] = ()
     wrong: tuple[WrongToken, ...] = ()
     text: tuple[int, ...] = field(default=(), repr=False)
+    source: str = field(default=BASELINE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,11 @@ class Replay:
         """Tokens that they decoded."""
         resumed = (request for turn in self.turns.values() for request in turn.resumed)
         return sum(request.trace.tokens for request in resumed)
+
+    @property
+    def source(self) -> str:
+        """Whose outputs were followed."""
+        return next((turn.source for turn in self.turns.values()), BASELINE)
 
     @property
     def scored(self) -> int:

@@ -225,18 +225,18 @@ class Run:
         ]
 
     def _replay_note(self) -> list[str]:
-        """Whether the baseline's outputs were followed, and what that cost."""
+        """Whether outputs were followed, whose, and what that cost."""
         replay = self.replay
         if replay is None:
             return []
         if replay.refused:
             return [f"not replayed: {replay.refused}"]
         if not replay.requests and not any(turn.given_up for turn in replay.turns.values()):
-            return [f"replay: none of {len(replay.turns)} outputs diverged from the baseline's"]
+            return [f"replay: none of {len(replay.turns)} outputs diverged from {replay.source}"]
         free = sum(turn.trace.tokens for turn in self.arm.turns)
         more = f", +{replay.output_tokens / free:.1%}" if free else ""
         return [
-            f"replayed along the baseline: {replay.requests} resumed requests for "
+            f"replayed along {replay.source}: {replay.requests} resumed requests for "
             f"{len(replay.turns)} outputs ({replay.output_tokens:,} output tokens{more}; "
             f"{replay.prompt_tokens:,} prompt tokens){_scored(replay)}"
         ]

@@ -107,10 +107,15 @@ def _overview_row(case: CaseResult, row: Row, table: RunTable) -> tuple[str, ...
 
 
 def _causes(tables: Iterable[RunTable]) -> Iterator[str]:
-    """What changed since the baseline, and what the change of speedup is due to; each once."""
+    """What changed since the baseline, each once, and what each change of speedup is due to."""
     open_tables = [table for table in tables if table.calls_for_causes]
     changes = dict.fromkeys(str(change) for table in open_tables for change in table.changes)
-    factors = dict.fromkeys(attribution_text(t.attribution) for t in open_tables if t.attribution)
+    several = len({table.title for table in open_tables}) > 1
+    factors = [
+        f"{f'{table.title}: ' if several else ''}{attribution_text(table.attribution)}"
+        for table in open_tables
+        if table.attribution
+    ]
     if changes or factors:
         yield from ("", "### What changed", "")
         yield from (f"- {markdown_cell(text)}" for text in (*changes, *factors))

@@ -44,7 +44,23 @@ class Line:
     markup: dict[str, bool] = field(default_factory=dict)
 
 
-def summary_lines(results: SessionResults, width: int) -> Iterator[Line]:
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """What to type for the reports that leave nothing out."""
+
+    markdown: str
+    html: str
+
+
+SESSION = Everything("--speed-summary=PATH.md", "--speed-report=PATH.html")
+COMMAND = Everything(
+    "speedbench report RUN --markdown PATH.md", "speedbench report RUN --html PATH.html"
+)
+
+
+def summary_lines(
+    results: SessionResults, width: int, everything: Everything = SESSION
+) -> Iterator[Line]:
     """Every line under the heading ``speedbench``.
 
     A single run has its table; several runs are a grid each method, and a table only where a run
@@ -59,13 +75,13 @@ def summary_lines(results: SessionResults, width: int) -> Iterator[Line]:
         if not cases[0].record.of_reference_build
     ]
     if len(own) == 1:
-        yield from _run_lines(own[0][1], width)
+        yield from _run_lines(own[0][1], width, everything)
     elif own:
-        yield from _sweep_lines(own, width)
+        yield from _sweep_lines(own, width, everything)
     for cases, table in zip(runs, tables, strict=True):
         if cases[0].record.of_reference_build:
             yield from _wrapped(f"{table.title}: {_in_short(table)}", width, indent="")
-    yield from _gate_lines(results, width)
+    yield from _gate_lines(results, width, everything)
     yield from _skip_lines(results, width)
     yield from _saved_lines(results, width)
     for problem in filter(None, (*results.problems, results.failure)):
@@ -91,7 +107,9 @@ def _wrapped(
 # -- one run --------------------------------------------------------------------------------
 
 
-def _run_lines(table: RunTable, width: int, said: str = "") -> Iterator[Line]:
+def _run_lines(
+    table: RunTable, width: int, everything: Everything, said: str = ""
+) -> Iterator[Line]:
     """``said`` is the setting that stands above already."""
     yield from _wrapped(table.title, width, {"bold": True}, indent="")
     if table.setting != said:
@@ -99,18 +117,18 @@ def _run_lines(table: RunTable, width: int, said: str = "") -> Iterator[Line]:
     for text, row in _slices(table, width):
         yield Line(text, _colour(None if row is None else table.rows[row].outcome))
     yield from _wrapped(table.speed, width, {"yellow" if table.slower else "green": True})
-    for text, outcome in (*_reasons(table), *_grouped(table.verdicts)):
+    for text, outcome in (*_reasons(table, everything), *_grouped(table.verdicts)):
         yield from _wrapped(text, width, _colour(outcome))
     if table.attribution:
         yield from _wrapped(attribution_text(table.attribution), width)
     if table.calls_for_causes:
-        yield from _change_lines([str(change) for change in table.changes], width)
+        yield from _change_lines([str(change) for change in table.changes], width, everything)
     for text in (*table.details, *(f"note: {note}" for note in table.notes)):
         yield from _wrapped(text, width)
     yield Line("")
 
 
-def _reasons(table: RunTable) -> Iterator[tuple[str, Outcome]]:
+def _reasons(table: RunTable, everything: Everything) -> Iterator[tuple[str, Outcome]]:
     """Why AL is neither a pass nor without a baseline; equal reasons once."""
     found: dict[tuple[str, Outcome], list[str]] = {}
     for row in table.rows:
@@ -121,7 +139,7 @@ def _reasons(table: RunTable) -> Iterator[tuple[str, Outcome]]:
         yield f"{outcome}: {_some(slices)}: {reason}", outcome
     if len(order) > _MOST_REASONS:
         more = len(order) - _MOST_REASONS
-        yield f"… and {more} more (all in --speed-summary=PATH.md)", Outcome.UNDECIDED
+        yield f"… and {more} more (all in {everything.markdown})", Outcome.UNDECIDED
 
 
 def _grouped(verdicts: Iterable[tuple[str, Outcome]]) -> Iterator[tuple[str, Outcome]]:
@@ -135,12 +153,12 @@ def _grouped(verdicts: Iterable[tuple[str, Outcome]]) -> Iterator[tuple[str, Out
         yield f"… and {quiet - 1} more not gated", Outcome.NOT_GATED
 
 
-def _change_lines(changes: Sequence[str], width: int) -> Iterator[Line]:
+def _change_lines(changes: Sequence[str], width: int, everything: Everything) -> Iterator[Line]:
     for change in changes[:_MOST_CHANGES]:
         yield from _wrapped(f"changed: {change}", width, {"yellow": True})
     if len(changes) > _MOST_CHANGES:
         more = len(changes) - _MOST_CHANGES
-        yield Line(f"  … and {more} more changes (all in --speed-report=PATH.html)")
+        yield Line(f"  … and {more} more changes (all in {everything.html})")
 
 
 def _slices(table: RunTable, width: int) -> Iterator[TableLine]:
@@ -204,7 +222,7 @@ def _colour(outcome: Outcome | None) -> dict[str, bool]:
 
 
 def _sweep_lines(
-    runs: Sequence[tuple[Sequence[CaseResult], RunTable]], width: int
+    runs: Sequence[tuple[Sequence[CaseResult], RunTable]], width: int, everything: Everything
 ) -> Iterator[Line]:
     tables = [table for _, table in runs]
     yield from _wrapped(f"{len(runs)} runs: {tables[0].setting}", width, indent="")
@@ -216,12 +234,12 @@ def _sweep_lines(
         record = widest(cases).record
         if record.case not in in_a_grid and (record.spec.method != "none" or not found):
             yield from _wrapped(f"{table.title}: {_in_short(table)}", width)
-    yield from _check_lines(tables, width)
+    yield from _check_lines(tables, width, everything)
     yield Line("")
     open_runs = [table for table in tables if table.calls_for_causes]
     open_runs.sort(key=lambda table: not table.outcomes & FAILING)
     for table in open_runs[:_MOST_RUNS]:
-        yield from _run_lines(table, width, said=tables[0].setting)
+        yield from _run_lines(table, width, everything, said=tables[0].setting)
     if len(open_runs) > _MOST_RUNS:
         names = [table.title for table in open_runs[_MOST_RUNS:]]
         yield from _wrapped(f"neither pass nor untested, too: {_some(names)}", width, indent="")
@@ -232,7 +250,7 @@ def _sweep_lines(
         yield from _wrapped(f"note: {note}", width, indent="")
 
 
-def _check_lines(tables: Sequence[RunTable], width: int) -> Iterator[Line]:
+def _check_lines(tables: Sequence[RunTable], width: int, everything: Everything) -> Iterator[Line]:
     """What was tested beside AL, of runs that have no table of their own."""
     found = [
         (f"{table.title}: {text}", outcome)
@@ -244,7 +262,7 @@ def _check_lines(tables: Sequence[RunTable], width: int) -> Iterator[Line]:
     for text, outcome in found[:_MOST_REASONS]:
         yield from _wrapped(text, width, _colour(outcome))
     if len(found) > _MOST_REASONS:
-        yield Line(f"  … and {len(found) - _MOST_REASONS} more (all in --speed-summary=PATH.md)")
+        yield Line(f"  … and {len(found) - _MOST_REASONS} more (all in {everything.markdown})")
 
 
 def _in_short(table: RunTable) -> str:
@@ -281,7 +299,7 @@ def _some(names: Sequence[str]) -> str:
 # -- the gate -------------------------------------------------------------------------------
 
 
-def _gate_lines(results: SessionResults, width: int) -> Iterator[Line]:
+def _gate_lines(results: SessionResults, width: int, everything: Everything) -> Iterator[Line]:
     verdicts = results.verdicts
     if verdicts:
         baselines = dict.fromkeys(verdict.baseline for verdict in verdicts if verdict.baseline)
@@ -292,7 +310,7 @@ def _gate_lines(results: SessionResults, width: int) -> Iterator[Line]:
             yield from _wrapped(f"no baseline: {reason}", width)
         if len(missing) > _MOST_MISSING:
             more = len(missing) - _MOST_MISSING
-            yield Line(f"  … and {more} more (all in --speed-summary=PATH.md)")
+            yield Line(f"  … and {more} more (all in {everything.markdown})")
         yield from _category_lines(results, width)
         yield from _wrapped(results.family, width)
     elif results.cases and not results.comparing:

@@ -125,7 +125,7 @@ class Arms:
         """Warm requests along the outputs of the cold pass: the cache is what is compared."""
         info, form = self.loop(run).engine.info, engine_type(run.engine).prompt_form
         reason = refusal(run.speculation, run.sampling, info, form, cached=True)
-        outputs = outputs_of_turns(arm.cold)
+        outputs = outputs_of_turns(arm.cold, "the cold pass")
         if reason or not outputs:
             return Replay(refused=reason or "the cold pass has no token ids, or no decoding steps")
         return self._replay(run, arm, outputs)

@@ -245,7 +245,7 @@ class SpeedSession:
             plain = measured.reference
         if plain is not None:
             return outputs_of_arm(plain.turns)
-        return "" if first == run else outputs_of(self._record(Case(first, ALL)))
+        return "" if first == run else outputs_of(self._record(Case(first, ALL)), "the first arm")
 
     def _note_changes(self, case: Case, result: CaseResult) -> None:
         """What changed, for a case that may fail before it is compared."""

@@ -111,6 +111,21 @@ def test_a_run_without_requests_is_two(speedbench: Speedbench, edited: Edited) -
     assert "nothing was compared: the runs have no sample in common (40 and 0" in result.err
 
 
+def test_categories_that_decide_nothing_are_two(speedbench: Speedbench, saved: Path) -> None:
+    data = json.loads((saved / "0001_base.json").read_text())
+    alone = data["benchmarks"][0]["extra_info"]["speedbench"]
+    alone["gate"]["beside_all"] = True
+    alone["requests"] = alone["requests"][:6]
+    del data["benchmarks"][1:]
+    (saved / "0009_alone.json").write_text(json.dumps(data))
+    result = speedbench("compare", "1", "9")
+    assert result.code == 2
+    assert "gate: 1 not gated" in result.out
+    assert result.out.count("AL changed by") == 1
+    assert "nothing was gated: the samples of NEW decide none" in result.err
+    assert "AL changed by" not in result.err
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [

@@ -100,6 +100,35 @@ def test_against_another_run(speedbench: Speedbench, tmp_path: Path) -> None:
     assert "output prompt-text" not in page.read_text()
 
 
+def test_a_comparison_of_saved_runs_is_no_unsaved_session(speedbench: Speedbench) -> None:
+    result = speedbench("report", "worse", "--against", "base")
+    assert "not saved" not in result.out
+    assert "intended? accept it: speedbench baseline promote 0003_worse --reason" in result.words
+
+
+def test_a_run_that_is_named_by_its_path(
+    speedbench: Speedbench, saved: Path, project: Path
+) -> None:
+    (project / "here.json").write_bytes((saved / "0003_worse.json").read_bytes())
+    result = speedbench("report", "here.json", "--against", "base")
+    assert (result.code, result.err) == (0, "")
+    assert "saved: here.json" in result.out
+    assert "accept it: speedbench baseline promote REF --reason TEXT" in result.words
+
+
+def test_prompts_that_a_split_does_not_hold(
+    speedbench: Speedbench, tmp_path: Path, project: Path
+) -> None:
+    pytest.importorskip("jinja2")
+    (project / "other.jsonl").write_text(
+        '{"id": "alpha-0", "category": "alpha", "turns": ["Something else"]}\n'
+    )
+    options = ("--html", tmp_path / "r.html", "--text", "--split", "other.jsonl")
+    result = speedbench("report", "3", "--against", "1", *options)
+    assert result.code == 0
+    assert result.err == "prompts not found in other.jsonl: give --split, their split or file\n"
+
+
 def test_prompts_and_outputs_as_text(speedbench: Speedbench, tmp_path: Path) -> None:
     page = tmp_path / "r.html"
     options = ("--html", page, "--text", "--split", "prompts.jsonl")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_speedbench.engines.protocol import Counters, EngineInfo, Sampling, Speculation, Trace
+from pytest_speedbench.measure.replayed import Replay, ReplayedTurn
 from pytest_speedbench.measure.results import ArmResult, RunSetting, Turn
 from pytest_speedbench.measure.run import Run
 
@@ -64,6 +67,13 @@ def test_the_engines_own_figure_comes_from_its_counters_where_requests_tell_noth
     assert measured.view("all").engine_acceptance_length() == 1 + 6 / 4
     assert measured.view("math").engine_acceptance_length() is None
     assert run(counters=None).view("all").engine_acceptance_length() is None
+
+
+@pytest.mark.parametrize("source", ["the baseline", "this session's outputs without SD"])
+def test_a_note_says_whose_outputs_were_followed(source: str) -> None:
+    replay = Replay({("s", 0): ReplayedTurn("d", source=source)})
+    notes = replace(run(counters=None), replay=replay).notes
+    assert notes[-1] == f"replay: none of 1 outputs diverged from {source}"
 
 
 def test_a_method_outside_the_table_is_noted() -> None:

@@ -74,6 +74,7 @@ def test_both_drafters_follow_the_text_without_sd(project: Project) -> None:
     assert len(texts[0]) == 120
     assert texts[0] == texts[1]
     assert any(replay.resumed for replay in followed[0] if replay)
+    assert "replayed along this session's outputs without SD" in text_of(result)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_a_drafter_follows_the_text_of_the_first_one(project: Project) -> None:
     result.assert_outcomes(passed=2)
     text = text_of(result)
     assert re.search("pruning_loss: pass .-.*over the baseline's text", text)
-    assert "note: replay: none of 120 outputs diverged from the baseline" in text
+    assert "note: replay: none of 120 outputs diverged from the first arm" in text
     run = read_run(project.saved[-1])
     found = compare_runs(run, run, maps=[parse_map("drafter=full:pruned")])
     (verdict,) = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from pytest_speedbench.compare.attribution import Attribution, Factor
 from pytest_speedbench.compare.changes import Change
 from pytest_speedbench.compare.results import SessionResults
 from pytest_speedbench.compare.verdict import Outcome
@@ -50,6 +51,19 @@ def test_changes_are_said_once_and_the_report_is_linked() -> None:
     text = render_markdown(compared())
     assert text.count("engine.version: 0.31 → 0.32") == 1
     assert "Full report: [my report.html](<out/my%20report.html>)" in text
+
+
+def test_a_change_of_speedup_names_its_run() -> None:
+    cases = []
+    for bs in (1, 8):
+        case = result(record("all", bs=bs), Outcome.FAIL)
+        case.attribution = Attribution(Factor("speedup", 0.8, None, None), (), 3, "")
+        cases.append(case)
+    found = render_markdown(SessionResults(cases)).partition("### What changed")[2].splitlines()
+    for line, bs in zip(found[2:4], (1, 8), strict=True):
+        assert re.match(rf"- vllm .* DL 3 .* BS {bs}: speedup -20.0%", line)
+    alone = render_markdown(SessionResults(cases[:1]))
+    assert "\n- speedup -20.0%" in alone
 
 
 def test_folds_are_closed() -> None:

@@ -11,7 +11,7 @@ from pytest_speedbench.compare.attribution import Attribution, Factor
 from pytest_speedbench.compare.changes import Change
 from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import Outcome
-from pytest_speedbench.report.terminal import WIDEST, summary_lines
+from pytest_speedbench.report.terminal import COMMAND, WIDEST, summary_lines
 from tests.report.conftest import estimate, record, result
 
 CATEGORIES = ("coding", "summarization", "all")
@@ -89,6 +89,19 @@ def test_files_are_named_whole() -> None:
     found = lines(SessionResults([result(record())], saved=[path], report="r.html"))
     assert f"saved: {path}" in found
     assert "report: r.html" in found
+
+
+def test_a_command_names_its_own_way_to_the_rest() -> None:
+    reasons = enumerate(("a", "b", "c", "d", "e"))
+    cases = [result(record(f"s{n}"), Outcome.UNDECIDED, reason=why) for n, why in reasons]
+    cases[0].changes = tuple(Change(f"engine.args.{n}", "1", "2") for n in range(6))
+    for everything, named in (
+        ((), ("--speed-summary=PATH.md", "--speed-report=PATH.html")),
+        ((COMMAND,), ("report RUN --markdown PATH.md", "report RUN --html PATH.html")),
+    ):
+        found = [line.text for line in summary_lines(SessionResults(cases), WIDEST, *everything)]
+        rest = [text for text in found if "more" in text]
+        assert all(any(name in text for text in rest) for name in named), rest
 
 
 def test_many_verdicts_that_test_nothing_are_a_number() -> None:
