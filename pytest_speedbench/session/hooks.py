@@ -22,12 +22,12 @@ from pytest_speedbench.errors import (
     warnings_at,
 )
 from pytest_speedbench.escapes import printable
-from pytest_speedbench.report.html.templates import check_installed
 from pytest_speedbench.report.properties import properties_of
 from pytest_speedbench.session.collection import case_of, settings_of
 from pytest_speedbench.session.devices import claim, gpus_of_engine
 from pytest_speedbench.session.progress import Overall, Progress
 from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
+from pytest_speedbench.session.report_files import check_reports
 from pytest_speedbench.session.reports import clean, cut_our_frames, note_skip
 from pytest_speedbench.session.saving import saving_of
 from pytest_speedbench.session.speed_session import SpeedSession
@@ -113,12 +113,13 @@ class SessionHooks:
 
     def resolve_reference(self) -> None:
         """Looks for what is compared with now, and for what a report needs, before measuring."""
+        worker = hasattr(self.config, "workerinput")
         try:
-            if self.session.settings.report:
-                check_installed()
+            if not worker:  # the controller writes the reports
+                check_reports(self.session.settings)
             self.session.resolve()
         except SpeedbenchError as error:
-            if not hasattr(self.config, "workerinput"):
+            if not worker:
                 raise pytest.UsageError(str(error)) from error
             self.refused = self.refused or str(error)
 

@@ -22,10 +22,10 @@ from pytest_speedbench.escapes import printable
 from pytest_speedbench.plan.table import LATEST
 from pytest_speedbench.plan.values import GATED_METRICS
 from pytest_speedbench.report.annotations import GITHUB_ACTIONS, annotation_lines
-from pytest_speedbench.report.html.templates import check_installed
 from pytest_speedbench.session.baselines import Baselines
 from pytest_speedbench.session.collection import settings_of
 from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
+from pytest_speedbench.session.report_files import check_reports
 from pytest_speedbench.session.reports import skip_reasons
 from pytest_speedbench.session.saving import Saving, saving_of
 from pytest_speedbench.session.speed_session import SpeedSession
@@ -240,8 +240,7 @@ def assign_to_workers(config: pytest.Config) -> None:
         settings = settings_of(config)
         store = Store(saving_of(config).location)
         try:
-            if settings.report:
-                check_installed()
+            check_reports(settings)
             if settings.compare not in (None, LATEST):
                 Baselines(store, Path(config.rootpath), settings.compare).resolve()
         except SpeedbenchError as error:

@@ -57,12 +57,25 @@ def test_folders_of_a_report_are_made(project: Project) -> None:
     assert (project.path / "a" / "b" / "out.md").exists()
 
 
-def test_a_report_that_cannot_be_written_is_told(project: Project) -> None:
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_a_report_that_cannot_be_written_is_refused_before_measuring(
+    project: Project, workers: tuple[str, ...]
+) -> None:
     project.gate()
     project.file("taken", "")
-    result = project.run("--speed-summary=taken/out.md")
+    result = project.run("--speed-summary=taken/out.md", *workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    errors = [line for line in result.errlines if "no file can be written there" in line]
+    assert len(errors) == 1
+    assert errors[0].startswith("ERROR: --speed-summary=taken/out.md: ")
+    assert "no tests ran" in result.outlines[-1]
+
+
+def test_a_report_whose_place_is_taken_while_measuring_is_named(project: Project) -> None:
+    project.gate(body="import os; os.mkdir('out.md'); assert speed.acceptance_length >= 1")
+    result = project.run("--speed-summary=out.md")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["cannot write taken/out.md: *"])
+    result.stdout.fnmatch_lines(["cannot write out.md: *"])
 
 
 def test_junit_property_tells_the_word(project: Project) -> None:
