@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from pytest_speedbench.engines.protocol import UNKNOWN_METHOD, Trace
 
 Known: TypeAlias = Mapping[str, str | int | float | bool]
 """Parts of a case's key and of its sampling, by their names in a record, that a file states."""
+_WHOLE: Final = re.compile(r"(?:^|:)all(?: |$)")
+"""Names of averages over all samples: ``all``, and those that our exports give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ class ForeignTotals:
     @property
     def suggested(self) -> Threshold:
         """The one for an assert: that of ``all`` where there is one; of several the smallest."""
-        whole = [t for t in self.thresholds if t.name.rpartition(":")[2] == "all"]
+        whole = [t for t in self.thresholds if _WHOLE.search(t.name)]
         return min(whole or self.thresholds, key=lambda threshold: threshold.limit)
 
 

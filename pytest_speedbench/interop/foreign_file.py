@@ -63,8 +63,9 @@ class ForeignFile:
     @cached_property
     def document(self) -> Any:
         """One JSON document."""
+        text = self.text
         try:
-            return json.loads(self.text)
+            return json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ForeignFileError(f"{self} is not JSON ({error}); {CUT}") from error
 
@@ -104,8 +105,9 @@ class ForeignFile:
             raise UsageError(
                 f"reading {self} needs PyYAML: pip install 'pytest-speedbench[data]'"
             ) from error
+        text = self.text
         try:
-            return yaml.safe_load(self.text)
+            return yaml.safe_load(text)
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise ForeignFileError(f"{self} is not YAML ({reason}); {CUT}") from error

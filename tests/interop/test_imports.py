@@ -22,6 +22,7 @@ from pytest_speedbench.cli import app
 from pytest_speedbench.errors import ForeignFileError, SpeedbenchError
 from pytest_speedbench.interop.exports import export_entries
 from pytest_speedbench.interop.foreign import ForeignRun, ForeignTotals, Given
+from pytest_speedbench.interop.foreign_file import CUT
 from pytest_speedbench.interop.imports import Stated, document, import_run
 from pytest_speedbench.interop.recognise import read_foreign
 from pytest_speedbench.interop.reference_marks import (
@@ -668,6 +669,13 @@ def test_files_of_nobody_are_refused(name: str, tmp_path: Path) -> None:
         read_foreign(tmp_path / name, Given())
 
 
+@pytest.mark.parametrize("name", ["empty.json", "empty.yaml"])
+def test_an_empty_file_has_one_reason(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ForeignFileError) as caught:
+        read_foreign(written(tmp_path / name, "\n"), Given())
+    assert str(caught.value) == f"{name} is empty; {CUT}"
+
+
 # -- the command ------------------------------------------------------------------------------
 
 
@@ -727,6 +735,7 @@ def test_the_command_shows_thresholds_and_what_they_cannot_do(tmp_path: Path) ->
     [
         ({"a": 2.9, "m eagle3 dl3 qualitative:all": 2.5, "m:qa": 2.1}, "qualitative:all", "2.50"),
         ({"b:all": 2.5, "a:all": 2.4, "a:qa": 2.1}, "a:all", "2.40"),
+        ({"m:all max_tokens=16": 2.5, "m:qa": 2.1}, "m:all max_tokens=16", "2.50"),
         ({"a": 2.9, "b": 2.1, "overall": 2.6}, "b", "2.10"),
     ],
 )
