@@ -10,6 +10,7 @@ pytest.importorskip("matplotlib")
 
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.report.html.evidence import Figure, figures_of
+from tests.compare.saved_runs import record as with_requests
 from tests.report.conftest import estimate, record, result
 
 DEPTH = "AL by position in the context"
@@ -59,3 +60,14 @@ def test_a_run_without_acceptance_by_position() -> None:
 def test_buckets_that_nobody_has_several_of_are_not_drawn() -> None:
     case = result(deep(2.1), baseline=deep(2.5))
     assert DEPTH not in [found.title for found in figures_of([case], "r", drawn=True)]
+
+
+def test_step_lengths_and_inputs_of_one_side_alone() -> None:
+    old = with_requests("math")
+    requests = [r.model_copy(update={"prompt_tokens": 16 + n}) for n, r in enumerate(old.requests)]
+    for title in ("Step lengths", "AL over the length of the input"):
+        found = figure(title, record(), record(requests=requests))
+        assert_both_are_named(found)
+        assert found.numbers is not None
+        name, cells = found.numbers.rows[1]
+        assert (name, set(cells)) == ("this run", {"–"})
