@@ -252,4 +252,4 @@ def test_the_commands_of_the_page_on_data_run(project: Path, runner: Runner) -> 
         if tracker is None or importlib.util.find_spec(tracker[1]):
             script.append(re.sub(r"\bRUN(\.\.\.)?", "base", command))
     runner.run_lines("\n".join(script), project)
-    assert (project / "requests.csv").read_text().startswith("engine,model,method")
+    assert (project / "requests.csv").read_text().startswith("run,engine,model,method")
