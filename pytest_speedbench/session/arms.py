@@ -123,8 +123,7 @@ class Arms:
 
     def along_cold(self, run: RunKey, arm: ArmResult) -> Replay:
         """Warm requests along the outputs of the cold pass: the cache is what is compared."""
-        info, form = self.loop(run).engine.info, engine_type(run.engine).prompt_form
-        reason = refusal(run.speculation, run.sampling, info, form, cached=True)
+        reason = self._refusal(run, cached=True)
         outputs = outputs_of_turns(arm.cold, "the cold pass")
         if reason or not outputs:
             return Replay(refused=reason or "the cold pass has no token ids, or no decoding steps")
@@ -143,6 +142,10 @@ class Arms:
         outputs = self.outputs(run, reference)
         if isinstance(outputs, str):
             return Replay(refused=outputs) if outputs else None
-        info, form = self.loop(run).engine.info, engine_type(run.engine).prompt_form
-        reason = refusal(run.speculation, run.sampling, info, form)
+        reason = self._refusal(run)
         return Replay(refused=reason) if reason else outputs
+
+    def _refusal(self, run: RunKey, *, cached: bool = False) -> str:
+        """Why the engine of ``run`` follows no outputs; empty where it does."""
+        info, form = self.loop(run).engine.info, engine_type(run.engine).prompt_form
+        return refusal(run.speculation, run.sampling, info, form, cached=cached)
