@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import re
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -188,7 +188,8 @@ class Http:
             ) as reply:
                 target = reply.headers.get("Location", "")
                 if reply.status // 100 != 3 or not target:
-                    yield reply
+                    with _ends_with_its_connection(reply):
+                        yield reply
                     return
             url = self._same_origin(path, url, urljoin(url, target))
         raise EngineError(f"{self.address.url}{path} redirects without an end: correct --speed-url")
@@ -288,10 +289,11 @@ class Http:
                 "(raise the limit with --speed-timeout=SECONDS)"
             ) from error
         except aiohttp.ClientResponseError as error:  # endless headers, chunks without a size
-            raise EngineError(
+            raise AnswerFailed(
                 f"{where} answered with something that is not HTTP "
                 f"({self.address.hide(_excerpt(error.message))}); is --speed-url the address of "
-                "an inference server?"
+                "an inference server?",
+                "not HTTP",
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             why = self.address.hide(str(error)) or type(error).__name__
@@ -365,6 +367,38 @@ class Http:
             f"{self.address.url}{path} answered in a form that is not that of its API "
             f"({self.address.hide(str(reason))}): {self.address.hide(_excerpt(text))}"
         )
+
+
+@contextlib.contextmanager
+def _ends_with_its_connection(reply: aiohttp.ClientResponse) -> Iterator[None]:
+    """Ends the reading of a body whose connection was closed because it is not HTTP: aiohttp
+    (3.14) closes it, but leaves the reader to wait."""
+    import aiohttp
+
+    connection = reply.connection
+    protocol = connection.protocol if connection else None
+    if protocol is None:  # the whole response has arrived
+        yield
+        return
+
+    def closed(_: object = None) -> None:
+        if not reply.content.is_eof() and reply.content.exception() is None:
+            why = protocol.exception()
+            message = getattr(why, "message", str(why))
+            reply.content.set_exception(
+                aiohttp.ClientResponseError(reply.request_info, reply.history, message=message)
+            )
+
+    closing = protocol.closed
+    if closing is None:  # closed already
+        closed()
+        yield
+        return
+    closing.add_done_callback(closed)
+    try:
+        yield
+    finally:
+        closing.remove_done_callback(closed)
 
 
 def _when_sent() -> aiohttp.TraceConfig:

@@ -14,6 +14,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+
+class Unframed(bytes):
+    """Sent outside the chunks of the stream, so that it is not HTTP."""
+
+
 Event = dict[str, Any] | str | bytes | float
 """A JSON event, raw data of one, raw bytes of the stream, or a pause in seconds."""
 
@@ -91,12 +96,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
         self.send_header("Connection", "close")
         self.end_headers()
         try:
             with script.slots or nullcontext():
                 for event in events:
                     self._send(event)
+            self.wfile.write(b"0\r\n\r\n")
         except OSError:
             pass  # the client went away
         finally:
@@ -105,12 +112,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, event: Event) -> None:
         if isinstance(event, float):
             time.sleep(event)
-        elif isinstance(event, bytes):
+        elif isinstance(event, Unframed):
             self.wfile.write(event)
+        elif isinstance(event, bytes):
+            self._send_chunk(event)
         else:
             text = event if isinstance(event, str) else json.dumps(event)
-            self.wfile.write(f"data: {text}\n\n".encode())
+            self._send_chunk(f"data: {text}\n\n".encode())
         self.wfile.flush()
+
+    def _send_chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pytest_speedbench.engines import (
 )
 from pytest_speedbench.engines.serving.metrics import MetricNames
 
-from .fake import Event, Script, serving
+from .fake import Event, Script, Unframed, serving
 from .test_client import config, drain, requests
 from .test_openai import MODEL, chat_chunk, joined, stream, usage
 from .vllm_fake import Vllm
@@ -35,6 +35,7 @@ BROKEN: dict[str, tuple[Answers, str]] = {
     "an error, not wrapped": (({"object": "error", "message": "x", "code": 503},), "HTTP 503: x"),
     "nothing": ((), "no finish reason"),
     "only the end": (("[DONE]",), "no finish reason"),
+    "what is not HTTP": ((0.05, Unframed(b"no chunk\r\n")), "not HTTP"),
     "an abort, without counts": (({"choices": [{"finish_reason": "abort"}]}, "[DONE]"), "abort"),
 }
 LIMIT = 0.4

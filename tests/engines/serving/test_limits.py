@@ -145,11 +145,27 @@ def chunk_size() -> Iterator[bytes]:
         yield b"1" * 10_000
 
 
-@pytest.mark.parametrize("answer", [headers, long_header, chunk_size])
+def late_chunk_size() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    time.sleep(0.1)  # so that it does not arrive with the headers
+    yield b"no hexadecimal number\r\n"
+    time.sleep(30)
+
+
+def late_second_chunk() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"
+    time.sleep(0.1)
+    yield b"no hexadecimal number\r\n"
+    time.sleep(30)
+
+
+@pytest.mark.parametrize(
+    "answer", [headers, long_header, chunk_size, late_chunk_size, late_second_chunk]
+)
 def test_what_is_not_http_is_said_so(answer: Callable[[], Iterator[bytes]]) -> None:
     with (
         raw_server(answer) as url,
-        reading(url, 30.0) as http,  # a busy machine needs time for the first bytes
+        reading(url, 20.0) as http,  # a busy machine needs time for the first bytes
         pytest.raises(EngineError, match=r"/x answered with something that is not HTTP"),
     ):
         http.get_text("/x")
