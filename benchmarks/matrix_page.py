@@ -8,8 +8,9 @@ from pathlib import Path
 
 from matrix_records import Key
 
+from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.records import traces_of
-from pytest_speedbench.baselines.schema import MetricRecord, Record
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.gate import Levels, gate
 from pytest_speedbench.compare.match import compare_identity, identity_of
 from pytest_speedbench.compare.verdict import Verdict

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from pytest_speedbench import errors
     from pytest_speedbench._version import __version__
     from pytest_speedbench.analysis.checkpoints import Checkpoint, Checkpoints
+    from pytest_speedbench.baselines.case_key import CaseKey
     from pytest_speedbench.baselines.reading import read_record, read_records
-    from pytest_speedbench.baselines.schema import CaseKey, Record
+    from pytest_speedbench.baselines.schema import Record
     from pytest_speedbench.compare.api import compare
     from pytest_speedbench.compare.asserts import Measured
     from pytest_speedbench.compare.changes import Change
@@ -93,7 +94,8 @@ _MODULES = {
     "_version": "__version__",
     "analysis.checkpoints": "Checkpoint Checkpoints",
     "baselines.reading": "read_record read_records",
-    "baselines.schema": "CaseKey Record",
+    "baselines.case_key": "CaseKey",
+    "baselines.schema": "Record",
     "compare.api": "compare",
     "compare.asserts": "Measured",
     "compare.changes": "Change",

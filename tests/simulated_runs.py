@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pytest_speedbench.baselines.case_key import CaseKey
+from pytest_speedbench.baselines.provenance import MachineRecord
 from pytest_speedbench.baselines.records import write_record
-from pytest_speedbench.baselines.schema import CaseKey, MachineRecord, Record
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.replay import outputs_of
 from pytest_speedbench.engines.process.child import RequestLoop
 from pytest_speedbench.engines.protocol import (

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.records import traces_of
-from pytest_speedbench.baselines.schema import MetricRecord, Record, RecordSummary
+from pytest_speedbench.baselines.schema import Record, RecordSummary
 from pytest_speedbench.errors import NoData
 from pytest_speedbench.splits import ALL
 from pytest_speedbench.stats import Estimate

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pytest_speedbench.analysis.coverage import Output
+from pytest_speedbench.baselines.case_key import CaseKey
 from pytest_speedbench.baselines.records import decode_run
-from pytest_speedbench.baselines.schema import CaseKey, Record
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import NoData
 from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.splits import ALL, Sample, load_split

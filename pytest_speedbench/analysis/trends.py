@@ -10,12 +10,10 @@ from fnmatch import fnmatch
 from itertools import groupby
 from typing import Any
 
-from pytest_speedbench.baselines.schema import (
-    CaseKey,
-    MetricRecord,
-    RecordSummary,
-    VerdictRecord,
-)
+from pytest_speedbench.baselines.case_key import CaseKey
+from pytest_speedbench.baselines.measured import MetricRecord
+from pytest_speedbench.baselines.outcome import VerdictRecord
+from pytest_speedbench.baselines.schema import RecordSummary
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.measure.metrics import METRICS

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from pytest_speedbench.analysis.runs import metric, names_of, whole
 from pytest_speedbench.analysis.table import Column, Table, Value
-from pytest_speedbench.baselines.schema import MetricRecord, Record
+from pytest_speedbench.baselines.measured import MetricRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import GateFailure, NoData
 from pytest_speedbench.stats.draft_length import (
     Arm,

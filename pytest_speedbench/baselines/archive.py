@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from pytest_speedbench.baselines.case_key import CaseKey
 from pytest_speedbench.baselines.files import SUFFIX, LocalFiles, open_regular, read_regular
 from pytest_speedbench.baselines.numbering import save_new
 from pytest_speedbench.baselines.promoted import (
@@ -24,7 +25,6 @@ from pytest_speedbench.baselines.promoted import (
     promotions,
     write_promotions,
 )
-from pytest_speedbench.baselines.schema import CaseKey
 from pytest_speedbench.baselines.storage import SavedRun, Store, parse_run
 from pytest_speedbench.errors import BaselineError
 

@@ -10,7 +10,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from pytest_speedbench.baselines.schema import MachineRecord
+from pytest_speedbench.baselines.provenance import MachineRecord
 
 _GIB = 1 << 30
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pytest_speedbench.baselines.schema import KEY_FIELDS, CaseKey, Record
+from pytest_speedbench.baselines.case_key import KEY_FIELDS, CaseKey
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import SavedRun, Store
 from pytest_speedbench.errors import BaselineError, UsageError
 

@@ -12,7 +12,20 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pytest_speedbench._version import __version__
+from pytest_speedbench.baselines.case_key import CaseKey
 from pytest_speedbench.baselines.machine import this_machine
+from pytest_speedbench.baselines.measured import (
+    ArmRecord,
+    CountedRecord,
+    CountersRecord,
+    DepthRecord,
+    DriftRecord,
+    EarlyRecord,
+    EmittedRecord,
+    MetricRecord,
+    RoundRecord,
+    SoakRoundRecord,
+)
 from pytest_speedbench.baselines.packing import (
     digest_ids,
     pack_ids,
@@ -21,6 +34,15 @@ from pytest_speedbench.baselines.packing import (
     unpack_numbers,
 )
 from pytest_speedbench.baselines.part import fields_of
+from pytest_speedbench.baselines.provenance import (
+    EngineRecord,
+    MachineRecord,
+    ModelRecord,
+    SamplingRecord,
+    SideRecord,
+    SpecRecord,
+    SplitRecord,
+)
 from pytest_speedbench.baselines.requests import (
     ReplayRecord,
     RequestRecord,
@@ -29,28 +51,7 @@ from pytest_speedbench.baselines.requests import (
     WrongTokenRecord,
     decode_turn,
 )
-from pytest_speedbench.baselines.schema import (
-    SCHEMA,
-    ArmRecord,
-    CaseKey,
-    CountedRecord,
-    CountersRecord,
-    DepthRecord,
-    DriftRecord,
-    EarlyRecord,
-    EmittedRecord,
-    EngineRecord,
-    MachineRecord,
-    MetricRecord,
-    ModelRecord,
-    Record,
-    RoundRecord,
-    SamplingRecord,
-    SideRecord,
-    SoakRoundRecord,
-    SpecRecord,
-    SplitRecord,
-)
+from pytest_speedbench.baselines.schema import SCHEMA, Record
 from pytest_speedbench.engines.packages import UNKNOWN
 from pytest_speedbench.engines.protocol import (
     NO_SPECULATION,

@@ -19,17 +19,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from pytest_speedbench.baselines import git
+from pytest_speedbench.baselines.case_key import CaseKey
 from pytest_speedbench.baselines.files import Files, open_files, read_regular
 from pytest_speedbench.baselines.index import Entry, refresh
 from pytest_speedbench.baselines.names import beginning_with, named
 from pytest_speedbench.baselines.requests import RequestRecord
-from pytest_speedbench.baselines.schema import (
-    EXTRA_KEY,
-    CaseKey,
-    Record,
-    RecordSummary,
-    parse_record,
-)
+from pytest_speedbench.baselines.schema import EXTRA_KEY, Record, RecordSummary, parse_record
 from pytest_speedbench.errors import BaselineError, GitError, RecordError, did_you_mean
 
 # What pytest-benchmark writes outside of a repository, and in one without a commit.

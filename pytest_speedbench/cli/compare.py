@@ -28,7 +28,8 @@ from pytest_speedbench.errors import CliError, did_you_mean
 from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
-    from pytest_speedbench.baselines.schema import CaseKey, Record
+    from pytest_speedbench.baselines.case_key import CaseKey
+    from pytest_speedbench.baselines.schema import Record
     from pytest_speedbench.baselines.storage import SavedRun
     from pytest_speedbench.compare.attribution import Factor
     from pytest_speedbench.compare.comparison import Comparison

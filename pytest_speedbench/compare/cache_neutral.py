@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pytest_speedbench.baselines.case_key import CaseKey
 from pytest_speedbench.baselines.records import write_record
-from pytest_speedbench.baselines.schema import CaseKey
 from pytest_speedbench.compare.gate import Levels, gate
 from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.match import Match

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from itertools import takewhile
 from typing import Any
 
-from pytest_speedbench.baselines.schema import ModelRecord, Record
+from pytest_speedbench.baselines.provenance import ModelRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.secrets import hide_secrets
 
 ABSENT = "–"

@@ -6,13 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_speedbench.baselines.schema import (
-    KEY_FIELDS,
-    CaseKey,
-    GateRecord,
-    Record,
-    problem_of,
-)
+from pytest_speedbench.baselines.case_key import KEY_FIELDS, CaseKey
+from pytest_speedbench.baselines.outcome import GateRecord
+from pytest_speedbench.baselines.schema import Record, problem_of
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.judge import DEFAULT_MARGINS, Judge, JudgedCase

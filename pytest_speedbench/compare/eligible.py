@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.baselines.schema import CaseKey, RecordSummary, VerdictRecord
+from pytest_speedbench.baselines.case_key import CaseKey
+from pytest_speedbench.baselines.outcome import VerdictRecord
+from pytest_speedbench.baselines.schema import RecordSummary
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.splits import ALL

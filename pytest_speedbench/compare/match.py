@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pytest_speedbench.baselines.schema import (
-    KEY_FIELDS,
-    CaseKey,
+from pytest_speedbench.baselines.case_key import KEY_FIELDS, CaseKey
+from pytest_speedbench.baselines.provenance import (
     ImportedRecord,
     MachineRecord,
     ModelRecord,
-    Record,
     SamplingRecord,
     SplitRecord,
 )
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.eligible import ANY, Eligibility
 from pytest_speedbench.compare.rows import EarlierIds, earlier_ids_of, match_rows, same_split

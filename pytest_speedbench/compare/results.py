@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pytest_speedbench.baselines.schema import ChangeRecord, Record, VerdictRecord
+from pytest_speedbench.baselines.outcome import ChangeRecord, VerdictRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.attribution import Attribution, attribute_records
 from pytest_speedbench.compare.changes import Change

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_speedbench.baselines.schema import Record, SplitRecord
+from pytest_speedbench.baselines.provenance import SplitRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.splits import legacy_ids, load_split, rows_in_common
 from pytest_speedbench.splits.bundled import BUNDLED
 from pytest_speedbench.splits.identity import KEY_LENGTH

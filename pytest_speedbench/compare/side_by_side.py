@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pytest_speedbench.baselines.schema import Record, SideRecord
+from pytest_speedbench.baselines.provenance import SideRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.match import Identity, Match, compare_identity
 from pytest_speedbench.engines.packages import UNKNOWN

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from pytest_speedbench.baselines.schema import Record, RoundRecord
+from pytest_speedbench.baselines.measured import RoundRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.sessions import earlier_rounds, timing_key
 from pytest_speedbench.compare.verdict import Outcome, Verdict

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.rows import Row, rows
-from pytest_speedbench.baselines.schema import MetricRecord, Record
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import EngineUnavailable, UsageError
 from pytest_speedbench.interop.naming import entry_labels, entry_names
 from pytest_speedbench.interop.reference_marks import reference_mark

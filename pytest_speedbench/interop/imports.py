@@ -9,15 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from pytest_speedbench.baselines.case_key import KEY_FIELDS, CaseKey
+from pytest_speedbench.baselines.provenance import ImportedRecord, MachineRecord
 from pytest_speedbench.baselines.records import write_record
-from pytest_speedbench.baselines.schema import (
-    EXTRA_KEY,
-    KEY_FIELDS,
-    CaseKey,
-    ImportedRecord,
-    MachineRecord,
-    Record,
-)
+from pytest_speedbench.baselines.schema import EXTRA_KEY, Record
 from pytest_speedbench.engines.protocol import (
     NO_SPECULATION,
     UNKNOWN_METHOD,

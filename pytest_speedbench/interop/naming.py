@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pytest_speedbench.baselines.schema import KEY_FIELDS, CaseKey, Record
+from pytest_speedbench.baselines.case_key import KEY_FIELDS, CaseKey
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import UsageError
 
 

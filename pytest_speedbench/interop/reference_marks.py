@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_speedbench.baselines.schema import MetricRecord
+from pytest_speedbench.baselines.measured import MetricRecord
 
 OWN_TOOL: Final = "pytest-speedbench"
 _MARK: Final = re.compile(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.baselines.schema import CaseKey, MetricRecord, Record
+from pytest_speedbench.baselines.case_key import CaseKey
+from pytest_speedbench.baselines.measured import MetricRecord
+from pytest_speedbench.baselines.schema import Record
 
 NO_SD = "no SD"
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.baselines.schema import MetricRecord, Record
+from pytest_speedbench.baselines.measured import MetricRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import COMPARED, Outcome
 from pytest_speedbench.report.view import change_text, runs_of, title_of, widest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_speedbench.baselines.schema import MetricRecord
+from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.escapes import printable
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pytest_speedbench.baselines.schema import MetricRecord, Record
+from pytest_speedbench.baselines.measured import MetricRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.attribution import Attribution, Factor
 from pytest_speedbench.compare.changes import Change
 from pytest_speedbench.compare.gate import is_beside_all

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from pytest_speedbench.baselines.schema import RoundRecord
+from pytest_speedbench.baselines.measured import RoundRecord
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.planning import Outlook, plan_case
 from pytest_speedbench.errors import NoData, SpeedbenchError, UsageError, count_of

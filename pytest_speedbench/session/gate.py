@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from pytest_speedbench.baselines.schema import GateRecord, Record
+from pytest_speedbench.baselines.outcome import GateRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import SavedRun
 from pytest_speedbench.compare.attribution import attribute_records
 from pytest_speedbench.compare.changes import changes

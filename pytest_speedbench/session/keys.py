@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from pytest_speedbench.baselines.schema import CaseKey
+from pytest_speedbench.baselines.case_key import CaseKey
 from pytest_speedbench.measure.tokenizer import model_name
 from pytest_speedbench.plan.cases import Case
 

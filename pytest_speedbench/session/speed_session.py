@@ -10,14 +10,14 @@ from functools import cache, partial
 from pathlib import Path
 
 from pytest_speedbench.baselines.machine import this_machine
-from pytest_speedbench.baselines.records import write_record
-from pytest_speedbench.baselines.schema import (
+from pytest_speedbench.baselines.provenance import (
     ModelRecord,
-    Record,
     SamplingRecord,
     SideRecord,
     SplitRecord,
 )
+from pytest_speedbench.baselines.records import write_record
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import Store
 from pytest_speedbench.compare.asserts import Judgement
 from pytest_speedbench.compare.early_decision import EarlyGate

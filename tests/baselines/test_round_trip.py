@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_speedbench.baselines.case_key import CaseKey
+from pytest_speedbench.baselines.provenance import MachineRecord
 from pytest_speedbench.baselines.records import decode_run, write_record
-from pytest_speedbench.baselines.schema import CaseKey, MachineRecord, Record, parse_record
+from pytest_speedbench.baselines.schema import Record, parse_record
 from pytest_speedbench.engines.protocol import (
     NO_SPECULATION,
     Counters,

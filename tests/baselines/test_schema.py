@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_speedbench.baselines.case_key import CaseKey
 from pytest_speedbench.baselines.packing import (
     MOST_NUMBER,
     pack_ids,
@@ -21,7 +22,7 @@ from pytest_speedbench.baselines.packing import (
     unpack_numbers,
 )
 from pytest_speedbench.baselines.records import traces_of
-from pytest_speedbench.baselines.schema import SCHEMA, CaseKey, parse_record
+from pytest_speedbench.baselines.schema import SCHEMA, parse_record
 from pytest_speedbench.baselines.storage import Store, read_run
 from pytest_speedbench.errors import BaselineError, RecordError
 from pytest_speedbench.stats.data import steps_of

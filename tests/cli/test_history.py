@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from pytest_speedbench.analysis.trends import matches
-from pytest_speedbench.baselines.schema import CaseKey
+from pytest_speedbench.baselines.case_key import CaseKey
 from pytest_speedbench.cli.history import parse_moment
 from pytest_speedbench.cli.history_output import FIELDS, sparkline
 

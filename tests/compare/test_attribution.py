@@ -8,18 +8,17 @@ from typing import Any
 
 import pytest
 
+from pytest_speedbench.baselines.case_key import CaseKey
 from pytest_speedbench.baselines.machine import this_machine
-from pytest_speedbench.baselines.schema import (
-    CaseKey,
+from pytest_speedbench.baselines.measured import RoundRecord
+from pytest_speedbench.baselines.provenance import (
     EngineRecord,
     ModelRecord,
-    Record,
-    RoundRecord,
     SamplingRecord,
     SpecRecord,
     SplitRecord,
-    parse_record,
 )
+from pytest_speedbench.baselines.schema import Record, parse_record
 from pytest_speedbench.compare.attribution import Attribution, attribute_records, speed_rounds
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.stats import NoData

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_speedbench.baselines.outcome import VerdictRecord
 from pytest_speedbench.baselines.promoted import (
     DEFAULT,
     NAME,
@@ -15,7 +16,7 @@ from pytest_speedbench.baselines.promoted import (
     promoted_run,
     promotions,
 )
-from pytest_speedbench.baselines.schema import Record, VerdictRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import Store
 from pytest_speedbench.compare.eligible import Eligibility
 from pytest_speedbench.compare.match import find_baseline, identity_of

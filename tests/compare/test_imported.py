@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pytest_speedbench.baselines.packing import pack_ids, pack_numbers, unpack_numbers
-from pytest_speedbench.baselines.schema import ImportedRecord, Record
+from pytest_speedbench.baselines.provenance import ImportedRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import read_run
 from pytest_speedbench.compare.comparison import Comparison, compare_runs
 from pytest_speedbench.compare.eligible import Eligibility

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pytest_speedbench.baselines.schema import ModelRecord, Record
+from pytest_speedbench.baselines.provenance import ModelRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import SavedRun, read_run
 from pytest_speedbench.compare.match import Identity, find_baseline, identity_of, match_in
 from pytest_speedbench.splits import legacy_digest, load_split

@@ -12,7 +12,8 @@ import pytest
 from simulated_runs import measure, record_of
 from typer.testing import CliRunner
 
-from pytest_speedbench.baselines.schema import GateRecord, Record
+from pytest_speedbench.baselines.outcome import GateRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import SavedRun, Store, read_run
 from pytest_speedbench.cli import app
 from pytest_speedbench.cli.output import change, change_interval

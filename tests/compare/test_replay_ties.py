@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from simulated_runs import InProcess, measure, record_of
 
+from pytest_speedbench.baselines.outcome import VerdictRecord
 from pytest_speedbench.baselines.records import decode_replay
-from pytest_speedbench.baselines.schema import Record, VerdictRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.gate import healthy_divergence
 from pytest_speedbench.compare.judge import Judge

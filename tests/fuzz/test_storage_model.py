@@ -23,8 +23,8 @@ from pytest_speedbench.baselines.files import LocalFiles
 from pytest_speedbench.baselines.index import NAME as INDEX
 from pytest_speedbench.baselines.journal import Entry, Journal, journal_folder, recover
 from pytest_speedbench.baselines.numbering import save_new
+from pytest_speedbench.baselines.outcome import GateRecord, VerdictRecord
 from pytest_speedbench.baselines.promoted import demote, promote, promoted_run, promotions
-from pytest_speedbench.baselines.schema import GateRecord, VerdictRecord
 from pytest_speedbench.baselines.storage import SavedRun, Store
 from pytest_speedbench.compare.eligible import latest_eligible
 from pytest_speedbench.compare.match import find_baseline, identity_of

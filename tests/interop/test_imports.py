@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.records import traces_of
-from pytest_speedbench.baselines.schema import MetricRecord, Record, parse_record
+from pytest_speedbench.baselines.schema import Record, parse_record
 from pytest_speedbench.baselines.storage import read_run
 from pytest_speedbench.cli import app
 from pytest_speedbench.errors import ForeignFileError, SpeedbenchError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_speedbench.baselines.schema import CaseKey, Record
+from pytest_speedbench.baselines.case_key import CaseKey
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 

@@ -9,14 +9,11 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
+from pytest_speedbench.baselines.case_key import KEY_FIELDS
+from pytest_speedbench.baselines.measured import RoundRecord
+from pytest_speedbench.baselines.provenance import MachineRecord, SamplingRecord
 from pytest_speedbench.baselines.requests import RequestRecord
-from pytest_speedbench.baselines.schema import (
-    KEY_FIELDS,
-    MachineRecord,
-    Record,
-    RoundRecord,
-    SamplingRecord,
-)
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.engines import engine_type
 from pytest_speedbench.engines import simulated as simulated_engine

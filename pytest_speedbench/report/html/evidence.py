@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pytest_speedbench.analysis.length import LengthCurve, length
 from pytest_speedbench.analysis.step_lengths import step_lengths
-from pytest_speedbench.baselines.schema import MetricRecord, Record
+from pytest_speedbench.baselines.measured import MetricRecord
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.attribution import Attribution
 from pytest_speedbench.compare.judge import ACCEPTANCE, verdict_on
 from pytest_speedbench.compare.results import CaseResult
