@@ -1,17 +1,40 @@
-"""What a reader must know of the answers and of the server behind the numbers of a run."""
+"""What a reader must know about the numbers of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
 
+from pytest_speedbench.engines.methods import unknown_method_note
 from pytest_speedbench.engines.protocol import UNKNOWN_METHOD, Trace
+from pytest_speedbench.errors import count_of
 from pytest_speedbench.measure.arrivals import in_burst
+from pytest_speedbench.measure.drafting import drafts_nothing
 from pytest_speedbench.measure.failures import describe_failed
-from pytest_speedbench.measure.results import ArmResult, RunSetting
+from pytest_speedbench.measure.replayed import Replay
+from pytest_speedbench.measure.results import ArmResult, RunSetting, total
 
+TIMING_ONLY = "timing only: the engine reports no decoding steps, so AL is unknown"
 # A share of answers that says something of the model or of the build.
 _MANY_LOOPS = 0.25
+# Short answers begin and end apart even where every slot is busy.
+_HELD = 0.75
+
+
+def run_notes(
+    setting: RunSetting, arm: ArmResult, reference: ArmResult | None, replay: Replay | None
+) -> list[str]:
+    """The notes of a run, one sentence each, the most important first."""
+    return [
+        *answer_notes(arm, reference),
+        *_acceptance_notes(setting, arm),
+        *_server_notes(setting),
+        *_batch_notes(setting, arm),
+        *_arms_notes(setting, arm, reference),
+        *_cache_notes(setting, arm),
+        *_drafting_notes(setting, arm),
+        *(_replay_notes(arm, replay) if replay else ()),
+    ]
 
 
 def answer_notes(arm: ArmResult, reference: ArmResult | None) -> list[str]:
@@ -61,7 +84,7 @@ def _loops(traces: Sequence[Trace]) -> int:
     return sum(repeats_itself(trace.token_ids) for trace in traces)
 
 
-def server_notes(setting: RunSetting) -> list[str]:
+def _server_notes(setting: RunSetting) -> list[str]:
     """What is only assumed of a server that was not started here."""
     details, speculation = setting.engine.details, setting.speculation
     if not details.get("joined"):
@@ -79,7 +102,126 @@ def server_notes(setting: RunSetting) -> list[str]:
     return notes
 
 
-def cache_notes(arm: ArmResult, setting: RunSetting) -> list[str]:
+def _batch_notes(setting: RunSetting, arm: ArmResult) -> list[str]:
+    """Whether BS requests were in flight, as asked for."""
+    batch, notes = setting.batch_size, []
+    # Where slices ran one after another, the smallest of them was alone in the queue.
+    together = min((counted.samples for counted in arm.counted.values()), default=setting.samples)
+    if together < batch:
+        return [f"{count_of(together, 'sample')} cannot fill BS {batch}"]
+    if arm.repeated:
+        notes.append(
+            f"{count_of(setting.samples, 'sample')}, repeated to {arm.repeated} a round to hold "
+            f"BS {batch}; acceptance is that of each one's first time"
+        )
+    if not all(round_.steady for round_ in arm.rounds):
+        notes.append("too few samples for a steady window: ramp and drain are included")
+    decoding = max((round_.at_once for round_ in arm.rounds), default=batch)
+    if decoding < _HELD * batch:
+        notes.append(
+            f"at most {decoding} requests were decoded at once, not {batch}: the engine has "
+            "fewer slots, or a smaller KV cache, than this BS needs"
+        )
+    return notes
+
+
+def _arms_notes(setting: RunSetting, arm: ArmResult, reference: ArmResult | None) -> list[str]:
+    """How the arms of the run were measured."""
+    notes, side = [], setting.side
+    if reference is not None and not arm.alternated:
+        notes.append("arms not alternated: one engine after the other, no interval")
+    if side is not None and side.no_plain:
+        notes.append(f"no arm without SD: {side.no_plain}")
+    if side is not None and side.apart:
+        notes.append(f"the builds did not take turns: {side.apart}")
+    if arm.early is not None:
+        notes.append(str(arm.early))
+    if arm.soak:
+        seconds = arm.soak[-1].end
+        notes.append(f"soak of {count_of(len(arm.soak), 'round')} in {seconds:.0f} s")
+    return notes
+
+
+def _drafting_notes(setting: RunSetting, arm: ArmResult) -> list[str]:
+    """A schedule that never drafts, and a method that is not in our table."""
+    notes, method = [], setting.speculation.method
+    if setting.scheduled and all(drafts_nothing(turn.trace) for turn in arm.turns):
+        notes.append(
+            f"the engine's schedule of draft lengths drafts nothing at BS {setting.batch_size}"
+        )
+    if method != UNKNOWN_METHOD and (note := unknown_method_note(method)):
+        notes.append(note)
+    return notes
+
+
+def _acceptance_notes(setting: RunSetting, arm: ArmResult) -> list[str]:
+    """What the engine does not report of acceptance, and the consequence."""
+    reported = [turn.trace.totals for turn in arm.turns if turn.trace.totals is not None]
+    if not reported or not setting.speculation.active:
+        return []
+    if arm.unknown:
+        return [f"no AL: {arm.unknown}"]
+    if arm.counted:
+        notes = [
+            "AL from the engine's counters: slices ran one after another, the counters read in "
+            "between; values without intervals, which no gate uses"
+        ]
+    elif len(reported) < len(arm.turns):
+        notes = [
+            f"the engine reports totals of {len(reported)} of {len(arm.turns)} requests, not "
+            "their steps: no acceptance by position, and a shorter common prefix to compare"
+        ]
+    elif all(totals.steps is None for totals in reported):
+        return [TIMING_ONLY]
+    else:
+        notes = [
+            "the engine reports totals of a request, not its steps: no acceptance by position, "
+            "and the gate compares whole outputs"
+        ]
+    return [*notes, *_hidden_note(arm)]
+
+
+def _hidden_note(arm: ArmResult) -> list[str]:
+    counted = total(arm.counted.values())
+    hidden = arm.hidden + counted.hidden
+    steps = counted.steps or sum(turn.trace.decoding_steps or 0 for turn in arm.turns)
+    if not hidden or not steps:
+        return []
+    return [
+        "steps without a draft are not counted by the engine, and cut-off last steps may hide "
+        f"some: AL may read up to {hidden / steps:.1%} too high"
+    ]
+
+
+def _replay_notes(arm: ArmResult, replay: Replay) -> list[str]:
+    """Whether outputs were followed, whose, and what that cost."""
+    if replay.refused:
+        return [f"not replayed: {replay.refused}"]
+    if not replay.requests and not any(turn.given_up for turn in replay.turns.values()):
+        return [f"replay: none of {len(replay.turns)} outputs diverged from {replay.source}"]
+    free = sum(turn.trace.tokens for turn in arm.turns)
+    more = f", +{replay.output_tokens / free:.1%}" if free else ""
+    return [
+        f"replayed along {replay.source}: {replay.requests} resumed requests for "
+        f"{len(replay.turns)} outputs ({replay.output_tokens:,} output tokens{more}; "
+        f"{replay.prompt_tokens:,} prompt tokens){_scored(replay)}"
+    ]
+
+
+def _scored(replay: Replay) -> str:
+    """What the target says of the tokens that differ."""
+    if not replay.scored:
+        return f"; divergences not scored: {replay.unscored}" if replay.unscored else ""
+    if not (defects := replay.defects):
+        return f"; {replay.scored} divergences scored, all numerical ties"
+    sample, turn, position = defects[0]
+    return (
+        f"; {len(defects)} of {replay.scored} divergences scored are no numerical ties, the first "
+        f"in sample {sample!r}, turn {turn}, output token {position}"
+    )
+
+
+def _cache_notes(setting: RunSetting, arm: ArmResult) -> list[str]:
     """What the prefix cache did that was not to be expected."""
     notes = []
     hits = sum(turn.trace.cached_tokens or 0 for turn in arm.turns)
@@ -87,25 +229,24 @@ def cache_notes(arm: ArmResult, setting: RunSetting) -> list[str]:
         notes.append("the cold pass was served from the prefix cache in part: it is not cold")
     if arm.cold and not hits:
         notes.append("no prompt came from the prefix cache, or the engine does not report it")
-    first = [
-        turn.trace for turn in arm.turns if turn.turn == 0
-    ]  # later ones hold the answer before
-    if arm.cold and (lost := _evicted(first)):
+    # Prompts of later turns hold the answer before, which may be another one than in the cold pass.
+    first = [turn.trace for turn in arm.turns if turn.turn == 0]
+    if arm.cold and (lost := evicted(first)):
         notes.append(
             f"{lost} of {len(first)} warm prompts were no longer in the prefix cache, or in part: "
             "the engine evicted them, and their AL is not that of a warm cache; give it a larger "
             "KV cache, or take fewer samples"
         )
     if hits and not setting.prefix_caching:
-        total = sum(turn.trace.prompt_tokens for turn in arm.turns)
+        tokens = sum(turn.trace.prompt_tokens for turn in arm.turns)
         notes.append(
-            f"{hits / total:.0%} of the prompt tokens came from the engine's prefix cache, "
+            f"{hits / tokens:.0%} of the prompt tokens came from the engine's prefix cache, "
             "although prefix caching is off here: TTFT is that of a warm cache"
         )
     return notes
 
 
-def _evicted(traces: Sequence[Trace]) -> int:
+def evicted(traces: Sequence[Trace]) -> int:
     """Warm prompts of which the cache holds less than of another one that is no longer.
 
     All of them were sent before, so without an eviction a longer one has as many blocks or more.

@@ -6,12 +6,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pytest_speedbench.engines.methods import traits, unknown_method_note
-from pytest_speedbench.engines.protocol import UNKNOWN_METHOD, Trace
-from pytest_speedbench.errors import count_of
 from pytest_speedbench.measure import metrics
 from pytest_speedbench.measure.chains import require_chains
-from pytest_speedbench.measure.notes import answer_notes, cache_notes, server_notes
+from pytest_speedbench.measure.drafting import speculation_off
+from pytest_speedbench.measure.notes import TIMING_ONLY, run_notes
 from pytest_speedbench.measure.replayed import Replay
 from pytest_speedbench.measure.results import (
     ArmResult,
@@ -26,10 +24,6 @@ from pytest_speedbench.splits import ALL
 if TYPE_CHECKING:
     from pytest_speedbench.stats import Estimate, RequestTrace
     from pytest_speedbench.stats.context import DepthBucket
-
-TIMING_ONLY = "timing only: the engine reports no decoding steps, so AL is unknown"
-# Short answers begin and end apart even where every slot is busy.
-_HELD = 0.75
 
 
 @dataclass
@@ -62,22 +56,12 @@ class Run:
     @property
     def speculation_off(self) -> str:
         """Why speculation seems to be switched off although it was asked for; empty if it is on."""
-        speculation = self.setting.speculation
-        if not speculation.active:
-            return ""
-        if self.setting.engine.details.get("speculative_method") == "none":
-            return "the engine's own configuration has no speculation"
-        # A lookup method in a short run, or a schedule of draft lengths, may rightly draft nothing.
-        if not traits(speculation.method).every_step or self.setting.scheduled:
-            return ""
-        counters = self.arm.counters
-        if counters is not None:
-            if counters.draft_tokens or counters.drafts:
-                return ""
-            return "the engine's own counter of draft tokens did not move"
-        if all(_drafts_nothing(turn.trace) for turn in self.arm.turns):
-            return "every decoding step of the run emitted a single token"
-        return ""
+        return speculation_off(self.setting, self.arm)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know about these numbers."""
+        return run_notes(self.setting, self.arm, self.reference, self.replay)
 
     @property
     def partial(self) -> bool:
@@ -177,138 +161,6 @@ class Run:
             return metrics.step_time(self.arm.turns, level)
         times = [turn.trace.times for turn in self.arm.turns if turn.trace.times]
         return metrics.counted_step_time(times, counted, level)
-
-    @property
-    def notes(self) -> list[str]:
-        """What a reader must know about these numbers."""
-        batch = self.setting.batch_size
-        notes = []
-        together = self._sent_together
-        if together < batch:
-            notes.append(f"{count_of(together, 'sample')} cannot fill BS {batch}")
-        elif self.arm.repeated:
-            notes.append(
-                f"{count_of(self.setting.samples, 'sample')}, repeated to {self.arm.repeated} a "
-                f"round to hold BS {batch}; acceptance is that of each one's first time"
-            )
-        if together >= batch and not all(r.steady for r in self.arm.rounds):
-            notes.append("too few samples for a steady window: ramp and drain are included")
-        decoding = max((r.at_once for r in self.arm.rounds), default=batch)
-        if together >= batch and decoding < _HELD * batch:
-            notes.append(
-                f"at most {decoding} requests were decoded at once, not {batch}: the engine has "
-                "fewer slots, or a smaller KV cache, than this BS needs"
-            )
-        if self.reference is not None and not self.arm.alternated:
-            notes.append("arms not alternated: one engine after the other, no interval")
-        if (side := self.setting.side) is not None and side.no_plain:
-            notes.append(f"no arm without SD: {side.no_plain}")
-        if side is not None and side.apart:
-            notes.append(f"the builds did not take turns: {side.apart}")
-        if self.arm.early is not None:
-            notes.append(str(self.arm.early))
-        if self.arm.soak:
-            seconds = self.arm.soak[-1].end
-            notes.append(f"soak of {count_of(len(self.arm.soak), 'round')} in {seconds:.0f} s")
-        notes += cache_notes(self.arm, self.setting)
-        if self.setting.scheduled and all(_drafts_nothing(t.trace) for t in self.arm.turns):
-            notes.append(f"the engine's schedule of draft lengths drafts nothing at BS {batch}")
-        method = self.setting.speculation.method
-        if method != UNKNOWN_METHOD and (note := unknown_method_note(method)):
-            notes.append(note)
-        return [
-            *answer_notes(self.arm, self.reference),
-            *self._acceptance_notes(),
-            *server_notes(self.setting),
-            *notes,
-            *self._replay_note(),
-        ]
-
-    def _replay_note(self) -> list[str]:
-        """Whether outputs were followed, whose, and what that cost."""
-        replay = self.replay
-        if replay is None:
-            return []
-        if replay.refused:
-            return [f"not replayed: {replay.refused}"]
-        if not replay.requests and not any(turn.given_up for turn in replay.turns.values()):
-            return [f"replay: none of {len(replay.turns)} outputs diverged from {replay.source}"]
-        free = sum(turn.trace.tokens for turn in self.arm.turns)
-        more = f", +{replay.output_tokens / free:.1%}" if free else ""
-        return [
-            f"replayed along {replay.source}: {replay.requests} resumed requests for "
-            f"{len(replay.turns)} outputs ({replay.output_tokens:,} output tokens{more}; "
-            f"{replay.prompt_tokens:,} prompt tokens){_scored(replay)}"
-        ]
-
-    @property
-    def _sent_together(self) -> int:
-        """Samples that were in the queue at once: those of the smallest slice where each went
-        alone."""
-        return min(
-            (counted.samples for counted in self.arm.counted.values()),
-            default=self.setting.samples,
-        )
-
-    def _acceptance_notes(self) -> list[str]:
-        """What the engine does not report of acceptance, and the consequence."""
-        arm = self.arm
-        reported = [t.trace.totals for t in arm.turns if t.trace.totals is not None]
-        if not reported or not self.setting.speculation.active:
-            return []
-        if arm.unknown:
-            return [f"no AL: {arm.unknown}"]
-        if arm.counted:
-            notes = [
-                "AL from the engine's counters: slices ran one after another, the counters read in "
-                "between; values without intervals, which no gate uses"
-            ]
-        elif len(reported) < len(arm.turns):
-            notes = [
-                f"the engine reports totals of {len(reported)} of {len(arm.turns)} requests, not "
-                "their steps: no acceptance by position, and a shorter common prefix to compare"
-            ]
-        elif all(totals.steps is None for totals in reported):
-            return [TIMING_ONLY]
-        else:
-            notes = [
-                "the engine reports totals of a request, not its steps: no acceptance by position, "
-                "and the gate compares whole outputs"
-            ]
-        return [*notes, *self._hidden_note()]
-
-    def _hidden_note(self) -> list[str]:
-        counted = total(self.arm.counted.values())
-        hidden = self.arm.hidden + counted.hidden
-        steps = counted.steps or sum(t.trace.decoding_steps or 0 for t in self.arm.turns)
-        if not hidden or not steps:
-            return []
-        return [
-            "steps without a draft are not counted by the engine, and cut-off last steps may hide "
-            f"some: AL may read up to {hidden / steps:.1%} too high"
-        ]
-
-
-def _scored(replay: Replay) -> str:
-    """What the target says of the tokens that differ, for a note."""
-    if not replay.scored:
-        return f"; divergences not scored: {replay.unscored}" if replay.unscored else ""
-    if not (defects := replay.defects):
-        return f"; {replay.scored} divergences scored, all numerical ties"
-    sample, turn, position = defects[0]
-    return (
-        f"; {len(defects)} of {replay.scored} divergences scored are no numerical ties, the first "
-        f"in sample {sample!r}, turn {turn}, output token {position}"
-    )
-
-
-def _drafts_nothing(trace: Trace) -> bool:
-    """Whether a request is known to have emitted one token a step."""
-    if trace.totals is None:
-        return not any(trace.drafted or ()) and all(size == 1 for size in trace.steps)
-    if trace.totals.draft_tokens is not None:
-        return trace.totals.draft_tokens == 0
-    return trace.totals.steps == trace.decoded_tokens
 
 
 @dataclass

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_speedbench.engines import Speculation, Trace
-from pytest_speedbench.measure.notes import _evicted, answer_notes
+from pytest_speedbench.measure.notes import answer_notes, evicted
 from pytest_speedbench.measure.results import ArmResult, Turn
 
 
@@ -38,12 +38,12 @@ def test_whole_blocks_of_every_prompt_are_no_eviction(
 ) -> None:
     """vLLM leaves out the last block under EAGLE."""
     held = [max(0, (p - 1) // block - drops_last) * block for p in prompts]
-    assert _evicted(warm(prompts, held)) == 0
+    assert evicted(warm(prompts, held)) == 0
 
 
 def test_prompts_that_were_evicted_are_counted() -> None:
-    assert _evicted(warm([200, 300, 400, 500], [128, 128, 0, 256])) == 1
-    assert _evicted(warm([200, 200, 200], [0, 192, 0])) == 2
+    assert evicted(warm([200, 300, 400, 500], [128, 128, 0, 256])) == 1
+    assert evicted(warm([200, 200, 200], [0, 192, 0])) == 2
 
 
 def warm(prompts: Sequence[int], held: Sequence[int]) -> list[Trace]:
