@@ -40,7 +40,7 @@ Engine arguments (``--speed-engine-arg KEY=VALUE``):
 ``hang_at``          request number at which it hangs
 ``speculation_off``  1: drafts nothing, without an error (as vLLM once did)
 ``miscount``         tokens added to the accepted counter at every reading, as a wrong counter
-``tells``            what it reports about acceptance: ``steps`` (default), ``totals`` of each
+``reports``          what it reports about acceptance: ``steps`` (default), ``totals`` of each
                      request, ``counters`` only, or ``nothing``; except for ``steps``, output
                      arrives in chunks that are not steps
 ``fail_every``       every so many requests one is broken off after half of its output
@@ -88,7 +88,7 @@ TARGET = (0.350001, 0.349999, 0.15, 0.1, 0.05)
 _TIED, _WRONG = 1, 9
 _UNLIKELY = -25.0
 _LOGIT_MAGNITUDE = 20.0
-TELLS = ("steps", "totals", "counters", "nothing")
+REPORTS = ("steps", "totals", "counters", "nothing")
 _NUMBERS = (
     "spread",
     "rise",
@@ -116,7 +116,7 @@ _NUMBERS = (
     "max_model_len",
     "tensor_parallel_size",
 )
-ARGUMENTS = ("acceptance", "acceptance.*", "build", "schedule", "tells", *_NUMBERS)
+ARGUMENTS = ("acceptance", "acceptance.*", "build", "reports", "schedule", *_NUMBERS)
 """Every engine argument; ``acceptance.*`` stands for the acceptance of one category or drafter."""
 # Tokens that an answer repeats which has become a loop.
 _LOOP = 4
@@ -159,7 +159,7 @@ class SimulatedBackend:
         self.miscount = int(self._number("miscount", 0))
         self.miscounted = 0
         self.started = 0
-        self.reports = str(config.option("tells", "steps"))
+        self.reports = str(config.option("reports", "steps"))
         self.cache = PrefixCache()
         if config.model == "missing":
             raise EngineError("the simulated engine has no model called 'missing'")
@@ -418,9 +418,9 @@ class SimulatedBackend:
 
 
 def _refuse(config: EngineConfig) -> None:
-    tells = config.option("tells", TELLS[0])
-    if tells not in TELLS:
-        raise EngineError(f"tells={tells}: expected one of {', '.join(TELLS)}")
+    reports = config.option("reports", REPORTS[0])
+    if reports not in REPORTS:
+        raise EngineError(f"reports={reports}: expected one of {', '.join(REPORTS)}")
     for name, value in config.args:
         if name.startswith("acceptance"):
             _check_acceptance(name, str(value))

@@ -50,7 +50,7 @@ def test_too_many_failures_end_the_run_with_their_number(project: Project) -> No
 @pytest.mark.parametrize("reports", ["steps", "totals"])
 def test_failures_that_are_allowed_are_left_out_and_noted(project: Project, reports: str) -> None:
     one_turn(project, "assert speed.acceptance_length > 1; assert len(speed.traces) == 6")
-    told = ("--speed-engine-arg", f"tells={reports}")
+    told = ("--speed-engine-arg", f"reports={reports}")
     options = (*FAILS, *told, "--speed-max-failed=25%", "--benchmark-autosave")
     result = project.run(*options)
     result.assert_outcomes(passed=1)
@@ -64,7 +64,7 @@ def test_failures_that_are_allowed_are_left_out_and_noted(project: Project, repo
 
 def test_counters_that_hold_failed_answers_give_no_al(project: Project) -> None:
     project.gate("bs=4", body="assert speed.output_tps > 0")
-    told = ("--speed-engine-arg", "tells=counters")
+    told = ("--speed-engine-arg", "reports=counters")
     result = project.run(*FAILS, *told, "--speed-max-failed=50%", "--benchmark-autosave")
     result.assert_outcomes(passed=1)
     assert "no AL: the engine's counters hold what was decoded of answers" in text_of(result)

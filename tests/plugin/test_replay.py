@@ -53,7 +53,7 @@ def test_replay_is_switched_off(saved: Project, where: str) -> None:
 
 
 def test_what_is_not_replayed_says_so(saved: Project) -> None:
-    result = saved.run("--speed-compare", "--speed-engine-arg=tells=totals")
+    result = saved.run("--speed-compare", "--speed-engine-arg=reports=totals")
     assert "note: not replayed: no steps are reported" in text_of(result)
 
 

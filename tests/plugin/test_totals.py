@@ -15,7 +15,7 @@ ANYTHING = "speed"
 
 
 def tells(what: str) -> str:
-    return f"--speed-engine-arg=tells={what}"
+    return f"--speed-engine-arg=reports={what}"
 
 
 def al_of(project: Project) -> list[float]:
@@ -239,7 +239,8 @@ def test_lossless_works_without_steps(project: Project) -> None:
 def test_an_unknown_way_of_telling_is_refused(project: Project) -> None:
     project.gate()
     result = project.run(tells("lies"))
-    result.stdout.fnmatch_lines(["*tells=lies: expected one of steps, totals, counters, nothing*"])
+    expected = "*reports=lies: expected one of steps, totals, counters, nothing*"
+    result.stdout.fnmatch_lines([expected])
 
 
 @pytest.fixture
