@@ -17,6 +17,11 @@ class MetricRecord(Part):
     level: float
     unit: str
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """At ``level``; None where the value has none."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
 
 class RoundRecord(Part):
     """``acceptance_length`` and ``step_time`` (seconds) are the round's own, where it had steps."""

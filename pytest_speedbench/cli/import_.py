@@ -16,7 +16,7 @@ from pytest_speedbench.report.tables import Column
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
     from pytest_speedbench.interop.foreign import ForeignRun, ForeignTotals
-    from pytest_speedbench.interop.imports import Stated
+    from pytest_speedbench.interop.stated import Stated
 
 _RECORDS: tuple[Column, ...] = (
     ("category", "left"),
@@ -61,17 +61,18 @@ def import_(
 ) -> None:
     """Read what another tool has measured, convert it to our AL, and show what it supports.
 
-    Reads AIPerf, vllm bench serve, specdec_bench, llama.cpp speed-bench, speculators, TensorRT-LLM
-    and InferenceX; says of SGLang's bench_serving and guidellm what to do instead. Requests become
-    a run that --speed-compare=PATH and speedbench compare take when it is named. Averages become a
-    table of thresholds whose uncertainty is unknown.
+    Reads AIPerf, vllm bench serve, specdec_bench, llama.cpp speed-bench, speculators, TensorRT-LLM,
+    InferenceX and our own tables of reference values; says of SGLang's bench_serving and guidellm
+    what to do instead. Requests become a run that --speed-compare=PATH and speedbench compare take
+    when it is named. Averages become a table of thresholds, whose uncertainty is unknown unless the
+    table is ours.
 
     Options state what the file does not say; the rest is not compared, and listed. Exit code 2:
     the file cannot be read or converted.
     """
     from pytest_speedbench.interop.foreign import ForeignTotals
-    from pytest_speedbench.interop.imports import Stated
     from pytest_speedbench.interop.recognise import read_foreign
+    from pytest_speedbench.interop.stated import Stated
 
     _check_names(engine, method)
     options = (("engine", engine), ("model", model), ("method", method), ("dl", dl), ("bs", bs))
@@ -129,7 +130,7 @@ def _record_row(record: Record) -> tuple[str, ...]:
 
 
 def _totals(found: ForeignTotals, output: Path | None) -> None:
-    from pytest_speedbench.interop.thresholds import threshold_file
+    from pytest_speedbench.interop.golden import threshold_file
 
     _check_suffix(output, (".yaml", ".yml"), "averages become a table, which is YAML")
     out = Lines()

@@ -14,17 +14,19 @@ from pydantic import Field, model_validator
 
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import UNKNOWN_METHOD
-from pytest_speedbench.engines.serving.schema import Count, Form, Tokens
+from pytest_speedbench.engines.serving.schema import Count, Form, Share, Tokens
 from pytest_speedbench.errors import ForeignFileError, count_of
 from pytest_speedbench.interop.conversion import Reported, Timing, trace_of
 from pytest_speedbench.interop.foreign import ForeignRequest, ForeignRun, Given
 from pytest_speedbench.interop.foreign_file import ForeignFile
 from pytest_speedbench.interop.payloads import common, sampling, system_text, user_text
+from pytest_speedbench.interop.stated import contradiction
 
 TOOL: Final = "AIPerf"
 RECORDS: Final = "profile_export.jsonl"
 SUMMARY: Final = "profile_export_aiperf.json"
 INPUTS: Final = "inputs.json"
+_SIGNS: Final = {"metadata", "metrics"}
 
 
 class Metadata(Form):
@@ -48,6 +50,7 @@ class Acceptance(Form):
     num_draft_tokens: Tokens
     num_accepted_draft_tokens: Tokens
     num_spec_tokens: Tokens | None = None
+    mean_acceptance_length: Share | None = None
     completion_tokens: Tokens | None = None
     per_step_accepted: list[Tokens] | None = None
     per_step_drafted: list[Tokens] | None = None
@@ -80,6 +83,12 @@ class Line(Form):
         return float(value)
 
     @property
+    def answered(self) -> bool:
+        """Whether it is a request of the run itself that was not cancelled and did not fail."""
+        own = self.metadata.benchmark_phase == "profiling"
+        return own and self.error is None and not self.metadata.was_cancelled
+
+    @property
     def events(self) -> int:
         """How many events of output arrived; 0 where unknown."""
         found = self.metrics.get("inter_chunk_latency")
@@ -110,12 +119,26 @@ class Phase(Form):
     concurrency: Count | None = None
 
 
+class Model(Form):
+    name: str = ""
+
+
+class Models(Form):
+    items: list[Model] = Field(default_factory=list)
+
+
 class InputConfig(Form):
     phases: list[Phase] = Field(default_factory=list)
+    models: Models = Field(default_factory=Models)
+
+
+class Average(Form):
+    avg: Share
 
 
 class Summary(Form):
     aiperf_version: str = ""
+    request_count: Average | None = None
     input_config: InputConfig = Field(default_factory=InputConfig)
 
 
@@ -124,8 +147,8 @@ def recognises(file: ForeignFile) -> bool:
     if file.is_folder:
         return file.beside(RECORDS) is not None
     if file.path.suffix == ".json":
-        return isinstance(file.document, dict) and "aiperf_version" in file.document
-    return isinstance(file.first, dict) and {"metadata", "metrics"} <= file.first.keys()
+        return "aiperf_version" in file.keys
+    return file.keys >= _SIGNS
 
 
 def read(file: ForeignFile, given: Given) -> ForeignRun:
@@ -164,10 +187,11 @@ def read(file: ForeignFile, given: Given) -> ForeignRun:
         TOOL,
         requests,
         known=known,
-        labels=_labels(kept, payloads),
+        labels=_labels(kept, payloads, summary),
         version=summary.aiperf_version,
-        notes=tuple(
-            f"{count_of(count, 'request')} left out: {why}" for why, count in left_out.items()
+        notes=(
+            *(f"{count_of(count, 'request')} left out: {why}" for why, count in left_out.items()),
+            *_contradictions(lines, summary),
         ),
     )
 
@@ -287,8 +311,31 @@ def _speculation(lines: Sequence[Line]) -> dict[str, str | int | float | bool]:
     return {"dl": length} if length else {}
 
 
-def _labels(lines: Sequence[Line], payloads: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _labels(
+    lines: Sequence[Line], payloads: Sequence[Mapping[str, Any]], summary: Summary
+) -> dict[str, str]:
     engines = {a.engine for line in lines if (a := line.spec_decode_acceptance)}
-    model = common(payloads, "model")
+    models = {model.name for model in summary.input_config.models.items}
+    model = common(payloads, "model") or (models.pop() if len(models) == 1 else "")
     found = {"engine": engines.pop() if len(engines) == 1 else "", "model": model}
     return {name: value for name, value in found.items() if isinstance(value, str) and value}
+
+
+def _contradictions(lines: Sequence[Line], summary: Summary) -> Iterator[str]:
+    """What AIPerf states and its own records do not give."""
+    answered = sum(line.answered for line in lines)
+    if summary.request_count is not None and summary.request_count.avg != answered:
+        yield (
+            f"{SUMMARY} counts {summary.request_count.avg:.0f} requests, and {RECORDS} has "
+            f"{answered}: is it of another run, or was it cut off?"
+        )
+    stated = [a for line in lines if (a := line.spec_decode_acceptance) and a.num_spec_steps]
+    found = [note for acceptance in stated for note in _another_average(acceptance)]
+    if found:
+        yield f"{count_of(len(found), 'request')} of {len(stated)}: {found[0]}"
+
+
+def _another_average(found: Acceptance) -> Iterator[str]:
+    if found.mean_acceptance_length is not None:
+        counted = 1 + found.num_accepted_draft_tokens / found.num_spec_steps
+        yield from contradiction("mean_acceptance_length", found.mean_acceptance_length, counted)

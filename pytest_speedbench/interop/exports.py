@@ -6,14 +6,16 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.rows import Row, rows
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import EngineUnavailable, UsageError
-from pytest_speedbench.interop.naming import entry_labels, entry_names
+from pytest_speedbench.interop.foreign import Threshold
+from pytest_speedbench.interop.golden import golden_table
+from pytest_speedbench.interop.naming import entry_labels, entry_names, yaml_key
 from pytest_speedbench.interop.reference_marks import reference_mark
 from pytest_speedbench.measure.metrics import METRICS
 
@@ -134,21 +136,12 @@ def github_benchmark_file(records: Sequence[Record]) -> bytes:
 
 def golden_file(records: Sequence[Record]) -> bytes:
     """YAML of acceptance lengths to hold in a repository, each with n and 95 % interval."""
-    lines = ["# Acceptance length (tokens per decoding step) by case, with 95 % interval."]
-    for case, record in entry_names(records):
-        found = record.metric("acceptance_length")
-        if found is None or record.case.method == "none":
-            continue
-        lines += [
-            f"{json.dumps(case)}:",
-            f"  acceptance_length: {found.value:.4f}",
-            f"  n: {found.n}",
-        ]
-        if found.low is not None and found.high is not None:
-            lines += [f"  low: {found.low:.4f}", f"  high: {found.high:.4f}"]
-        else:
-            lines.append("  uncertainty: unknown")
-    return ("\n".join(lines) + "\n").encode()
+    comment = "Acceptance length (tokens per decoding step) by case, with 95 % interval."
+    thresholds = [
+        Threshold(case, found.value, found.n, interval=found.interval)
+        for case, found in _acceptance_lengths(records)
+    ]
+    return golden_table(thresholds, [comment])
 
 
 def trtllm_reference_file(records: Sequence[Record]) -> bytes:
@@ -159,17 +152,22 @@ def trtllm_reference_file(records: Sequence[Record]) -> bytes:
     :mod:`~pytest_speedbench.interop.reference_marks`.
     """
     lines = ["# Key each entry by the test that asserts it: TestClass::test_name."]
-    for case, record in entry_names(records):
-        found = record.metric("acceptance_length")
-        if found is None or record.case.method == "none":
-            continue
+    for case, found in _acceptance_lengths(records):
         lines += [
             reference_mark(found),
-            f"{json.dumps(case)}:",
+            f"{yaml_key(case)}:",
             f"  ref_al: {found.value:.6f}",
             f"  min_al: {found.value if found.low is None else found.low:.6f}",
         ]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _acceptance_lengths(records: Sequence[Record]) -> Iterator[tuple[str, MetricRecord]]:
+    """Name and AL of the cases with speculative decoding."""
+    for case, record in entry_names(records):
+        found = record.metric("acceptance_length")
+        if found is not None and record.case.method != "none":
+            yield case, found
 
 
 def _metric_names(records: Sequence[Record]) -> list[str]:

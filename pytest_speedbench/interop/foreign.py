@@ -82,11 +82,12 @@ class Threshold:
 
     Attributes:
         name: what it belongs to, in the words of the file.
-        acceptance_length: tokens per decoding step, in our definition.
+        acceptance_length: tokens per decoding step.
         n: requests behind it; None where the file does not say.
         least: lower limit that the file itself sets; None where it sets none.
         stated: the tool's own average, where its definition is another one.
         interval: of AL at 95 %; None where the uncertainty is unknown.
+        source: the tool whose definition the AL has, where it cannot be converted; empty for ours.
     """
 
     name: str
@@ -95,11 +96,14 @@ class Threshold:
     least: float | None = None
     stated: float | None = None
     interval: tuple[float, float] | None = None
+    source: str = ""
 
     @property
     def limit(self) -> float:
-        """What a test can assert: the limit that the file sets, else AL."""
-        return self.acceptance_length if self.least is None else self.least
+        """What a test can assert: the limit that the file sets, else the lower end of the interval,
+        else AL."""
+        lower = self.interval[0] if self.interval else self.acceptance_length
+        return lower if self.least is None else self.least
 
 
 @dataclass(frozen=True, slots=True)

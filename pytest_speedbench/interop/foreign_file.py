@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +20,8 @@ from pytest_speedbench.errors import ForeignFileError, UsageError
 
 MOST_BYTES: Final = 2**28
 """Largest file that is read: 256 MiB."""
+_DECODER: Final = json.JSONDecoder()
+_BLANKS: Final = re.compile(r"\s*")
 CUT: Final = "was it cut off, or is it still being written?"
 
 Form = TypeVar("Form", bound=BaseModel)
@@ -55,31 +59,55 @@ class ForeignFile:
         except OSError as error:
             raise ForeignFileError(f"cannot read {self.path}: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
-            raise ForeignFileError(f"{self}: not UTF-8 text") from error
+            cut = f"; {CUT}" if error.reason == "unexpected end of data" else ""
+            raise ForeignFileError(f"{self}: not UTF-8 text{cut}") from error
         if not text.strip():
             raise ForeignFileError(f"{self} is empty; {CUT}")
         return text
 
-    @cached_property
+    @property
     def document(self) -> Any:
-        """One JSON document."""
+        """The only JSON document."""
+        if len(self.documents) > 1:
+            raise ForeignFileError(
+                f"{self} holds {len(self.documents)} results, one JSON document each: give each "
+                "its own file, and import one of them"
+            )
+        return self.documents[0]
+
+    @cached_property
+    def documents(self) -> list[Any]:
+        """The JSON documents, one after the other; at least one."""
+        found, end = [], 0
+        while end < len(self.text):
+            document, end = self._decode(end)
+            found.append(document)
+        return found
+
+    @cached_property
+    def first(self) -> Any:
+        """The first JSON document, which may be the first line."""
+        return self._decode(0)[0]
+
+    @property
+    def keys(self) -> Set[str]:
+        """The keys of the first JSON document; none where it is not an object."""
+        return self.first.keys() if isinstance(self.first, dict) else set()
+
+    def _decode(self, start: int) -> tuple[Any, int]:
+        """The JSON document at ``start``, and where the next one begins."""
         text = self.text
         try:
-            return json.loads(text)
+            document, end = _DECODER.raw_decode(text, _after_blanks(text, start))
         except (ValueError, RecursionError) as error:
             raise ForeignFileError(f"{self} is not JSON ({error}); {CUT}") from error
+        return document, _after_blanks(text, end)
 
     @cached_property
     def lines(self) -> list[tuple[int, Any]]:
         """(line number, JSON document) of every line that is not blank."""
         numbered = enumerate(self.text.splitlines(), start=1)
         return [(number, self._line(number, line)) for number, line in numbered if line.strip()]
-
-    @property
-    def first(self) -> Any:
-        """The JSON document in the first line."""
-        line = self.text.lstrip().split("\n", 1)[0]
-        return self._line(1, line)
 
     def _line(self, number: int, line: str) -> Any:
         try:
@@ -89,10 +117,25 @@ class ForeignFile:
 
     @cached_property
     def table(self) -> list[dict[str, str]]:
-        """Rows of a CSV file with a header; a missing cell is empty."""
+        """Rows of a CSV file below its header."""
+        columns, *rows = self._cells
+        for number, row in enumerate(rows, start=2):
+            if len(row) != len(columns):
+                raise ForeignFileError(
+                    f"{self}, row {number} has {len(row)} of {len(columns)} columns; {CUT}"
+                )
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    @property
+    def columns(self) -> list[str]:
+        """The header of a CSV file."""
+        return self._cells[0]
+
+    @cached_property
+    def _cells(self) -> list[list[str]]:
+        """Of a CSV file, without blank lines; at least the header."""
         try:
-            rows = csv.DictReader(io.StringIO(self.text), restkey="", restval="", strict=True)
-            return list(rows)
+            return [row for row in csv.reader(io.StringIO(self.text), strict=True) if row]
         except csv.Error as error:
             raise ForeignFileError(f"{self}: not CSV ({error}); {CUT}") from error
 
@@ -112,6 +155,25 @@ class ForeignFile:
             reason = str(error).partition("\n")[0]
             raise ForeignFileError(f"{self} is not YAML ({reason}); {CUT}") from error
 
+    @property
+    def entries(self) -> list[Mapping[Any, Any]]:
+        """The mappings in the YAML document, one below each of its keys."""
+        values = self.yaml.values() if isinstance(self.yaml, Mapping) else ()
+        return [value for value in values if isinstance(value, Mapping)]
+
+    @property
+    def outline(self) -> list[str]:
+        """What a file has at its top, to be shown: keys, columns, or the names in a folder."""
+        if self.is_folder:
+            return sorted(path.name for path in self.path.iterdir())
+        match self.path.suffix.lower():
+            case ".csv":
+                return self.columns
+            case ".yaml" | ".yml":
+                return [str(key) for key in self.yaml] if isinstance(self.yaml, Mapping) else []
+            case _:
+                return [str(key) for key in self.keys]
+
     def parse(self, form: type[Form], data: Any, line: int | None = None) -> Form:
         """``data`` of this file, validated.
 
@@ -125,3 +187,8 @@ class ForeignFile:
             raise ForeignFileError(
                 f"{self}{where}: {describe(error)}; was it written by another version of the tool?"
             ) from error
+
+
+def _after_blanks(text: str, start: int) -> int:
+    found = _BLANKS.match(text, start)
+    return found.end() if found else start

@@ -11,8 +11,7 @@ from pytest_speedbench.interop.foreign_file import ForeignFile
 
 def recognises(file: ForeignFile) -> bool:
     """Whether it is one."""
-    document = file.document
-    head = document.get("metadata") if isinstance(document, dict) else None
+    head = file.first.get("metadata") if isinstance(file.first, dict) else None
     return isinstance(head, dict) and "guidellm_version" in head
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -19,11 +19,10 @@ from pytest_speedbench.engines.protocol import (
     EngineInfo,
     Sampling,
     Speculation,
-    Trace,
 )
-from pytest_speedbench.engines.registry import engine_names
 from pytest_speedbench.errors import ForeignFileError, count_of
-from pytest_speedbench.interop.foreign import ForeignRequest, ForeignRun, Given
+from pytest_speedbench.interop.foreign import ForeignRequest, ForeignRun
+from pytest_speedbench.interop.stated import Stated, longest_step, refuse_contradictions
 from pytest_speedbench.measure.results import ArmResult, RunSetting, Turn
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.splits import ALL, Sample, Split, load_split, make_split, split_key
@@ -36,31 +35,7 @@ UNKNOWN: Final = "unknown"
 _NEVER_STATED: Final = ("model weights", "chat template", "prompt form")
 # What does not matter where decoding is greedy.
 _FILTERS: Final = ("top_p", "top_k", "min_p", "seed")
-# The engine that stands for any server with this API.
-_ANY_SERVER: Final = "openai"
 _NO_MACHINE: Final = MachineRecord(fingerprint="", cpu=UNKNOWN, cores=0, memory_gib=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Stated:
-    """What a user states of the run in a file, over what the file says.
-
-    Attributes:
-        split: the prompts that it was measured on, as in ``--speed-split``; None: those of the
-            file.
-        case: parts of the key, and ``max_tokens``: name → value.
-    """
-
-    split: str | None = None
-    case: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-
-    @property
-    def given(self) -> Given:
-        """What the conversion of counts may depend on."""
-        method, length = self.case.get("method"), self.case.get("dl")
-        return Given(
-            str(method) if method else UNKNOWN_METHOD, length if isinstance(length, int) else 0
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +54,7 @@ def import_run(found: ForeignRun, source: Path, stated: Stated) -> Import:
             something else than the user.
         SplitError: the split cannot be used.
     """
-    _refuse_contradictions(found, source, stated)
+    refuse_contradictions(found, source, stated)
     known = {**found.known, **stated.case}
     split, turns, left_out = _placed(found, source, stated.split)
     key = split_key(stated.split) if stated.split else split.digest[:KEY_LENGTH]
@@ -101,59 +76,6 @@ def import_run(found: ForeignRun, source: Path, stated: Stated) -> Import:
         update = {"imported": imported, "notes": [*record.notes, *notes]}
         records.append(record.model_copy(update=update))
     return Import(records, tuple(notes))
-
-
-def _refuse_contradictions(found: ForeignRun, source: Path, stated: Stated) -> None:
-    for name, value in stated.case.items():
-        told = found.known.get(name, value)
-        if told != value:
-            option = f"--{name.replace('_', '-')}"
-            raise ForeignFileError(f"{source} says {name} {told}, and {option} says {value}")
-    _refuse_another_model(found, source, stated)
-    _refuse_another_engine(found, source, stated)
-    _refuse_longer_steps(found, source, stated.given.draft_length)
-
-
-def _refuse_another_model(found: ForeignRun, source: Path, stated: Stated) -> None:
-    """The folder before a model's name may be another one here."""
-    named, given = found.labels.get("model", ""), stated.case.get("model")
-    if given is None or not named or _last(named) == _last(str(given)):
-        return
-    raise ForeignFileError(
-        f"{source} names the model {named}, and --model says {given}; where {named} is another "
-        "name of it, leave --model out: the model is then not compared"
-    )
-
-
-def _refuse_another_engine(found: ForeignRun, source: Path, stated: Stated) -> None:
-    """``vllm`` may be our ``vllm`` or ``vllm-server``, and any server may be called ``openai``."""
-    named, given = found.labels.get("engine", ""), str(stated.case.get("engine", ""))
-    known = named in engine_names() and given not in ("", _ANY_SERVER)
-    if known and not given.startswith(named):
-        raise ForeignFileError(f"{source} names the engine {named}, and --engine says {given}")
-
-
-def _last(model: str) -> str:
-    return model.rstrip("/").rpartition("/")[2].casefold()
-
-
-def _refuse_longer_steps(found: ForeignRun, source: Path, draft_length: int) -> None:
-    """A step emits the accepted tokens of its draft and one more."""
-    for request in found.requests:
-        longest = _longest_step(request.trace)
-        if draft_length and longest > draft_length + 1:
-            raise ForeignFileError(
-                f"{source}: request {request.sample!r} has a step of {longest} tokens, and a step "
-                f"emits at most {draft_length + 1} at --dl {draft_length}"
-            )
-
-
-def _longest_step(trace: Trace) -> int:
-    """Tokens of the longest step; at least so many, where only the sums of a request are known."""
-    if trace.totals is None:
-        return max(trace.steps, default=0)
-    steps, decoded = trace.totals.steps, trace.tokens - trace.prefill_tokens
-    return -(-decoded // steps) if steps else 0
 
 
 def document(records: Sequence[Record], measured: datetime | None = None) -> bytes:
@@ -192,26 +114,26 @@ def _placed(
     else:
         split = load_split(given)
     place = _by_content(split) if has_prompts else {s.id: s for s in split.samples}
-    turns, lost = [], 0
+    turns: dict[tuple[str, int], Turn] = {}  # the first answer to each turn of each sample
+    lost = repeated = 0
     for request in found.requests:
         name = _content(request) if has_prompts else request.sample
         sample = place.get(name)
         if sample is None:
             lost += 1
+        elif (key := (sample.id, request.turn)) in turns:
+            repeated += 1
         else:
-            turns.append(Turn(sample.id, sample.category, request.turn, request.trace))
+            turns[key] = Turn(sample.id, sample.category, request.turn, request.trace)
     if not turns:
         what = "prompts" if has_prompts else "ids"
         raise ForeignFileError(
             f"{source}: none of its {len(found.requests)} {what} is in split {split.name!r}; name "
             "the split or the file that it was measured on with --split"
         )
-    notes = (
-        [f"{count_of(lost, 'request')} left out: their prompts are not in the split"]
-        if lost
-        else []
-    )
-    return split, turns, notes
+    reasons = {"their prompts are not in the split": lost, "the same prompt again": repeated}
+    notes = [f"{count_of(n, 'request')} left out: {why}" for why, n in reasons.items() if n]
+    return split, list(turns.values()), notes
 
 
 def _samples(requests: Sequence[ForeignRequest]) -> Iterator[Sample]:
@@ -240,17 +162,7 @@ def _content(request: ForeignRequest) -> str:
 
 
 def _arm(found: ForeignRun, known: Mapping[str, Any], turns: list[Turn]) -> ArmResult:
-    return ArmResult(
-        _speculation(known), turns=_once(turns), hidden=found.hidden, answers=len(turns)
-    )
-
-
-def _once(turns: Sequence[Turn]) -> list[Turn]:
-    """The first answer to each turn of each sample."""
-    found: dict[tuple[str, int], Turn] = {}
-    for turn in turns:
-        found.setdefault((turn.sample, turn.turn), turn)
-    return list(found.values())
+    return ArmResult(_speculation(known), turns=turns, hidden=found.hidden, answers=len(turns))
 
 
 def _speculation(known: Mapping[str, Any]) -> Speculation:
@@ -260,7 +172,7 @@ def _speculation(known: Mapping[str, Any]) -> Speculation:
 
 def _longest_draft(turns: Sequence[Turn]) -> int:
     """What a draft length that nobody states is at least: no step emits more than DL + 1 tokens."""
-    return max(1, max((_longest_step(turn.trace) for turn in turns), default=0) - 1)
+    return max(1, max((longest_step(turn.trace) for turn in turns), default=0) - 1)
 
 
 def _setting(

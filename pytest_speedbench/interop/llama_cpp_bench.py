@@ -46,7 +46,7 @@ class Output(Form):
 
 def recognises(file: ForeignFile) -> bool:
     """Whether it is such a file."""
-    return isinstance(file.document, dict) and file.document.keys() >= _SIGNS
+    return file.keys >= _SIGNS
 
 
 def read(file: ForeignFile, given: Given) -> ForeignRun:

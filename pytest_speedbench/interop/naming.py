@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -78,6 +79,16 @@ def _settings(record: Record) -> dict[str, str]:
         "ignore_eos": sampling.ignore_eos,
     }
     return {name: _text(value) for name, value in settings.items()}
+
+
+def yaml_key(name: str) -> str:
+    """``name`` in quotes. YAML has the escapes of JSON, and another one beyond ``U+FFFF``."""
+    return '"' + "".join(map(_escape, name)) + '"'
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return json.dumps(character)[1:-1] if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _text(value: Any) -> str:

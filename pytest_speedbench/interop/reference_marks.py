@@ -12,6 +12,7 @@ from typing import Final
 from pytest_speedbench.baselines.measured import MetricRecord
 
 OWN_TOOL: Final = "pytest-speedbench"
+OWN_COUNTING: Final = "counts tokens per decoding step, as AL is defined here"
 _MARK: Final = re.compile(
     rf"^# {OWN_TOOL}: n = (?P<n>\d+), "
     r"(?:95 % interval (?P<low>\d+\.\d+) to (?P<high>\d+\.\d+)|uncertainty unknown)\r?\n"
@@ -30,9 +31,10 @@ class ReferenceMark:
 
 def reference_mark(al: MetricRecord) -> str:
     """The comment above the entry of an AL."""
-    known = al.low is not None and al.high is not None
-    interval = f"95 % interval {al.low:.4f} to {al.high:.4f}" if known else "uncertainty unknown"
-    return f"# {OWN_TOOL}: n = {al.n}, {interval}"
+    known = "uncertainty unknown"
+    if al.interval:
+        known = "95 % interval {:.4f} to {:.4f}".format(*al.interval)
+    return f"# {OWN_TOOL}: n = {al.n}, {known}"
 
 
 def reference_marks(text: str) -> dict[str, ReferenceMark]:

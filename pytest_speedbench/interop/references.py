@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 from pydantic import Field, RootModel
 
@@ -14,18 +13,25 @@ from pytest_speedbench.engines.protocol import UNKNOWN_METHOD
 from pytest_speedbench.engines.serving.schema import Form
 from pytest_speedbench.errors import ForeignFileError
 from pytest_speedbench.interop.foreign import ForeignTotals, Given, Threshold
-from pytest_speedbench.interop.foreign_file import ForeignFile
-from pytest_speedbench.interop.reference_marks import OWN_TOOL, ReferenceMark, reference_marks
+from pytest_speedbench.interop.foreign_file import CUT, ForeignFile
+from pytest_speedbench.interop.naming import yaml_key
+from pytest_speedbench.interop.reference_marks import (
+    OWN_COUNTING,
+    OWN_TOOL,
+    ReferenceMark,
+    reference_marks,
+)
+from pytest_speedbench.interop.stated import contradiction, refuse_no_method
 
 SPECULATORS: Final = "speculators"
 TENSORRT_LLM: Final = "TensorRT-LLM"
 INFERENCEX: Final = "InferenceX"
 ACCEPTANCE: Final = "acceptance.csv"
+_COLUMNS: Final = {"subset", "num_drafts", "num_accepted_tokens"}
 _DRAFTED_STEPS: Final = (
     "counts 1 + accepted / drafts over the steps that had a draft, before last steps are cut; "
     "AL in the definition here is lower, the more so the shorter the answers"
 )
-_OWN_COUNTING: Final = "counts tokens per decoding step, as AL is defined here"
 
 
 # -- speculators ------------------------------------------------------------------------------
@@ -44,8 +50,7 @@ def recognises_speculators(file: ForeignFile) -> bool:
     """Whether it is such a file, or a folder with one."""
     if file.is_folder:
         return file.beside(ACCEPTANCE) is not None
-    header = file.text.split("\n", 1)[0].strip().split(",")
-    return {"subset", "num_drafts", "num_accepted_tokens"} <= set(header)
+    return set(file.columns) >= _COLUMNS
 
 
 def read_speculators(file: ForeignFile, given: Given) -> ForeignTotals:
@@ -56,6 +61,7 @@ def read_speculators(file: ForeignFile, given: Given) -> ForeignTotals:
     """
     table = file.beside(ACCEPTANCE) if file.is_folder else file
     assert table is not None
+    refuse_no_method(table, given)
     if given.method != UNKNOWN_METHOD and not traits(given.method).every_step:
         raise ForeignFileError(
             f"{table} counts only steps that had a draft, and {given.method} has steps without: "
@@ -66,7 +72,9 @@ def read_speculators(file: ForeignFile, given: Given) -> ForeignTotals:
         row = table.parse(Row, data, number)
         if row.num_drafts:
             subsets.setdefault(row.subset, []).append(row)
-    found = [Threshold(name, _length(rows)) for name, rows in subsets.items()]
+    if not table.table:
+        raise ForeignFileError(f"{table} has a header and no rows; {CUT}")
+    found = [Threshold(name, _length(rows), source=SPECULATORS) for name, rows in subsets.items()]
     if not found:
         raise ForeignFileError(f"{table}: no subset in which anything was drafted")
     notes = [
@@ -74,6 +82,11 @@ def read_speculators(file: ForeignFile, given: Given) -> ForeignTotals:
         for name, rows in subsets.items()
         if len(rows) > 1
     ]
+    for name, rows in subsets.items():
+        for row in rows:
+            notes += contradiction(
+                f"{name}: acceptance_length", row.acceptance_length, _length([row])
+            )
     return ForeignTotals(
         SPECULATORS, found, _DRAFTED_STEPS, tuple(notes), depends_on=frozenset({"method"})
     )
@@ -97,7 +110,7 @@ class References(RootModel[dict[str, Reference]]):
 
 def recognises_tensorrt_llm(file: ForeignFile) -> bool:
     """Whether it is such a file."""
-    return any("ref_al" in entry for entry in _entries(file.yaml))
+    return any("ref_al" in entry for entry in file.entries)
 
 
 def read_tensorrt_llm(file: ForeignFile, given: Given) -> ForeignTotals:
@@ -110,15 +123,16 @@ def read_tensorrt_llm(file: ForeignFile, given: Given) -> ForeignTotals:
     thresholds = [_reference(name, entry, marks) for name, entry in found.root.items()]
     own = [threshold.name for threshold in thresholds if threshold.n is not None]
     if len(own) == len(thresholds):
-        return ForeignTotals(OWN_TOOL, thresholds, _OWN_COUNTING)
-    notes = (f"{', '.join(own)}: from {OWN_TOOL}, which {_OWN_COUNTING}",) if own else ()
+        return ForeignTotals(OWN_TOOL, thresholds, OWN_COUNTING)
+    notes = (f"{', '.join(own)}: from {OWN_TOOL}, which {OWN_COUNTING}",) if own else ()
     return ForeignTotals(TENSORRT_LLM, thresholds, _DRAFTED_STEPS, notes)
 
 
 def _reference(name: str, entry: Reference, marks: Mapping[str, ReferenceMark]) -> Threshold:
-    mark = marks.get(json.dumps(name)) or marks.get(name)
-    n, interval = (None, None) if mark is None else (mark.n, mark.interval)
-    return Threshold(name, entry.ref_al, n, least=entry.min_al, interval=interval)
+    mark = marks.get(yaml_key(name)) or marks.get(name)
+    if mark is None:
+        return Threshold(name, entry.ref_al, least=entry.min_al, source=TENSORRT_LLM)
+    return Threshold(name, entry.ref_al, mark.n, least=entry.min_al, interval=mark.interval)
 
 
 # -- InferenceX -------------------------------------------------------------------------------
@@ -132,7 +146,7 @@ def recognises_inferencex(file: ForeignFile) -> bool:
     """Whether it is such a file."""
     return any(
         isinstance(curve, Mapping) and any(isinstance(dl, int) for dl in curve)
-        for entry in _entries(file.yaml)
+        for entry in file.entries
         for curve in entry.values()
     )
 
@@ -156,7 +170,7 @@ def _points(found: Curves) -> Iterator[Threshold]:
     for model, modes in found.root.items():
         for mode, curve in modes.items():
             for length, value in curve.items():
-                yield Threshold(f"{model} {mode} dl{length}", value)
+                yield Threshold(f"{model} {mode} dl{length}", value, source=INFERENCEX)
 
 
 def _falls(found: Curves) -> Iterator[str]:
@@ -170,8 +184,3 @@ def _falls(found: Curves) -> Iterator[str]:
                     f"{model} {mode}: AL falls at {', '.join(falls)}; without intervals that may "
                     "be noise"
                 )
-
-
-def _entries(document: Any) -> list[Mapping[Any, Any]]:
-    values = document.values() if isinstance(document, Mapping) else ()
-    return [value for value in values if isinstance(value, Mapping)]

@@ -13,7 +13,7 @@ _SIGNS = {"backend", "accept_length", "total_output_tokens"}
 
 def recognises(file: ForeignFile) -> bool:
     """Whether it is one."""
-    return isinstance(file.first, dict) and file.first.keys() >= _SIGNS
+    return file.keys >= _SIGNS
 
 
 def read(file: ForeignFile, given: Given) -> NoReturn:

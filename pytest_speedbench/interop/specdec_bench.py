@@ -27,12 +27,14 @@ from pytest_speedbench.interop.foreign import (
     Threshold,
 )
 from pytest_speedbench.interop.foreign_file import ForeignFile
+from pytest_speedbench.interop.stated import contradiction
 
 TOOL: Final = "specdec_bench"
 SUMMARY: Final = "acceptance_rate.json"
 CONFIGURATION: Final = "configuration.json"
 RESPONSES: Final = ("specbench_responses.jsonl", "mtbench_responses.jsonl", "responses.jsonl")
 _METHODS: Final = {"DRAFT_TARGET": "draft_model"}
+_ENGINES: Final = {"trtllm": "tensorrt-llm"}
 
 
 StepSize = Annotated[int, Field(gt=0, le=1 << 20)]
@@ -61,6 +63,22 @@ class Summary(Form):
     def trimmed(self) -> bool:
         """Whether the prefill's and the last chunk of each request are left out."""
         return self.average is None or self.binned is not None
+
+    def contradictions(self) -> Iterator[str]:
+        """A note on a mean that is below all of the requests' own means, or above."""
+        means = list(_numbers(self.by_request))
+        if means and self.average is not None:
+            nearest = min(max(self.average, min(means)), max(means))
+            yield from contradiction("Average_AL", self.average, nearest)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Those in a value of JSON: by request, or by request and turn."""
+    if isinstance(value, Mapping):
+        for child in value.values():
+            yield from _numbers(child)
+    elif isinstance(value, int | float):
+        yield value
 
 
 class SamplingArguments(Form):
@@ -201,7 +219,8 @@ def _known(found: Configuration) -> Iterator[tuple[str, str | int | float | bool
 
 def _labels(found: Configuration) -> dict[str, str]:
     model = (found.model_dir or "").rstrip("/").rpartition("/")[2]
-    labels = {"engine": (found.engine or "").lower(), "model": model}
+    engine = (found.engine or "").lower()
+    labels = {"engine": _ENGINES.get(engine, engine), "model": model}
     return {name: value for name, value in labels.items() if value}
 
 
@@ -213,7 +232,7 @@ def _totals(file: ForeignFile, responses: Sequence[Response]) -> ForeignTotals:
     if summary is None:
         raise ForeignFileError(f"{file} has no {SUMMARY}, and no acceptance_lengths by request")
     try:  # runs into one folder are appended
-        *_, last = TypeAdapter(list[dict[str, Any]]).validate_python(summary.document)
+        *earlier, last = TypeAdapter(list[dict[str, Any]]).validate_python(summary.document)
     except (ValidationError, ValueError) as error:
         raise ForeignFileError(f"{summary}: expected a list of runs, at least one") from error
     found = summary.parse(Summary, last)
@@ -241,7 +260,11 @@ def _totals(file: ForeignFile, responses: Sequence[Response]) -> ForeignTotals:
         + ("the last one left out" if found.trimmed else "the prefill's among them")
         + ", and takes the mean over requests; here it is Σ tokens / Σ steps of its histogram, "
         "without the prefill's",
-        ("AL by category and by request are means of means: they cannot be converted",),
+        (
+            "AL by category and by request are means of means: they cannot be converted",
+            *([f"the last of {len(earlier) + 1} runs in this folder"] if earlier else []),
+            *found.contradictions(),
+        ),
     )
 
 

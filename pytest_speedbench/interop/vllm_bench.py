@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from pydantic import Field
 
@@ -11,11 +11,13 @@ from pytest_speedbench.engines.serving.schema import Count, Form, Length, Share
 from pytest_speedbench.errors import ForeignFileError, ForeignTrafficError, MeasurementMismatch
 from pytest_speedbench.interop.foreign import ForeignTotals, Given, Threshold
 from pytest_speedbench.interop.foreign_file import ForeignFile
+from pytest_speedbench.interop.stated import contradiction, refuse_no_method
 from pytest_speedbench.measure.counted import Output, count_output
 
 TOOL: Final = "vllm bench serve"
 _SIGNS: Final = {"endpoint_type", "num_prompts", "request_throughput", "model_id"}
 _PREFIX: Final = "spec_decode_"
+_STATED: Final = "spec_decode_acceptance_length"
 
 
 class Result(Form):
@@ -25,7 +27,7 @@ class Result(Form):
     drafts: Count = Field(alias="spec_decode_num_drafts")
     draft_tokens: Count = Field(alias="spec_decode_draft_tokens")
     accepted_tokens: Count = Field(alias="spec_decode_accepted_tokens")
-    stated: Share = Field(alias="spec_decode_acceptance_length")
+    stated: Share = Field(alias=_STATED)
     positions: list[Share] = Field(
         alias="spec_decode_per_position_acceptance_rates", default_factory=list
     )
@@ -33,28 +35,49 @@ class Result(Form):
 
 def recognises(file: ForeignFile) -> bool:
     """Whether it is such a file."""
-    return isinstance(file.document, dict) and file.document.keys() >= _SIGNS
+    return file.keys >= _SIGNS
 
 
 def read(file: ForeignFile, given: Given) -> ForeignTotals:
-    """AL of the whole run.
+    """AL of each run in the file, whole: ``--append-result`` adds another one.
 
     Raises:
         ForeignFileError: it holds no counts of drafts, or they are not those of its own requests.
     """
-    if not any(name.startswith(_PREFIX) for name in file.document):
+    refuse_no_method(file, given)
+    results = [_result(file, document) for document in file.documents]
+    thresholds, notes = [], []
+    for number, result in enumerate(results, start=1):
+        name = result.model_id if len(results) == 1 else f"{result.model_id}, result {number}"
+        threshold, own = _threshold(file, name, result, given)
+        thresholds.append(threshold)
+        notes += [f"{name}: {note}" if len(results) > 1 else note for note in own]
+    return ForeignTotals(
+        TOOL,
+        thresholds,
+        "counts 1 + accepted / drafts before last steps are cut; here it is decoded tokens over "
+        "decoding steps, from the same counters",
+        tuple(notes),
+        frozenset({"method", "dl"}),
+    )
+
+
+def _result(file: ForeignFile, document: Any) -> Result:
+    if isinstance(document, dict) and not any(name.startswith(_PREFIX) for name in document):
         raise ForeignFileError(
             f"{file} holds no counts of draft tokens: the server ran without speculative decoding, "
             "or its /metrics could not be read"
         )
-    found = file.parse(Result, file.document)
+    return file.parse(Result, document)
+
+
+def _threshold(
+    file: ForeignFile, name: str, found: Result, given: Given
+) -> tuple[Threshold, list[str]]:
+    """AL of one run, and what limits it."""
     if not found.drafts:
         raise ForeignFileError(f"{file}: nothing was drafted in this run, so it has no AL")
-    if given.draft_length and found.positions and given.draft_length != len(found.positions):
-        raise ForeignFileError(
-            f"{file} has acceptance at {len(found.positions)} positions, and --dl says "
-            f"{given.draft_length}"
-        )
+    _refuse_another_draft_length(file, found, given.draft_length)
     # The server emits at least one token for each request, the prefill's.
     decoded = max(0, found.total_output_tokens - found.completed)
     output = Output(found.completed, found.total_output_tokens, decoded, found.completed)
@@ -62,11 +85,13 @@ def read(file: ForeignFile, given: Given) -> ForeignTotals:
     grown = Counters(found.drafts, found.draft_tokens, found.accepted_tokens)
     try:
         counted = count_output(output, found.completed, speculation, grown)
-    except (ForeignTrafficError, MeasurementMismatch) as error:
+    except MeasurementMismatch as error:
+        raise ForeignFileError(f"{file}: {error}") from None
+    except ForeignTrafficError as error:
         raise ForeignFileError(f"{file}: its counters are of other requests too: {error}") from None
     if not counted.steps:
         raise ForeignFileError(f"{file}: no decoding step in this run, so it has no AL")
-    notes = []
+    notes = list(contradiction(_STATED, found.stated, 1 + found.accepted_tokens / found.drafts))
     if counted.hidden:
         notes.append(
             f"AL may read up to {counted.hidden / counted.steps:.1%} too high: steps without a "
@@ -74,11 +99,19 @@ def read(file: ForeignFile, given: Given) -> ForeignTotals:
             "there can be any"
         )
     al = counted.tokens / counted.steps
-    return ForeignTotals(
-        TOOL,
-        [Threshold(found.model_id, al, found.completed, stated=found.stated)],
-        "counts 1 + accepted / drafts before last steps are cut; here it is decoded tokens over "
-        "decoding steps, from the same counters",
-        tuple(notes),
-        frozenset({"method", "dl"}),
-    )
+    return Threshold(name, al, found.completed, stated=found.stated), notes
+
+
+def _refuse_another_draft_length(file: ForeignFile, found: Result, length: int) -> None:
+    """By the positions that it has acceptance of, or by what was drafted at once."""
+    if not length:
+        return
+    if found.positions and length != len(found.positions):
+        raise ForeignFileError(
+            f"{file} has acceptance at {len(found.positions)} positions, and --dl says {length}"
+        )
+    if found.draft_tokens > length * found.drafts:
+        raise ForeignFileError(
+            f"{file} has {found.draft_tokens} draft tokens in {found.drafts} drafts, and --dl says "
+            f"{length}"
+        )

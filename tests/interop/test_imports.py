@@ -11,67 +11,32 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.records import traces_of
-from pytest_speedbench.baselines.schema import Record, parse_record
+from pytest_speedbench.baselines.schema import parse_record
 from pytest_speedbench.baselines.storage import read_run
 from pytest_speedbench.cli import app
 from pytest_speedbench.errors import ForeignFileError, SpeedbenchError
-from pytest_speedbench.interop.exports import export_entries
-from pytest_speedbench.interop.foreign import ForeignRun, ForeignTotals, Given
+from pytest_speedbench.interop.foreign import ForeignRun, Given
 from pytest_speedbench.interop.foreign_file import CUT
-from pytest_speedbench.interop.imports import Stated, document, import_run
+from pytest_speedbench.interop.golden import threshold_file
+from pytest_speedbench.interop.imports import document, import_run
 from pytest_speedbench.interop.recognise import read_foreign
-from pytest_speedbench.interop.reference_marks import (
-    ReferenceMark,
-    reference_mark,
-    reference_marks,
-)
-from pytest_speedbench.interop.thresholds import threshold_file
+from pytest_speedbench.interop.stated import Stated
 from pytest_speedbench.stats.data import StepTrace, TotalTrace
-
-DATA = Path(__file__).parent / "data"
-PROMPTS = str(DATA / "prompts.jsonl")
-
-
-def run_in(path: Path, given: Given = Given()) -> ForeignRun:  # noqa: B008
-    found = read_foreign(path, given)
-    assert isinstance(found, ForeignRun)
-    return found
-
-
-def totals_in(path: Path, given: Given = Given()) -> ForeignTotals:  # noqa: B008
-    found = read_foreign(path, given)
-    assert isinstance(found, ForeignTotals)
-    return found
-
-
-def records_of(path: Path, **case: Any) -> dict[str, Record]:
-    stated = Stated(case.pop("split", PROMPTS), case)
-    found = import_run(run_in(path, stated.given), path, stated)
-    return {record.case.slice: record for record in found.records}
-
-
-def written(path: Path, content: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
-
-
-def lines(path: Path, rows: list[Any]) -> Path:
-    return written(path, "".join(json.dumps(row) + "\n" for row in rows))
-
+from tests.interop.files import (
+    DATA,
+    PROMPTS,
+    aiperf_lines,
+    lines,
+    records_of,
+    run_in,
+    totals_in,
+    written,
+)
 
 # -- AIPerf -----------------------------------------------------------------------------------
-
-
-def aiperf_lines() -> list[dict[str, Any]]:
-    text = (DATA / "aiperf/profile_export.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.mark.parametrize("name", ["", "profile_export.jsonl", "profile_export_aiperf.json"])
@@ -270,7 +235,7 @@ def test_steps_without_a_draft_widen_what_is_known() -> None:
     ("changes", "problem"),
     [
         ({"total_output_tokens": 12}, "other requests too"),
-        ({"spec_decode_accepted_tokens": 600}, "other requests too"),
+        ({"spec_decode_accepted_tokens": 600}, "600 accepted of 525 drafted"),
         ({"spec_decode_num_drafts": 0}, "nothing was drafted"),
         ({"completed": 0}, "completed"),
         ({"spec_decode_num_drafts": "175"}, r"spec_decode_num_drafts: .*another version"),
@@ -497,55 +462,8 @@ def test_a_golden_curve_that_falls_is_remarked(tmp_path: Path) -> None:
 def test_thresholds_are_written_with_what_is_not_known(tmp_path: Path) -> None:
     found = totals_in(written(tmp_path / "m3.yaml", GOLDEN))
     table = yaml.safe_load(threshold_file(found))
-    assert table["m3 thinking_on dl2"] == {"acceptance_length": 2.38, "uncertainty": "unknown"}
-
-
-def test_our_reference_for_tensorrt_llm_is_read_back_as_ours(tmp_path: Path) -> None:
-    record = records_of(DATA / "aiperf")["all"]
-    al = record.metric("acceptance_length")
-    assert al is not None
-    assert al.low is not None
-    path = tmp_path / "acceptance_length.yaml"
-    path.write_bytes(export_entries([record], "trtllm-reference"))
-    found = totals_in(path)
-    (threshold,) = found.thresholds
-    assert (found.tool, threshold.n) == ("pytest-speedbench", al.n)
-    assert "accepted / drafts" not in found.counting
-    assert threshold.acceptance_length == pytest.approx(al.value, abs=1e-3)
-    assert threshold.least == pytest.approx(al.low, abs=1e-3)
-    assert threshold.interval == pytest.approx((al.low, al.high), abs=1e-3)
-    (entry,) = yaml.safe_load(threshold_file(found)).values()
-    assert entry["n"] == al.n
-    assert "uncertainty" not in entry
-    done = CliRunner().invoke(app, ["import", str(path)])
-    assert "pytest-speedbench: averages\n" in done.output
-    assert "1.52–2.37" in done.output
-
-
-def test_our_entry_among_those_of_tensorrt_llm_is_named(tmp_path: Path) -> None:
-    """As its first line asks, the entry is keyed by the test."""
-    record = records_of(DATA / "aiperf")["all"]
-    text = export_entries([record], "trtllm-reference").decode()
-    text = text.replace(json.dumps(str(record.case)), "TestOurs::test_eagle3")
-    found = totals_in(written(tmp_path / "al.yaml", text + yaml.safe_dump(TRTLLM)))
-    assert found.tool == "TensorRT-LLM"
-    assert [threshold.n is None for threshold in found.thresholds] == [False, True]
-    assert found.notes[0].startswith("TestOurs::test_eagle3: from pytest-speedbench")
-
-
-@given(
-    st.text(min_size=1),
-    st.integers(1, 10**9),
-    st.none() | st.tuples(st.floats(1, 2), st.floats(2, 40)),
-)
-def test_the_mark_of_an_entry_is_read_back(
-    name: str, n: int, interval: tuple[float, float] | None
-) -> None:
-    low, high = interval or (None, None)
-    al = MetricRecord(value=2.0, low=low, high=high, n=n, level=0.95, unit="tokens/step")
-    key = json.dumps(name)
-    (mark,) = reference_marks(f"{reference_mark(al)}\n{key}:\n  ref_al: 2\n").items()
-    assert mark == (key, ReferenceMark(n, interval and pytest.approx(interval, abs=1e-4)))
+    entry = {"acceptance_length": 2.38, "uncertainty": "unknown", "source": "InferenceX"}
+    assert table["m3 thinking_on dl2"] == entry
 
 
 # -- not convertible --------------------------------------------------------------------------
