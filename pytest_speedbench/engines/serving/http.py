@@ -18,6 +18,7 @@ from pydantic_core import from_json, to_json
 
 from pytest_speedbench.engines.serving.address import Address
 from pytest_speedbench.engines.serving.arrivals import ArrivalClock
+from pytest_speedbench.engines.serving.event_stream import EventStream
 from pytest_speedbench.engines.serving.failures import AnswerFailed, RequestRefused
 from pytest_speedbench.engines.serving.schema import describe
 from pytest_speedbench.errors import EngineDied, EngineError
@@ -252,15 +253,26 @@ class Http:
             async with self._request("POST", path, body, sent) as reply:
                 await self._accepted(path, reply)
                 self._uncompressed(path, reply)
-                rest = b""
+                events = EventStream()
                 async for block in reply.content.iter_any():
-                    *lines, rest = (rest + block).split(b"\n")
-                    if len(rest) > _LINE_BYTES:
+                    found = events.feed(block)
+                    if len(events.rest) > _LINE_BYTES:
                         raise self._too_much(path, "a line", _LINE_BYTES)
-                    if found := [line[5:].strip() for line in lines if line.startswith(b"data:")]:
+                    if found:
                         yield found
-                if rest.startswith(b"data:"):
-                    yield [rest[5:].strip()]
+                if found := events.end():
+                    yield found
+                if events.foreign:
+                    raise self._no_events(path, events.foreign)
+
+    def _no_events(self, path: str, begin: bytes) -> AnswerFailed:
+        return AnswerFailed(
+            f"{self.address.url}{path} answered with something that is not a stream of events, "
+            f"although the request has stream=true: "
+            f"{self.address.hide(_excerpt(begin.decode(errors='replace')))!r}; is --speed-url the "
+            "address of an inference server, and does a proxy before it pass streams on?",
+            "not a stream of events",
+        )
 
     # -- errors -------------------------------------------------------------------------------
 

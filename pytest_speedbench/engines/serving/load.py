@@ -17,6 +17,7 @@ from pydantic_core import from_json
 from pytest_speedbench.engines.protocol import Request, Trace
 from pytest_speedbench.engines.serving.answer import Answer
 from pytest_speedbench.engines.serving.dialect import Dialect
+from pytest_speedbench.engines.serving.event_stream import whole_characters
 from pytest_speedbench.engines.serving.failures import AnswerFailed
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.models import PATH as MODELS
@@ -219,6 +220,8 @@ def _piece(http: Http, dialect: Dialect, data: bytes) -> Piece:
     try:
         return dialect.parse(data)
     except ValidationError as error:
+        if (whole := whole_characters(data)) != data:
+            return _piece(http, dialect, whole)
         raise http.invalid(dialect.path, data, error) from None
     except ValueError as error:
         raise http.unexpected(dialect.path, data, error) from None

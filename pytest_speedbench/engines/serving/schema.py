@@ -49,8 +49,10 @@ class Usage(Form):
 
 
 class Choice(Form):
-    """``delta`` (chat) or ``text`` (completions) is the new output; engines add fields."""
+    """``delta`` (chat) or ``text`` (completions) is the new output; engines add fields. Requests
+    ask for one choice, so that its ``index`` is 0."""
 
+    index: Annotated[int, Field(ge=0, le=0)] | None = None
     text: str | None = None
     delta: dict[str, Any] | None = None
     message: dict[str, Any] | None = None
@@ -65,7 +67,7 @@ class Choice(Form):
 class Event(Form):
     """One event of a stream of OpenAI's API."""
 
-    choices: list[Choice] | None = None
+    choices: Annotated[list[Choice], Field(max_length=1)] | None = None
     usage: Usage | None = None
     metrics: Any = None
     sglext: Any = None
