@@ -183,7 +183,14 @@ def count_of(number: int, noun: str) -> str:
 
 def did_you_mean(value: object, known: Iterable[str]) -> str:
     """``; did you mean 'math'?`` where a known name is close to ``value``, else nothing."""
+    found = closest(value, known)
+    return f"; did you mean {found!r}?" if found else ""
+
+
+def closest(value: object, known: Iterable[str]) -> str | None:
+    """The known name that ``value`` may be a misspelling of, in upper or lower case."""
     from difflib import get_close_matches  # only an error needs it
 
-    close = get_close_matches(value, list(known), 1) if isinstance(value, str) else []
-    return f"; did you mean {close[0]!r}?" if close else ""
+    spelled = {name.lower(): name for name in known}
+    close = get_close_matches(value.lower(), spelled, 1) if isinstance(value, str) else []
+    return spelled[close[0]] if close else None

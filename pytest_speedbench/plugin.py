@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_speedbench.plan.options import add_options, any_given, marker_signature
+from pytest_speedbench.plan.options import add_options, any_given, marker_signature, suggest_options
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
@@ -31,8 +31,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
-def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
     """``--pyargs`` with the former name of the conformance suite runs the suite."""
+    suggest_options(parser, args)
     named: list[str] = early_config.known_args_namespace.file_or_dir
     if not early_config.known_args_namespace.pyargs:
         return

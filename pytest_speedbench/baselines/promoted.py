@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pytest_speedbench.baselines.storage import SavedRun, Store
-from pytest_speedbench.errors import BaselineError
+from pytest_speedbench.errors import BaselineError, did_you_mean
 
 DEFAULT = "default"
 _PROMOTED_NAME = re.compile(r"[^\W\d_][\w.-]*")
@@ -123,7 +123,7 @@ def demote(store: Store, name: str = DEFAULT) -> Promotion:
     """
     known = promotions(store)
     if name not in known:
-        raise BaselineError(f"no promoted baseline {name!r}; {_known(known)}")
+        raise BaselineError(no_such(name, known))
     pointer = known.pop(name)
     write_promotions(store, known)
     return pointer
@@ -147,8 +147,10 @@ def promoted_run(store: Store, name: str = DEFAULT) -> SavedRun | None:
     return store.read(pointer.run)
 
 
-def _known(known: Mapping[str, Promotion]) -> str:
-    return f"promoted are: {', '.join(known)}" if known else "nothing is promoted"
+def no_such(name: str, known: Mapping[str, Promotion]) -> str:
+    """That ``name`` is not among the pointers, and what they are."""
+    there = f"promoted: {', '.join(known)}" if known else "nothing is promoted"
+    return f"no promoted baseline {name!r}{did_you_mean(name, known)}; {there}"
 
 
 def write_promotions(store: Store, pointers: Mapping[str, Promotion]) -> None:

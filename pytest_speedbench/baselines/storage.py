@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -229,9 +230,9 @@ class Store:
         found = [self._run(entry) for entry in self._entries()]
         return self._in_order([run for run in found if run is not None])
 
-    def find(self, reference: str, working_folder: Path) -> SavedRun:
+    def find(self, reference: str, working_folder: Path, others: Iterable[str] = ()) -> SavedRun:
         """The run that ``reference`` names: a file, a number, a name, a commit, a branch, or the
-        beginning of one name.
+        beginning of one name. ``others`` are names that the caller knows, for a suggestion.
 
         Raises:
             BaselineError: nothing has this name, or its file cannot be read; the message lists
@@ -246,7 +247,7 @@ class Store:
         runs = self.runs()
         commit = git.resolve(reference, working_folder)
         if commit is None:
-            return _with_records(self.read(self._by_beginning(reference, runs)))
+            return _with_records(self.read(self._by_beginning(reference, runs, others)))
         return self._by_commit(commit, reference, runs, working_folder)
 
     def has(self, reference: str) -> bool:
@@ -340,7 +341,7 @@ class Store:
             moments[run.place] = before[folder], run.name
         return sorted(runs, key=lambda run: moments[run.place])
 
-    def _by_beginning(self, reference: str, runs: list[SavedRun]) -> str:
+    def _by_beginning(self, reference: str, runs: list[SavedRun], others: Iterable[str]) -> str:
         """The file whose name alone begins so.
 
         Raises:
@@ -348,7 +349,7 @@ class Store:
         """
         found = beginning_with(self.names(), reference)
         if not found:
-            raise BaselineError(self._unknown(reference, runs))
+            raise BaselineError(self._unknown(reference, runs, others))
         if len(found) > 1:
             names = ", ".join(list(found)[-_MOST_NAMED:])
             raise BaselineError(f"{self.option}{reference}: several runs begin so: {names}")
@@ -370,13 +371,19 @@ class Store:
             )
         return clean[nearest]
 
-    def _unknown(self, reference: str, runs: list[SavedRun]) -> str:
+    def _unknown(self, reference: str, runs: list[SavedRun], others: Iterable[str]) -> str:
         names = [name for run in runs for name in (run.name, run.name.partition("_")[2])]
-        hint = did_you_mean(reference, names) or "."
+        # nightly-bs8 is no misspelt nightly-bs32, but another run.
+        alike = [name for name in (*names, *others) if _numbers(name) == _numbers(reference)]
+        hint = did_you_mean(reference, alike) or "."
         return (
             f"{self.option}{reference}: no file, no run number or name in {self.folder}, and "
             f"no commit or branch{hint} {_list(runs)}"
         )
+
+
+def _numbers(name: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"[0-9]+", name)]
 
 
 def _summary(record: RecordSummary) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -92,15 +92,18 @@ def store_at(storage: str) -> Store:
     return Store(storage, option="")
 
 
-def find_run(store: Store, reference: str) -> SavedRun:
+def find_run(store: Store, reference: str, others: Iterable[str] = ()) -> SavedRun:
     """The run that ``reference`` names, a promoted one too; skipped files are listed on stderr.
+    ``others`` may have been meant as well, for a suggestion.
 
     Raises:
         BaselineError: nothing has this name, or its file cannot be read.
     """
-    from pytest_speedbench.baselines.promoted import promoted_run
+    from pytest_speedbench.baselines.promoted import promoted_run, promotions
 
-    run = promoted_run(store, reference) or store.find(reference, Path.cwd())
+    run = promoted_run(store, reference)
+    if run is None:
+        run = store.find(reference, Path.cwd(), (*promotions(store), *others))
     report_skipped(store)
     return run
 

@@ -96,14 +96,14 @@ def show(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Show the run that a reference names: its cases and their AL."""
-    from pytest_speedbench.baselines.promoted import promoted_run, promotions
+    from pytest_speedbench.baselines.promoted import no_such, promoted_run, promotions
     from pytest_speedbench.errors import BaselineError
 
     out, store = Lines(), store_at(storage)
-    run = promoted_run(store, name)
+    run, pointers = promoted_run(store, name), promotions(store)
     if run is None:
-        raise BaselineError(f"no promoted baseline {name!r} in {store.folder}")
-    pointer = promotions(store)[name]
+        raise BaselineError(f"{no_such(name, pointers)} in {store.folder}")
+    pointer = pointers[name]
     out.line(f"{name}: {run}", "bold")
     if pointer.reason:
         out.line(f"reason: {pointer.reason}")

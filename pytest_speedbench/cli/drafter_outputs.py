@@ -12,7 +12,7 @@ import typer
 from pytest_speedbench.cli.arguments import find_run, read, refuse_unused, store_at
 from pytest_speedbench.cli.output import echo
 from pytest_speedbench.cli.splits_load import Progress, load
-from pytest_speedbench.errors import CliError, EngineError
+from pytest_speedbench.errors import CliError, EngineError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -139,8 +139,9 @@ def _kind(source: str) -> Callable[[str, Asked], Outputs]:
 def _of_saved_run(source: str, asked: Asked) -> Outputs:
     from pytest_speedbench.analysis.target_outputs import outputs_of_records
     from pytest_speedbench.engines.demo import DEMO_MODEL, DEMO_NAME
+    from pytest_speedbench.splits import NAMES
 
-    run = find_run(store_at(asked.storage), source)
+    run = find_run(store_at(asked.storage), source, NAMES)
     record, outputs = outputs_of_records(run.measured)
     if asked.engine not in (None, record.engine.name):
         raise CliError(
@@ -296,6 +297,9 @@ def _narrowed(items: list[T], option: str, text: str, name_of: Callable[[T], str
     wanted = {name.strip() for name in text.split(",") if name.strip()}
     known = sorted({name_of(item) for item in items} - {""})
     if missing := sorted(wanted - set(known)):
-        names = ", ".join(known) or "none is declared"
-        raise CliError(f"{option} {missing[0]}: no such sample; there are: {names}")
+        names = ", ".join(known) or "none that is declared"
+        raise CliError(
+            f"{option} {missing[0]}: no sample has it{did_you_mean(missing[0], known)}; the "
+            f"samples have: {names}"
+        )
     return [item for item in items if not wanted or name_of(item) in wanted]

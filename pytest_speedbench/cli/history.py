@@ -19,7 +19,7 @@ from pytest_speedbench.cli.arguments import (
     store_at,
 )
 from pytest_speedbench.cli.output import write_file
-from pytest_speedbench.errors import CliError
+from pytest_speedbench.errors import CliError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +102,10 @@ def _trends(pattern: str, metric: str, since: str, until: str, storage: str) -> 
     runs = saved_runs(store_at(storage))
     known = known_metrics(runs)
     if metric not in known:
-        raise CliError(f"--metric {metric}: not in any saved run; saved: {', '.join(known)}")
+        raise CliError(
+            f"--metric {metric}: not in any saved run{did_you_mean(metric, known)}; saved: "
+            f"{', '.join(known)}"
+        )
     chosen = between(runs, _moment("--since", since), _moment("--until", until, end=True))
     if not chosen:
         raise CliError(
@@ -111,7 +114,12 @@ def _trends(pattern: str, metric: str, since: str, until: str, storage: str) -> 
         )
     found = trends(chosen, pattern, metric)
     if not found:
-        raise CliError(f"no saved case matches {pattern!r}; saved: {_known(chosen)}")
+        known = _words(chosen)
+        missing = next((word for word in pattern.split() if word not in known), None)
+        raise CliError(
+            f"no saved case matches {pattern!r}{did_you_mean(missing, known)}; saved: "
+            f"{', '.join(known)}"
+        )
     return found
 
 
@@ -138,13 +146,13 @@ def parse_moment(text: str, end: bool = False, now: datetime | None = None) -> d
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _known(runs: Sequence[SavedRun]) -> str:
-    words = dict.fromkeys(
-        word
+def _words(runs: Sequence[SavedRun]) -> list[str]:
+    """What the cases of the latest run can be named by."""
+    axes = [
+        (key.engine, key.method, f"dl{key.dl}", f"bs{key.bs}", key.split, key.slice)
         for key in runs[-1].keys
-        for word in (key.engine, key.method, f"dl{key.dl}", f"bs{key.bs}", key.split, key.slice)
-    )
-    return ", ".join(words)
+    ]
+    return [word for values in zip(*axes, strict=True) for word in sorted(set(values))]
 
 
 def _write_page(path: Path, trends: Sequence[Trend]) -> None:

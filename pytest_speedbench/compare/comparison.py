@@ -16,7 +16,7 @@ from pytest_speedbench.compare.match import Match, identity_of, match_in
 from pytest_speedbench.compare.sessions import before
 from pytest_speedbench.compare.side_by_side import match_side
 from pytest_speedbench.compare.verdict import Verdict
-from pytest_speedbench.errors import UsageError
+from pytest_speedbench.errors import UsageError, did_you_mean
 from pytest_speedbench.escapes import html_table
 from pytest_speedbench.stats.rule import REACH
 
@@ -208,7 +208,9 @@ def parse_map(text: str) -> AxisMap:
     if not (equals and colon and old and new) or ":" in new:
         raise ValueError("expected AXIS=OLD:NEW, such as dl=3:5")
     if axis not in KEY_FIELDS:
-        raise ValueError(f"no axis {axis!r}; a case has: {', '.join(KEY_FIELDS)}")
+        raise ValueError(
+            f"no axis {axis!r}{did_you_mean(axis, KEY_FIELDS)}; a case has: {', '.join(KEY_FIELDS)}"
+        )
     pair = AxisMap(axis, _axis_value(axis, old), _axis_value(axis, new))
     if pair.old == pair.new:
         raise ValueError("both values are the same: such cases are paired without a map")

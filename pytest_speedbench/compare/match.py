@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -125,22 +126,25 @@ def match_in(run: SavedRun, new: Identity, eligibility: Eligibility | None = Non
 
 
 def nearest(new: Identity, runs: Sequence[SavedRun]) -> str:
-    """In what the most similar saved case differs, field by field; the latest of equals."""
-    found: tuple[SavedRun, list[str]] | None = None
-    for run in runs:
-        for summary in run.summaries:
-            differences = _key_differences(summary.case, new.case)
-            if found is None or len(differences) <= len(found[1]):
-                found = run, differences
-    if found is None:
+    """In what the most similar saved case differs, field by field: in the fewest fields, then the
+    least in BS and DL; the latest of equals."""
+    cases = [(run, summary.case) for run in reversed(runs) for summary in run.summaries]
+    if not cases:
         return "no record of this case: nothing is saved there"
-    run, differences = found
+    run, case = min(cases, key=lambda found: _far(found[1], new.case))
+    differences = _key_differences(case, new.case)
     if not differences:
         return (
             f"no record of this case is a reference: its run failed, as {run.number} did, or was "
             "not finished"
         )
     return f"no record of this case; the nearest, in run {run.number}, has {', '.join(differences)}"
+
+
+def _far(old: CaseKey, new: CaseKey) -> tuple[int, float]:
+    """How many fields differ, and by what factors BS and DL do."""
+    factors = [abs(math.log((a + 1) / (b + 1))) for a, b in ((old.bs, new.bs), (old.dl, new.dl))]
+    return len(_key_differences(old, new)), sum(factors)
 
 
 def _key_differences(old: CaseKey, new: CaseKey) -> list[str]:

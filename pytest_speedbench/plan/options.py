@@ -5,7 +5,7 @@ Every pytest run imports this module, so it imports nothing that takes time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,19 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(option.flag, **keywords)
         # pytest takes text and TOML lists for this type alone; see _native for the rest.
         parser.addini(option.ini, option.help, type="linelist", default=None)
+
+
+def suggest_options(parser: pytest.Parser, args: Sequence[str]) -> None:
+    """Has pytest name an option of ours beside its error about one that no plugin has."""
+    start = "--speed"
+    known = {option.flag.removeprefix(start): option.flag for option in command_line_options()}
+    given = [arg.partition("=")[0].removeprefix(start) for arg in args if arg.startswith(start)]
+    if unknown := [name for name in given if name not in known]:
+        from pytest_speedbench.errors import closest  # it compiles patterns: a third of our start
+
+        meant = [known[name] for one in unknown if (name := closest(one, known))]
+        if meant:
+            parser.extra_info["did you mean"] = ", ".join(meant)
 
 
 def command_line_options() -> list[Option]:

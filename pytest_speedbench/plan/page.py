@@ -54,7 +54,7 @@ def _text(value: object) -> str:
     if value is None or value == "":
         return ""
     if isinstance(value, bool):
-        return str(value).lower()
+        return "on" if value else "off"
     if isinstance(value, tuple):
         return ",".join(map(_text, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

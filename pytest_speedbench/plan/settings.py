@@ -91,10 +91,10 @@ class Settings(OptionTable):
         read=values.switch,
         form="list",
         group=RUNS,
-        metavar="BOOL",
+        metavar="on/off",
         marker=True,
         text="whether the engine keeps the KV cache of earlier prompts: "
-        "[prefix caching](measurement.md#prefix-caching); `false,true` measures both",
+        "[prefix caching](measurement.md#prefix-caching); `off,on` measures both",
     )
     engine_env: tuple[Any, ...] = option(
         default=(),
@@ -452,7 +452,6 @@ class Settings(OptionTable):
         group=GATE,
         metavar="on/off",
         marker=True,
-        shown="on",
         text="[replay](gate.md#replay): where an output differs from the baseline's, further "
         "requests decode the rest of the baseline's text, so that both builds are compared over "
         "the same tokens",

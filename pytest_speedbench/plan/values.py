@@ -19,7 +19,7 @@ Reader: TypeAlias = Callable[[object, bool], Any]
 ALL_SAMPLES = 0
 """The value of ``samples`` for every sample of a slice."""
 GATED_METRICS = ("acceptance_length", "speedup", "output_tps")
-_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+_ON, _OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
 
 def name(value: object, text: bool) -> str:
@@ -107,13 +107,16 @@ def samples(value: object, text: bool) -> int:
 
 
 def switch(value: object, text: bool) -> bool:
-    """True or false."""
+    """True or false; in text, one of several names for on and off."""
     if isinstance(value, bool):
         return value
-    word = value.strip().lower() if text and isinstance(value, str) else ""
-    if word not in (*_TRUE, *_FALSE):
-        raise ValueError("expected true or false")
-    return word in _TRUE
+    if not text:
+        raise ValueError("expected True or False")
+    name = str(value).strip().lower() if isinstance(value, int | str) else ""
+    if name not in (*_ON, *_OFF):
+        pairs = ", ".join(map("/".join, zip(_ON, _OFF, strict=True)))
+        raise ValueError(f"expected on or off, or their like: {pairs}")
+    return name in _ON
 
 
 def _hint(value: object, allowed: Iterable[str]) -> str:

@@ -47,10 +47,11 @@ class Baselines:
         if self.reference in (None, LATEST):
             return None
         assert self.reference is not None
-        if self.reference in promotions(self.store):
+        promoted = promotions(self.store)
+        if self.reference in promoted:
             return promoted_run(self.store, self.reference)
         if self.store.has(self.reference) or self._commit is None:
-            return self.store.find(self.reference, self.folder)
+            return self.store.find(self.reference, self.folder, promoted)
         return None
 
     @cached_property

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
 
-from pytest_speedbench.errors import SplitError
+from pytest_speedbench.errors import SplitError, did_you_mean
 
 
 def unknown(what: str, got: str, allowed: Iterable[str], *, where: str = "") -> SplitError:
     """Return the error for an unknown name (in ``where``), with the closest and all allowed."""
     values = list(allowed)
-    close = difflib.get_close_matches(got, values, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
+    hint = did_you_mean(got, values) or "."
     place = f"{where}: " if where else ""
     names = ", ".join(values) or "(none)"
     return SplitError(f"{place}unknown {what} {got!r}{hint} Allowed: {names}.")

@@ -270,6 +270,20 @@ def test_a_misspelled_name_names_the_closest(nights: Store) -> None:
         nights.find("wekk", Path.cwd())
 
 
+@pytest.mark.parametrize("reference", ["0001_night_a5c9d61", "night_b8", "0009_week", "week-bs8"])
+def test_another_number_is_no_misspelling(nights: Store, reference: str) -> None:
+    """A run of BS 8 is not what was meant by BS 32."""
+    with pytest.raises(BaselineError) as raised:
+        nights.find(reference, Path.cwd())
+    assert "did you mean" not in str(raised.value)
+    assert "Saved: 0001_night_a5c9d60" in str(raised.value)
+
+
+def test_names_that_the_caller_knows_are_suggested_too(nights: Store) -> None:
+    with pytest.raises(BaselineError, match="did you mean 'release'"):
+        nights.find("relaese", Path.cwd(), ["release"])
+
+
 def test_bad_files_are_named_every_time(tmp_path: Path) -> None:
     fill(LocalFiles(tmp_path), 1)
     (tmp_path / "Linux" / "0002_cut.json").write_bytes(saved()[:99])

@@ -165,7 +165,10 @@ def test_map_pairs_different_cases_on_purpose(speedbench: Speedbench) -> None:
         ("dl=x:5", "--map: cannot read 'dl=x:5': dl: Input should be a valid integer"),
         ("temperature=0:0.7", "--map temperature=0.0:0.7: NEW has no case with temperature=0.7"),
         ("dl", "--map: cannot read 'dl': expected AXIS=OLD:NEW, such as dl=3:5"),
-        ("size=1:2", "--map: cannot read 'size=1:2': no axis 'size'; a case has: engine, model"),
+        (
+            "size=1:2",
+            "--map: cannot read 'size=1:2': no axis 'size'; did you mean 'slice'?; a case has:",
+        ),
     ],
 )
 def test_map_that_cannot_be(speedbench: Speedbench, text: str, message: str) -> None:

@@ -130,8 +130,8 @@ def test_sizes_are_the_most_frequent_tokens_of_another_run(
         (("--drafter", "no/head"), "no checkpoint at no/head"),
         (("--drafter", "CUT", "--dl", "0"), "--dl: cannot read '0'"),
         (("--drafter", "CUT", "--plot", "cost.txt"), "--plot: expected a path that ends in .png"),
-        (("--drafter", "CUT", "--category", "maths"), "there are: alpha, beta"),
-        (("--drafter", "CUT", "--language", "en"), "there are: none is declared"),
+        (("--drafter", "CUT", "--category", "maths"), "the samples have: alpha, beta"),
+        (("--drafter", "CUT", "--language", "en"), "the samples have: none that is declared"),
         (("--drafter", "CUT", "--engine", "vllm"), "measured with simulated, and --engine says"),
     ],
 )

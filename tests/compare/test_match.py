@@ -136,6 +136,18 @@ def test_another_temperature_is_another_case(record: Record, saved: Saver) -> No
     assert "temperature 0.0 (here 0.7)" in match.nearest
 
 
+@pytest.mark.parametrize(("here", "nearest"), [(48, "bs 32"), (6, "bs 8"), (2, "bs 1")])
+def test_of_several_batch_sizes_the_nearest_is_named(
+    record: Record, saved: Saver, here: int, nearest: str
+) -> None:
+    def at(bs: int) -> Record:
+        return record.model_copy(update={"case": record.case.model_copy(update={"bs": bs})})
+
+    runs = [saved(at(bs)) for bs in (32, 8, 1)]
+    match = find_baseline(identity_of(at(here)), runs)
+    assert f"{nearest} (here {here})" in match.nearest
+
+
 @pytest.mark.parametrize(("weights", "found"), [("w1", True), ("w2", False), ("", False)])
 def test_a_renamed_model_is_known_by_its_weights(
     record: Record, saved: Saver, weights: str, found: bool

@@ -36,7 +36,7 @@ MISTAKES = [
     ("temperature='0.7'", ["temperature='0.7': expected a number >= 0"]),
     ("temperature=float('nan')", ["temperature=nan: expected a number >= 0"]),
     ("min_tokens=17", ["min_tokens=17 is more than max_tokens=16"]),
-    ("ignore_eos=1", ["ignore_eos=1: expected true or false"]),
+    ("ignore_eos=1", ["ignore_eos=1: expected True or False"]),
     ("ignore_eos=[True, False]", ["expected one value, got 2"]),
     ("chat_template_kwargs='x'", ["chat_template_kwargs='x': expected a dict"]),
     ("split='qualitativ'", ["'qualitativ'", "qualitative"]),
