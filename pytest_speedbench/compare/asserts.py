@@ -158,7 +158,7 @@ class Measured(Estimate):
     def explain(self, sign: str, number: float) -> list[str]:
         """Lines for the message of a failed assert."""
         low, high = self._bounds(sign, number)
-        lines = [f"{self.name} = {self}", f"  asserted: {sign} {number:g}"]
+        lines = [f"{self.name} {sign} {number:g}: measured {self.value:.3f}", f"  {self}"]
         if low is not None and high is not None:
             lines.append(
                 f"  at this assert's α = {self._alpha(sign, number):.2g} it lies in "

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import pytest
 
@@ -28,7 +28,7 @@ from pytest_speedbench.session.devices import claim, gpus_of_engine
 from pytest_speedbench.session.progress import Overall, Progress
 from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
 from pytest_speedbench.session.report_files import check_reports
-from pytest_speedbench.session.reports import clean, cut_our_frames, note_skip
+from pytest_speedbench.session.reports import clean, cut_our_frames, note_skip, within
 from pytest_speedbench.session.saving import saving_of
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.session.summary import SessionOutput, Summary
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PLUGIN = "speedbench-session"
+_BESIDE_E = len("E         ")
+_BESIDE_ASSERT = len("E       AssertionError: assert ")
+"""Columns that pytest writes before the lines of a failed assert, and before the first."""
 
 
 class SessionHooks:
@@ -59,6 +62,10 @@ class SessionHooks:
         """In an xdist worker: the share that each test belongs to."""
         self.cost: list[str] = []
         """What the session will cost, one line each."""
+        self._running = ""
+        """The test that runs."""
+        self._told: dict[str, str] = {}
+        """Reasons why a test could not run, with the first test that had each."""
         self._reported = 0
         self._end = GracefulEnd().install()
 
@@ -142,35 +149,54 @@ class SessionHooks:
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """The cost of the session, under the number of tests."""
-        return [f"speedbench: {line}" for line in self.cost]
+        return [within(f"speedbench: {line}") for line in self.cost]
 
     # -- what fixtures ask for --------------------------------------------------------------
 
     def speed(self, case: Case, item: pytest.Item) -> SpeedResult:
         self._fail_if_refused()
-        result = _or_give_up(lambda: self.session.measure(case, item.nodeid, item.name))
+        result = self._or_give_up(lambda: self.session.measure(case, item.nodeid, item.name))
         self._note(item.nodeid)
         return result
 
     def engine(self, case: Case) -> Engine:
         self._fail_if_refused()
-        return _or_give_up(lambda: self.session.bench.engine(case.run))
+        return self._or_give_up(lambda: self.session.bench.engine(case.run))
 
     def samples(self, case: Case) -> tuple[Sample, ...]:
-        return _or_give_up(lambda: self.session.inputs.slice_samples(case.run, case.slice))
+        return self._or_give_up(lambda: self.session.inputs.slice_samples(case.run, case.slice))
 
     def baseline(self, case: Case) -> Record | None:
-        match = _or_give_up(lambda: self.session.baseline(case))
+        match = self._or_give_up(lambda: self.session.baseline(case))
         return match.record if match.comparable else None
 
     def _fail_if_refused(self) -> None:
         if self.refused:
-            pytest.fail(self.refused, pytrace=False)
+            self._fail(self.refused)
+
+    def _or_give_up(self, ask: Callable[[], T]) -> T:
+        """A skip where the case cannot run here; any other error of ours is one clear message."""
+        try:
+            return ask()
+        except SpeedbenchError as error:
+            trouble = error
+        # Not inside the handler, whose error would be shown as a cause.
+        if isinstance(trouble, EngineUnavailable | CannotRun):
+            pytest.skip(str(trouble))
+        return self._fail(str(trouble))
+
+    def _fail(self, reason: str) -> NoReturn:
+        """Fails the test; the whole reason is told by the first test that has it."""
+        first = self._told.setdefault(reason, self._running)
+        if first != self._running:
+            reason = f"not run, for the same reason as {first}"
+        pytest.fail(within(reason), pytrace=False)
 
     # -- hooks ------------------------------------------------------------------------------
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        self._running = item.nodeid
         with warnings_at(item):
             return (yield)
 
@@ -178,9 +204,9 @@ class SessionHooks:
         """The message of a failed assert on an estimate."""
         mirrored = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}
         if isinstance(left, Measured) and isinstance(right, Real):
-            return list(map(printable, left.explain(op, float(right))))
+            return _explained(left, op, float(right))
         if isinstance(right, Measured) and isinstance(left, Real) and op in mirrored:
-            return list(map(printable, right.explain(mirrored[op], float(left))))
+            return _explained(right, mirrored[op], float(left))
         return None
 
     @pytest.hookimpl(wrapper=True, trylast=True)
@@ -195,7 +221,7 @@ class SessionHooks:
         except (GateFailure, SpeedWarning) as error:  # a warning where warnings are errors
             failure = str(error)
         if failure:
-            pytest.fail(failure, pytrace=False)
+            pytest.fail(within(failure), pytrace=False)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
@@ -243,11 +269,14 @@ class SessionHooks:
         __tracebackhide__ = True
         try:
             return (yield)
-        except AssertionError:
+        except AssertionError as error:
+            if isinstance(error, SpeedbenchError):
+                _fold(error)
             if case := self._cases.get(pyfuncitem.nodeid):
                 self.session.assertion_failed(case, pyfuncitem.nodeid)
             raise
         except SpeedbenchError as error:
+            _fold(error)
             if not self.config.getoption("fulltrace"):
                 cut_our_frames(error.__traceback__)
             raise
@@ -289,6 +318,20 @@ class SessionHooks:
         self._end.restore()
 
 
+def _explained(measured: Measured, sign: str, number: float) -> list[str]:
+    """Lines for the message of a failed assert."""
+    head, *lines = map(printable, measured.explain(sign, number))
+    folded = [within(head, _BESIDE_ASSERT), *(within(line, _BESIDE_E) for line in lines)]
+    return "\n".join(folded).split("\n")
+
+
+def _fold(error: SpeedbenchError) -> None:
+    """Folds the lines of an error's message, which pytest shows behind the name of its class."""
+    kind = f"{type(error).__module__}.{type(error).__qualname__}: "
+    text = within(f"{kind}{error}", _BESIDE_E).removeprefix(kind)
+    error.args = (text, *error.args[1:])
+
+
 def _planned_requests(session: SpeedSession) -> int | None:
     """How many requests the session will send; None where samples cannot be counted yet."""
     from pytest_speedbench.session.cost import Costs
@@ -297,15 +340,3 @@ def _planned_requests(session: SpeedSession) -> int | None:
         return Costs(session).requests()
     except (SpeedbenchError, ImportError):  # the tests that need what is missing say so
         return None
-
-
-def _or_give_up(ask: Callable[[], T]) -> T:
-    """A skip where the case cannot run here; any other error of ours is one clear message."""
-    try:
-        return ask()
-    except SpeedbenchError as error:
-        trouble = error
-    # Not inside the handler, whose error would be shown as a cause.
-    if isinstance(trouble, EngineUnavailable | CannotRun):
-        pytest.skip(str(trouble))
-    pytest.fail(str(trouble), pytrace=False)

@@ -13,9 +13,11 @@ import pytest
 
 from pytest_speedbench.escapes import label
 from pytest_speedbench.measure.load import Meter
+from pytest_speedbench.session.reports import within
 
 _LOG_SECONDS = 15.0
 _SCREEN_SECONDS = 0.2
+_BETWEEN = " · "
 
 
 @dataclass
@@ -56,7 +58,14 @@ class Overall:
             parts += [f"{meter.requests}{of} requests", f"{meter.tokens / seconds:.0f} tokens/s"]
             if left:
                 parts.append(f"{duration(left * seconds / meter.requests)} left")
-        return " · ".join(parts)
+        return _BETWEEN.join(parts)
+
+
+def _first_parts(line: str, width: int) -> str:
+    """As many parts of ``line`` as fit, at least the first."""
+    while len(line) > width and _BETWEEN in line:
+        line = line.rpartition(_BETWEEN)[0]
+    return line[:width]
 
 
 class Progress:
@@ -94,15 +103,16 @@ class Progress:
         ):
             return
         self._last_time, self._last_text = now, text
-        line = f"  {' · '.join(filter(None, (str(self.overall), text)))}"
+        line = label(f"  {_BETWEEN.join(filter(None, (str(self.overall), text)))}")
         with self._capture.global_and_fixture_disabled() if self._capture else nullcontext():
             # The line of pytest that this one interrupts is begun anew with the result.
             self._reporter.ensure_newline()
             if on_screen:
                 # A line that wraps could not be rewritten.
-                fitting = line[: self._reporter._tw.fullwidth - 1]
-                self._reporter.rewrite(label(fitting), erase=True)
+                self._reporter.rewrite(
+                    _first_parts(line, self._reporter._tw.fullwidth - 1), erase=True
+                )
                 self._on_screen = True
             else:
-                self._reporter.write_line(label(line))
+                self._reporter.write_line(within(line))
             self._reporter.flush()

@@ -6,8 +6,10 @@ A library's error is shown by pytest with its message as it is, its causes too, 
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable
+from textwrap import wrap
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +18,31 @@ import pytest
 from pytest_speedbench.errors import is_ours
 from pytest_speedbench.escapes import printable
 from pytest_speedbench.secrets import without_secrets
+
+WIDEST = 80
+"""Columns of what is written for a session, or fewer where the terminal has fewer."""
+
+
+def within(text: str, margin: int = 0) -> str:
+    """The text in lines that fit beside ``margin`` columns; further lines of one are indented.
+
+    A word that is longer, such as a path, is not broken.
+    """
+    width = min(WIDEST, shutil.get_terminal_size().columns) - margin
+    return "\n".join(line for part in text.split("\n") for line in _folded(part, width))
+
+
+def _folded(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip(" ")))
+    return wrap(
+        line,
+        width,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def clean(report: pytest.TestReport) -> None:

@@ -27,7 +27,7 @@ from pytest_speedbench.compare.replay import outputs_of, outputs_of_arm, outputs
 from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.compare.side_by_side import NAME, match_side
 from pytest_speedbench.compare.verdict import Verdict
-from pytest_speedbench.engines.registry import engine_type, installed
+from pytest_speedbench.engines.registry import check_arguments, engine_type, installed
 from pytest_speedbench.errors import BaselineError
 from pytest_speedbench.measure.replay import Outputs
 from pytest_speedbench.measure.results import ArmResult
@@ -81,7 +81,8 @@ class SpeedSession:
         self._beside_all = beside_all(cases)
 
     def resolve(self) -> None:
-        """Looks for the named baseline, and for the builds that are measured side by side.
+        """Looks for the named baseline, for the arguments of the engines, and for the builds that
+        are measured side by side.
 
         Raises:
             SpeedbenchError: one is not there, or cannot be used.
@@ -90,6 +91,7 @@ class SpeedSession:
             self.baselines.resolve()
         for run in self.inputs.plan:
             if installed(engine_type(run.engine)):  # else its tests are skipped
+                check_arguments(engine_type(run.engine), self.inputs.config(run))
                 self.bench.check_counterpart(run)
 
     # -- one test ---------------------------------------------------------------------------

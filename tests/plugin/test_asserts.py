@@ -24,7 +24,7 @@ def test_a_number_on_the_left_fails_just_so(project: Project) -> None:
     project.gate("", "assert 3.5 <= speed.acceptance_length")
     result = project.run()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*asserted: >= 3.5*"])
+    result.stdout.fnmatch_lines(["*acceptance_length >= 3.5: measured *"])
 
 
 def test_the_message_of_a_failure(project: Project) -> None:
@@ -34,8 +34,8 @@ def test_the_message_of_a_failure(project: Project) -> None:
     result.assert_outcomes(failed=1)
     result.stdout.re_match_lines(
         [
-            r"E .*acceptance_length = \d\.\d{3} tokens/step \[\d\.\d{3}, \d\.\d{3}\] \(n 55\)",
-            r"E .*asserted: >= 3\.5",
+            r"E .*assert acceptance_length >= 3\.5: measured \d\.\d{3}$",
+            r"E .*\d\.\d{3} tokens/step \[\d\.\d{3}, \d\.\d{3}\] \(n 55\)",
             r"E .*at this assert's α = 0\.0017 it lies in \[\d\.\d{3}, \d\.\d{3}\]",
             r"E .*lowest: rag \d\.\d\d, ",
         ]
@@ -78,7 +78,7 @@ def test_an_undecided_assert_can_fail(project: Project) -> None:
     project.gate("", UNDECIDED)
     result = project.run("--speed-inconclusive=fail")
     result.assert_outcomes(failed=1)
-    assert "asserted: >= 2.2" in result.stdout.str()
+    assert "acceptance_length >= 2.2: measured" in result.stdout.str()
 
 
 def test_too_few_samples_for_an_interval_decide_nothing(project: Project) -> None:

@@ -177,7 +177,7 @@ def test_a_failing_assert_is_told_before_the_gate(saved: Project) -> None:
     saved.gate("bs=8", "assert speed.acceptance_length >= 3.9")
     result = saved.run(COMPARE, "--speed-engine-arg=acceptance=0.3")
     result.assert_outcomes(failed=1)
-    assert "asserted: >= 3.9" in result.stdout.str()
+    assert "acceptance_length >= 3.9: measured" in result.stdout.str()
 
 
 def test_assert_no_regression_compares_without_the_option(saved: Project) -> None:

@@ -87,10 +87,17 @@ def test_engine_arguments_reach_engine_and_record(project: Project) -> None:
 
 
 def test_a_bad_engine_argument_is_one_clear_error(project: Project) -> None:
-    project.gate()
+    project.gate("bs=[1, 2]")
     result = project.run("--speed-engine-arg=acceptance=7")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["acceptance=7: expected numbers from 0 to 1*"])
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "acceptance=7: expected numbers from 0 to 1*",
+            "not run, for the same reason as test_it.py::test_gate[[]math-bs1-dl3]",
+        ]
+    )
+    told = [line for line in result.outlines if line.startswith("acceptance=7: expected")]
+    assert len(told) == 1
     assert "pytest_speedbench/" not in result.stdout.str()
 
 
@@ -103,18 +110,62 @@ def test_a_bad_engine_argument_is_one_clear_error(project: Project) -> None:
             "did you mean 'acceptance'?; known: acceptance, *",
         ),
         ("gpu_memory=4096", "engine 'simulated' has no argument 'gpu_memory'*known: *"),
-        ("spread=wide", "spread=wide: expected a number"),
-        ("step_ms=nan", "step_ms=nan: expected a number"),
     ],
 )
 def test_an_argument_that_the_engine_does_not_have_is_one_clear_error(
     project: Project, engines: EngineLog, argument: str, message: str
 ) -> None:
+    """One for the session, before the first of its cases."""
+    project.gate("bs=[1, 2]")
+    result = project.run(f"--speed-engine-arg={argument}")
+    result.assert_outcomes()
+    assert result.ret is pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+    assert engines.events == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("spread=wide", "spread=wide: expected a number"),
+        ("step_ms=nan", "step_ms=nan: expected a number"),
+    ],
+)
+def test_a_value_that_an_argument_cannot_have_is_one_clear_error(
+    project: Project, engines: EngineLog, argument: str, message: str
+) -> None:
     project.gate()
     result = project.run(f"--speed-engine-arg={argument}")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([message.replace("[", "[[]")])
+    result.stdout.fnmatch_lines([message])
     assert engines.events == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["--speed-engin=simulated"], "--speed-engine"),
+        (["--speed-methd", "eagle", "--Speed-DL=3", "--speed-dll=3"], "--speed-method, --speed-dl"),
+        (["--speed-zebra"], ""),
+    ],
+)
+def test_an_unknown_option_like_ours_is_named(
+    project: Project, arguments: list[str], meant: str
+) -> None:
+    project.gate()
+    result = project.run(*arguments)
+    assert result.ret is pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*error: unrecognized arguments: *"])
+    found = [line for line in result.errlines if "did you mean" in line]
+    assert found == ([f"  did you mean: {meant}"] if meant else [])
+
+
+def test_an_option_of_a_conftest_that_is_like_ours_works(project: Project) -> None:
+    project.file(
+        "conftest.py", "def pytest_addoption(parser):\n    parser.addoption('--speed-engines')\n"
+    )
+    project.gate()
+    project.run("--speed-engines=2").assert_outcomes(passed=1)
 
 
 def test_the_acceptance_of_one_category_is_an_argument(project: Project) -> None:

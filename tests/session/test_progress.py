@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_speedbench.measure.load import Meter
-from pytest_speedbench.session.progress import Overall
+from pytest_speedbench.session.progress import Overall, _first_parts
 
 
 def overall(requests: int, planned: int | None, seconds: float = 10.0) -> str:
@@ -23,3 +23,10 @@ def test_rates_and_the_time_that_is_left() -> None:
 def test_no_promise_where_the_number_of_requests_is_unknown_or_exceeded() -> None:
     assert overall(20, None) == "3/12 cases · 20 requests · 100 tokens/s"
     assert overall(90, 80) == "3/12 cases · 90 requests · 450 tokens/s"
+
+
+def test_a_line_on_the_screen_ends_with_a_whole_part() -> None:
+    line = "  3/12 cases · 20/80 requests · vllm bs1 · no SD"
+    assert _first_parts(line, 80) == line
+    assert _first_parts(line, 35) == "  3/12 cases · 20/80 requests"
+    assert _first_parts(line, 5) == "  3/1"
