@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pytest_speedbench.baselines.packing import unpack_numbers
 from pytest_speedbench.errors import RecordError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from pytest_speedbench.baselines.case_key import CaseKey
+    from pytest_speedbench.baselines.requests import RequestRecord as Request
 
 Cell: TypeAlias = str | int | float | bool | None
 Row: TypeAlias = Mapping[str, Cell]
@@ -20,6 +25,8 @@ def rows(records: Iterable[Record], level: str = "request") -> list[Row]:
         records: of any runs.
         level: ``case``: its metrics with limits and n; ``request``: tokens, steps and times in
             seconds since the first request was sent; ``step``: tokens, drafted and accepted.
+            Slices of one run have requests in common, as ``all`` and a category do: each is there
+            once, and a row names its category, not a slice.
 
     Raises:
         UsageError: another level.
@@ -30,15 +37,24 @@ def rows(records: Iterable[Record], level: str = "request") -> list[Row]:
         raise UsageError(
             f"level={level!r}: expected {', '.join(known)}{did_you_mean(level, known)}"
         )
-    return [row for record in records for row in LEVELS[level](record)]
+    return list(LEVELS[level](records))
 
 
-def _case(record: Record) -> Iterator[Row]:
-    yield {**_key(record), **_setting(record), **_metrics(record)}
+def _cases(records: Iterable[Record]) -> Iterator[Row]:
+    for record in records:
+        yield {**record.case.model_dump(), **_setting(record), **_metrics(record)}
 
 
-def _key(record: Record) -> dict[str, Cell]:
-    return dict(record.case.model_dump())
+def _runs(records: Iterable[Record]) -> Iterator[tuple[dict[str, Cell], list[Request]]]:
+    """The key of each run, without a slice, and the requests of all of its slices, each once."""
+    runs: dict[CaseKey, dict[tuple[Any, ...], Request]] = defaultdict(dict)
+    for record in records:
+        own = runs[record.case.model_copy(update={"slice": ""})]
+        for request in record.requests:
+            same = request.sample, request.turn, request.sent, request.ids, request.steps
+            own.setdefault(same, request)
+    for case, requests in runs.items():
+        yield case.model_dump(exclude={"slice"}), list(requests.values())
 
 
 def _setting(record: Record) -> dict[str, Cell]:
@@ -73,61 +89,66 @@ def _metrics(record: Record) -> dict[str, Cell]:
     return found
 
 
-def _requests(record: Record) -> Iterator[Row]:
-    start = min((request.sent for request in record.requests), default=0.0)
-    key = _key(record)
-    for request in record.requests:
-        steps = _numbers(record, request.steps)
-        count = len(steps) if request.totals is None else request.totals.steps
-        decoded = request.tokens - request.prefill_tokens
-        yield {
-            **key,
-            "sample": request.sample,
-            "category": request.category,
-            "turn": request.turn,
-            "prompt_tokens": request.prompt_tokens,
-            "tokens": request.tokens,
-            "prefill_tokens": request.prefill_tokens,
-            "steps": count,
-            "acceptance_length": decoded / count if count else None,
-            "sent": request.sent - start,
-            "ttft": request.first - request.sent,
-            "duration": request.last - request.sent,
-            "finish": request.finish,
-        }
-
-
-def _steps(record: Record) -> Iterator[Row]:
-    key = _key(record)
-    for request in record.requests:
-        drafted = _numbers(record, request.drafted or "")
-        accepted = _numbers(record, request.accepted or "")
-        position = request.prefill_tokens
-        for number, tokens in enumerate(_numbers(record, request.steps)):
+def _requests(records: Iterable[Record]) -> Iterator[Row]:
+    for key, requests in _runs(records):
+        start = min((request.sent for request in requests), default=0.0)
+        for request in requests:
+            count = _step_count(request)
+            decoded = request.tokens - request.prefill_tokens
             yield {
                 **key,
                 "sample": request.sample,
                 "category": request.category,
                 "turn": request.turn,
-                "step": number,
-                "position": position,
-                "tokens": tokens,
-                "drafted": drafted[number] if number < len(drafted) else None,
-                "accepted": accepted[number] if number < len(accepted) else None,
+                "prompt_tokens": request.prompt_tokens,
+                "tokens": request.tokens,
+                "prefill_tokens": request.prefill_tokens,
+                "steps": count,
+                "acceptance_length": decoded / count if count else None,
+                "sent": request.sent - start,
+                "ttft": request.first - request.sent,
+                "duration": request.last - request.sent,
+                "finish": request.finish,
             }
-            position += tokens
 
 
-def _numbers(record: Record, packed: str) -> list[int]:
+def _step_count(request: Request) -> int | None:
+    if request.totals is None:
+        return len(_numbers(request, request.steps))
+    return request.totals.steps
+
+
+def _steps(records: Iterable[Record]) -> Iterator[Row]:
+    for key, requests in _runs(records):
+        for request in requests:
+            drafted = _numbers(request, request.drafted or "")
+            accepted = _numbers(request, request.accepted or "")
+            position = request.prefill_tokens
+            for number, tokens in enumerate(_numbers(request, request.steps)):
+                yield {
+                    **key,
+                    "sample": request.sample,
+                    "category": request.category,
+                    "turn": request.turn,
+                    "step": number,
+                    "position": position,
+                    "tokens": tokens,
+                    "drafted": drafted[number] if number < len(drafted) else None,
+                    "accepted": accepted[number] if number < len(accepted) else None,
+                }
+                position += tokens
+
+
+def _numbers(request: Request, packed: str) -> list[int]:
     try:
         numbers: list[int] = unpack_numbers(packed).tolist()
     except (ValueError, TypeError) as error:
-        raise RecordError(f"{record.case}: its requests are damaged: {error}") from error
+        raise RecordError(f"request {request.sample!r} is damaged: {error}") from error
     return numbers
 
 
-LEVELS: Final[Mapping[str, Callable[[Record], Iterable[Row]]]] = {
-    "case": _case,
+LEVELS: Final[Mapping[str, Callable[[Iterable[Record]], Iterable[Row]]]] = {
+    "case": _cases,
     "request": _requests,
     "step": _steps,
 }

@@ -51,6 +51,17 @@ def test_steps_follow_one_another() -> None:
     assert [row["position"] for row in table] == [1 + sum(tokens[:k]) for k in range(len(tokens))]
 
 
+@pytest.mark.parametrize("level", ["request", "step"])
+def test_a_request_of_a_category_and_of_all_is_one_row(level: str) -> None:
+    """An average over the rows would count it twice, and a category without a case of its own
+    once."""
+    alone = rows([measured("all")], level)
+    assert rows([measured("math"), measured("all")], level) == alone
+    assert "slice" not in alone[0]
+    other = measured("all", dl=5)
+    assert rows([measured("all"), other], level) == alone + rows([other], level)
+
+
 def test_a_case_has_its_metrics_with_limits() -> None:
     (row,) = rows([measured()], "case")
     names = ("acceptance_length", "acceptance_length_low", "acceptance_length_high")
@@ -74,14 +85,14 @@ def test_a_record_becomes_a_data_frame() -> None:
 
 @pytest.mark.parametrize("level", ["case", "request", "step"])
 def test_tables_hold_the_same_rows(level: str) -> None:
-    records = [measured("math"), measured("qa")]
+    records = [measured("math"), measured("qa", dl=5)]
     expected = [{"run": "0001_a", **row} for row in rows(records, level)]
     runs = [("0001_a", records)]
     assert json.loads(export_rows(runs, "json", level)) == expected
     lines = export_rows(runs, "jsonl", level).decode().splitlines()
     assert [json.loads(line) for line in lines] == expected
     read = list(csv.DictReader(io.StringIO(export_rows(runs, "csv", level).decode())))
-    assert [row["slice"] for row in read] == [row["slice"] for row in expected]
+    assert [row["dl"] for row in read] == [str(row["dl"]) for row in expected]
     pq = pytest.importorskip("pyarrow.parquet")
     assert pq.read_table(io.BytesIO(export_rows(runs, "parquet", level))).to_pylist() == expected
 
