@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from pytest_speedbench.baselines.storage import SavedRun, Store
 
 T = TypeVar("T")
+_RANGE: Final = re.compile(r"(\d{1,9})(?:\.\.(\d{1,9}))?")
+_MOST: Final = 1000
+_LIST: Final = f"expected integers >= 1, such as 1,3,5 or 1..8, and at most {_MOST} in a range"
 
 Storage = Annotated[
     str,
@@ -149,6 +153,30 @@ def read(option: str, text: str, parse: Callable[[str], T]) -> T:
         return parse(text)
     except ValueError as error:
         raise CliError(f"{option}: cannot read {text!r}: {error}") from error
+
+
+def numbers(option: str, text: str) -> list[int]:
+    """``1,3..5`` → [1, 3, 4, 5]; each is at least 1, and there is one at least.
+
+    Raises:
+        CliError: ``text`` is not such a list; the message names the option.
+    """
+    return read(option, text, _numbers)
+
+
+def _numbers(text: str) -> list[int]:
+    found: list[int] = []
+    for item in text.replace(",", " ").split():
+        span = _RANGE.fullmatch(item)
+        if span is None:
+            raise ValueError(_LIST)
+        first, last = int(span[1]), int(span[2] or span[1])
+        if not 1 <= first <= last < first + _MOST:
+            raise ValueError(_LIST)
+        found += range(first, last + 1)
+    if not found:
+        raise ValueError(_LIST)
+    return list(dict.fromkeys(found))
 
 
 def share(option: str, text: str) -> float:

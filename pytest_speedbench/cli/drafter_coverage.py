@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, read
+from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, numbers
 from pytest_speedbench.cli.drafter_outputs import (
     SOURCE,
     Asked,
@@ -121,21 +121,6 @@ def coverage(
     for cost in costs.costs:
         _show(out, cost, costs.draft_length, show)
     _explain(out, costs)
-
-
-def numbers(option: str, text: str) -> list[int]:
-    """``4096,8192`` → the numbers, each at least 1.
-
-    Raises:
-        CliError: one cannot be read.
-    """
-    from pytest_speedbench.plan import values
-
-    least_one = values.integer(1)
-    parts = [part for part in text.replace(",", " ").split() if part]
-    if not parts:
-        raise CliError(f"{option}: it is empty: expected numbers, such as 4096,8192")
-    return [read(option, part, lambda value: int(least_one(value, True))) for part in parts]
 
 
 def _drafters(paths: Sequence[str]) -> Iterator[Candidate]:

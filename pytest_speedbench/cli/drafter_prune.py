@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage
-from pytest_speedbench.cli.drafter_coverage import numbers
+from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, numbers
 from pytest_speedbench.cli.drafter_outputs import (
     SOURCE,
     Asked,

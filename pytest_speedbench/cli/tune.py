@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, read, refuse_unused
+from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, numbers, read, refuse_unused
 from pytest_speedbench.cli.measuring import Save, measured, saved_records
 from pytest_speedbench.cli.output import echo
 from pytest_speedbench.errors import CliError
 
 if TYPE_CHECKING:
     from pytest_speedbench.analysis.tuning import Tuning
-
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 _MEASURED = (
     *("bs", "dl", "engine", "model", "method", "drafter", "engine_arg", "split"),
@@ -85,8 +82,8 @@ def tune(
             "split": split,
         }
         options = {name: value for name, value in asked.items() if value} | {
-            "bs": read("--bs", bs, numbers),
-            "dl": read("--dl", dl, numbers),
+            "bs": numbers("--bs", bs),
+            "dl": numbers("--dl", dl),
             "samples": samples,
             "max_tokens": max_tokens,
             "rounds": rounds,
@@ -98,19 +95,6 @@ def tune(
     show(found, plot, output)
     if schedule is not None:
         echo(_schedule(found, schedule))
-
-
-def numbers(text: str) -> list[int]:
-    """``1,3..5`` → [1, 3, 4, 5]."""
-    found: list[int] = []
-    for part in text.split(","):
-        if span := _RANGE.fullmatch(part.strip()):
-            found += range(int(span[1]), int(span[2]) + 1)
-        else:
-            found.append(int(part))
-    if not found or min(found) < 1:
-        raise ValueError("expected integers >= 1, such as 1,3,5 or 1..8")
-    return list(dict.fromkeys(found))
 
 
 def _argument(text: str) -> tuple[str, Any]:

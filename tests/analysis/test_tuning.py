@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from pytest_speedbench import measure
 from pytest_speedbench.analysis.tuning import Tuning, tuning
 from pytest_speedbench.cli import app
-from pytest_speedbench.cli.tune import numbers
-from pytest_speedbench.errors import GateFailure, NoData
+from pytest_speedbench.cli.arguments import numbers
+from pytest_speedbench.errors import CliError, GateFailure, NoData
 
 COMMON = {
     "engine": "simulated",
@@ -89,10 +89,10 @@ def test_the_command_measures_saves_and_reads_again(tmp_path: Path) -> None:
 
 
 def test_lists_and_ranges() -> None:
-    assert numbers("1,3..5,4") == [1, 3, 4, 5]
-    for wrong in ("", "0", "5..3", "a"):
-        with pytest.raises(ValueError, match=r"integers >= 1|invalid literal"):
-            numbers(wrong)
+    assert numbers("--dl", "1, 3..5,4") == [1, 3, 4, 5]
+    for wrong in ("", "0", "5..3", "a", "1..5000"):
+        with pytest.raises(CliError, match=r"--dl: cannot read .*: expected integers >= 1"):
+            numbers("--dl", wrong)
 
 
 def test_a_test_asks_for_the_best_draft_length() -> None:
