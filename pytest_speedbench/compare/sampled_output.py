@@ -54,7 +54,7 @@ class Drawn:
         return len(self.beginning)
 
     @property
-    def telling(self) -> bool:
+    def informative(self) -> bool:
         """Whether another token than the likeliest was to be expected often enough to be missed."""
         return self.check.n - max(expected for _, _, expected in self.tokens) >= MIN_EXPECTED
 

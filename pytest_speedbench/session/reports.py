@@ -21,6 +21,8 @@ from pytest_speedbench.secrets import without_secrets
 
 WIDEST = 80
 """Columns of what is written for a session, or fewer where the terminal has fewer."""
+_NARROWEST = 20
+"""Columns that a text has in any terminal."""
 
 
 def within(text: str, margin: int = 0) -> str:
@@ -28,7 +30,7 @@ def within(text: str, margin: int = 0) -> str:
 
     A word that is longer, such as a path, is not broken.
     """
-    width = min(WIDEST, shutil.get_terminal_size().columns) - margin
+    width = max(min(WIDEST, shutil.get_terminal_size().columns) - margin, _NARROWEST)
     return "\n".join(line for part in text.split("\n") for line in _folded(part, width))
 
 

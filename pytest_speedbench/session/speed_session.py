@@ -36,12 +36,13 @@ from pytest_speedbench.plan.cases import Case, RunKey, beside_all, sent_as
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.session.baselines import Baselines
 from pytest_speedbench.session.bench import Bench
-from pytest_speedbench.session.checks import CaseChecks, TargetBook
+from pytest_speedbench.session.checks import CaseChecks
 from pytest_speedbench.session.gate import SessionGate, with_gate
 from pytest_speedbench.session.inputs import Inputs
 from pytest_speedbench.session.keys import key_of
 from pytest_speedbench.session.pruning import PruningCheck, first_arm
 from pytest_speedbench.session.result import SpeedResult
+from pytest_speedbench.session.target_scores import TargetScores
 from pytest_speedbench.splits import ALL, legacy_ids
 
 
@@ -68,7 +69,7 @@ class SpeedSession:
         self._cases: dict[str, CaseResult] = {}
         self._counterparts: dict[tuple[Case, str], Record] = {}
         self._checks: dict[str, CaseChecks] = {}
-        self._book = TargetBook(self.bench)
+        self._target = TargetScores(self.bench)
 
     # -- plan -------------------------------------------------------------------------------
 
@@ -100,7 +101,9 @@ class SpeedSession:
         """The measured case of the test ``nodeid``, its record kept at once."""
         run = self.bench.run(case.run)
         if run.replay is not None and self._compares(case.run):
-            self._book.score_replay(case.run, run, self.baselines.find(self.identity(case)).record)
+            self._target.score_replay(
+                case.run, run, self.baselines.find(self.identity(case)).record
+            )
         result = self._result(case, nodeid, name)
         spending = self.gate.spending_of(result)
 
@@ -121,7 +124,7 @@ class SpeedSession:
         pruning = PruningCheck(
             self.bench, case, self._record, spending, self.gate.judge.levels_at, settle
         )
-        checks = CaseChecks(self._book, case, run, result.key, spending, settle, pruning)
+        checks = CaseChecks(self._target, case, run, result.key, spending, settle, pruning)
         self._checks[nodeid] = checks
         margins = self.gate.margins(case.run.speculation.method, case.slice)
         return SpeedResult(run, case.slice, judgement, compare, margins, checks)

@@ -220,7 +220,7 @@ def test_a_correct_sampler_is_rarely_rejected(
         traces = copies(weights(temperature), seed)
         found = check_prompt("a", (1, 2), traces, Sampling(temperature=temperature), score, 0.05)
         assert [drawn.position for drawn in found] == [1, 2]
-        assert all(drawn.telling and drawn.verified == 1 for drawn in found)
+        assert all(drawn.informative and drawn.verified == 1 for drawn in found)
         rejected.update(drawn.check.rejected for drawn in found)
     assert rejected[True] <= 27  # 0.05 of 300 is 15, and three standard deviations
 
@@ -346,22 +346,27 @@ def test_ties_pass_and_are_told(project: Project) -> None:
     assert "turns without an equal history left out" in told
 
 
+def message(result: pytest.RunResult) -> str:
+    """The message of a failure in one line."""
+    lines = [line[1:] for line in result.stdout.lines if line.startswith("E   ")]
+    return " ".join(" ".join(lines).split())
+
+
 def test_a_wrong_token_fails_with_everything_one_needs(project: Project) -> None:
     result = check(project, DEFECT)
     result.assert_outcomes(failed=1)
-    result.stdout.re_match_lines(
-        [
-            r"E .*lossless: fail: simulated org/model eagle3 dl3 bs1 qualitative:math",
-            r"E +0 of 8 outputs equal; 8 with a token that the target would not choose; 3 turns.*",
-            r"E +sample 'math-\d+', turn 0, position 5 \(both from 0\)",
-            r"E +prompt +…'w\d+ .*'",
-            r"E +output +…'w\d+ w\d+ w\d+ w\d+ w\d+'",
-            r"E +with SD +'w(\d+)' \(id \1\), log-probability -25",
-            r"E +without SD +'w(\d+)' \(id \1\), log-probability -1\.05",
-            r"E +gap 23\.95 nats, tolerance 0\.000122 nats: 64 ulps of float32 at logits of 20, .*",
-            r"E +… and 5 more",
-        ]
-    )
+    shown = [
+        r"lossless: fail: simulated org/model eagle3 dl3 bs1 qualitative:math",
+        r"0 of 8 outputs equal; 8 with a token that the target would not choose; 3 turns.*",
+        r"sample 'math-\d+', turn 0, position 5 \(both from 0\)",
+        r"prompt …'w\d+ .*'",
+        r"output …'w\d+ w\d+ w\d+ w\d+ w\d+'",
+        r"with SD 'w(\d+)' \(id \1\), log-probability -25",
+        r"without SD 'w(\d+)' \(id \2\), log-probability -1\.05",
+        r"gap 23\.95 nats, tolerance 0\.000122 nats: 64 ulps of float32 at logits of 20, .*",
+        r"… and 5 more",
+    ]
+    assert re.search(r"(?s:.*?)".join(shown), message(result))
     result.stdout.fnmatch_lines(["*test_it.py:6: GateFailure"])
 
 
@@ -506,14 +511,13 @@ def test_a_correct_sampler_passes(project: Project, temperature: str) -> None:
 def test_a_biased_sampler_fails(project: Project, temperature: str) -> None:
     result = check(project, f"--speed-temperature={temperature}", "--speed-engine-arg=bias=0.5")
     result.assert_outcomes(failed=1)
-    result.stdout.re_match_lines(
-        [
-            r"E .*lossless: fail: simulated org/model eagle3 dl3 bs1 t[\d.]+ qualitative:math",
-            r"E +sample 'math-\d+', position [12] \(from 0\), after 'w\d+.*'",
-            r"E +p = .* at level 0\.999792, \d+ draws; without SD p = .*",
-            r"E +'w(\d+)' \(id \1\): drawn \d+ times, expected \d+\.\d",
-        ]
-    )
+    shown = [
+        r"lossless: fail: simulated org/model eagle3 dl3 bs1 t[\d.]+ qualitative:math",
+        r"sample 'math-\d+', position [12] \(from 0\), after 'w\d+.*'",
+        r"p = .* at level 0\.999792, \d+ draws; without SD p = .*",
+        r"'w(\d+)' \(id \1\): drawn \d+ times, expected \d+\.\d",
+    ]
+    assert re.search(r"(?s:.*?)".join(shown), message(result))
 
 
 def test_filters_are_part_of_the_probabilities(project: Project) -> None:
@@ -525,9 +529,9 @@ def test_filters_are_part_of_the_probabilities(project: Project) -> None:
 def test_a_sampler_that_is_biased_without_sd_too_is_not_sds_fault(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_speedbench.session.checks import CaseChecks
+    from pytest_speedbench.session.lossless import LosslessCheck
 
-    monkeypatch.setattr(CaseChecks, "_without_sd", lambda *_: 0.0)
+    monkeypatch.setattr(LosslessCheck, "_without_sd", lambda *_: 0.0)
     result = check(project, "--speed-temperature=1", "--speed-engine-arg=bias=0.5")
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(["*the engine without SD is rejected as well*"])

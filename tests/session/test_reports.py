@@ -34,3 +34,5 @@ def test_further_lines_are_indented_and_short_lines_stay() -> None:
 def test_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     assert max(map(len, within("word " * 30).split("\n"))) <= 40
+    monkeypatch.setenv("COLUMNS", "1")
+    assert max(map(len, within("word " * 30, 30).split("\n"))) <= 20
