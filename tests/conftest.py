@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import venv
@@ -144,6 +145,20 @@ def bag_of_words(monkeypatch: pytest.MonkeyPatch) -> BagOfWords:
     encoder = BagOfWords()
     monkeypatch.setattr(embedding, "_encoder", lambda model: encoder)
     return encoder
+
+
+def pytest_collection_finish() -> None:
+    """What was collected lives as long as the session; the garbage of a test is not among it."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The tests of a module stay on one worker: what they share is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

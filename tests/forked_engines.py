@@ -11,7 +11,7 @@ import multiprocessing
 import multiprocessing.popen_forkserver  # pytester would forget it, and start a server in each run
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.reduction import DupFd
 from typing import Any
@@ -25,8 +25,8 @@ _FORKS.set_forkserver_preload(["pytest", child.__name__, SIMULATED.partition(":"
 _start_interpreter = parent._start
 
 
-class Forked:
-    """A forked process with the methods of ``subprocess.Popen`` that an engine's parent uses."""
+class Served:
+    """What an engine's parent uses of ``subprocess.Popen``, of a process that the server forked."""
 
     def __init__(self, process: ForkServerProcess) -> None:
         self._process = process
@@ -51,12 +51,20 @@ def start(
         return _start_interpreter(python, backend, environment, log)
     ours, theirs = multiprocessing.Pipe()
     lifeline_read, lifeline_write = os.pipe()
-    inherited = [_Descriptor(fd) for fd in (theirs.fileno(), lifeline_read, log.fileno())]
-    process = _FORKS.Process(target=_run, args=(*inherited, backend), daemon=True)
-    process.start()
+    process = fork(theirs.fileno(), lifeline_read, log.fileno())
     theirs.close()
     os.close(lifeline_read)
-    return Forked(process), Channel(ours), lifeline_write
+    return process, Channel(ours), lifeline_write
+
+
+def _served(*descriptors: int) -> Served:
+    process = _FORKS.Process(target=run, args=[*map(_Descriptor, descriptors)], daemon=True)
+    process.start()
+    return Served(process)
+
+
+# ``forked.py`` replaces it in its processes: the server is not theirs.
+fork: Callable[..., Any] = _served
 
 
 class _Descriptor:
@@ -74,8 +82,9 @@ def _copied(copy: Any) -> int:
     return number
 
 
-def _run(connection: int, lifeline: int, log: int, backend: str) -> None:
+def run(connection: int, lifeline: int, log: int) -> None:
+    """The simulated engine, in its process."""
     os.setsid()
     os.dup2(log, 1)
     os.dup2(log, 2)
-    child.main([str(connection), str(lifeline), backend])
+    child.main([str(connection), str(lifeline), SIMULATED])

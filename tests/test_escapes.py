@@ -116,12 +116,14 @@ ELSEWHERE = {
 IN_REPORTS = ("session/hooks.py", "session/collection.py:pytest_runtest_setup", "conformance/")
 
 
-def places() -> Iterator[tuple[str, ast.Call, str]]:
+@pytest.fixture(scope="module")
+def places() -> list[tuple[str, ast.Call, str]]:
     """Each call that prints: file and function, the call, and the name of what prints."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = path.relative_to(PACKAGE).as_posix()
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        yield from _places(tree, name, "")
+    trees = {
+        path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+    return [place for name, tree in trees.items() for place in _places(tree, name, "")]
 
 
 def _places(node: ast.AST, file: str, function: str) -> Iterator[tuple[str, ast.Call, str]]:
@@ -145,10 +147,12 @@ def _escaped(argument: ast.expr) -> bool:
     return isinstance(argument, ast.Call) and ast.unparse(argument.func) in ESCAPES
 
 
-def test_every_place_that_prints_escapes_what_it_prints() -> None:
+def test_every_place_that_prints_escapes_what_it_prints(
+    places: list[tuple[str, ast.Call, str]],
+) -> None:
     open_ = [
         f"{place}:{call.lineno} {called}"
-        for place, call, called in places()
+        for place, call, called in places
         if place not in ELSEWHERE
         and not (called.startswith("pytest.") and place.startswith(IN_REPORTS))
         and not all(map(_escaped, call.args[:1]))
@@ -156,7 +160,7 @@ def test_every_place_that_prints_escapes_what_it_prints() -> None:
     assert open_ == []
 
 
-def test_the_list_of_places_is_true() -> None:
-    found = {place for place, _, _ in places()}
+def test_the_list_of_places_is_true(places: list[tuple[str, ast.Call, str]]) -> None:
+    found = {place for place, _, _ in places}
     assert found >= set(ELSEWHERE)
     assert {"cli/output.py:echo", "session/progress.py:show"} <= found

@@ -28,7 +28,7 @@ RunFaulty = Callable[..., pytest.RunResult]
 
 
 class Conformance:
-    """Runs the suite in a process of its own, as a user does."""
+    """Runs the suite on an engine that is installed."""
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self.pytester = pytester
@@ -45,6 +45,10 @@ class Conformance:
         self.pytester.syspathinsert()
 
     def run(self, *arguments: str) -> pytest.RunResult:
+        return self.pytester.runpytest_inprocess("--pyargs", SUITE, *QUIET, *arguments)
+
+    def run_apart(self, *arguments: str) -> pytest.RunResult:
+        """In a process of its own: real engines load much that cannot be loaded twice."""
         return self.pytester.runpytest_subprocess("--pyargs", SUITE, *QUIET, *arguments)
 
 
@@ -109,26 +113,21 @@ def test_the_simulated_engine_keeps_the_contract(conformance: Conformance) -> No
     assert "conformance: medusa was not tried: not asked for with --speed-method" in result.outlines
 
 
-@pytest.mark.parametrize(
-    ("suite", "workers"),
-    [
-        ("pytest_speedbench.engines.conformance.test_clock", ("-n", "1")),
-        ("pytest_speedbench.engines.conformance.test_clock::test_times_are_monotone", ()),
-    ],
-)
-def test_the_former_name_of_the_suite_still_runs_it(
-    pytester: pytest.Pytester, suite: str, workers: tuple[str, ...]
-) -> None:
-    options = ("--speed-engine=simulated", "--speed-model=any", "--speed-method=ngram")
-    result = pytester.runpytest_subprocess("--pyargs", suite, *QUIET, *options, *workers)
+MONOTONE = "test_times_are_monotone"
+FORMER = "pytest_speedbench.engines.conformance.test_clock"
+CLOCK = ("--speed-engine=simulated", "--speed-model=any", "--speed-method=ngram")
+
+
+def test_the_former_name_of_the_suite_still_runs_it(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess("--pyargs", FORMER, *QUIET, *CLOCK, "-n", "1")
     assert result.parseoutcomes()["passed"] == 2
     assert result.ret == 0
 
 
 def test_the_former_name_in_this_process(pytester: pytest.Pytester) -> None:
-    arguments = ("--pyargs", f"{SUITE.replace('speedbench.', 'speedbench.engines.')}.test_output")
-    result = pytester.runpytest_inprocess(*arguments, *QUIET, "--collect-only", "-q")
-    assert any("test_greedy_output_is_that_without" in line for line in result.outlines)
+    result = pytester.runpytest_inprocess("--pyargs", f"{FORMER}::{MONOTONE}", *QUIET, *CLOCK)
+    assert result.parseoutcomes()["passed"] == 2
+    assert result.ret == 0
 
 
 @pytest.mark.parametrize("name", ["pytest_speedbench.engines.conformance_", "engines.conformance"])
@@ -295,7 +294,7 @@ def test_touching_intervals_do_not_overlap(
 @pytest.mark.engine
 @pytest.mark.nightly
 def test_transformers_keeps_the_contract(conformance: Conformance) -> None:
-    result = conformance.run(
+    result = conformance.run_apart(
         "--speed-engine=transformers",
         "--speed-model=demo",
         "--speed-method=ngram,draft_model,early_exit",
@@ -310,7 +309,7 @@ def test_transformers_keeps_the_contract(conformance: Conformance) -> None:
 @pytest.mark.engine
 @pytest.mark.nightly
 def test_vllm_keeps_the_contract(conformance: Conformance) -> None:
-    result = conformance.run(
+    result = conformance.run_apart(
         "--speed-engine=vllm",
         "--speed-model=demo",
         "--speed-method=ngram,eagle3",

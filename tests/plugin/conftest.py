@@ -19,7 +19,7 @@ import cpuinfo
 import pytest
 from _pytest.fixtures import FixtureManager
 from execnet import gateway_io
-from forked_workers import ForkedIO
+from forked import Forked, ForkedIO, start_session
 from pytest_benchmark import utils as benchmark_utils
 
 import pytest_speedbench
@@ -78,6 +78,10 @@ class ReadOnce:
     def metadata(self) -> Any:
         return self._distribution.metadata
 
+    @property
+    def version(self) -> str:
+        return str(self.metadata["Version"])
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._distribution, name)
 
@@ -90,6 +94,7 @@ def _installed(path: tuple[str, ...]) -> tuple[ReadOnce, ...]:
 metadata.distributions = lambda path=None, **asked: (
     metadata.Distribution.discover(**asked) if asked else _installed(tuple(path or sys.path))
 )
+metadata.version = cache(metadata.version)
 
 INI = {
     "speed_engine": "simulated",
@@ -153,6 +158,11 @@ class Project:
         """In a process of its own."""
         self._prepare(ini)
         return self.pytester.runpytest_subprocess(*QUIET, *arguments)
+
+    def start(self, *arguments: str, **ini: str) -> Forked:
+        """In a process of its own, beside the test; what it prints goes to ``output.txt``."""
+        self._prepare(ini)
+        return start_session(self.path / "output.txt", *QUIET, *arguments)
 
     def collect(self, **ini: str) -> None:
         """Writes the settings, for a session that a test starts by itself."""

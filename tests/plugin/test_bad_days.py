@@ -7,8 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked
 from pytest_benchmark.storage.file import FileStorage
 
-from .conftest import QUIET, EngineLog, Project, children_of, is_alive, text_of
+from .conftest import EngineLog, Project, children_of, is_alive, text_of
 
 # -- engines that die or hang -----------------------------------------------------------------
 
@@ -124,26 +123,18 @@ def test_slow(speed): pass
 
 
 @contextmanager
-def running(project: Project, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def running(project: Project, *arguments: str) -> Iterator[tuple[Forked, Path]]:
     """A run of its own in the middle of its second, slow case; and its output."""
     project.file("test_it.py", SLOW)
-    project._prepare({})
     output = project.path / "output.txt"
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-v", *QUIET, *arguments],
-            stdout=file,
-            stderr=file,
-            # A job in the background ignores Ctrl-C, and hands that down; this run must not.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        try:
-            wait_for(lambda: "PASSED" in output.read_text())
-            time.sleep(0.5)
-            yield process, output
-        finally:
-            process.kill()
-            process.wait()
+    process = project.start("-v", *arguments)
+    try:
+        wait_for(lambda: "PASSED" in output.read_text())
+        time.sleep(0.5)
+        yield process, output
+    finally:
+        process.kill()
+        process.wait()
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 30) -> None:

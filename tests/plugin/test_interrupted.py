@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from forked import Forked
 from typer.testing import CliRunner
 
 from pytest_speedbench.baselines.journal import FOLDER, RECOVERED
 from pytest_speedbench.baselines.storage import Store
 from pytest_speedbench.cli import app
 
-from .conftest import QUIET, Project, children_of, is_alive, text_of
+from .conftest import Project, children_of, is_alive, text_of
 
 TEST = """
 import os, pathlib, time
@@ -32,14 +31,10 @@ def test_gate(speed):
 STOP = "time.sleep(60) if seen.stat().st_size == 2 else None"
 
 
-def started(project: Project, *arguments: str, then: str = STOP) -> subprocess.Popen[bytes]:
+def started(project: Project, *arguments: str, then: str = STOP) -> Forked:
     """A session that has measured both of its cases, and reported the first."""
     project.file("test_it.py", TEST.format(then=then))
-    project.collect()
-    command = [sys.executable, "-m", "pytest", *QUIET, "--benchmark-autosave", *arguments]
-    process = subprocess.Popen(
-        command, cwd=project.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = project.start("--benchmark-autosave", *arguments)
     seen = project.path / "seen"
     while not (seen.exists() and seen.stat().st_size >= 2):
         assert process.poll() is None
@@ -69,8 +64,6 @@ def finished(project: Project) -> dict[int, bool]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_session_as_ctrl_c_does(project: Project, number: signal.Signals) -> None:
-    if signal.getsignal(number) is signal.SIG_IGN:
-        pytest.skip(f"{number.name} is ignored here, as under nohup")
     process = started(project)
     engines = children_of(process.pid)
     process.send_signal(number)

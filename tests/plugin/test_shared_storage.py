@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -62,9 +61,7 @@ def test_what_cannot_be_saved_is_kept_in_the_cache(
 
 def test_sessions_at_once_have_numbers_of_their_own(project: Project) -> None:
     project.gate()
-    project._prepare({})
-    command = [sys.executable, "-m", "pytest", "-q", "--benchmark-save=same"]
-    sessions = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+    sessions = [project.start("--benchmark-save=same") for _ in range(2)]
     assert [session.wait() for session in sessions] == [0, 0]
     assert [path.name for path in project.saved] == [f"000{n}_same.json" for n in (1, 2)]
     assert list((project.path / ".benchmarks").rglob("*.tmp")) == []
