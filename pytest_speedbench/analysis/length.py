@@ -53,14 +53,13 @@ class Length:
             raise GateFailure(f"AL falls with input length by more than {margin:.0%}: {falls[0]}")
 
 
-def length(records: Sequence[Record], *, pooled: bool = False) -> Length:
+def length(records: Sequence[Record]) -> Length:
     """The slope of AL over log2 of the input length, for every run and tier.
 
     Runs on splits of several lengths (``throughput_1k``, ``throughput_2k``, …) are taken together.
 
     Args:
         records: of any runs.
-        pooled: take all tiers of a run together.
 
     Raises:
         NoData: no tier has inputs of several lengths.
@@ -71,7 +70,7 @@ def length(records: Sequence[Record], *, pooled: bool = False) -> Length:
     for record in _slices(records):
         tiers = groups.setdefault((name(record), record.case.dl, record.case.bs), {})
         for tier, sample in _samples(record):
-            tiers.setdefault(ALL if pooled else tier, []).append(sample)
+            tiers.setdefault(tier, []).append(sample)
     curves, reason = [], ""
     for (run, dl, bs), tiers in groups.items():
         for tier, samples in tiers.items():
@@ -84,6 +83,18 @@ def length(records: Sequence[Record], *, pooled: bool = False) -> Length:
     if not curves:
         raise NoData(reason or "no record has a decoding step")
     return Length(tuple(curves), _table(curves))
+
+
+def pooled_length(record: Record) -> LengthCurve:
+    """All tiers of a record together, as a figure needs them: without intervals.
+
+    Raises:
+        NoData: no inputs of several lengths.
+        RecordError: a request of the record is damaged.
+    """
+    samples = tuple(sample for _, sample in _samples(record))
+    case = record.case
+    return LengthCurve("", case.dl, case.bs, ALL, samples, length_slope(samples, level=None))
 
 
 def _table(curves: Iterable[LengthCurve]) -> Table:

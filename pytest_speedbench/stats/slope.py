@@ -48,17 +48,18 @@ class LengthSlope:
     longest: int
 
 
-def length_slope(samples: Sequence[LengthSample], level: float = 0.95) -> LengthSlope:
+def length_slope(samples: Sequence[LengthSample], level: float | None = 0.95) -> LengthSlope:
     """The slope, with a t interval from HC3 standard errors (MacKinnon & White 1985).
 
-    HC3 holds where samples scatter by different amounts, as short outputs do. Below 8 samples there
-    is a value without an interval.
+    HC3 holds where samples scatter by different amounts, as short outputs do. Below 8 samples, and
+    where `level` is None, there is a value without an interval.
 
     Raises:
         NoData: fewer than 3 samples, inputs of nearly one length, or one without a token.
         ValueError: `level` not between 0 and 1.
     """
-    check_level(level)
+    if level is not None:
+        check_level(level)
     if len(samples) < 3:
         raise NoData(f"a slope over input length needs at least 3 samples, got {len(samples)}")
     shortest = min(s.input_tokens for s in samples)
@@ -84,17 +85,17 @@ def length_slope(samples: Sequence[LengthSample], level: float = 0.95) -> Length
     value = float(slope / base)
     gradient = np.array([-value / base, 1 / base])
     error = math.sqrt(float(gradient @ covariance @ gradient))
-    half = t_quantile(level, len(samples) - 2) * error if len(samples) >= FEWEST else None
     span = math.log2(longest / shortest)
     return LengthSlope(
-        _estimate(value, half, len(samples), level),
-        _estimate(value * span, None if half is None else half * span, len(samples), level),
+        _estimate(value, error, len(samples), level),
+        _estimate(value * span, error * span, len(samples), level),
         shortest,
         longest,
     )
 
 
-def _estimate(value: float, half: float | None, n: int, level: float) -> Estimate:
-    if half is None:
-        return Estimate(value, None, None, n, level)
+def _estimate(value: float, error: float, n: int, level: float | None) -> Estimate:
+    if level is None or n < FEWEST:
+        return Estimate(value, None, None, n)
+    half = t_quantile(level, n - 2) * error
     return Estimate(value, value - half, value + half, n, level)

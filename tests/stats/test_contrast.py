@@ -123,3 +123,10 @@ def test_a_slope_needs_several_samples_and_lengths() -> None:
     with pytest.raises(NoData, match="an input without a token"):
         length_slope([LengthSample(0, 20, 10), *samples(rng, [100, 200], 0.0)])
     assert length_slope(samples(rng, [100, 200], 0.0, n=2)).per_doubling.low is None
+
+
+def test_a_slope_without_a_level_is_the_same_without_an_interval() -> None:
+    found = samples(np.random.default_rng(5), [100, 400], -0.1)
+    alone, whole = (length_slope(found, level).per_doubling for level in (None, 0.95))
+    assert alone.value == whole.value
+    assert (alone.low, whole.low is None) == (None, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.analysis.length import LengthCurve, length
+from pytest_speedbench.analysis.length import LengthCurve, pooled_length
 from pytest_speedbench.analysis.step_lengths import step_lengths
 from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.schema import Record
@@ -267,7 +267,7 @@ def _input_lengths(sides: _Sides, anchor: str, of: str) -> _Found:
 
 def _curve(record: Record) -> LengthCurve | None:
     try:
-        return length([record], pooled=True).curves[0]
+        return pooled_length(record)
     except NoData:
         return None
 
