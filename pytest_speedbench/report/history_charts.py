@@ -10,6 +10,8 @@ from pytest_speedbench.escapes import printable
 from pytest_speedbench.report.themed_svg import COLOURS, SIZE, themed_svg
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pytest_speedbench.analysis.trends import Point, Trend
 
 # Shape and colour of a run by its verdict: the shape distinguishes them without the colour.
@@ -24,6 +26,8 @@ MARKERS: Final = {
 }
 _PLAIN: Final = ("o", "mark", "●")
 _WIDTH, _HEIGHT = 4.9, 2.9  # inches of 72 units: a phone's width, so that text keeps its size there
+_CHANGES = 6  # sizes of changes fit side by side above a drawing
+_MOST_TICKS, _SHORT = 4, 6  # labels of that many characters fit; longer ones are one fewer
 _MOST_BARS = 45  # above it, intervals are drawn as a band
 
 
@@ -77,11 +81,8 @@ def _intervals(axes: Any, known: Sequence[tuple[int, Point]]) -> None:
 
 def _levels(axes: Any, trend: Trend) -> None:
     """The mean of each level, and the size of each change above its first run."""
-    last, raised = -len(trend.points), False
-    for change in trend.changes:
-        # Changes close to each other: every second size stands above the others.
-        raised = not raised and change.start - last < len(trend.points) / 4
-        last = change.start
+    lines = label_lines([change.start for change in trend.changes], len(trend.points) / _CHANGES)
+    for change, line in zip(trend.changes, lines, strict=True):
         colour = COLOURS["bad" if trend.is_loss(change) else "good"]
         axes.axvline(change.start - 0.5, color=colour, linestyle=(0, (4, 3)), linewidth=1.5)
         for low, high, mean in (
@@ -93,7 +94,7 @@ def _levels(axes: Any, trend: Trend) -> None:
             f"{change.ratio - 1:+.1%}".replace("-", "−").replace("%", " %"),
             (change.start - 0.5, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(0, 2 + 13 * raised),
+            xytext=(0, 2 + 13 * line),
             textcoords="offset points",
             ha="center",
             va="bottom",
@@ -102,15 +103,54 @@ def _levels(axes: Any, trend: Trend) -> None:
         )
 
 
+def label_lines(starts: Sequence[int], width: float) -> list[int]:
+    """The line of text, from 0 up, of labels that are so wide and do not overlap."""
+    ends: dict[int, float] = {}
+    found = []
+    for start in starts:
+        line = next((n for n, end in ends.items() if end <= start), len(ends))
+        ends[line] = start + width
+        found.append(line)
+    return found
+
+
+def _tick_labels(points: Sequence[Point]) -> tuple[list[int], list[str], str]:
+    """Positions of some points, their labels, and their day where it is the same."""
+    for most in (_MOST_TICKS, _MOST_TICKS - 1):
+        chosen = sorted({round(n * (len(points) - 1) / (most - 1)) for n in range(most)})
+        labels, day = time_labels([points[n].time for n in chosen])
+        if labels and max(len(line) for label in labels for line in label.split("\n")) <= _SHORT:
+            break
+    return chosen, labels or [f"run {printable(points[n].run.number)}" for n in chosen], day
+
+
+def time_labels(times: Sequence[datetime | None]) -> tuple[list[str], str]:
+    """Labels as short as tells ``times`` apart, none where that is not possible, and their day
+    where it is the same."""
+    known = [time for time in times if time is not None]
+    if not known or len(known) < len(times):
+        return [], ""
+    if len({time.date() for time in known}) == 1:
+        forms, day = ["%H:%M", "%H:%M:%S"], f"{known[0]:%d %b %Y}"
+    else:
+        date = "%d %b" if len({time.year for time in known}) == 1 else "%d %b %Y"
+        forms, day = [date, f"{date}\n%H:%M", f"{date}\n%H:%M:%S"], ""
+    for form in forms:
+        labels = [time.strftime(form) for time in known]
+        if len(set(labels)) == len(labels):
+            return labels, day
+    return [], ""
+
+
 def _axes(axes: Any, trend: Trend) -> None:
     from matplotlib.ticker import MaxNLocator
 
     count = len(trend.points)
     axes.set_xlim(-0.7, count - 0.3)
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    ticks = sorted({round(n * (count - 1) / 3) for n in range(4)}) if count > 4 else range(count)
-    labels = [(p.time.strftime("%d %b") if p.time else p.run.number) for p in trend.points]
-    axes.set_xticks(list(ticks), [printable(labels[n]) for n in ticks])
+    ticks, labels, day = _tick_labels(trend.points)
+    axes.set_xticks(ticks, labels)
+    axes.set_xlabel(day, color=COLOURS["soft"])
     axes.set_ylabel(printable(trend.unit) or "share", color=COLOURS["soft"])
     axes.tick_params(colors=COLOURS["soft"], labelsize=SIZE, length=3)
     axes.grid(axis="y", color=COLOURS["line"], linewidth=0.8)
