@@ -11,7 +11,7 @@ from functools import cached_property
 
 import pytest
 
-from pytest_speedbench.escapes import label
+from pytest_speedbench.escapes import label, printable
 from pytest_speedbench.measure.load import Meter
 from pytest_speedbench.session.reports import within
 
@@ -103,16 +103,15 @@ class Progress:
         ):
             return
         self._last_time, self._last_text = now, text
-        line = label(f"  {_BETWEEN.join(filter(None, (str(self.overall), text)))}")
+        line = f"  {_BETWEEN.join(filter(None, (str(self.overall), text)))}"
         with self._capture.global_and_fixture_disabled() if self._capture else nullcontext():
             # The line of pytest that this one interrupts is begun anew with the result.
             self._reporter.ensure_newline()
             if on_screen:
                 # A line that wraps could not be rewritten.
-                self._reporter.rewrite(
-                    _first_parts(line, self._reporter._tw.fullwidth - 1), erase=True
-                )
+                fitting = _first_parts(line, self._reporter._tw.fullwidth - 1)
+                self._reporter.rewrite(label(fitting), erase=True)
                 self._on_screen = True
             else:
-                self._reporter.write_line(within(line))
+                self._reporter.write_line(printable(within(line)))
             self._reporter.flush()
