@@ -82,12 +82,13 @@ def start_session(output: Path, *arguments: str) -> Forked:
         return Forked(lambda: int(pytest.main([*arguments])), streams)
 
 
-def _start_engine(connection: int, lifeline: int, log: int) -> Forked:
+def _start_engine(descriptors: tuple[int, int, int], *engine: Any) -> Forked:
     def main() -> int:
-        forked_engines.run(connection, lifeline, log)
+        forked_engines.run(descriptors, *engine)
         return 0
 
-    return Forked(main, (0, log, log), connection, lifeline, log)
+    log = descriptors[-1]
+    return Forked(main, (0, log, log), *descriptors)
 
 
 class ForkedIO(gateway_io.Popen2IOMaster):

@@ -1,8 +1,8 @@
 """Simulated engines forked from a process that has their modules loaded: 0.01 s instead of 0.1 s.
 
-Most runs inside tests start one or two. What is forked runs the same code in a process of its own;
-only the start of its interpreter is saved. That start is tested in ``tests/engines/test_parent.py``
-and by every run in a process of its own.
+Most runs inside tests start one or two; so do tests of engines that stand-ins replace. What is
+forked runs the same code in a process of its own; only the start of its interpreter is saved. That
+start is tested in ``tests/engines/test_parent.py`` and by every run in a process of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import multiprocessing
 import multiprocessing.popen_forkserver  # pytester would forget it, and start a server in each run
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.reduction import DupFd
 from typing import Any
@@ -49,16 +50,28 @@ def start(
     """In place of ``parent._start``: other engines start as they always do."""
     if python or backend != SIMULATED:
         return _start_interpreter(python, backend, environment, log)
+    return _start_fork(log, backend)
+
+
+def start_standin(
+    python: str, backend: str, environment: Mapping[str, str] | None, log: Any
+) -> tuple[Any, Channel, int | None]:
+    """The same for an engine whose package is found first on the path."""
+    return _start_fork(log, backend, sys.path[0], {**os.environ, **(environment or {})})
+
+
+def _start_fork(log: Any, *engine: Any) -> tuple[Any, Channel, int | None]:
     ours, theirs = multiprocessing.Pipe()
     lifeline_read, lifeline_write = os.pipe()
-    process = fork(theirs.fileno(), lifeline_read, log.fileno())
+    process = fork((theirs.fileno(), lifeline_read, log.fileno()), *engine)
     theirs.close()
     os.close(lifeline_read)
     return process, Channel(ours), lifeline_write
 
 
-def _served(*descriptors: int) -> Served:
-    process = _FORKS.Process(target=run, args=[*map(_Descriptor, descriptors)], daemon=True)
+def _served(descriptors: Sequence[int], *engine: Any) -> Served:
+    arguments = ([*map(_Descriptor, descriptors)], *engine)
+    process = _FORKS.Process(target=run, args=arguments, daemon=True)
     process.start()
     return Served(process)
 
@@ -82,9 +95,15 @@ def _copied(copy: Any) -> int:
     return number
 
 
-def run(connection: int, lifeline: int, log: int) -> None:
-    """The simulated engine, in its process."""
+def run(
+    descriptors: Sequence[int], backend: str, path: str = "", variables: Mapping[str, str] = {}
+) -> None:
+    """An engine, in its process."""
+    connection, lifeline, log = descriptors
     os.setsid()
     os.dup2(log, 1)
     os.dup2(log, 2)
-    child.main([str(connection), str(lifeline), SIMULATED])
+    os.environ.update(variables)
+    if path:
+        sys.path.insert(0, path)
+    child.main([str(connection), str(lifeline), backend])

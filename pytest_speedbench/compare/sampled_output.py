@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_speedbench.compare.lossless import Score
 from pytest_speedbench.engines.protocol import Sampling, TokenScore, Trace
@@ -47,7 +47,7 @@ class Drawn:
     beginning: tuple[int, ...]
     tokens: tuple[tuple[int, int, float], ...]
     check: DistributionCheck
-    verified: float | None
+    verified: float | None = None
 
     @property
     def position(self) -> int:
@@ -79,9 +79,10 @@ def check_prompt(
             continue
         beginning = starts.most_common(1)[0][0]
         alike = copies_with(traces, beginning)
-        if _verified(alike, position) != 0:
+        verified = _verified(alike, position)
+        if verified != 0:
             drawn = check_beginning(sample, prompt, alike, beginning, how, score, alpha)
-            found += [drawn] if drawn else []
+            found += [replace(drawn, verified=verified)] if drawn else []
     return found
 
 
@@ -119,7 +120,7 @@ def check_beginning(
         ((token, counts.get(token, 0), p * check.n) for token, p in probabilities.items()),
         key=lambda row: -max(row[1:]),
     )
-    return Drawn(sample, beginning, tuple(rows), check, _verified(alike, position))
+    return Drawn(sample, beginning, tuple(rows), check)
 
 
 def _verified(traces: Sequence[Trace], position: int) -> float | None:

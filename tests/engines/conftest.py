@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import forked_engines
 import pytest
 
 from pytest_speedbench.engines import (
@@ -22,6 +23,7 @@ from pytest_speedbench.engines import (
 )
 from pytest_speedbench.engines.demo import DEMO_MODEL, demo_available
 from pytest_speedbench.engines.llama_cpp.server import find_server
+from pytest_speedbench.engines.process import parent
 from pytest_speedbench.measure.tokenizer import HuggingFaceTokenizer
 
 HEAD = Path(__file__).parents[2] / "drafters" / "smollm2-135m-eagle3-v4096"
@@ -72,8 +74,9 @@ Start = Callable[..., AbstractContextManager[Engine]]
 
 
 @pytest.fixture
-def start(standin: None) -> Start:
+def start(standin: None, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Opens an engine of a stand-in, and closes it."""
+    monkeypatch.setattr(parent, "_start", forked_engines.start_standin)
 
     @contextmanager
     def started(asked: EngineConfig, timeout: float = 30) -> Iterator[Engine]:

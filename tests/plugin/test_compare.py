@@ -318,10 +318,14 @@ def test_each_drafter_is_compared_with_itself_where_it_can_be(saved: Project) ->
 
 
 @pytest.fixture
-def timed(project: Project) -> Project:
+def timed(project: Project, kept: Path) -> Project:
     project.ini |= {"speed_rounds": "3", "speed_max_tokens": "8"}
-    project.gate("bs=2")
-    project.run("--benchmark-save=base").assert_outcomes(passed=1)
+
+    def make() -> None:
+        project.gate("bs=2")
+        project.run("--benchmark-save=base").assert_outcomes(passed=1)
+
+    project.once(kept / "timed", make)
     return project
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -14,11 +16,15 @@ LOOPS = ("--speed-engine-arg", "loops=0.7")
 
 
 @pytest.fixture
-def healthy(project: Project) -> Project:
+def healthy(project: Project, kept: Path) -> Project:
     """With a saved run of good answers."""
-    project.split("prompts.jsonl", 40)
-    project.gate("split='prompts.jsonl'")
-    project.run("--benchmark-autosave", **MANY).assert_outcomes(passed=1)
+
+    def make() -> None:
+        project.split("prompts.jsonl", 40)
+        project.gate("split='prompts.jsonl'")
+        project.run("--benchmark-autosave", **MANY).assert_outcomes(passed=1)
+
+    project.once(kept / "healthy", make)
     return project
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -15,11 +17,15 @@ REBUILD = ("--speed-engine-arg=divergence=0.03", "--speed-engine-arg=build=1")
 
 
 @pytest.fixture
-def saved(project: Project) -> Project:
-    project.split("s.jsonl", 48)
+def saved(project: Project, kept: Path) -> Project:
     project.ini |= {"speed_split": "s.jsonl", "speed_samples": "all", "speed_max_tokens": "48"}
-    project.gate("bs=8")
-    project.run("--benchmark-save=base").assert_outcomes(passed=1)
+
+    def make() -> None:
+        project.split("s.jsonl", 48)
+        project.gate("bs=8")
+        project.run("--benchmark-save=base").assert_outcomes(passed=1)
+
+    project.once(kept / "saved", make)
     return project
 
 
