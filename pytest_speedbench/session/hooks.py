@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PLUGIN = "speedbench-session"
-_BESIDE_E = len("E         ")
-_BESIDE_ASSERT = len("E       AssertionError: assert ")
-"""Columns that pytest writes before the lines of a failed assert, and before the first."""
 
 
 class SessionHooks:
@@ -149,7 +146,7 @@ class SessionHooks:
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """The cost of the session, under the number of tests."""
-        return [within(f"speedbench: {line}") for line in self.cost]
+        return [part for line in self.cost for part in within(f"speedbench: {line}")]
 
     # -- what fixtures ask for --------------------------------------------------------------
 
@@ -190,7 +187,7 @@ class SessionHooks:
         first = self._told.setdefault(reason, self._running)
         if first != self._running:
             reason = f"not run, for the same reason as {first}"
-        pytest.fail(within(reason), pytrace=False)
+        pytest.fail(reason, pytrace=False)
 
     # -- hooks ------------------------------------------------------------------------------
 
@@ -204,9 +201,9 @@ class SessionHooks:
         """The message of a failed assert on an estimate."""
         mirrored = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}
         if isinstance(left, Measured) and isinstance(right, Real):
-            return _explained(left, op, float(right))
+            return list(map(printable, left.explain(op, float(right))))
         if isinstance(right, Measured) and isinstance(left, Real) and op in mirrored:
-            return _explained(right, mirrored[op], float(left))
+            return list(map(printable, right.explain(mirrored[op], float(left))))
         return None
 
     @pytest.hookimpl(wrapper=True, trylast=True)
@@ -221,7 +218,7 @@ class SessionHooks:
         except (GateFailure, SpeedWarning) as error:  # a warning where warnings are errors
             failure = str(error)
         if failure:
-            pytest.fail(within(failure), pytrace=False)
+            pytest.fail(failure, pytrace=False)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
@@ -269,14 +266,11 @@ class SessionHooks:
         __tracebackhide__ = True
         try:
             return (yield)
-        except AssertionError as error:
-            if isinstance(error, SpeedbenchError):
-                _fold(error)
+        except AssertionError:
             if case := self._cases.get(pyfuncitem.nodeid):
                 self.session.assertion_failed(case, pyfuncitem.nodeid)
             raise
         except SpeedbenchError as error:
-            _fold(error)
             if not self.config.getoption("fulltrace"):
                 cut_our_frames(error.__traceback__)
             raise
@@ -316,20 +310,6 @@ class SessionHooks:
     def pytest_unconfigure(self) -> None:
         self.session.close()
         self._end.restore()
-
-
-def _explained(measured: Measured, sign: str, number: float) -> list[str]:
-    """Lines for the message of a failed assert."""
-    head, *lines = map(printable, measured.explain(sign, number))
-    folded = [within(head, _BESIDE_ASSERT), *(within(line, _BESIDE_E) for line in lines)]
-    return "\n".join(folded).split("\n")
-
-
-def _fold(error: SpeedbenchError) -> None:
-    """Folds the lines of an error's message, which pytest shows behind the name of its class."""
-    kind = f"{type(error).__module__}.{type(error).__qualname__}: "
-    text = within(f"{kind}{error}", _BESIDE_E).removeprefix(kind)
-    error.args = (text, *error.args[1:])
 
 
 def _planned_requests(session: SpeedSession) -> int | None:

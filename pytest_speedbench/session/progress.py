@@ -113,5 +113,6 @@ class Progress:
                 self._reporter.rewrite(label(fitting), erase=True)
                 self._on_screen = True
             else:
-                self._reporter.write_line(printable(within(line)))
+                for part in within(line):
+                    self._reporter.write_line(printable(part))
             self._reporter.flush()

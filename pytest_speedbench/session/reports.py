@@ -14,33 +14,37 @@ from types import TracebackType
 from typing import Any
 
 import pytest
+from _pytest._code.code import ReprEntry
 
 from pytest_speedbench.errors import is_ours
 from pytest_speedbench.escapes import printable
 from pytest_speedbench.secrets import without_secrets
 
+_MESSAGE = "E"
+"""What pytest writes before each line of an exception's message."""
 WIDEST = 80
-"""Columns of what is written for a session, or fewer where the terminal has fewer."""
+"""Columns of what a session writes, where the terminal has as many."""
 _NARROWEST = 20
-"""Columns that a text has in any terminal."""
+"""Columns of it in any terminal."""
 
 
-def within(text: str, margin: int = 0) -> str:
-    """The text in lines that fit beside ``margin`` columns; further lines of one are indented.
-
-    A word that is longer, such as a path, is not broken.
-    """
-    width = max(min(WIDEST, shutil.get_terminal_size().columns) - margin, _NARROWEST)
-    return "\n".join(line for part in text.split("\n") for line in _folded(part, width))
+def line_width() -> int:
+    """Columns of a line."""
+    return max(min(WIDEST, shutil.get_terminal_size().columns), _NARROWEST)
 
 
-def _folded(line: str, width: int) -> list[str]:
+def within(line: str, mark: str = "") -> list[str]:
+    """The lines that ``line`` takes on the terminal: further ones are indented, ``mark`` stands
+    before each. A word that is longer, such as a path, is not broken."""
+    width = line_width()
     if len(line) <= width:
         return [line]
-    indent = " " * (len(line) - len(line.lstrip(" ")))
+    text = line.removeprefix(mark).lstrip(" ")
+    indent = mark + " " * (len(line) - len(mark) - len(text))
     return wrap(
-        line,
+        text,
         width,
+        initial_indent=indent,
         subsequent_indent=f"{indent}  ",
         break_long_words=False,
         break_on_hyphens=False,
@@ -48,7 +52,8 @@ def _folded(line: str, width: int) -> list[str]:
 
 
 def clean(report: pytest.TestReport) -> None:
-    """Escapes control characters and hides secrets in the failure that a report shows."""
+    """Escapes control characters and hides secrets in the failure that a report shows, and folds
+    its long lines; its one line in pytest's summary stays as it is."""
     report.longrepr = _cleaned(report.longrepr)
 
 
@@ -61,7 +66,16 @@ def _cleaned(shown: Any) -> Any:
     if type(shown).__module__.startswith("_pytest."):
         for name, value in vars(shown).items():
             setattr(shown, name, _cleaned(value))
+        if isinstance(shown, ReprEntry):
+            shown.lines = [line for own in shown.lines for line in _folded(own, shown.style)]
     return shown
+
+
+def _folded(line: str, style: str) -> list[str]:
+    """The message of an exception folded; lines of source code stay as they are."""
+    if style == "value":  # pytrace=False: nothing but the message
+        return within(line)
+    return within(line, _MESSAGE) if line.startswith(_MESSAGE) else [line]
 
 
 def cut_our_frames(traceback: TracebackType | None) -> None:

@@ -178,5 +178,5 @@ def test_demoting_what_is_not_promoted_names_what_is(tmp_path: Path) -> None:
     with pytest.raises(BaselineError, match="no promoted baseline 'x'; nothing is promoted"):
         demote(store, "x")
     promote(store, store.find("1", tmp_path), "release")
-    with pytest.raises(BaselineError, match="promoted are: release"):
+    with pytest.raises(BaselineError, match="promoted: release"):
         demote(store, "x")

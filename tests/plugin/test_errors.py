@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_speedbench.engines import registry
+from pytest_speedbench.session import reports
 
 from .conftest import Project
 
@@ -64,3 +65,20 @@ def test_a_bug_shows_where_it_is(unlucky: Project) -> None:
     result = unlucky.run()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*unlucky.py:*: KeyError*"])
+
+
+def test_failures_fit_the_terminal(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed assert, an error in the body of a test, and a gate that fails behind it."""
+    monkeypatch.setattr(reports, "line_width", lambda: 80)
+    bodies = ("assert speed.acceptance_length >= 3.9", "speed.assert_lossless()", "speed.traces")
+    tests = "".join(
+        f"@pytest.mark.speed\ndef test_{n}(speed):\n    {body}\n" for n, body in enumerate(bodies)
+    )
+    project.file("test_it.py", f"import pytest\n{tests}")
+    result = project.run("--speed-engine-arg=speculation_off=1", "--color=no")
+    result.assert_outcomes(failed=3)
+    start = next(n for n, line in enumerate(result.outlines) if "= FAILURES =" in line)
+    end = next(n for n, line in enumerate(result.outlines) if "= speedbench =" in line)
+    shown = [line for line in result.outlines[start + 1 : end] if not line.startswith("_")]
+    assert max(map(len, shown)) <= 80
+    assert any("assert_lossless needs the arm" in line for line in shown)
