@@ -19,6 +19,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import forked_engines
 import numpy as np
 import pytest
+import scipy.special  # noqa: F401  (pytester forgets what a run imports; numpy.fft loads once)
 import typer.main
 from hypothesis import HealthCheck, settings
 from inner_runs import WITHOUT_OTHER_PLUGINS

@@ -33,7 +33,7 @@ from pytest_speedbench.report.texts import read_texts
 IMAGES = Path(__file__).parents[1] / "docs" / "img"
 DESKTOP, PHONE = 1280, 390
 _TALL = 6000
-_COLOURS = 96
+_COLOURS = 192
 OPTIONS = (
     "--speed-engine=simulated",
     "--speed-model=org/target",
@@ -84,9 +84,9 @@ def main() -> None:
         browser.picture("drafters", render_html(results["drafters"]), DRAFTERS)
         browser.picture("markdown", as_page(render_markdown(results["worse"])), "*")
         browser.picture("history", history(folder), "*")
-        browser.picture("split", split_check(folder), "*", many_colours=True)
         for name in ("worse", "sweep"):
             terminal(name, results[name])
+        browser.picture("split", split_check(folder), "*")
 
 
 def measure(folder: Path, session: str, options: tuple[str, ...]) -> None:
@@ -120,8 +120,9 @@ def split_check(folder: Path) -> str:
 
 def written(folder: Path, *command: str) -> str:
     """The page that a command writes with ``--html``."""
-    page = folder / "page.html"
-    app([*command, "--html", str(page)], standalone_mode=False)
+    page = folder / f"{command[0]}.html"
+    if app([*command, "--html", str(page)], standalone_mode=False):
+        raise SystemExit(f"speedbench {' '.join(command)} failed")
     return page.read_text(encoding="utf-8")
 
 
@@ -164,12 +165,8 @@ class Browser:
         within: str = "",
         width: int = DESKTOP,
         dark: bool = False,
-        many_colours: bool = False,
     ) -> None:
-        """Writes ``report-NAME.png``: what ``shown`` selects, and ``within`` inside of it.
-
-        ``many_colours`` keeps those of a colour map, which few pixels have.
-        """
+        """Writes ``report-NAME.png``: what ``shown`` selects, and ``within`` inside of it."""
         hidden = f"main > :not({shown}) {{ display: none }}"
         if within:
             hidden += f" {RUN} > :not({within}) {{ display: none }}"
@@ -188,10 +185,8 @@ class Browser:
             capture_output=True,
         )
         image = trimmed(Image.open(target).convert("RGB"))
-        if many_colours:
-            image = image.quantize(2 * _COLOURS, method=Image.Quantize.MAXCOVERAGE)
-        else:
-            image = image.quantize(_COLOURS)
+        # Few pixels have the colour of a verdict, or most of those of a colour map.
+        image = image.quantize(_COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=2)
         image.save(target, optimize=True)
 
 

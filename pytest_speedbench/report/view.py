@@ -225,7 +225,9 @@ def change_text(case: CaseResult, verdict: Verdict) -> str:
         before = None if old is None else old.metric(ACCEPTANCE)
         parts.append(f"AL {_arrow(before, f'{length.value:.2f}', '')}")
         if verdict.ratio is not None and verdict.metric == ACCEPTANCE:
-            parts[-1] += f" ({verdict.ratio - 1:+.1%})"
+            others = before is not None and before.n != length.n
+            of = " on the samples of both" if others else ""
+            parts[-1] += f" ({verdict.ratio - 1:+.1%}{of})"
     if speedup := speedup_text(record, old):
         parts.append(f"speedup {speedup}")
     if verdict.metric not in (ACCEPTANCE, "speedup"):
