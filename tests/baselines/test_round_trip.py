@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -197,6 +198,7 @@ KINDS: dict[str, Callable[[], st.SearchStrategy[Run]]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@hypothesis.settings(max_examples=hypothesis.settings.default.max_examples // len(KINDS) * 2)
 @given(data=st.data())
 def test_a_saved_run_is_the_run_that_was_measured(kind: str, data: st.DataObject) -> None:
     run = data.draw(KINDS[kind]())

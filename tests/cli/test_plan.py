@@ -10,8 +10,9 @@ from .conftest import Speedbench
 
 
 @pytest.fixture(autouse=True)
-def _here(project: Path) -> None:
-    """Every test runs in the project."""
+def _here(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs in the project, with fewer simulated sessions than users get."""
+    monkeypatch.setattr("pytest_speedbench.stats.power.SESSIONS", 200)
 
 
 def _row(text: str, name: str) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from .conftest import Speedbench
 
 QUICK = ("plan", "--simulate", "--sessions", "20")
+ONE = (*QUICK[:-1], "1")  # where the rates are not looked at
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,7 @@ def _rows(text: str, name: str) -> list[list[str]]:
 
 
 def test_the_fit_is_shown_beside_what_was_observed(speedbench: Speedbench) -> None:
-    result = speedbench(*QUICK, "--baseline", "1")
+    result = speedbench(*ONE, "--baseline", "1")
     assert (result.code, result.err) == (0, "")
     assert "fitted to 0001 of " in result.out
     for name in ("alpha", "beta"):
@@ -59,15 +60,14 @@ def test_more_samples_find_more(speedbench: Speedbench) -> None:
 
 
 def test_alpha_is_divided_over_the_cases(speedbench: Speedbench) -> None:
-    one = ("plan", "--simulate", "--sessions", "1")
-    assert "0.0033 for a false fail of each of 3" in speedbench(*one, "--baseline", "1").words
-    assert "0.0001 for a false fail of each of 100" in speedbench(*one, "--cases", "100").words
+    assert "0.0033 for a false fail of each of 3" in speedbench(*ONE, "--baseline", "1").words
+    assert "0.0001 for a false fail of each of 100" in speedbench(*ONE, "--cases", "100").words
 
 
 def test_without_a_saved_run_the_engines_own_defaults(
     speedbench: Speedbench, tmp_path: Path
 ) -> None:
-    result = speedbench(*QUICK, "--storage", tmp_path / "none", "--samples", "4")
+    result = speedbench(*ONE, "--storage", tmp_path / "none", "--samples", "4")
     assert result.code == 0
     assert "no saved run to fit: 11 categories of 4 samples" in result.words
     assert len(_rows(result.out, "math")) == 1
@@ -91,6 +91,6 @@ def test_wrong_usage(speedbench: Speedbench, arguments: tuple[str, ...], message
 
 def test_fits_eighty_columns(speedbench: Speedbench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    out = speedbench(*QUICK, "--baseline", "longer").out
+    out = speedbench(*ONE, "--baseline", "longer").out
     assert max(map(len, out.splitlines())) <= 80
     assert "…  " not in out.replace("1, 2, …", "")
