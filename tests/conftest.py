@@ -98,6 +98,14 @@ def _forked_engines() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _files_not_synced() -> Iterator[None]:
+    """What a test writes need not outlive a loss of power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _commands_built_once() -> Iterator[None]:
     """typer's runner builds the whole command line at every call, in 0.04 s."""
     with pytest.MonkeyPatch.context() as patch:

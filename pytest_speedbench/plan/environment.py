@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
+from functools import cache
 
 from pytest_speedbench.secrets import hide_secrets
 
@@ -111,5 +112,10 @@ def _with_labels(found: Sequence[Environment]) -> tuple[Environment, ...]:
 
 def watched_variables(patterns: Iterable[str]) -> Variables:
     """The present variables whose names match one of ``patterns``, by name."""
-    watched = re.compile("|".join(map(translate, patterns)) or "(?!)")
+    watched = _any_of(tuple(patterns))
     return tuple((name, os.environ[name]) for name in sorted(filter(watched.match, os.environ)))
+
+
+@cache
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(translate, patterns)) or "(?!)")

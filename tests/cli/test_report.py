@@ -10,6 +10,8 @@ import pytest
 
 from .conftest import Speedbench
 
+pytestmark = pytest.mark.usefixtures("plain_figures")
+
 
 @pytest.fixture(autouse=True)
 def _here(project: Path) -> None:

@@ -14,6 +14,8 @@ from pytest_speedbench.report.markdown import render_markdown
 
 from .conftest import Project
 
+pytestmark = pytest.mark.usefixtures("plain_figures")
+
 COMPARE = "--speed-compare"
 WORSE = ("--speed-engine-arg", "acceptance=0.2")
 MANY = (

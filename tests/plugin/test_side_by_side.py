@@ -14,6 +14,8 @@ from pytest_speedbench.measure.pool import EnginePool
 
 from .conftest import EngineLog, Project, text_of
 
+pytestmark = pytest.mark.usefixtures("plain_figures")
+
 LOSS = ("--speed-engine-arg=acceptance=0.2", "--speed-against-arg=acceptance=0.7")
 TIMED = "acceptance_length:10%,speedup:10%,output_tps:10%"
 

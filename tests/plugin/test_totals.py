@@ -9,6 +9,8 @@ from pytest_speedbench.engines.protocol import Trace
 
 from .conftest import Project, text_of
 
+pytestmark = pytest.mark.usefixtures("plain_figures")
+
 TWO = "category=['math', 'qa'], {more}"
 AUTOSAVE = "--benchmark-autosave"
 ANYTHING = "speed"

@@ -9,6 +9,12 @@ from pytest_speedbench.stats.unchanged import half_differences
 from .stats_makers import recorded, run, slower, trace, without_ids
 
 
+@pytest.fixture
+def fewer_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough simulated sessions to tell a need of many samples from one of few."""
+    monkeypatch.setattr("pytest_speedbench.stats.power.SESSIONS", 200)
+
+
 def test_a_plan_names_samples_and_tokens() -> None:
     result = plan(run(1, n=300), Rule(0.02))
     assert result.pass_samples is not None
@@ -19,6 +25,7 @@ def test_a_plan_names_samples_and_tokens() -> None:
     assert 0.02 < (result.detectable_loss or 0) < 0.1
 
 
+@pytest.mark.usefixtures("fewer_sessions")
 def test_smaller_error_rates_and_no_assumption_need_more() -> None:
     old = run(1, n=300)
     needs = [
@@ -28,6 +35,7 @@ def test_smaller_error_rates_and_no_assumption_need_more() -> None:
     assert needs[0] < needs[1] < needs[2]
 
 
+@pytest.mark.usefixtures("fewer_sessions")
 def test_without_replay_a_pass_needs_far_more() -> None:
     old = run(1, n=300)
     sharp, blunt = (plan(old, Rule(0.02), replay=r).pass_samples or 10**9 for r in (True, False))
@@ -35,6 +43,7 @@ def test_without_replay_a_pass_needs_far_more() -> None:
     assert plan(without_ids(old), Rule(0.02), replay=True).pass_samples == blunt
 
 
+@pytest.mark.usefixtures("fewer_sessions")
 def test_a_wider_margin_needs_fewer_samples() -> None:
     old = run(1, n=300)
     for replay in (True, False):
@@ -50,6 +59,7 @@ def test_bad_questions_are_refused() -> None:
         plan(run(1, 9), Rule(0.02), loss=0.01)
 
 
+@pytest.mark.usefixtures("fewer_sessions")
 def test_outputs_that_diverge_more_need_more_samples() -> None:
     old = run(1, n=60)
     needs = [plan(old, Rule(0.1), divergence=d).pass_samples for d in (0.0, 0.3, 1.0)]
