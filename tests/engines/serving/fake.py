@@ -122,7 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _send_chunk(self, data: bytes) -> None:
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+        if data:  # an empty chunk would be the end
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 
 @contextmanager
