@@ -157,9 +157,10 @@ def bag_of_words(monkeypatch: pytest.MonkeyPatch) -> BagOfWords:
 
 
 def pytest_collection_finish() -> None:
-    """What was collected lives as long as the session; the garbage of a test is not among it."""
+    """What was collected lives as long as the session; a run inside a test leaves much at once."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)

@@ -24,6 +24,7 @@ PRECISION = 1e-10  # relative: the last step of the search for a bound is shorte
 DIGITS = 9  # of a bound: the order in which samples are summed makes no difference
 MOST_STEPS = 100  # of the search; about 5 are taken
 ROUNDING = 1e-12  # relative to the largest term
+_NORMAL = NormalDist()
 
 
 def ratio_bounds(
@@ -90,7 +91,7 @@ def _bound(top: Floats, bottom: Floats, tail: float, extreme: tuple[float, float
 
 def _standard_normal(probability: float) -> float:
     """The quantile of a probability, finite at 0 and 1 too."""
-    return NormalDist().inv_cdf(min(max(probability, 1e-300), 1 - 1e-16))
+    return _NORMAL.inv_cdf(min(max(probability, 1e-300), 1 - 1e-16))
 
 
 def _crossing(rising: Callable[[float], float], low: float, high: float, unit: float) -> float:
@@ -130,7 +131,8 @@ def below_zero(values: Floats) -> float:
 class _Tail:
     """`below_zero` for values that change little from call to call.
 
-    The search for the saddlepoint begins at the last one.
+    The search for the saddlepoint begins at the last one. Of few values, `reduce` takes half the
+    time of the methods `sum`, `min` and `max`, which call it.
     """
 
     def __init__(self) -> None:
@@ -138,7 +140,7 @@ class _Tail:
 
     def __call__(self, values: Floats) -> float:
         """The probability; `values` have shape (terms,)."""
-        smallest, largest = float(values.min()), float(values.max())
+        smallest, largest = float(np.minimum.reduce(values)), float(np.maximum.reduce(values))
         nothing = ROUNDING * max(-smallest, largest)
         if largest <= nothing:
             return 1.0
@@ -146,7 +148,7 @@ class _Tail:
             return 0.0
         point, spread = _saddlepoint(values, 1 / smallest, 1 / largest, self._last)
         self._last = point
-        cumulant = -float(np.log1p(-point * values).sum())
+        cumulant = -float(np.add.reduce(np.log1p(-point * values)))
         root = math.copysign(math.sqrt(max(0.0, -2 * cumulant)), point)
         other = point * math.sqrt(spread)
         if abs(root) < 1e-5:
@@ -164,7 +166,7 @@ def _saddlepoint(values: Floats, low: float, high: float, start: float) -> tuple
     point = start if low < start < high else 0.0
     for _ in range(100):
         terms = values / (1 - point * values)
-        slope, curve = float(terms.sum()), float(terms @ terms)
+        slope, curve = float(np.add.reduce(terms)), float(terms @ terms)
         if abs(slope) <= 1e-11 * math.sqrt(curve):
             break
         low, high = (point, high) if slope < 0 else (low, point)

@@ -122,9 +122,12 @@ def test_no_arm_without_sd_and_no_speedup(saved: Project, engines: EngineLog) ->
     assert "no throughput was measured" in result.stdout.str()
 
 
-@pytest.mark.parametrize("metric", ["output_tps", "user_tps", "ttft", "step_time"])
-def test_no_timing_at_all(saved: Project, metric: str) -> None:
-    saved.gate("bs=4", f"with pytest.raises(ValueError, match='speed-early'): speed.{metric}")
+def test_no_timing_at_all(saved: Project) -> None:
+    body = "".join(
+        f"with pytest.raises(ValueError, match='speed-early'): speed.{metric}\n    "
+        for metric in ("output_tps", "user_tps", "ttft", "step_time")
+    )
+    saved.gate("bs=4", body)
     saved.run(EARLY, WIDE).assert_outcomes(passed=2)
 
 
