@@ -29,7 +29,8 @@ UNTIMED_WARMUP_TOKENS = 32
 
 
 RoundProgress = Callable[[Speculation, int, int, int, int], None]
-"""(arm, round, rounds, samples finished, samples) — for display."""
+"""(arm, round, rounds, samples finished, samples) — for display. The warm-up is round 0; a pass
+that fills the prefix cache is round 0 of 0."""
 Restart = Callable[[int], Sequence[ClosedLoop]]
 """Number of a round, from 0 → its arms on engines that were started for it."""
 
@@ -124,8 +125,9 @@ def run_rounds(
         start = number if restart is not None else 0
         if start == number:  # new engines
             for arm in arms:
+                show = partial(progress, arm.loop.speculation, 0, len(plan))
                 arm.result.warmup_requests = warm_up(
-                    arm.loop, samples, batch_size, timed=rounds > 0
+                    arm.loop, samples, batch_size, show, timed=rounds > 0
                 )
                 if prefix_caching:
                     arm.fill_cache(once, batch_size, progress)
@@ -162,7 +164,12 @@ class _Arm:
 
 
 def warm_up(
-    loop: ClosedLoop, samples: Sequence[Sample], batch_size: int, *, timed: bool = True
+    loop: ClosedLoop,
+    samples: Sequence[Sample],
+    batch_size: int,
+    progress: Progress = lambda *_: None,
+    *,
+    timed: bool = True,
 ) -> int:
     """Sends the first samples and the longest one, and forgets them; returns how many.
 
@@ -175,8 +182,9 @@ def warm_up(
     if not timed:
         tokens = min(full.max_tokens, UNTIMED_WARMUP_TOKENS)
         loop.sampling = replace(full, max_tokens=tokens, min_tokens=min(full.min_tokens, tokens))
+    sent = [longest, *(replace(s, turns=s.turns[:1]) for s in chosen)]
     try:
-        loop.run([longest, *(replace(s, turns=s.turns[:1]) for s in chosen)], batch_size)
+        loop.run(sent, batch_size, progress)
     finally:
         loop.sampling = full
     return 1 + len(chosen)

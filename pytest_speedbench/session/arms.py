@@ -76,8 +76,12 @@ class Arms:
         loops = [self.loop(run) for run in runs]
 
         def progress(arm: Speculation, number: int, rounds: int, done: int, of: int) -> None:
+            what = f"{runs[0].engine} bs{runs[0].bs} · {arm}"
+            if rounds and not number:
+                self.show(f"warming up {what} · {done}/{of} samples")
+                return
             stage = f"round {number}/{rounds}" if rounds else "filling the prefix cache"
-            self.show(f"{runs[0].engine} bs{runs[0].bs} · {arm} · {stage} · {done}/{of} samples")
+            self.show(f"{what} · {stage} · {done}/{of} samples")
 
         rounds, caching = self.inputs.settings.rounds, runs[0].prefix_caching
         return run_rounds(loops, samples, runs[0].bs, rounds, progress, anew, caching)

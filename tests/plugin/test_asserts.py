@@ -136,6 +136,7 @@ def test_progress_is_shown_past_the_capture(project: Project) -> None:
     output = (project.path / "output.txt").read_text()
     shown, _, failure = output.partition("FAILURES")
     assert "starting simulated with eagle3 dl3" in shown
+    assert "warming up simulated bs1" in shown
     assert "1/8 samples" in shown
     assert "starting simulated" not in failure
 
