@@ -1,6 +1,7 @@
-"""The tables of ``docs/options.md``, made from the table of options.
+"""The entries of ``docs/options.md``, made from the table of options.
 
-``python -m pytest_speedbench.plan.page docs/options.md`` writes them into the page.
+``python -m pytest_speedbench.plan.page docs/options.md`` writes them into the page. An option has a
+heading of its own, so that it has an address and the search finds it.
 """
 
 from __future__ import annotations
@@ -12,30 +13,38 @@ from pathlib import Path
 from pytest_speedbench.plan.settings import GROUPS, Settings
 from pytest_speedbench.plan.table import Option
 
-_HEAD = "| option | ini | marker | default | meaning |\n| --- | --- | --- | --- | --- |\n"
 
+def with_options(page: str) -> str:
+    """``page`` with the options of each group, as the code has them, below its heading.
 
-def with_tables(page: str) -> str:
-    """``page`` with the table below the heading of each group as the code has it."""
+    Raises:
+        ValueError: a group has no heading, or none behind it.
+    """
     for group in GROUPS:
-        found = re.search(rf"^## {re.escape(group)}\n\n((?:\|.*\n)+)", page, re.M)
+        found = re.search(rf"^## {re.escape(group)}\n\n(.*?)(?=^## )", page, re.M | re.S)
         if found is None:
-            raise ValueError(f"the page has no table below the heading {group!r}")
-        page = page[: found.start(1)] + _table(group) + page[found.end(1) :]
+            raise ValueError(f"the page has no heading {group!r} with another one behind it")
+        page = page[: found.start(1)] + _entries(group) + page[found.end(1) :]
     return page
 
 
-def _table(group: str) -> str:
+def _entries(group: str) -> str:
     options = [option for option in Settings.options.values() if option.group == group]
-    return _HEAD + "".join(map(_row, options))
+    return "".join(map(_entry, options))
 
 
-def _row(option: Option) -> str:
-    shown = option.shown or _code(_text(option.default))
-    flag = _code(_written(option)) if option.on_command_line else ""
-    ini = _code(option.ini) if option.on_command_line else ""
-    cells = [flag, ini, _code(option.name) if option.marker else "", shown, option.text]
-    return f"| {' | '.join(cells)} |\n".replace("|  |", "| |").replace("|  |", "| |")
+def _entry(option: Option) -> str:
+    name = _written(option) if option.on_command_line else option.name
+    ini = f"ini {_code(option.ini)}" if option.on_command_line else ""
+    marker = f"marker {_code(option.name)}" if option.marker else ""
+    default = option.shown or _code(_text(option.default))
+    places = " · ".join(filter(None, (ini, marker, default and f"default {default}")))
+    text = re.sub(r"^\[?[a-z]", lambda first: first[0].upper(), option.text)
+    return f"### {_code(name)} {{ #{_anchor(option)} }}\n\n{text}.\n\n{places}\n\n"
+
+
+def _anchor(option: Option) -> str:
+    return option.flag.strip("-") if option.on_command_line else option.name
 
 
 def _written(option: Option) -> str:
@@ -63,4 +72,4 @@ def _text(value: object) -> str:
 if __name__ == "__main__":
     for name in sys.argv[1:]:
         path = Path(name)
-        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
+        path.write_text(with_options(path.read_text(encoding="utf-8")), encoding="utf-8")
