@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from pytest_speedbench.cli.arguments import (
 from pytest_speedbench.cli.output import write_file
 from pytest_speedbench.errors import CliError
 from pytest_speedbench.escapes import printable
+
+if TYPE_CHECKING:
+    from pytest_speedbench.baselines.storage import SavedRun
 
 
 class Form(StrEnum):
@@ -75,7 +78,7 @@ def export(
     _check_ending(form, output)
     if form in ROW_FORMATS:
         found = find_runs(store_at(storage), runs)
-        data = export_rows(((run.name, run.measured) for run in found), form, per)
+        data = export_rows(((_columns(run, per), run.measured) for run in found), form, per)
     else:
         refuse_unused(context, f"with --format {form}, which has an entry per case", "per")
         _check_one(form, runs)
@@ -87,6 +90,15 @@ def export(
         typer.echo(data if form is Form.PARQUET else printable(data.decode()), nl=False)
         return
     write_file(output, data, err=True)
+
+
+def _columns(run: SavedRun, per: Level) -> dict[str, str | bool]:
+    """The first columns of its rows: those per request and step have its name alone."""
+    if per is not Level.CASE:
+        return {"run": run.name}
+    commit, branch = (run.commit, run.branch) if run.known_commit else ("", "")
+    columns: dict[str, str | bool] = {"run": run.name, "time": run.time}
+    return columns | {"commit": commit, "dirty": run.dirty, "branch": branch}
 
 
 def _check_ending(form: Form, output: Path | None) -> None:

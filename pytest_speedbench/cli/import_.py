@@ -147,7 +147,8 @@ def _totals(found: ForeignTotals, output: Path | None) -> None:
         )
         for threshold in found.thresholds
     ]
-    out.table(_TOTALS, rows)
+    used = [n for n in range(len(_TOTALS)) if any(row[n] != NOTHING for row in rows)]
+    out.table([_TOTALS[n] for n in used], [tuple(row[n] for n in used) for row in rows])
     out.item("  ", f"{found.tool} {found.counting}")
     for note in found.notes:
         out.item("  note: ", note)

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pytest_speedbench.baselines.measured import MetricRecord
@@ -162,12 +162,20 @@ def trtllm_reference_file(records: Sequence[Record]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def _acceptance_lengths(records: Sequence[Record]) -> Iterator[tuple[str, MetricRecord]]:
-    """Name and AL of the cases with speculative decoding."""
-    for case, record in entry_names(records):
-        found = record.metric("acceptance_length")
-        if found is not None and record.case.method != "none":
-            yield case, found
+def _acceptance_lengths(records: Sequence[Record]) -> list[tuple[str, MetricRecord]]:
+    """Name and AL of the cases with speculative decoding.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = [
+        (case, length)
+        for case, record in entry_names(records)
+        if (length := record.metric("acceptance_length")) and record.case.method != "none"
+    ]
+    if not found:
+        raise UsageError("nothing to export: the run has no case with speculative decoding")
+    return found
 
 
 def _metric_names(records: Sequence[Record]) -> list[str]:
@@ -198,12 +206,12 @@ RECORD_FORMATS: Final[Mapping[str, Callable[[Sequence[Record]], bytes]]] = {
 
 
 def export_rows(
-    runs: Iterable[tuple[str, Sequence[Record]]], form: str, level: str = "request"
+    runs: Iterable[tuple[Row, Sequence[Record]]], form: str, level: str = "request"
 ) -> bytes:
-    """The file of some runs as rows; the column ``run`` has the name of each row's run.
+    """The file of some runs as rows.
 
     Args:
-        runs: name and records of each.
+        runs: the first columns of a run's rows, its name as ``run`` among them, and its records.
         form: a key of ``ROW_FORMATS``.
         level: ``case``, ``request`` or ``step``.
 
@@ -213,14 +221,14 @@ def export_rows(
         EngineUnavailable: a package that the format needs is not installed.
     """
     found: list[Row] = []
-    for name, records in runs:
+    for columns, records in runs:
         own = rows(records, level)
         if not own:
             raise UsageError(
-                f"{name}: it has no rows per {level}, since only totals were measured; "
+                f"{columns['run']}: it has no rows per {level}, since only totals were measured; "
                 "--per case exports them"
             )
-        found += ({"run": name, **row} for row in own)
+        found += ({**columns, **row} for row in own)
     return ROW_FORMATS[form](found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def test_a_record_becomes_a_data_frame() -> None:
 def test_tables_hold_the_same_rows(level: str) -> None:
     records = [measured("math"), measured("qa", dl=5)]
     expected = [{"run": "0001_a", **row} for row in rows(records, level)]
-    runs = [("0001_a", records)]
+    runs = [({"run": "0001_a"}, records)]
     assert json.loads(export_rows(runs, "json", level)) == expected
     lines = export_rows(runs, "jsonl", level).decode().splitlines()
     assert [json.loads(line) for line in lines] == expected
@@ -189,6 +190,21 @@ def test_rows_of_several_runs_name_their_run(tmp_path: Path) -> None:
         read = list(csv.DictReader(io.StringIO(exported(*runs, "--per", level).stdout)))
         assert next(iter(read[0])) == "run"
         assert list(dict.fromkeys(row["run"] for row in read)) == ["0001_a", "0002_a"]
+
+
+def test_rows_of_cases_say_when_and_of_what_the_run_is(tmp_path: Path) -> None:
+    run = save(tmp_path / "0001_a.json", [measured()], id="abc1234")
+    (row,) = csv.DictReader(io.StringIO(exported(run).stdout))
+    assert (row["commit"], row["dirty"]) == ("abc1234", "False")
+    assert datetime.fromisoformat(row["time"])
+
+
+@pytest.mark.parametrize("form", ["golden", "trtllm-reference"])
+def test_a_table_of_reference_values_is_not_empty(form: str, tmp_path: Path) -> None:
+    plain = save(tmp_path / "0001_a.json", [measured(method="none", dl=0)])
+    done = exported(plain, "--format", form)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "no case with speculative decoding" in done.stderr
 
 
 @pytest.mark.parametrize(
