@@ -186,3 +186,10 @@ def test_a_file_of_an_unknown_tool_is_compared_with_those_of_its_kind(tmp_path: 
     assert "it has 'model', 'acceptance'" in message
     assert "ref_al and min_al" in message
     assert "AIPerf" not in message
+
+
+def test_a_value_of_another_type_is_told_without_names_of_our_classes(tmp_path: Path) -> None:
+    rows = [row | {"metadata": -1} for row in aiperf_lines()]
+    with pytest.raises(ForeignFileError) as caught:
+        run_in(aiperf_folder(tmp_path, rows))
+    assert "line 1: metadata: Input should be a valid dictionary, got -1" in str(caught.value)

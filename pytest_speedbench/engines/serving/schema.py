@@ -7,6 +7,7 @@ for something else is navigated to by :mod:`~.readers`, and validated there.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 _MOST_TOKENS = 1 << 31
+_CLASS = re.compile(r" or (?:an )?instance of \w+$")
 
 Count = Annotated[int, Field(strict=True, ge=0)]
 """A number of output tokens; :class:`~.answer.Answer` compares it with what was asked for."""
@@ -271,7 +273,7 @@ def describe(error: ValidationError) -> str:
     """The first thing that is wrong, with its place: ``usage.completion_tokens: …, got -5``."""
     found = error.errors(include_url=False)[0]
     place = ".".join(map(str, _named(found["loc"])))
-    message = found["msg"].removeprefix("Value error, ")
+    message = _CLASS.sub("", found["msg"].removeprefix("Value error, "))
     got = "" if found["type"] == "value_error" else f", got {reprlib.repr(found['input'])}"
     return f"{place}: {message}{got}" if place else f"{message}{got}"
 
