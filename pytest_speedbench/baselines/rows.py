@@ -93,7 +93,7 @@ def _requests(records: Iterable[Record]) -> Iterator[Row]:
     for key, requests in _runs(records):
         start = min((request.sent for request in requests), default=0.0)
         for request in requests:
-            count = _step_count(request)
+            count, drafted, accepted = _totals(request)
             decoded = request.tokens - request.prefill_tokens
             yield {
                 **key,
@@ -105,6 +105,8 @@ def _requests(records: Iterable[Record]) -> Iterator[Row]:
                 "prefill_tokens": request.prefill_tokens,
                 "steps": count,
                 "acceptance_length": decoded / count if count else None,
+                "drafted": drafted,
+                "accepted": accepted,
                 "sent": request.sent - start,
                 "ttft": request.first - request.sent,
                 "duration": request.last - request.sent,
@@ -112,10 +114,15 @@ def _requests(records: Iterable[Record]) -> Iterator[Row]:
             }
 
 
-def _step_count(request: Request) -> int | None:
-    if request.totals is None:
-        return len(_numbers(request, request.steps))
-    return request.totals.steps
+def _totals(request: Request) -> tuple[int | None, int | None, int | None]:
+    """Decoding steps, and draft tokens proposed and accepted; None where they are not known."""
+    if (totals := request.totals) is not None:
+        return totals.steps, totals.draft_tokens, totals.accepted_tokens
+    drafted, accepted = (
+        None if packed is None else sum(_numbers(request, packed))
+        for packed in (request.drafted, request.accepted)
+    )
+    return len(_numbers(request, request.steps)), drafted, accepted
 
 
 def _steps(records: Iterable[Record]) -> Iterator[Row]:

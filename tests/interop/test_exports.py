@@ -15,6 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from pytest_speedbench.baselines.records import metric_record
+from pytest_speedbench.baselines.requests import TotalsRecord
 from pytest_speedbench.baselines.rows import rows
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.cli import app
@@ -42,6 +43,17 @@ def test_a_request_has_its_own_acceptance_length() -> None:
         assert row["steps"] == len(sizes)
         assert row["acceptance_length"] == pytest.approx(sum(sizes) / len(sizes))
         assert row["ttft"] == pytest.approx(0.1)
+        assert (row["drafted"], row["accepted"]) == (None, None)  # not reported
+
+
+def test_a_request_has_its_draft_tokens() -> None:
+    found = measured()
+    steps = {"steps": "3 1 2", "drafted": "3 3 3", "accepted": "2 0 1"}
+    totals = {"totals": TotalsRecord(steps=3, draft_tokens=9, accepted_tokens=3)}
+    for known in (steps, totals):
+        requests = [request.model_copy(update=known) for request in found.requests]
+        (row, *_) = rows([found.model_copy(update={"requests": requests})], "request")
+        assert (row["steps"], row["drafted"], row["accepted"]) == (3, 9, 3)
 
 
 def test_steps_follow_one_another() -> None:
