@@ -19,10 +19,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import forked_engines
 import numpy as np
 import pytest
-import scipy.special  # noqa: F401  (pytester forgets what a run imports; numpy.fft loads once)
 import typer.main
 from hypothesis import HealthCheck, settings
-from inner_runs import WITHOUT_OTHER_PLUGINS
+from inner_runs import WITHOUT_OTHER_PLUGINS, prepare
 
 from pytest_speedbench import secrets
 from pytest_speedbench.baselines.schema import Record
@@ -44,6 +43,7 @@ settings.load_profile("unhurried")
 def _plain_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs inside tests are nobody's xdist workers, and no wider than a terminal."""
     if "pytester" in request.fixturenames:
+        prepare()
         request.getfixturevalue("pytester")  # it removes PYTEST_ADDOPTS
     for name in (
         "PYTEST_XDIST_WORKER",

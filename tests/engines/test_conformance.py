@@ -18,10 +18,6 @@ from .conftest import HEAD, needs_demo, needs_vllm
 ROOT = Path(__file__).parents[2]
 SUITE = "pytest_speedbench.conformance"
 QUIET = ("-p", "no:cacheprovider", "-rfs")
-# pytester forgets the modules that a run inside it has imported; these cannot be imported twice, or
-# take long to.
-for _name in ("pytest_benchmark.stats", "pytest_speedbench.plan.settings", "scipy.stats"):
-    import_module(_name)
 
 
 RunFaulty = Callable[..., pytest.RunResult]

@@ -4,98 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from importlib import import_module, metadata
 from pathlib import Path
-from pkgutil import walk_packages
 from typing import Any
 
-import cpuinfo
 import pytest
-from _pytest.fixtures import FixtureManager
 from execnet import gateway_io
 from forked import Forked, ForkedIO, start_session
-from pytest_benchmark import utils as benchmark_utils
 
-import pytest_speedbench
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import read_run
 from pytest_speedbench.engines.protocol import Engine, EngineConfig
 from pytest_speedbench.session import reports
-
-# What pytest collects, and a module that loads transformers.
-COLLECTED = ("suites", "conformance", "session.trainer")
-
-# pytester forgets the modules that a run inside it has imported; ours, and what they import where
-# it is used, would be imported again by every run.
-for _module in walk_packages(pytest_speedbench.__path__, "pytest_speedbench."):
-    if not _module.name.partition(".")[2].startswith(COLLECTED):
-        import_module(_module.name)
-for _name in (
-    "email.parser",
-    "matplotlib.backends.backend_svg",
-    "matplotlib.figure",
-    "matplotlib.scale",
-    "multiprocessing.connection",
-    "pytest_benchmark.stats",
-    "rich._emoji_codes",
-    "rich.box",
-    "rich.console",
-    "rich.table",
-    "scipy.special",
-    "scipy.stats",
-):
-    import_module(_name)
-# pytest-benchmark describes the processor in every run that saves (several programs, 0.1 s), and
-# asks two programs twice for the project's name, in folders of no repository too.
-cpuinfo.get_cpu_info = cache(cpuinfo.get_cpu_info)
-platform.architecture = cache(platform.architecture)
-_project_name = benchmark_utils.get_project_name
-benchmark_utils.get_project_name = lambda: (
-    _project_name() if benchmark_utils.in_any_parent(".git") else Path.cwd().name
-)
-# pytest 9.2 looks for misplaced fixtures behind the decorators of every name of every plugin, in
-# each run: an eighth of a small one. The run around these tests would warn of ours.
-FixtureManager._check_for_wrapped_fixture = lambda *_: None
-
-
-class ReadOnce:
-    """An installed distribution: every run reads the entry points and metadata of all of them."""
-
-    def __init__(self, distribution: metadata.Distribution) -> None:
-        self._distribution = distribution
-        self.entry_points = distribution.entry_points
-
-    @cached_property
-    def files(self) -> Any:
-        return self._distribution.files
-
-    @cached_property
-    def metadata(self) -> Any:
-        return self._distribution.metadata
-
-    @property
-    def version(self) -> str:
-        return str(self.metadata["Version"])
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._distribution, name)
-
-
-@cache
-def _installed(path: tuple[str, ...]) -> tuple[ReadOnce, ...]:
-    return tuple(map(ReadOnce, metadata.Distribution.discover(path=[*path])))
-
-
-metadata.distributions = lambda path=None, **asked: (
-    metadata.Distribution.discover(**asked) if asked else _installed(tuple(path or sys.path))
-)
-metadata.version = cache(metadata.version)
 
 INI = {
     "speed_engine": "simulated",
