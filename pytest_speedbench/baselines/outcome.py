@@ -20,6 +20,8 @@ class VerdictRecord(Part):
     coverage: float | None = None
     baseline: str = ""
     alpha: float | None = None
+    shown_low: float | None = None
+    shown_high: float | None = None
 
 
 class ChangeRecord(Part):

@@ -23,6 +23,11 @@ class EngineRecord(Part):
     packages: dict[str, str] = Field(default_factory=dict)
     commit: str = ""
 
+    @property
+    def simulated(self) -> bool:
+        """Whether times are declared, and not measured."""
+        return self.name == "simulated"
+
 
 class ModelRecord(Part):
     """``weights`` is a digest of the checkpoint, ``revision`` the hub's commit."""

@@ -45,7 +45,6 @@ _COLUMNS: tuple[Column, ...] = (
     ("AL old", "right"),
     ("AL new", "right"),
     ("change", "right"),
-    ("95 %", "right"),
     ("over", "right"),
     ("verdict", "left"),
 )
@@ -171,7 +170,8 @@ def _why_not(comparison: Comparison) -> str:
 def _show_run(out: Lines, group: Sequence[JudgedCase]) -> None:
     out.line(_title(group[0]), "bold")
     rows = [_row(case) for case in group]
-    styles = [WORD_STYLES.get(row[-1], "") for row in rows]
+    verdicts = [case.acceptance for case in group]
+    styles = ["" if one is None else WORD_STYLES.get(one.outcome, "") for one in verdicts]
     out.table(_COLUMNS, rows, styles)
     for text in (*_notes(group[0]), *_other_verdicts(group), *_attribution(group)):
         out.line(f"  {text}")
@@ -210,9 +210,10 @@ def _row(case: JudgedCase) -> tuple[str, ...]:
         slices[1] if slices[0] == slices[1] else " → ".join(slices),
         *(NOTHING if length is None else f"{length.value:.2f}" for length in lengths),
         change(verdict.ratio if verdict else None),
-        change_interval(verdict.low, verdict.high) if verdict else NOTHING,
         f"{verdict.coverage:.0%}" if verdict and verdict.coverage is not None else NOTHING,
-        verdict.outcome.value if verdict else "AL not gated",
+        ", ".join(filter(None, (verdict.outcome.value, verdict.shown)))
+        if verdict
+        else "AL not gated",
     )
 
 

@@ -149,7 +149,8 @@ def _texts(tokenizer: str, split: str) -> ReadTexts:
 
 
 def _show(run: SavedRun, results: SessionResults) -> None:
-    from pytest_speedbench.report.terminal import COMMAND, summary_lines
+    from pytest_speedbench.report.terminal import summary_lines
+    from pytest_speedbench.report.terminal_lines import COMMAND
 
     out = Lines()
     out.line(str(run))

@@ -12,7 +12,13 @@ from pytest_speedbench.compare.side_by_side import of_one_pair
 from pytest_speedbench.compare.timing import gate_side_by_side, gate_stored
 from pytest_speedbench.compare.verdict import COMPARED, Outcome, Verdict
 from pytest_speedbench.errors import RecordError, count_of
-from pytest_speedbench.stats import Conclusion, Decision, NoData, non_inferiority
+from pytest_speedbench.stats import (
+    Conclusion,
+    Decision,
+    NoData,
+    bound_text,
+    non_inferiority,
+)
 from pytest_speedbench.stats.rule import REACH
 from pytest_speedbench.stats.simulation import upper_limit
 
@@ -139,6 +145,8 @@ def _gate_acceptance(
         ratio.low if ratio else None,
         ratio.high if ratio else None,
         coverage=finding.coverage if finding else None,
+        shown_low=decision.shown[0],
+        shown_high=decision.shown[1],
     )
 
 
@@ -194,7 +202,7 @@ def _numbers(decision: Decision) -> str:
     ratio = finding.ratio
     bound = f"too few for a bound ({count_of(ratio.n, 'sample')})"
     if ratio.low is not None:
-        bound = f"lost at most {max(0.0, 1 - ratio.low):.2%} at {ratio.level:.0%}"
+        bound = f"{bound_text(ratio.low, None)} at {ratio.level:.0%}"
     return f"AL changed by {ratio.value - 1:+.2%}, {bound}"
 
 

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from pytest_speedbench.stats import bound_text
+
 
 class Outcome(StrEnum):
     """The outcomes of a test that was made, and the states in which none could be made.
@@ -59,6 +61,8 @@ class Verdict:
         coverage: share of the tokens that the verdict rests on.
         baseline: the saved run compared with.
         alpha: bound on the probability of a false *fail* of this one comparison.
+        shown_low: lower bound of ``ratio`` that the outcome states, at the error rates of the gate.
+        shown_high: upper bound of it.
     """
 
     case: str
@@ -72,6 +76,15 @@ class Verdict:
     coverage: float | None = None
     baseline: str = ""
     alpha: float | None = None
+    shown_low: float | None = None
+    shown_high: float | None = None
+
+    @property
+    def shown(self) -> str:
+        """What was shown of the change, such as ``lost at most 1.80%``; empty where nothing was."""
+        if self.outcome is Outcome.NOT_GATED:
+            return bound_text(self.low, None)
+        return bound_text(self.shown_low, self.shown_high)
 
     @property
     def compared(self) -> bool:

@@ -74,6 +74,8 @@ def _grid(title: str, records: Sequence[Record], without: Iterable[Record]) -> G
     if plain:
         cells = (f"{plain[bs].value:.0f} tok/s" if bs in plain else "" for bs in batches)
         rows.insert(0, (NO_SD, tuple(Cell(text) if text else None for text in cells)))
+    if records[0].engine.simulated and "simulated" not in title:
+        title = f"{title}, simulated"
     return Grid(title, batches, tuple(rows), frozenset(record.case for record in records))
 
 

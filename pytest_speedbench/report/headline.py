@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.schema import Record
+from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import COMPARED, Outcome
-from pytest_speedbench.report.view import change_text, runs_of, title_of, widest
+from pytest_speedbench.report.view import SIMULATED, change_text, runs_of, title_of, widest
 
 TONES = {
     Outcome.FAIL: "bad",
@@ -93,6 +94,8 @@ def _measured(
     speedups = _range((r.metric("speedup") for r in heads), "x")
     numbers = [f"AL {lengths}" if lengths else "", speedups]
     title = ", ".join(filter(None, numbers)) or "Nothing was measured"
+    if any(record.engine.simulated for record in heads):
+        title += SIMULATED
     if any(outcome is Outcome.NO_BASELINE for outcome, _ in counts):
         text = "No baseline yet: the next session that compares has this one to compare with."
     elif results.comparing and not counts:
@@ -133,6 +136,7 @@ def _sentence(gravest: Outcome, runs: Sequence[Sequence[CaseResult]]) -> str:
     if not concerned:
         return ""
     case, verdict = min(concerned, key=lambda pair: pair[1].ratio or 1.0)
-    numbers = change_text(case, verdict)
+    checked = "" if verdict.metric in (ACCEPTANCE, "speedup") else str(verdict)
+    numbers = ", ".join(filter(None, (change_text(case, verdict), checked)))
     where = f"{case.record.case.slice}, {title_of(case.record)}"
     return f"{where}: {numbers}." if numbers else f"{where}."

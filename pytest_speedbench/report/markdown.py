@@ -9,6 +9,7 @@ from pytest_speedbench.compare.verdict import FAILING, Outcome
 from pytest_speedbench.escapes import markdown_cell
 from pytest_speedbench.report.grid import Grid, grids
 from pytest_speedbench.report.headline import gravity, headline_of
+from pytest_speedbench.report.reasons import Reason, each_once
 from pytest_speedbench.report.view import (
     NOTHING,
     Row,
@@ -21,8 +22,8 @@ from pytest_speedbench.report.view import (
 )
 
 _OVERVIEW = (
-    "| run | slice | AL | change | change, 95 % | speedup | verdict |",
-    "| --- | --- | ---: | ---: | ---: | ---: | --- |",
+    "| run | slice | AL | change | verdict | speedup |",
+    "| --- | --- | ---: | ---: | --- | ---: |",
 )
 _MOST_ROWS = 20
 _BAD = FAILING | {Outcome.UNDECIDED}
@@ -100,9 +101,8 @@ def _overview_row(case: CaseResult, row: Row, table: RunTable) -> tuple[str, ...
         row.slice,
         f"{before}{row.acceptance_length}{interval}",
         row.change,
-        row.change_interval,
-        speedup_text(case.record, case.baseline) or NOTHING,
         row.verdict,
+        speedup_text(case.record, case.baseline) or NOTHING,
     )
 
 
@@ -146,9 +146,7 @@ def _details(table: RunTable) -> Iterator[str]:
     others = [text for text, _ in table.verdicts]
     for text in (table.speed, table.setting, *others, *table.details, *table.notes):
         yield f"- {markdown_cell(text)}"
-    for reason, slices in _reasons(table).items():
-        named = ", ".join(slices)
-        yield f"- {markdown_cell(f'{named}: {reason}')}"
+    yield from (f"- {markdown_cell(str(reason))}" for reason in _reasons(table))
     if not table.calls_for_causes:
         yield from (f"- changed: {markdown_cell(str(change))}" for change in table.changes)
     yield from ("", "</details>")
@@ -159,8 +157,8 @@ def _columns(compared: bool) -> list[tuple[str, Callable[[Row], str]]]:
     old: list[tuple[str, Callable[[Row], str]]] = [("old AL", lambda row: row.old)]
     gate: list[tuple[str, Callable[[Row], str]]] = [
         ("change", lambda row: row.change),
-        ("change, 95 %", lambda row: row.change_interval),
         ("verdict", lambda row: row.verdict),
+        ("change, 95 %", lambda row: row.change_interval),
     ]
     return [
         ("category", lambda row: row.slice),
@@ -179,13 +177,10 @@ def _worst_first(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: 1.0 if row.ratio is None else row.ratio)
 
 
-def _reasons(table: RunTable) -> dict[str, list[str]]:
-    """Reasons of the verdicts on AL, each with its slices."""
-    found: dict[str, list[str]] = {}
-    for row in table.rows:
-        if row.reason and row.outcome:
-            found.setdefault(f"{row.outcome}: {row.reason}", []).append(row.slice)
-    return found
+def _reasons(table: RunTable) -> list[Reason]:
+    """Reasons of the verdicts on AL."""
+    rows = [row for row in table.rows if row.reason and row.outcome]
+    return each_once((row.slice, row.reason, row.outcome) for row in rows if row.outcome)
 
 
 # -- links ----------------------------------------------------------------------------------

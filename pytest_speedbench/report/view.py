@@ -16,9 +16,12 @@ from pytest_speedbench.compare.side_by_side import NAME
 from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
 from pytest_speedbench.errors import count_of
 from pytest_speedbench.measure.metrics import METRICS
+from pytest_speedbench.report.reasons import each_once
 from pytest_speedbench.splits import ALL
 
 NOTHING = "–"
+SIMULATED = " (simulated)"
+"""Behind times and rates of an engine that has measured none."""
 _OF_THE_RUN = [metric.name for metric in METRICS.values() if metric.scope == "run"]
 _WITH_CAUSES = FAILING | {Outcome.UNDECIDED, Outcome.IMPROVED}
 
@@ -28,7 +31,8 @@ class Row:
     """One slice of a run; ``verdict`` and ``outcome`` are those of AL, the metric of the row.
 
     ``old`` and ``old_interval`` are the baseline's AL, ``change`` the ratio of both and
-    ``change_interval`` its limits, 95 %.
+    ``change_interval`` its limits, 95 %. ``shown`` is what the verdict states of the change; it is
+    in ``verdict`` too.
     """
 
     slice: str
@@ -43,6 +47,7 @@ class Row:
     change: str
     change_interval: str
     ratio: float | None
+    shown: str
     verdict: str
     outcome: Outcome | None
     reason: str
@@ -133,16 +138,17 @@ def _beside(cases: Sequence[CaseResult]) -> Iterator[str]:
 
 def _other_verdicts(cases: Sequence[CaseResult]) -> Iterator[tuple[str, Outcome]]:
     """Verdicts on speed, and of checks and asserts; one that several slices share stands once."""
-    slices: dict[tuple[str, Outcome], list[str]] = {}
-    for case in cases:
-        for verdict in case.verdicts:
-            if verdict.metric != ACCEPTANCE:
-                entry = str(verdict), verdict.outcome
-                slices.setdefault(entry, []).append(case.record.case.slice)
-    for (text, outcome), names in slices.items():
-        everywhere = len(names) == len(cases) or text.partition(":")[0] in _OF_THE_RUN
-        where = "" if everywhere else f"{', '.join(names)}: "
-        yield f"{where}{text}", outcome
+    found = [
+        (case.record.case.slice, str(verdict), verdict.outcome)
+        for case in cases
+        for verdict in case.verdicts
+        if verdict.metric != ACCEPTANCE
+    ]
+    for reason in each_once(found):
+        metric = reason.text.partition(":")[0]
+        everywhere = len(reason.names) == len(cases) or metric in _OF_THE_RUN
+        where = "" if everywhere else f"{', '.join(reason.names)}: "
+        yield f"{where}{reason.text}{reason.likewise}", reason.outcome
 
 
 def title_of(record: Record) -> str:
@@ -163,10 +169,15 @@ def _setting(record: Record) -> str:
     greedy = "greedy" if not sampling.temperature else f"temperature {sampling.temperature:g}"
     named = f"{record.split.name} {record.split.version}".rstrip()
     return (
-        f"{engine.name} {engine.version}{_commit(record)}, {engine.dtype} on {engine.device}; "
-        f"split {named} ({record.split.digest[:8]}), "
-        f"max_tokens {sampling.max_tokens}, {greedy}"
+        f"{engine.name} {engine.version}{_commit(record)}, {_where(record)}; "
+        f"split {named} ({record.split.digest[:8]}), max_tokens {sampling.max_tokens}, {greedy}"
     )
+
+
+def _where(record: Record) -> str:
+    if record.engine.simulated:
+        return "in simulated time"
+    return f"{record.engine.dtype} on {record.engine.device}"
 
 
 def _commit(record: Record) -> str:
@@ -195,6 +206,7 @@ def _row(case: CaseResult, gated: bool) -> Row:
         NOTHING if verdict is None or verdict.ratio is None else f"{verdict.ratio - 1:+.2%}",
         NOTHING if verdict is None else _limits(verdict.low, verdict.high),
         None if verdict is None else verdict.ratio,
+        "" if verdict is None else verdict.shown,
         _verdict(verdict) if verdict else ("AL not gated" if gated else NOTHING),
         outcome,
         verdict.reason if verdict else "",
@@ -204,10 +216,8 @@ def _row(case: CaseResult, gated: bool) -> Row:
 
 
 def _verdict(verdict: Verdict) -> str:
-    """The outcome; of a category that is not gated, how much it may have lost as well."""
-    if verdict.outcome is Outcome.NOT_GATED and verdict.low is not None:
-        return f"{verdict.outcome}, lost at most {max(0.0, 1 - verdict.low):.1%}"
-    return verdict.outcome.value
+    """The outcome, and what it states of the change."""
+    return ", ".join(filter(None, (verdict.outcome.value, verdict.shown)))
 
 
 def _interval(metric: MetricRecord | None) -> str:
@@ -230,8 +240,6 @@ def change_text(case: CaseResult, verdict: Verdict) -> str:
             parts[-1] += f" ({verdict.ratio - 1:+.1%}{of})"
     if speedup := speedup_text(record, old):
         parts.append(f"speedup {speedup}")
-    if verdict.metric not in (ACCEPTANCE, "speedup"):
-        parts.append(str(verdict))
     return ", ".join(parts)
 
 
@@ -268,9 +276,10 @@ def _speed(record: Record, baseline: Record | None) -> str:
     speedup = record.metric("speedup")
     if own is None:
         return "no throughput was measured"
+    mark = SIMULATED if record.engine.simulated else ""
     if speedup is None or plain is None:
-        return f"{own.value:.1f} tokens/s"
-    both = f"{own.value:.1f} tokens/s with SD, {plain.value:.1f} without"
+        return f"{own.value:.1f} tokens/s{mark}"
+    both = f"{own.value:.1f} tokens/s with SD, {plain.value:.1f} without{mark}"
     return f"speedup {speedup_text(record, baseline)}, {_plainly(speedup)}: {both}"
 
 
@@ -326,7 +335,8 @@ def _details(record: Record) -> Iterable[str]:
     if ttft is not None:
         parts.append(f"TTFT {ttft.value * 1e3:.0f} ms")
     if step is not None:
-        parts.append(f"step {step.value * 1e3:.1f} ms")
+        mark = SIMULATED if record.engine.simulated else ""
+        parts.append(f"step {step.value * 1e3:.1f} ms{mark}")
     if record.rounds:
         how = "steady" if all(r.steady for r in record.rounds) else "ramp and drain included"
         parts.append(f"{count_of(len(record.rounds), 'round')}, {how}")

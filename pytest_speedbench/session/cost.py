@@ -33,6 +33,7 @@ class Cost:
         seconds: at the speed of the saved runs; None where one of the runs has none.
         passes: passes that one arm makes over the samples.
         baseline: the saved runs whose speed is taken.
+        simulated: whether that is the declared speed of a simulated engine.
     """
 
     requests: int = 0
@@ -40,6 +41,7 @@ class Cost:
     seconds: float | None = 0.0
     passes: int = 1
     baseline: str = ""
+    simulated: bool = False
 
     def __str__(self) -> str:
         rounds = f" in {self.passes} rounds" if self.passes > 1 else ""
@@ -48,7 +50,8 @@ class Cost:
         )
         if self.seconds is None:
             return f"{text}; how long is not known without a saved run of each case"
-        return f"{text}; about {duration(self.seconds)} at the speed of {self.baseline}"
+        kind = " of simulated time" if self.simulated else ""
+        return f"{text}; about {duration(self.seconds)}{kind} at the speed of {self.baseline}"
 
 
 def duration(seconds: float) -> str:
@@ -93,9 +96,11 @@ class Costs:
             tokens += sent * run.sampling.max_tokens
             took = self._seconds(run, arms, sent)
             seconds = None if seconds is None or took is None else seconds + took
-        names = dict.fromkeys(m.run.number for m in self._baselines.values() if m.run)
+        matches = self._baselines.values()
+        names = dict.fromkeys(match.run.number for match in matches if match.run)
         passes = max(1, self._settings.rounds)
-        return Cost(requests, tokens, seconds, passes, ", ".join(names))
+        simulated = any(m.record.engine.simulated for m in matches if m.record)
+        return Cost(requests, tokens, seconds, passes, ", ".join(names), simulated)
 
     def _arms(self) -> Iterable[tuple[RunKey, str]]:
         """Every run, and each arm without SD once."""

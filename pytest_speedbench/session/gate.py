@@ -180,16 +180,20 @@ def failure_text(verdict: Verdict) -> str:
     lines = [f"{verdict.metric}: {verdict.outcome}: {verdict.case}"]
     if verdict.reason:
         lines.append(f"  {verdict.reason}")
-    if verdict.ratio is not None and verdict.low is not None and verdict.high is not None:
-        lines.append(
-            f"  new / old = {verdict.ratio:.4f} [{verdict.low:.4f}, {verdict.high:.4f}], "
-            f"allowed: above {1 - (verdict.margin or 0):.4f}"
-        )
+    interval = "" if verdict.shown else _interval(verdict)  # the reason has the sharper bound
+    if interval:
+        lines.append(f"  new / old = {interval}, allowed: above {1 - (verdict.margin or 0):.4f}")
     if verdict.baseline:
         lines.append(f"  baseline: {verdict.baseline}")
     if verdict.outcome is Outcome.NO_BASELINE:
         lines.append("  save one with --benchmark-autosave, or leave --speed-require-baseline out")
     return "\n".join(lines)
+
+
+def _interval(verdict: Verdict) -> str:
+    if verdict.ratio is None or verdict.low is None or verdict.high is None:
+        return ""
+    return f"{verdict.ratio:.4f} [{verdict.low:.4f}, {verdict.high:.4f}]"
 
 
 def changed_lines(case: CaseResult) -> Iterator[str]:

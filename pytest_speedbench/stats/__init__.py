@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from pytest_speedbench.errors import NoData
 from pytest_speedbench.stats.data import RequestTrace, StepTrace, TotalTrace
-from pytest_speedbench.stats.decision import Conclusion, Decision, judge, non_inferiority
+from pytest_speedbench.stats.decision import (
+    Conclusion,
+    Decision,
+    bound_text,
+    judge,
+    non_inferiority,
+)
 from pytest_speedbench.stats.drift import Trend, trend
 from pytest_speedbench.stats.estimates import (
     Estimate,
@@ -101,6 +107,7 @@ __all__ = [
     "attribute",
     "attribute_change",
     "balanced_blocks",
+    "bound_text",
     "by_stratum",
     "calibrated_ulps",
     "classify_gap",

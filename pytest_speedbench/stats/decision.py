@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypeAlias
 
 from pytest_speedbench.errors import count_of
 from pytest_speedbench.stats.data import RequestTrace
@@ -30,6 +31,9 @@ from pytest_speedbench.stats.sums import ReplayedSums
 OVER = {"prefix": "common prefixes", "whole": "whole outputs", "replay": "the baseline's text"}
 
 
+Shown: TypeAlias = tuple[float | None, float | None]
+
+
 class Conclusion(StrEnum):
     """Outcome of a gate that had something to test."""
 
@@ -46,6 +50,8 @@ class Decision:
     Attributes:
         conclusion: pass, fail, improved or undecided.
         reason: one sentence for the report.
+        shown: lower and upper bound on new / old that the conclusion states, at the rates of
+            ``rule``; None where it states none.
         carried_by: finding that gave the verdict; where undecided, the sharpest that could.
         findings: all evidence that was weighed, whole outputs last.
         rule: margin and error rates it was decided by.
@@ -59,6 +65,7 @@ class Decision:
 
     conclusion: Conclusion
     reason: str
+    shown: Shown
     carried_by: Finding | None
     findings: tuple[Finding, ...]
     rule: Rule
@@ -110,13 +117,16 @@ def judge(pairs: Pairs, scale: Scale, rule: Rule) -> Decision:
     findings = find(pairs, scale, rule)
     if n < rule.min_clusters:
         reason = f"{count_of(n, 'sample')} in common; a verdict needs at least {rule.min_clusters}"
-        return _decision(Conclusion.UNDECIDED, reason, findings[-1], findings, pairs, rule)
+        nothing = (None, None)
+        return _decision(Conclusion.UNDECIDED, reason, nothing, findings[-1], findings, pairs, rule)
     shown = _shown(findings, pairs, rule)
     if shown is None:
         return _undecided(findings, pairs, scale, rule)
     verdict, finding = shown
-    reason = _said(verdict, finding, rule) + assumption([finding], rule) + _whole_only(pairs)
-    return _decision(verdict, reason, finding, findings, pairs, rule)
+    bounds = _bounds(verdict, finding)
+    said = _said(verdict, finding, bounds, rule)
+    reason = said + assumption([finding], rule) + _whole_only(pairs)
+    return _decision(verdict, reason, bounds, finding, findings, pairs, rule)
 
 
 def verdict_of(pairs: Pairs, scale: Scale, rule: Rule) -> Conclusion:
@@ -173,16 +183,30 @@ def _trusted(findings: tuple[Finding, ...], pairs: Pairs, rule: Rule) -> tuple[F
     return tuple(finding for finding in findings if finding.evidence not in refused)
 
 
-def _said(verdict: Conclusion, finding: Finding, rule: Rule) -> str:
+def _bounds(verdict: Conclusion, finding: Finding) -> Shown:
+    """The bound that ``finding`` has put beyond the margin."""
+    if verdict is Conclusion.FAIL:
+        return None, finding.high
+    return finding.sure_low if verdict is Conclusion.IMPROVED else finding.low, None
+
+
+def _said(verdict: Conclusion, finding: Finding, bounds: Shown, rule: Rule) -> str:
     over = f"over {OVER[finding.evidence]} ({finding.coverage:.0%} of the tokens)"
     change = f"AL changed by {finding.ratio.value - 1:+.2%} {over}"
-    bound = {
-        Conclusion.PASS: f"at least {(finding.low or 0) - 1:+.2%} at α = {rule.alpha:.2g}",
-        Conclusion.IMPROVED: f"at least {(finding.sure_low or 0) - 1:+.2%} at"
-        f" α = {rule.fail_level:.2g}: the baseline is stale",
-        Conclusion.FAIL: f"at most {(finding.high or 0) - 1:+.2%} at α = {rule.fail_level:.2g}",
-    }
-    return f"{change}; {bound[verdict]}; margin {rule.margin:.2%}"
+    level = rule.alpha if verdict is Conclusion.PASS else rule.fail_level
+    stale = ": the baseline is stale" if verdict is Conclusion.IMPROVED else ""
+    return f"{change}; {bound_text(*bounds)} at α = {level:.2g}{stale}; margin {rule.margin:.2%}"
+
+
+def bound_text(low: float | None, high: float | None) -> str:
+    """A statement on new / old in the words of a reader: ``lost at most 1.80%``."""
+    if low is not None and high is not None:
+        return f"{low - 1:+.2%} to {high - 1:+.2%}"
+    if high is not None:
+        return f"lost at least {1 - high:.2%}" if high < 1 else f"gained at most {high - 1:.2%}"
+    if low is not None:
+        return f"lost at most {1 - low:.2%}" if low < 1 else f"gained at least {low - 1:.2%}"
+    return ""
 
 
 def _whole_only(pairs: Pairs) -> str:
@@ -194,14 +218,14 @@ def _undecided(findings: tuple[Finding, ...], pairs: Pairs, scale: Scale, rule: 
     trusted = _trusted(findings, pairs, rule)
     waits = [f.more_samples for f in findings if f.more_samples is not None]
     finding = trusted[0] if trusted else findings[-1]
-    ends = [
-        f"{end - 1:+.2%}" if math.isfinite(end) else "any gain" for end in _range(findings, scale)
-    ]
+    low, high = _range(findings, scale)
+    ends = [f"{end - 1:+.2%}" if math.isfinite(end) else "any gain" for end in (low, high)]
     reason = f"AL may have changed by {ends[0]} to {ends[1]}, margin {rule.margin:.2%}"
     reasons = [*withheld_pass(pairs, rule), *_hidden(findings, pairs, scale, rule), reason]
     return _decision(
         Conclusion.UNDECIDED,
         "; ".join(reasons) + _whole_only(pairs),
+        (low, high if math.isfinite(high) else None),
         finding,
         findings,
         pairs,
@@ -230,18 +254,19 @@ def _hidden(findings: tuple[Finding, ...], pairs: Pairs, scale: Scale, rule: Rul
     if lost and (doubts := withheld_fail(pairs, rule)):
         return doubts
     worst = worst_whole(pairs, scale, rule)
-    bound = "unbounded" if worst is None else f"at most {worst - 1:+.2%} at 95 %"
+    bound = "have no bound" if worst is None else f"{bound_text(worst, None)} at 95 %"
     changed = ""
     if seen.low is not None and seen.low > 1 - rule.margin:
-        changed = f"changed by at least {seen.low - 1:+.2%} but "
+        changed = f"{bound_text(seen.low, None)} but "
     return [
-        f"common prefixes {changed}cover {seen.coverage:.0%} of the tokens; whole outputs: {bound}"
+        f"common prefixes {changed}cover {seen.coverage:.0%} of the tokens; whole outputs {bound}"
     ]
 
 
 def _decision(
     verdict: Conclusion,
     reason: str,
+    shown: Shown,
     carried_by: Finding | None,
     findings: tuple[Finding, ...],
     pairs: Pairs,
@@ -251,6 +276,7 @@ def _decision(
     return Decision(
         conclusion=verdict,
         reason=reason,
+        shown=shown,
         carried_by=carried_by,
         findings=findings,
         rule=rule,

@@ -256,7 +256,9 @@ def printed_of(comparison: Comparison) -> list[str]:
     for case in comparison.paired:
         for verdict in case.verdicts:
             numbers = [] if verdict.ratio is None else [change(verdict.ratio)]
-            if verdict.low is not None:
+            if verdict.metric == "acceptance_length":
+                numbers.append(verdict.shown)
+            elif verdict.low is not None:
                 numbers.append(change_interval(verdict.low, verdict.high))
             texts += [*numbers, verdict.outcome.value]
     return texts

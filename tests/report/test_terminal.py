@@ -11,7 +11,8 @@ from pytest_speedbench.compare.attribution import Attribution, Factor
 from pytest_speedbench.compare.changes import Change
 from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import Outcome
-from pytest_speedbench.report.terminal import COMMAND, WIDEST, summary_lines
+from pytest_speedbench.report.terminal import WIDEST, summary_lines
+from pytest_speedbench.report.terminal_lines import COMMAND
 from tests.report.conftest import estimate, record, result
 
 CATEGORIES = ("coding", "summarization", "all")
@@ -107,7 +108,29 @@ def test_a_command_names_its_own_way_to_the_rest() -> None:
 def test_many_verdicts_that_test_nothing_are_a_number() -> None:
     cases = [result(record(name), reason="few") for name in CATEGORIES]
     for number, case in enumerate(cases):
-        verdict = result(record(), Outcome.NOT_GATED, reason=f"n {number}").verdicts[0]
+        verdict = result(record(), Outcome.NOT_GATED, reason="abc"[number]).verdicts[0]
         case.verdicts.append(replace(verdict, metric="assert"))
     found = lines(SessionResults(cases))
-    assert "  … and 2 more not gated" in found
+    assert "  … and 2 more not gated (all in --speed-summary=PATH.md)" in found
+
+
+def test_the_points_of_a_grid_say_once_what_they_share() -> None:
+    """Nine runs fail, each with numbers of its own, for one cause."""
+    cases = []
+    for number, (dl, bs) in enumerate((dl, bs) for dl in (1, 3, 5) for bs in (1, 8, 32)):
+        case = result(record("all", dl, bs), Outcome.FAIL, reason=f"AL changed by -{9 - number}%")
+        case.verdicts[0] = replace(
+            case.verdicts[0], ratio=0.91 + number / 100, shown_low=None, shown_high=0.95
+        )
+        case.changes = (Change("engine.version", "0.31", "0.32"),)
+        if number == 4:
+            case.changes += (Change("engine.args.x", None, "1"),)
+        cases.append(case)
+    found = lines(SessionResults(cases, comparing=True))
+    rows = [line for line in found if "fail, lost at least 5.00%" in line]
+    assert [row.split()[1] for row in rows] == ["1"] * 3 + ["3"] * 3 + ["5"] * 3
+    text = " ".join(" ".join(found).split())
+    assert text.count("AL changed by") == 1
+    assert "fail: DL 1 · BS 1: AL changed by -9% (likewise DL 1 · BS 8, DL 1 · BS 32, " in text
+    assert text.count("changed: engine.version") == 1
+    assert "changed: engine.args.x: – → 1 (DL 3 · BS 8)" in text

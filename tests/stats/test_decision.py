@@ -13,6 +13,7 @@ from pytest_speedbench.stats import (
     NoData,
     Rule,
     StepTrace,
+    bound_text,
     judge,
     micro_al,
     non_inferiority,
@@ -81,15 +82,17 @@ def test_a_prefix_cannot_give_a_pass_and_what_could_hide_is_named() -> None:
     old = run(1, n=100)
     decision = non_inferiority(old, _healthy_rebuild(old), margin=0.02)
     assert decision.conclusion is Conclusion.UNDECIDED
-    assert decision.reason.startswith("common prefixes changed by at least -")
-    assert "% of the tokens; whole outputs: at most -" in decision.reason
+    assert decision.reason.startswith("common prefixes lost at most ")
+    assert "% of the tokens; whole outputs lost at most " in decision.reason
     assert "% at 95 %; AL may have changed by" in decision.reason
 
 
 def test_what_prefixes_do_not_see_is_named_where_they_show_nothing() -> None:
     old = run(1, n=20)
     reason = non_inferiority(old, _healthy_rebuild(old), margin=0.02).reason
-    assert re.match(r"common prefixes cover \d+% of the tokens; whole outputs: at most -", reason)
+    assert re.match(
+        r"common prefixes cover \d+% of the tokens; whole outputs lost at most ", reason
+    )
     assert "cover" not in non_inferiority(old, old, margin=0.02).reason
 
 
@@ -244,3 +247,32 @@ def test_recorded_rebuilds_pass_and_the_real_loss_fails() -> None:
     decision = non_inferiority(full[32], cut, margin=0.02, fail_alpha=0.01 / 66)
     assert decision.conclusion is Conclusion.FAIL
     assert "at α = 0.00015" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0.982, None, "lost at most 1.80%"),
+        (1.0, None, "gained at least 0.00%"),
+        (1.03, None, "gained at least 3.00%"),
+        (None, 0.96, "lost at least 4.00%"),
+        (None, 1.01, "gained at most 1.00%"),
+        (0.97, 1.02, "-3.00% to +2.00%"),
+        (None, None, ""),
+    ],
+)
+def test_a_bound_is_a_statement(low: float | None, high: float | None, text: str) -> None:
+    assert bound_text(low, high) == text
+
+
+def test_a_decision_states_the_bound_that_it_rests_on() -> None:
+    old = run(1, n=150)
+    passed = non_inferiority(old, old, margin=0.05)
+    failed = non_inferiority(old, slower(old, 0.3), margin=0.05)
+    assert (passed.conclusion, failed.conclusion) == (Conclusion.PASS, Conclusion.FAIL)
+    assert passed.shown == (passed.carried_by and passed.carried_by.low, None)
+    assert failed.shown == (None, failed.carried_by and failed.carried_by.high)
+    assert f"; {bound_text(*passed.shown)} at α = " in passed.reason
+    few = non_inferiority(old[:40], old[:40], margin=0.02)
+    assert few.conclusion is Conclusion.UNDECIDED
+    assert f"changed by {bound_text(*few.shown)}," in few.reason

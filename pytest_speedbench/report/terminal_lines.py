@@ -1,0 +1,70 @@
+"""Lines of the terminal: folded paragraphs and tables, with pytest's markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from textwrap import wrap
+
+from pytest_speedbench.compare.verdict import FAILING, Outcome
+from pytest_speedbench.escapes import label
+from pytest_speedbench.report.tables import Column, TableLine, table_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line and pytest's markup for it."""
+
+    text: str
+    markup: dict[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """What to type for the reports that leave nothing out."""
+
+    markdown: str
+    html: str
+
+
+SESSION = Everything("--speed-summary=PATH.md", "--speed-report=PATH.html")
+COMMAND = Everything(
+    "speedbench report RUN --markdown PATH.md", "speedbench report RUN --html PATH.html"
+)
+
+
+def wrapped(
+    text: str, width: int, markup: dict[str, bool] | None = None, indent: str = "  "
+) -> Iterator[Line]:
+    """A paragraph, its further lines indented; a path or a command is not broken."""
+    further = f"{indent}  "
+    for line in wrap(
+        label(text),
+        width,
+        initial_indent=indent,
+        subsequent_indent=further,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ):
+        yield Line(line, markup or {})
+
+
+def rendered(
+    columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int
+) -> Iterator[TableLine]:
+    """The lines of a table, indented."""
+    cells = [[label(cell) for cell in row] for row in rows]
+    for text, row in table_lines(columns, cells, width - 2):
+        yield TableLine(f"  {text}".rstrip(), row)
+
+
+def colour_of(outcome: Outcome | None) -> dict[str, bool]:
+    """The markup of an outcome."""
+    match outcome:
+        case outcome if outcome in FAILING:
+            return {"red": True}
+        case Outcome.UNDECIDED:
+            return {"yellow": True}
+        case Outcome.PASS | Outcome.IMPROVED:
+            return {"green": True}
+    return {}

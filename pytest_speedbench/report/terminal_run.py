@@ -1,0 +1,123 @@
+"""One run in the terminal: its slices, its speed, and why it is not simply a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from pytest_speedbench.compare.verdict import Outcome
+from pytest_speedbench.report.reasons import each_once
+from pytest_speedbench.report.tables import Justify, TableLine
+from pytest_speedbench.report.terminal_lines import (
+    Everything,
+    Line,
+    colour_of,
+    rendered,
+    wrapped,
+)
+from pytest_speedbench.report.view import NOTHING, Row, RunTable, attribution_text
+
+Columns = Sequence[tuple[str, Justify, Callable[[Row], str]]]
+MOST_REASONS = 4
+_MOST_CHANGES = 4
+_QUIET = (Outcome.PASS, Outcome.NO_BASELINE)
+"""Outcomes whose reasons are left to the other reports."""
+
+
+def run_lines(
+    table: RunTable, width: int, everything: Everything, said: str = ""
+) -> Iterator[Line]:
+    """The table of a run and what stands below; ``said`` is the setting that was told before."""
+    yield from wrapped(table.title, width, {"bold": True}, indent="")
+    if table.setting != said:
+        yield from wrapped(table.setting, width)
+    for text, row in _slices(table, width):
+        yield Line(text, colour_of(None if row is None else table.rows[row].outcome))
+    yield from wrapped(table.speed, width, {"yellow" if table.slower else "green": True})
+    for text, outcome in (*_reasons(table, everything), *grouped(table.verdicts, everything)):
+        yield from wrapped(text, width, colour_of(outcome))
+    if table.attribution:
+        yield from wrapped(attribution_text(table.attribution), width)
+    if table.calls_for_causes:
+        yield from change_lines([str(change) for change in table.changes], width, everything)
+    for text in (*table.details, *(f"note: {note}" for note in table.notes)):
+        yield from wrapped(text, width)
+    yield Line("")
+
+
+def _reasons(table: RunTable, everything: Everything) -> Iterator[tuple[str, Outcome]]:
+    """Why AL is neither a pass nor without a baseline."""
+    found = each_once(
+        (row.slice, row.reason, row.outcome) for row in table.rows if row.outcome and is_open(row)
+    )
+    for reason in found[:MOST_REASONS]:
+        yield str(reason), reason.outcome
+    if len(found) > MOST_REASONS:
+        more = len(found) - MOST_REASONS
+        yield f"… and {more} more (all in {everything.markdown})", Outcome.UNDECIDED
+
+
+def is_open(row: Row) -> bool:
+    """Whether the verdict of a slice has a reason that a reader needs."""
+    return row.outcome is not None and row.outcome not in _QUIET and not row.beside_all
+
+
+def grouped(
+    verdicts: Iterable[tuple[str, Outcome]], everything: Everything
+) -> Iterator[tuple[str, Outcome]]:
+    """Verdicts on other metrics; of those that test nothing, one and the number of the others."""
+    quiet = 0
+    for text, outcome in verdicts:
+        quiet += outcome is Outcome.NOT_GATED
+        if outcome is not Outcome.NOT_GATED or quiet == 1:
+            yield text, outcome
+    if quiet > 1:
+        yield f"… and {quiet - 1} more not gated (all in {everything.markdown})", Outcome.NOT_GATED
+
+
+def change_lines(changes: Sequence[str], width: int, everything: Everything) -> Iterator[Line]:
+    for change in changes[:_MOST_CHANGES]:
+        yield from wrapped(f"changed: {change}", width, {"yellow": True})
+    if len(changes) > _MOST_CHANGES:
+        more = len(changes) - _MOST_CHANGES
+        yield Line(f"  … and {more} more changes (all in {everything.html})")
+
+
+def _slices(table: RunTable, width: int) -> Iterator[TableLine]:
+    columns = _columns(table)
+    rows = [[cell(row) for _, _, cell in columns] for row in table.rows]
+    return rendered([(title, justify) for title, justify, _ in columns], rows, width)
+
+
+def _columns(table: RunTable) -> Columns:
+    """Titles, alignment and contents; the gate's columns only where something was compared."""
+    first: Columns = [
+        ("category", "left", lambda row: row.slice),
+        ("n", "right", lambda row: row.n),
+    ]
+    if not any(row.outcome for row in table.rows):
+        return [
+            *first,
+            ("AL", "right", lambda row: row.acceptance_length),
+            ("95 %", "right", lambda row: row.interval),
+            ("macro", "right", lambda row: row.macro),
+            ("engine", "right", lambda row: row.engine),
+            ("acc.", "right", lambda row: row.accepted),
+        ]
+    before: Columns = (
+        [("old AL", "right", lambda row: row.old)]
+        if any(row.old != NOTHING for row in table.rows)
+        else []
+    )
+    return [
+        *first,
+        *before,
+        ("AL", "right", lambda row: row.acceptance_length),
+        ("95 %", "right", lambda row: row.interval),
+        ("change", "right", lambda row: row.change),
+        ("verdict", "left", verdict_text),
+    ]
+
+
+def verdict_text(row: Row) -> str:
+    """With what it states; a category that is not gated says no more, since nothing was asked."""
+    return row.outcome.value if row.outcome is Outcome.NOT_GATED else row.verdict

@@ -1,0 +1,198 @@
+"""A sweep in the terminal: a grid of each method, and what failed or is undecided, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pytest_speedbench.compare.results import CaseResult
+from pytest_speedbench.compare.verdict import FAILING, Outcome
+from pytest_speedbench.report.grid import Cell, Grid, grids
+from pytest_speedbench.report.reasons import each_once, some
+from pytest_speedbench.report.tables import Column
+from pytest_speedbench.report.terminal_lines import Everything, Line, colour_of, rendered, wrapped
+from pytest_speedbench.report.terminal_run import (
+    MOST_REASONS,
+    change_lines,
+    grouped,
+    is_open,
+    run_lines,
+    verdict_text,
+)
+from pytest_speedbench.report.view import NOTHING, Row, RunTable, attribution_text, widest
+from pytest_speedbench.splits import ALL
+
+_GRID_LABEL, _GRID_CELL = 8, 16
+_MOST_ROWS = 12
+_MOST_LINES = 6
+_MOST_CAUSES = 2
+_BETWEEN = " · "
+
+
+def sweep_lines(
+    runs: Sequence[tuple[Sequence[CaseResult], RunTable]], width: int, everything: Everything
+) -> Iterator[Line]:
+    """A grid of each method; a single run that is open has its table, several have one of all."""
+    tables = [table for _, table in runs]
+    yield from wrapped(f"{len(runs)} runs: {tables[0].setting}", width, indent="")
+    found = grids([widest(cases).record for cases, _ in runs])
+    for grid in found:
+        yield from _grid_lines(grid, width)
+    in_a_grid = {case for grid in found for case in grid.cases}
+    for cases, table in runs:
+        record = widest(cases).record
+        if record.case not in in_a_grid and (record.spec.method != "none" or not found):
+            yield from wrapped(f"{table.title}: {in_short(table)}", width)
+    yield from _check_lines(tables, width, everything)
+    yield Line("")
+    titles = _short_titles(tables)
+    opened = [
+        (name, table) for name, table in zip(titles, tables, strict=True) if table.calls_for_causes
+    ]
+    if len(opened) == 1:
+        yield from run_lines(opened[0][1], width, everything, said=tables[0].setting)
+    elif opened:
+        yield from _open_lines(opened, width, everything)
+    told = opened[0][1].notes if len(opened) == 1 else ()
+    notes = dict.fromkeys(note for table in tables for note in table.notes if note not in told)
+    for note in list(notes)[:MOST_REASONS]:
+        yield from wrapped(f"note: {note}", width, indent="")
+    if len(notes) > MOST_REASONS:
+        yield Line(f"… and {len(notes) - MOST_REASONS} more notes (all in {everything.markdown})")
+
+
+def _short_titles(tables: Sequence[RunTable]) -> list[str]:
+    """The title of each run without the axes that all of them share."""
+    parts = [table.title.split(_BETWEEN) for table in tables]
+    shared = set(parts[0]).intersection(*parts)
+    short = [_BETWEEN.join(part for part in own if part not in shared) for own in parts]
+    return [name or table.title for name, table in zip(short, tables, strict=True)]
+
+
+# -- several runs that failed or are undecided ----------------------------------------------
+
+
+def _open_lines(
+    opened: Sequence[tuple[str, RunTable]], width: int, everything: Everything
+) -> Iterator[Line]:
+    """One table of all, the worst first; then each reason and each cause once."""
+    opened = sorted(opened, key=lambda entry: min(map(_gravity, entry[1].rows)))
+    rows = sorted(_open_rows(opened), key=lambda entry: _gravity(entry[1]))
+    columns: list[Column] = [
+        ("run", "left"),
+        ("category", "left"),
+        ("old AL", "right"),
+        ("AL", "right"),
+        ("change", "right"),
+        ("verdict", "left"),
+    ]
+    shown = rows[:_MOST_ROWS]
+    cells = [
+        (name, row.slice, row.old, row.acceptance_length, row.change, verdict_text(row))
+        for name, row in shown
+    ]
+    for text, number in rendered(columns, cells, width):
+        yield Line(text, colour_of(None if number is None else shown[number][1].outcome))
+    if len(rows) > _MOST_ROWS:
+        yield Line(f"  … and {len(rows) - _MOST_ROWS} more (all in {everything.markdown})")
+    yield from _reason_lines(rows, opened, width, everything)
+    causes = [(name, table.attribution) for name, table in opened if table.attribution]
+    for name, attribution in causes[:_MOST_CAUSES]:
+        yield from wrapped(f"{name}: {attribution_text(attribution)}", width)
+    if len(causes) > _MOST_CAUSES:
+        more = len(causes) - _MOST_CAUSES
+        yield Line(f"  … and {more} more changes of speedup (all in {everything.markdown})")
+    yield from change_lines(_changes(opened), width, everything)
+    yield Line("")
+
+
+def _open_rows(opened: Sequence[tuple[str, RunTable]]) -> Iterator[tuple[str, Row]]:
+    """The whole split of each run, and the categories that are open themselves."""
+    for name, table in opened:
+        for row in table.rows:
+            if is_open(row) or row.slice == ALL or len(table.rows) == 1:
+                yield name, row
+
+
+def _gravity(row: Row) -> tuple[bool, float]:
+    return row.outcome not in FAILING, 1.0 if row.ratio is None else row.ratio
+
+
+def _reason_lines(
+    rows: Sequence[tuple[str, Row]],
+    opened: Sequence[tuple[str, RunTable]],
+    width: int,
+    everything: Everything,
+) -> Iterator[Line]:
+    """Why AL is not a pass, the numbers of the worst case first; then what else was tested."""
+    found = each_once(
+        (name if row.slice == ALL else f"{name} {row.slice}", row.reason, row.outcome)
+        for name, row in rows
+        if row.outcome and is_open(row)
+    )
+    others = each_once(
+        (name, text, outcome) for name, table in opened for text, outcome in table.verdicts
+    )
+    lines = [(str(reason), reason.outcome) for reason in found]
+    lines += [(f"{some(r.names)}: {r.text}{r.likewise}", r.outcome) for r in others]
+    quiet = [line for line in lines if line[1] is Outcome.NOT_GATED]
+    loud = [line for line in lines if line[1] is not Outcome.NOT_GATED]
+    for text, outcome in (*loud[:_MOST_LINES], *grouped(quiet, everything)):
+        yield from wrapped(text, width, colour_of(outcome))
+    if len(loud) > _MOST_LINES:
+        yield Line(f"  … and {len(loud) - _MOST_LINES} more (all in {everything.markdown})")
+
+
+def _changes(opened: Sequence[tuple[str, RunTable]]) -> list[str]:
+    """Each change once, with the runs that it concerns where it does not concern all."""
+    found: dict[str, list[str]] = {}
+    for name, table in opened:
+        for change in table.changes:
+            found.setdefault(str(change), []).append(name)
+    return [
+        text if len(names) == len(opened) else f"{text} ({some(names)})"
+        for text, names in found.items()
+    ]
+
+
+# -- runs without a table, and grids --------------------------------------------------------
+
+
+def _check_lines(tables: Sequence[RunTable], width: int, everything: Everything) -> Iterator[Line]:
+    """What was tested beside AL, of runs that have no table of their own."""
+    found = [
+        (f"{table.title}: {text}", outcome)
+        for table in tables
+        if not table.calls_for_causes
+        for text, outcome in table.verdicts
+        if outcome is not Outcome.NOT_GATED
+    ]
+    for text, outcome in found[:MOST_REASONS]:
+        yield from wrapped(text, width, colour_of(outcome))
+    if len(found) > MOST_REASONS:
+        yield Line(f"  … and {len(found) - MOST_REASONS} more (all in {everything.markdown})")
+
+
+def in_short(table: RunTable) -> str:
+    """AL and speedup of a run."""
+    row = next((row for row in table.rows if row.slice == ALL), table.rows[0])
+    return f"AL {row.acceptance_length} ({row.slice}), {table.speed.partition(':')[0]}"
+
+
+def _grid_lines(grid: Grid, width: int) -> Iterator[Line]:
+    """As many batch sizes side by side as fit, the next ones below."""
+    title = f"{grid.title}: AL and speedup, * best of its BS"
+    yield from wrapped(title, width, {"bold": True}, indent="")
+    fitting = max(1, (width - _GRID_LABEL) // _GRID_CELL)
+    for start in range(0, len(grid.batches), fitting):
+        part = slice(start, start + fitting)
+        columns: list[Column] = [("", "left")]
+        columns += [(f"BS {bs}", "right") for bs in grid.batches[part]]
+        rows = [[name, *map(_cell_text, cells[part])] for name, cells in grid.rows]
+        for text, _ in rendered(columns, rows, width):
+            yield Line(text)
+
+
+def _cell_text(cell: Cell | None) -> str:
+    if cell is None:
+        return NOTHING
+    return f"{cell}{'*' if cell.best else ' '}"
