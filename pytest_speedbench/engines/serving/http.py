@@ -411,6 +411,14 @@ def _ends_with_its_connection(reply: aiohttp.ClientResponse) -> Iterator[None]:
         yield
     finally:
         closing.remove_done_callback(closed)
+        # The connection lives on, and asyncio would log how it ended if nobody asked.
+        closing.remove_done_callback(_ask_why)
+        closing.add_done_callback(_ask_why)
+
+
+def _ask_why(closing: asyncio.Future[None]) -> None:
+    if not closing.cancelled():
+        closing.exception()
 
 
 def _when_sent() -> aiohttp.TraceConfig:

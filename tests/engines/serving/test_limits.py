@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import struct
 import threading
 import time
 import zlib
@@ -169,6 +171,36 @@ def test_what_is_not_http_is_said_so(answer: Callable[[], Iterator[bytes]]) -> N
         pytest.raises(EngineError, match=r"/x answered with something that is not HTTP"),
     ):
         http.get_text("/x")
+
+
+def test_a_connection_that_is_reset_between_requests_is_nobodys_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Such as by a server that ends while connections to it are kept."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    answered = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+            time.sleep(0.05)  # so that the body does not arrive with the headers
+            connection.sendall(b"ok")
+            answered.wait(20)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with listening, reading(f"http://127.0.0.1:{listening.getsockname()[1]}", 20.0) as http:
+        assert http.get_text("/x") == "ok"
+        answered.set()
+        thread.join()
+        time.sleep(0.05)  # for the event loop to see it
+        listening.close()
+        assert http.status("/x") is None
+        gc.collect()
+    assert caplog.text == ""
 
 
 def slow_header() -> Iterator[bytes]:
