@@ -32,7 +32,7 @@ _RUNNERS = ("_pytest", "pluggy")
 class SpeedbenchError(Exception):
     """Base class of every error of this package.
 
-    Its message can be shown as it is: see :func:`shown`.
+    Its message can be shown as it is: see ``shown``.
     """
 
     def __init__(self, *args: object) -> None:

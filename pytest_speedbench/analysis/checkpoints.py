@@ -21,7 +21,7 @@ class Checkpoint:
 
     Attributes:
         step: training step at which it was saved.
-        records: shape (cases,), as :func:`pytest_speedbench.measure` gives them.
+        records: shape (cases,), as ``pytest_speedbench.measure`` gives them.
     """
 
     step: int

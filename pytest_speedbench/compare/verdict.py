@@ -109,7 +109,7 @@ class Verdict:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Verdict:
-        """The inverse of :meth:`as_dict`."""
+        """The inverse of ``as_dict``."""
         return cls(**{**data, "outcome": Outcome(data["outcome"])})
 
     def __str__(self) -> str:

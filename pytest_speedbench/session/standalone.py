@@ -27,7 +27,7 @@ class Measurement(Sequence[SpeedResult]):
     """Measured cases, in the order of the grid: categories, then ``all``, at every point.
 
     Attributes:
-        records: shape (cases,), as they are saved; :func:`pytest_speedbench.compare` takes them.
+        records: shape (cases,), as they are saved; ``pytest_speedbench.compare`` takes them.
     """
 
     def __init__(self, results: Sequence[SpeedResult], records: Sequence[Record]) -> None:

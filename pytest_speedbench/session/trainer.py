@@ -33,7 +33,7 @@ class AcceptanceCallback(TrainerCallback):  # type: ignore[misc]  # transformers
     """
 
     def __init__(self, **options: Any) -> None:
-        """Options are those of :func:`pytest_speedbench.measure`; the drafter is the checkpoint."""
+        """Options are those of ``pytest_speedbench.measure``; the drafter is the checkpoint."""
         self.options = {"rounds": 0, **options}
         self.points: list[Checkpoint] = []
 
@@ -58,7 +58,7 @@ class AcceptanceCallback(TrainerCallback):  # type: ignore[misc]  # transformers
         Path(path).write_bytes(draw(self.curve, Path(path).suffix))
 
     def measure_checkpoint(self, step: int, folder: str | Path) -> dict[str, float]:
-        """Measures one checkpoint; what :meth:`on_save` does, for any other training loop.
+        """Measures one checkpoint; what ``on_save`` does, for any other training loop.
 
         Returns:
             The AL of all samples as ``acceptance_length`` and that of every category as

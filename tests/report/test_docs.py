@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +190,20 @@ def trace(sample: str, steps: list[int], drafted: list[int], accepted: list[int]
     return StepTrace(
         sample, "math", 0, 1, np.array(steps), ids, np.array(drafted), np.array(accepted)
     )
+
+
+API = re.findall(r"^::: (\S+)", "".join(p.read_text() for p in (DOCS / "api").glob("*.md")), re.M)
+
+
+@pytest.mark.parametrize("name", API)
+def test_the_reference_shows_what_it_names(name: str) -> None:
+    """A package that can be called hides its function; the site knows no roles of Sphinx."""
+    module, _, attribute = name.rpartition(".")
+    found = getattr(import_module(module), attribute)
+    assert inspect.ismodule(found) == (name == "pytest_speedbench.errors")
+    own = [value for key, value in inspect.getmembers(found) if not key.startswith("_")]
+    texts = [str(inspect.getdoc(value)) for value in (found, *own)]
+    assert not re.search(r":(func|class|meth|mod|attr|data):`", "".join(texts))
 
 
 def test_the_worked_example_of_acceptance_length() -> None:

@@ -29,7 +29,7 @@ class StepOutput:
         request_id: id of the request.
         token_ids: shape (tokens,), what the step emitted.
         finish_reason: set with the last output, in the engine's own word (see
-            :func:`~pytest_speedbench.engines.finish.read_finish`).
+            ``pytest_speedbench.engines.finish.read_finish``).
         time: when, on the clock of ``Backend.now``, in seconds; None for now.
         drafted: draft tokens of each step that had a draft.
         accepted: shape of ``drafted``, of those the accepted.
