@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_speedbench.baselines.case_key import CaseKey
-from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.schema import Record
 
 NO_SD = "no SD"
+_SEVERAL = (
+    "several runs without SD of one batch size: each speedup is against the one that was measured "
+    "beside it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,15 @@ class Grid:
     """The runs of one method: a row for each draft length, the first without SD if it was timed.
 
     ``rows`` has shape (rows,): label, and a cell for each of ``batches``, None where none was
-    measured. ``cases`` are those of the runs in it.
+    measured. ``cases`` are those of the runs in it. ``note`` says where speedups of one batch size
+    are against several runs without SD.
     """
 
     title: str
     batches: tuple[int, ...]
     rows: tuple[tuple[str, tuple[Cell | None, ...]], ...]
     cases: frozenset[CaseKey]
+    note: str = ""
 
 
 def grids(records: Sequence[Record]) -> list[Grid]:
@@ -72,23 +77,27 @@ def _grid(title: str, records: Sequence[Record], without: Iterable[Record]) -> G
     ]
     plain = _plain_throughput(records, without)
     if plain:
-        cells = (f"{plain[bs].value:.0f} tok/s" if bs in plain else "" for bs in batches)
+        cells = (f"{'–'.join(plain[bs])} tok/s" if bs in plain else "" for bs in batches)
         rows.insert(0, (NO_SD, tuple(Cell(text) if text else None for text in cells)))
+    note = _SEVERAL if any(len(ends) > 1 for ends in plain.values()) else ""
     if records[0].engine.simulated and "simulated" not in title:
         title = f"{title}, simulated"
-    return Grid(title, batches, tuple(rows), frozenset(record.case for record in records))
+    cases = frozenset(record.case for record in records)
+    return Grid(title, batches, tuple(rows), cases, note)
 
 
 def _plain_throughput(
     records: Iterable[Record], without: Iterable[Record]
-) -> dict[int, MetricRecord]:
-    """Output tokens/s without SD by batch size: of runs of their own, else of reference arms."""
-    found: dict[int, MetricRecord] = {}
+) -> dict[int, tuple[str, ...]]:
+    """Output tokens/s without SD by batch size, of runs of their own and of reference arms: the
+    least and the most, one where they are equal."""
+    found: dict[int, list[float]] = {}
     for group, name in ((without, "output_tps"), (records, "reference_tps")):
         for record in group:
             if metric := record.metric(name):
-                found.setdefault(record.case.bs, metric)
-    return found
+                found.setdefault(record.case.bs, []).append(metric.value)
+    ends = {bs: (min(values), max(values)) for bs, values in found.items()}
+    return {bs: tuple(dict.fromkeys(f"{end:.0f}" for end in pair)) for bs, pair in ends.items()}
 
 
 def _best(points: Mapping[tuple[int, int], Record], lengths: Sequence[int], bs: int) -> int | None:

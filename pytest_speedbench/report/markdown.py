@@ -130,6 +130,8 @@ def _grid(grid: Grid) -> Iterator[str]:
         best = [cell is not None and cell.best for cell in cells]
         shown = [f"**{text}**" if bold else text for text, bold in zip(texts, best, strict=True)]
         yield f"| {name} | {' | '.join(shown)} |"
+    if grid.note:
+        yield from ("", markdown_cell(grid.note))
 
 
 # -- the runs, folded -----------------------------------------------------------------------

@@ -190,6 +190,8 @@ def _grid_lines(grid: Grid, width: int) -> Iterator[Line]:
         rows = [[name, *map(_cell_text, cells[part])] for name, cells in grid.rows]
         for text, _ in rendered(columns, rows, width):
             yield Line(text)
+    if grid.note:
+        yield from wrapped(grid.note, width)
 
 
 def _cell_text(cell: Cell | None) -> str:

@@ -64,6 +64,24 @@ def test_a_sweep_is_a_grid_with_the_best_marked() -> None:
     assert len(found) < 20
 
 
+def test_speedups_against_several_runs_without_sd_say_so() -> None:
+    """Under pytest-xdist each worker measures its own; a column may hold speedups of both."""
+    note = "several runs without SD of one batch size"
+
+    def grid(*plain: float) -> list[str]:
+        cases = [
+            result(record("all", dl, metrics={"reference_tps": estimate(tps)}))
+            for dl, tps in zip((1, 3), plain, strict=True)
+        ]
+        return [" ".join(line.split()) for line in lines(SessionResults(cases))]
+
+    shared, apart = grid(100.2, 100.3), grid(100.0, 112.0)
+    assert "no SD 100 tok/s" in shared
+    assert not any(note in line for line in shared)
+    assert "no SD 100–112 tok/s" in apart
+    assert any(note in line for line in apart)
+
+
 def test_many_batch_sizes_continue_below() -> None:
     cases = [result(record("all", dl, bs)) for dl in (1, 3) for bs in (1, 2, 4, 8, 16, 32, 64)]
     found = lines(SessionResults(cases))
