@@ -92,7 +92,7 @@ def _section(out: Lines, title: str, checks: Iterable[Check]) -> None:
     out.line(title, "bold")
     for check in checks:
         out.item(f"  {check.state:6}", f"{check.name}: {check.about}", styles.get(check.state, ""))
-        if check.fix:
+        if check.fix and check.fix not in check.about:
             out.exact(f"        {check.fix}")
 
 

@@ -46,11 +46,10 @@ def show_table(trends: Sequence[Trend]) -> None:
         out.line(trend.title, "bold")
         out.line(f"  {trend.metric}{unit}  {sparkline(values[-_MOST_BARS:])}")
         rows = list(_rows(trend))
-        out.table(
-            _COLUMNS,
-            [row for row, _ in rows],
-            [style for _, style in rows],
-        )
+        judged = any(row[-1] for row, _ in rows)
+        columns = _COLUMNS if judged else _COLUMNS[:-1]
+        cells = [row[: len(columns)] for row, _ in rows]
+        out.table(columns, cells, [style for _, style in rows])
         out.line()
     out.line(_summary(trends))
 

@@ -30,7 +30,7 @@ def cache_neutral_verdict(
     if run.cold is None:
         raise NoData(
             "assert_cache_neutral compares with a pass without the prefix cache, and there was "
-            "none: give prefix_caching=True in the marker, or --speed-prefix-caching true; early "
+            "none: give prefix_caching=True in the marker, or --speed-prefix-caching on; early "
             "decisions and soaks have none"
         )
     if not any(turn.trace.cached_tokens for turn in run.view(slice_name).turns):

@@ -133,7 +133,9 @@ def _gate_acceptance(
         return Verdict("", metric, Outcome.UNDECIDED, str(error))
     elsewhere = []
     if decided is None and replayed is None and any(r.replay for r in new.requests):
-        elsewhere.append("free outputs alone, since replay went along another run's text")
+        elsewhere.append(
+            "compared by whole outputs alone, since replay followed another run's text"
+        )
     finding = decision.carried_by
     ratio = finding.ratio if finding else None
     return Verdict(
@@ -158,8 +160,9 @@ def _steps_unknown(old: Record, new: Record) -> Verdict | None:
     outcome, reason = Outcome.UNDECIDED, f"the engine reports no decoding steps {silent[0]}"
     if any(record.counted is not None for record in (old, new)):
         reason = (
-            "AL comes from the engine's counters, for the slice as a whole: without its samples "
-            "no change is certain; at BS 1 the counters give it for each request"
+            "AL comes from the engine's counters, for the slice as a whole, so its spread over "
+            "samples is unknown and no change is certain; at BS 1 the counters give it for each "
+            "request"
         )
     elif len(silent) == 2:
         outcome, reason = (
@@ -188,8 +191,8 @@ def _reason(decision: Decision, *, numbers_alone: bool) -> str:
         parts.append(f"about {count_of(decision.more_samples, 'more sample')} would settle it")
     if decision.only_old or decision.only_new:
         parts.append(
-            f"{count_of(len(decision.only_old), 'sample')} only there, "
-            f"{len(decision.only_new)} only here"
+            f"{count_of(len(decision.only_old), 'sample')} only in the baseline, "
+            f"{len(decision.only_new)} only in the new run"
         )
     return "; ".join(parts)
 

@@ -220,7 +220,7 @@ def judge(divergence: Divergence, score: Score, allowed: Tolerance) -> Judged:
     if math.isnan(gap):
         raise EngineError(
             f"sample {divergence.sample!r}, position {divergence.position}: the engine without SD "
-            f"scores with {logprobs}, best {reported.top_logprob}; are its weights whole?"
+            f"scores with {logprobs}, best {reported.top_logprob}; are its weights damaged?"
         )
     return Judged(divergence, gap, allowed.at(reported.magnitude), reported)
 
@@ -275,6 +275,6 @@ def calibrated(default: Tolerance, healthy: Healthy) -> Tolerance:
         return Tolerance(
             default.dtype,
             most,
-            f"the most that calibration allows; {where} part by up to {ulps:.3g} ulps",
+            f"the most that calibration allows; {where} differ by up to {ulps:.3g} ulps",
         )
     return Tolerance(default.dtype, ulps, f"calibrated on {where}")

@@ -135,8 +135,8 @@ def nearest(new: Identity, runs: Sequence[SavedRun]) -> str:
     differences = _key_differences(case, new.case)
     if not differences:
         return (
-            f"no record of this case is a reference: its run failed, as {run.number} did, or was "
-            "not finished"
+            f"no record of this case can be a baseline: its run failed, as {run.number} did, or "
+            "was not finished"
         )
     return f"no record of this case; the nearest, in run {run.number}, has {', '.join(differences)}"
 

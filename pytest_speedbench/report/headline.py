@@ -97,9 +97,9 @@ def _measured(
     if any(record.engine.simulated for record in heads):
         title += SIMULATED
     if any(outcome is Outcome.NO_BASELINE for outcome, _ in counts):
-        text = "No baseline yet: the next session that compares has this one to compare with."
+        text = "No baseline yet: later sessions can be compared with this one."
     elif results.comparing and not counts:
-        text = "No test came as far as its comparison."
+        text = "Every test ended before its comparison."
     else:
         text = f"Nothing was compared. {_COMPARE}" if not counts else "No case was gated."
     return Headline(title, " ".join(filter(None, (_best(heads), text))), "plain", counts, against)

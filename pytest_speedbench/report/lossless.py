@@ -28,7 +28,7 @@ def lossless_text(found: Losslessness) -> str:
             f"{found.tolerance.describe(widest.magnitude)})"
         )
     if found.skipped:
-        parts.append(f"{found.skipped} turns without an equal history left out")
+        parts.append(f"{found.skipped} turns left out, since an earlier turn differs")
     if found.healthy:
         rates = found.healthy
         parts.append(
@@ -36,7 +36,7 @@ def lossless_text(found: Losslessness) -> str:
             f"SD (p = {rates.p_value:.2g})"
         )
         if rates.far_above:
-            parts.append("that many are not the rounding of another batch size")
+            parts.append("more than another batch size explains by rounding")
     return "; ".join(parts)
 
 
@@ -71,7 +71,7 @@ def _defect(judged: Judged, found: Losslessness, decode: Decode) -> Iterator[str
             f"    gap {judged.gap:.4g} nats, tolerance {found.tolerance.describe(judged.magnitude)}"
         )
     else:
-        yield "    up to there both are equal, so both must end or both go on"
+        yield "    both are equal up to there, so either both end there or neither does"
 
 
 def _token(judged: Judged, token: int | None, decode: Decode) -> str:

@@ -26,6 +26,14 @@ _MOST_ROWS = 12
 _MOST_LINES = 6
 _MOST_CAUSES = 2
 _BETWEEN = " · "
+_COLUMNS: tuple[Column, ...] = (
+    ("run", "left"),
+    ("category", "left"),
+    ("old AL", "right"),
+    ("AL", "right"),
+    ("change", "right"),
+    ("verdict", "left"),
+)
 
 
 def sweep_lines(
@@ -77,23 +85,10 @@ def _open_lines(
     """One table of all, the worst first; then each reason and each cause once."""
     opened = sorted(opened, key=lambda entry: min(map(_gravity, entry[1].rows)))
     rows = sorted(_open_rows(opened), key=lambda entry: _gravity(entry[1]))
-    columns: list[Column] = [
-        ("run", "left"),
-        ("category", "left"),
-        ("old AL", "right"),
-        ("AL", "right"),
-        ("change", "right"),
-        ("verdict", "left"),
-    ]
-    shown = rows[:_MOST_ROWS]
-    cells = [
-        (name, row.slice, row.old, row.acceptance_length, row.change, verdict_text(row))
-        for name, row in shown
-    ]
-    for text, number in rendered(columns, cells, width):
-        yield Line(text, colour_of(None if number is None else shown[number][1].outcome))
-    if len(rows) > _MOST_ROWS:
-        yield Line(f"  … and {len(rows) - _MOST_ROWS} more (all in {everything.markdown})")
+    if any(row.outcome for _, row in rows):
+        yield from _row_lines(rows[:_MOST_ROWS], width)
+        if len(rows) > _MOST_ROWS:
+            yield Line(f"  … and {len(rows) - _MOST_ROWS} more (all in {everything.markdown})")
     yield from _reason_lines(rows, opened, width, everything)
     causes = [(name, table.attribution) for name, table in opened if table.attribution]
     for name, attribution in causes[:_MOST_CAUSES]:
@@ -111,6 +106,15 @@ def _open_rows(opened: Sequence[tuple[str, RunTable]]) -> Iterator[tuple[str, Ro
         for row in table.rows:
             if is_open(row) or row.slice == ALL or len(table.rows) == 1:
                 yield name, row
+
+
+def _row_lines(rows: Sequence[tuple[str, Row]], width: int) -> Iterator[Line]:
+    cells = [
+        (name, row.slice, row.old, row.acceptance_length, row.change, verdict_text(row))
+        for name, row in rows
+    ]
+    for text, number in rendered(_COLUMNS, cells, width):
+        yield Line(text, colour_of(None if number is None else rows[number][1].outcome))
 
 
 def _gravity(row: Row) -> tuple[bool, float]:

@@ -106,7 +106,7 @@ class CaseChecks:
         __tracebackhide__ = True
         run = self.case.run
         if not run.speculation.active:
-            raise NoData("a run without SD has no draft length to hold against others")
+            raise NoData("a run without SD has no draft length to compare with others")
         args = [name for name, _ in self.target.bench.inputs.config(run).args]
         scheduled = any(name in args for name in engine_type(run.engine).schedules)
         default = ("none", run.speculation.draft_length) if scheduled else ("none",)

@@ -170,9 +170,8 @@ def beside_text(new: Record, latest: SavedRun) -> str:
     now = new.metric(ACCEPTANCE)
     if not lengths or lengths[0] is None or now is None:
         return ""
-    return (
-        f"beside it, the saved run {latest}: AL {now.value / lengths[0].value - 1:+.2%}, not gated"
-    )
+    change = f"{now.value / lengths[0].value - 1:+.2%}"
+    return f"for comparison, against the saved run {latest}: AL {change}, not gated"
 
 
 def failure_text(verdict: Verdict) -> str:

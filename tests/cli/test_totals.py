@@ -86,7 +86,7 @@ def test_counters_of_a_slice_are_undecided(speedbench: Speedbench, edited: Edite
     result = speedbench("compare", "base", path)
     assert result.code == 0
     assert "gate: 3 undecided" in result.words
-    assert "without its samples no change is certain" in result.words
+    assert "its spread over samples is unknown and no change is certain" in result.words
     assert speedbench("compare", "base", path, "--inconclusive", "fail").code == 1
 
 

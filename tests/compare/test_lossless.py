@@ -130,7 +130,7 @@ def test_an_output_that_just_ends_is_a_defect_whatever_the_tolerance() -> None:
 
 
 def test_a_score_that_is_no_number_is_an_error() -> None:
-    with pytest.raises(EngineError, match=r"position 3: .*are its weights whole"):
+    with pytest.raises(EngineError, match=r"position 3: .*are its weights damaged"):
         judge(PARTING, scorer(math.nan, -1.0, top=-1.0), HALF)
 
 
@@ -343,7 +343,7 @@ def test_ties_pass_and_are_told(project: Project) -> None:
     result.assert_outcomes(passed=1, warnings=0)
     told = reason(project)
     assert "diverged in ties (widest gap 5.71e-06 nats; a tie is up to 0.000122 nats: 64" in told
-    assert "turns without an equal history left out" in told
+    assert "turns left out, since an earlier turn differs" in told
 
 
 def message(result: pytest.RunResult) -> str:
@@ -432,7 +432,7 @@ def test_later_turns_count_while_histories_are_equal(project: Project) -> None:
     check(project, DEFECT, "--speed-summary=summary.md", **ini).assert_outcomes(failed=1)
     told = reason(project)
     assert "0 of 1 outputs equal; 1 with a token" in told
-    assert "2 turns without an equal history left out" in told
+    assert "2 turns left out, since an earlier turn differs" in told
 
 
 def test_an_engine_that_the_plan_has_closed_is_asked_once_more(
@@ -478,12 +478,12 @@ def test_far_more_ties_than_batch_sizes_make_are_told(project: Project) -> None:
     result = check(project, *arguments, marker=BATCHES)
     result.assert_outcomes(passed=2, warnings=1)
     result.stdout.fnmatch_lines(
-        ["*SpeedWarning: undecided: *that many are not the rounding of another batch size*"]
+        ["*SpeedWarning: undecided: *more than another batch size explains by rounding*"]
     )
     report = " ".join(result.stdout.str().partition("= speedbench =")[2].split())
     assert "lossless: undecided, 0 of 20 outputs equal" in report
     assert "ties in 100% of outputs, 0% between runs without SD (p = " in report
-    assert "that many are not the rounding of another batch size" in report
+    assert "more than another batch size explains by rounding" in report
     check(project, *arguments, "--speed-inconclusive=fail", marker=BATCHES).assert_outcomes(
         passed=1, failed=1
     )

@@ -270,4 +270,4 @@ def test_a_verdict_says_where_replay_went_along_another_run(tmp_path: Path) -> N
         for n, record in enumerate((_replayed()[3], _replayed()[1]))
     ]
     (verdict,) = compare_runs(*map(read_run, files), AL).verdicts
-    assert verdict.reason.endswith("since replay went along another run's text")
+    assert verdict.reason.endswith("since replay followed another run's text")

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from pytest_speedbench.cli import app
 
-from .conftest import Project
+from .conftest import Project, text_of
 
 LOSS = "--speed-engine-arg=acceptance=0.2"
 
@@ -42,10 +42,10 @@ def test_beside_a_promoted_run_the_latest_is_shown_and_not_gated(
     project.run("--speed-compare", "--benchmark-save=first")
     assert CliRunner().invoke(app, ["baseline", "promote", "1"]).exit_code == 0
     second = project.run("--speed-compare", "--benchmark-save=second")
-    assert "beside it" not in second.stdout.str()  # the promoted run is the latest one
+    assert "for comparison" not in second.stdout.str()  # the promoted run is the latest one
     result = project.run("--speed-compare")
-    text = result.stdout.str()
+    text = text_of(result)
     assert "(against 0001 of" in text
-    assert "math: beside it, the saved run 0002 of" in text
+    assert "math: for comparison, against the saved run 0002 of" in text
     assert "AL +0.00%, not gated" in text
     assert "gate: 1 " in text

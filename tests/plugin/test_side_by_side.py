@@ -76,7 +76,7 @@ def test_a_stored_reference_is_shown_and_does_not_gate(project: Project, against
     result = project.run(against, *LOSS, "--speed-compare=stored", speed_samples="40")
     result.assert_outcomes(failed=1)
     text = text_of(result)
-    assert "beside it, the saved run 0001" in text
+    assert "for comparison, against the saved run 0001" in text
     assert "not gated" in text
     assert "against reference build" in text
 

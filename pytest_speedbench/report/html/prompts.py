@@ -77,7 +77,7 @@ def _where(loss: PromptLoss) -> str:
     if not (loss.old.token_ids and loss.new.token_ids):
         return "The engine gave no token ids."
     if loss.divergence is None:
-        return "Both outputs are the same as far as both go: fewer drafts were accepted."
+        return "Both outputs are equal as far as both reach: fewer drafts were accepted."
     return f"The outputs differ from token {loss.divergence} on (counted from 0)."
 
 
