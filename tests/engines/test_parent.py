@@ -131,10 +131,13 @@ def test_a_dead_engine_is_reported_with_its_last_output() -> None:
 
 
 FATAL = """
+import atexit
 import ctypes
 import os
 import resource
 import subprocess
+import time
+from pathlib import Path
 
 from pytest_speedbench.engines.simulated import SimulatedBackend
 from pytest_speedbench.errors import EngineError
@@ -186,6 +189,13 @@ class Wordy(SimulatedBackend):
         if self.running:
             raise EngineError("no such shape: " + "0, " * 1_000_000)
         return []
+
+
+class Tidy(SimulatedBackend):
+    def __init__(self, config):
+        atexit.register(Path(__file__).with_name("tidied").touch)
+        atexit.register(time.sleep, 0.5)
+        raise EngineError("no such model")
 """
 
 
@@ -203,6 +213,14 @@ def fatal(tmp_path: Path) -> Callable[[str], ChildEngine]:
         return child
 
     return start
+
+
+def test_an_engine_that_does_not_start_cleans_up(
+    fatal: Callable[[str], ChildEngine], tmp_path: Path
+) -> None:
+    with pytest.raises(EngineError, match="no such model"):
+        fatal("Tidy")
+    assert (tmp_path / "tidied").exists()
 
 
 @pytest.mark.parametrize(

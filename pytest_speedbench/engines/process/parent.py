@@ -124,9 +124,13 @@ class ChildEngine:
         if self._process.poll() is None and not self.in_flight:
             with contextlib.suppress(OSError):
                 self._connection.send(("close",))
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_CLOSE_SECONDS)
+            self._let_end()
         self.kill()
+
+    def _let_end(self) -> None:
+        """Gives the child time to clean up and end by itself."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_CLOSE_SECONDS)
 
     def kill(self) -> None:
         """Kills the child and everything it started."""
@@ -182,13 +186,13 @@ class ChildEngine:
             self.in_flight = 0
             raise EngineError(_shortened(message[1]))
         if message[0] == "error":
+            self._let_end()
             self.kill()
             raise EngineError(_shortened(message[1]))
         return message
 
     def _death(self) -> EngineDied:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
+        self._let_end()
         code = self._process.poll()
         output = self.last_output()
         self.kill()
