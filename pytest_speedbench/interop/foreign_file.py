@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ MOST_BYTES: Final = 2**28
 _DECODER: Final = json.JSONDecoder()
 _BLANKS: Final = re.compile(r"\s*")
 CUT: Final = "was it cut off, or is it still being written?"
+_ONE_EACH: Final = "give each result its own file, and import one of them"
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -70,8 +72,7 @@ class ForeignFile:
         """The only JSON document."""
         if len(self.documents) > 1:
             raise ForeignFileError(
-                f"{self} holds {len(self.documents)} results, one JSON document each: give each "
-                "its own file, and import one of them"
+                f"{self} holds {len(self.documents)} results, one JSON document each: {_ONE_EACH}"
             )
         return self.documents[0]
 
@@ -117,14 +118,14 @@ class ForeignFile:
 
     @cached_property
     def table(self) -> list[dict[str, str]]:
-        """Rows of a CSV file below its header."""
+        """Rows of a CSV file below its header, which may stand there again behind each run."""
         columns, *rows = self._cells
         for number, row in enumerate(rows, start=2):
             if len(row) != len(columns):
                 raise ForeignFileError(
                     f"{self}, row {number} has {len(row)} of {len(columns)} columns; {CUT}"
                 )
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+        return [dict(zip(columns, row, strict=True)) for row in rows if row != columns]
 
     @property
     def columns(self) -> list[str]:
@@ -150,10 +151,20 @@ class ForeignFile:
             ) from error
         text = self.text
         try:
-            return yaml.safe_load(text)
+            nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+            data = yaml.safe_load(text) if len(nodes) == 1 else None
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise ForeignFileError(f"{self} is not YAML ({reason}); {CUT}") from error
+        if len(nodes) > 1:
+            raise ForeignFileError(f"{self} holds {len(nodes)} YAML documents: {_ONE_EACH}")
+        tables = [node for node in nodes if isinstance(node, yaml.MappingNode)]
+        keys = [
+            key.value for table in tables for key, _ in table.value if isinstance(key.value, str)
+        ]
+        if twice := next((key for key, count in Counter(keys).items() if count > 1), None):
+            raise ForeignFileError(f"{self} has {twice!r} twice: {_ONE_EACH}")
+        return data
 
     @property
     def entries(self) -> list[Mapping[Any, Any]]:

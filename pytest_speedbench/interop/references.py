@@ -124,8 +124,13 @@ def read_tensorrt_llm(file: ForeignFile, given: Given) -> ForeignTotals:
     own = [threshold.name for threshold in thresholds if threshold.n is not None]
     if len(own) == len(thresholds):
         return ForeignTotals(OWN_TOOL, thresholds, OWN_COUNTING)
-    notes = (f"{', '.join(own)}: from {OWN_TOOL}, which {OWN_COUNTING}",) if own else ()
-    return ForeignTotals(TENSORRT_LLM, thresholds, _DRAFTED_STEPS, notes)
+    notes = [f"{', '.join(own)}: from {OWN_TOOL}, which {OWN_COUNTING}"] if own else []
+    notes += [
+        f"{name}: min_al {entry.min_al:g} is above ref_al {entry.ref_al:g}"
+        for name, entry in found.root.items()
+        if entry.min_al > entry.ref_al
+    ]
+    return ForeignTotals(TENSORRT_LLM, thresholds, _DRAFTED_STEPS, tuple(notes))
 
 
 def _reference(name: str, entry: Reference, marks: Mapping[str, ReferenceMark]) -> Threshold:

@@ -51,6 +51,24 @@ def test_two_documents_of_another_tool_are_counted(tmp_path: Path) -> None:
         read_foreign(lines(tmp_path / "llama.json", [llama, llama]), Given())
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a:\n  acceptance_length: 2\n" * 2, "has 'a' twice: give each result its own file"),
+        ("a:\n  ref_al: 2\n---\nb:\n  ref_al: 2\n", "holds 2 YAML documents"),
+    ],
+)
+def test_two_tables_in_one_file_are_not_half_read(text: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(ForeignFileError, match=problem):
+        totals_in(written(tmp_path / "golden.yaml", text))
+
+
+def test_the_header_of_a_second_run_is_no_row(tmp_path: Path) -> None:
+    text = f"{HEADER}qa,100,150,2.5\n"
+    found = totals_in(written(tmp_path / "acceptance.csv", text + text))
+    assert found.notes == ("qa: 2 runs in one file, whose counts are added",)
+
+
 def test_a_run_that_specdec_bench_appended_is_told(tmp_path: Path) -> None:
     text = (DATA / "specdec_bench_earlier/acceptance_rate.json").read_text()
     path = written(tmp_path / "acceptance_rate.json", json.loads(text) * 2)
@@ -100,6 +118,11 @@ def test_a_mean_of_specdec_bench_beyond_all_requests_is_told(tmp_path: Path) -> 
     (data,) = json.loads((DATA / "specdec_bench_earlier/acceptance_rate.json").read_text())
     path = written(tmp_path / "acceptance_rate.json", [data | {"Average_AL": 3.0}])
     assert totals_in(path).notes[-1].startswith("Average_AL says 3.000")
+
+
+def test_a_limit_of_tensorrt_llm_above_its_value_is_told(tmp_path: Path) -> None:
+    path = written(tmp_path / "al.yaml", "TestA::test:\n  ref_al: 2.0\n  min_al: 2.5\n")
+    assert totals_in(path).notes == ("TestA::test: min_al 2.5 is above ref_al 2",)
 
 
 @pytest.mark.parametrize("source", ["vllm_bench.json", "speculators", "specdec_bench_earlier"])
