@@ -87,6 +87,11 @@ class Verdict:
         return bound_text(self.shown_low, self.shown_high)
 
     @property
+    def change(self) -> str:
+        """The change behind a name, such as `` (-3.3%)``; empty where there is none."""
+        return "" if self.ratio is None else f" ({self.ratio - 1:+.1%})"
+
+    @property
     def compared(self) -> bool:
         """Whether anything was compared; not where the runs have no sample in common."""
         return self.outcome in COMPARED and self.ratio is not None
@@ -113,6 +118,5 @@ class Verdict:
         return cls(**{**data, "outcome": Outcome(data["outcome"])})
 
     def __str__(self) -> str:
-        change = "" if self.ratio is None else f" ({self.ratio - 1:+.1%})"
         reason = f", {self.reason}" if self.reason else ""
-        return f"{self.metric}: {self.outcome}{change}{reason}"
+        return f"{self.metric}: {self.outcome}{self.change}{reason}"

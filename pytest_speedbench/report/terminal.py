@@ -9,6 +9,8 @@ from pytest_speedbench.compare.gate import is_beside_all
 from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import Outcome, Verdict
+from pytest_speedbench.errors import count_of
+from pytest_speedbench.report.reasons import each_once
 from pytest_speedbench.report.terminal_lines import SESSION, Everything, Line, wrapped
 from pytest_speedbench.report.terminal_run import run_lines
 from pytest_speedbench.report.terminal_sweep import in_short, sweep_lines
@@ -58,9 +60,13 @@ def _gate_lines(results: SessionResults, width: int, everything: Everything) -> 
         baselines = dict.fromkeys(verdict.baseline for verdict in verdicts if verdict.baseline)
         against = f" (against {', '.join(baselines)})" if baselines else ""
         yield from wrapped(f"gate: {_counts(verdicts) + against}", width, {"bold": True}, "")
-        missing = {v.reason for v in verdicts if v.outcome is Outcome.NO_BASELINE}
-        for reason in sorted(missing)[:_MOST_MISSING]:
-            yield from wrapped(f"no baseline: {reason}", width)
+        missing = each_once(
+            (v.case, v.reason, v.outcome) for v in verdicts if v.outcome is Outcome.NO_BASELINE
+        )
+        for reason in missing[:_MOST_MISSING]:
+            others = len(set(reason.alike) - set(reason.names))
+            alike = f" (and {count_of(others, 'case')} alike)" if others else ""
+            yield from wrapped(f"no baseline: {reason.text}{alike}", width)
         if len(missing) > _MOST_MISSING:
             more = len(missing) - _MOST_MISSING
             yield Line(f"  … and {more} more (all in {everything.markdown})")

@@ -143,7 +143,8 @@ class SessionGate:
         verdict = as_category(verdict, case.record)
         undecided = verdict.outcome is Outcome.UNDECIDED
         if case.add(verdict) and undecided and self.settings.inconclusive == "warn":
-            warn(f"undecided: {case.key}: {verdict}")
+            # Without the case: pytest lists the tests above a warning that they share.
+            warn(f"undecided: {verdict.metric}{verdict.change}: {verdict.reason}")
         if verdict.fails(self.settings.inconclusive, self.settings.require_baseline):
             shown = text if verdict.outcome is Outcome.FAIL else ""
             raise GateFailure("\n".join([shown or failure_text(verdict), *changed_lines(case)]))

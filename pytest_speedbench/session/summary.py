@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pytest_speedbench.baselines.storage import Store
+from pytest_speedbench.compare.gate import is_beside_all
 from pytest_speedbench.compare.results import CaseResult, SessionResults, merged
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.errors import ReportError, SpeedbenchError
@@ -203,10 +204,10 @@ def _annotate(results: SessionResults, terminalreporter: pytest.TerminalReporter
 
 def nothing_compared(cases: Sequence[CaseResult]) -> str:
     """Why no case could be compared with the saved runs; empty if one was."""
-    verdicts = [v for case in cases for v in case.verdicts if v.metric in GATED_METRICS]
-    if any(verdict.compared for verdict in verdicts):
+    gated = [(c, v) for c in cases for v in c.verdicts if v.metric in GATED_METRICS]
+    if any(v.compared or (v.ratio is not None and is_beside_all(c.record)) for c, v in gated):
         return ""
-    reasons = Counter(verdict.reason for verdict in verdicts if verdict.reason)
+    reasons = Counter(verdict.reason for _, verdict in gated if verdict.reason)
     return reasons.most_common(1)[0][0] if reasons else "no case has a saved record"
 
 

@@ -82,6 +82,15 @@ def test_speedups_against_several_runs_without_sd_say_so() -> None:
     assert any(note in line for line in apart)
 
 
+def test_cases_without_a_baseline_for_like_reasons_are_told_once() -> None:
+    cases = [
+        result(record("all", dl), Outcome.NO_BASELINE, reason=f"the nearest has dl 7 (here {dl})")
+        for dl in (1, 3, 5)
+    ]
+    found = [line for line in lines(SessionResults(cases)) if "no baseline: " in line]
+    assert found == ["  no baseline: the nearest has dl 7 (here 1) (and 2 cases alike)"]
+
+
 def test_many_batch_sizes_continue_below() -> None:
     cases = [result(record("all", dl, bs)) for dl in (1, 3) for bs in (1, 2, 4, 8, 16, 32, 64)]
     found = lines(SessionResults(cases))
