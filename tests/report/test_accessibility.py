@@ -30,6 +30,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="module")
 def page() -> str:
     """A page with every view: a failed run with prompts, a grid, and a note."""
     measured = with_requests("all", accept=0.4)
@@ -46,6 +47,7 @@ def page() -> str:
     ]
     for case in cases:
         case.changes = (Change("engine.version", "0.31", "0.32"),)
+    pytest.importorskip("matplotlib")
     results = SessionResults(cases, "α = 0.01", comparing=True, skipped={"no GPU": 2})
     texts = Texts(lambda ids: " ".join(map(str, ids)), {f"s{n}": ("<b>hi</b>",) for n in range(40)})
     return render_html(results, texts=lambda record: texts)
@@ -92,8 +94,7 @@ def browsed(text: str, folder: Path, width: int, dark: bool) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (1280, True)])
-def test_the_report_of_a_session(tmp_path: Path, width: int, dark: bool) -> None:
-    pytest.importorskip("matplotlib")
-    said = browsed(page(), tmp_path, width, dark)
+def test_the_report_of_a_session(page: str, tmp_path: Path, width: int, dark: bool) -> None:
+    said = browsed(page, tmp_path, width, dark)
     assert said["violations"] == []
     assert said["wide"] <= width
