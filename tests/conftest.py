@@ -95,6 +95,7 @@ def _forked_engines() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parent, "_start", forked_engines.start)
         yield
+    forked_engines.stop_server()
 
 
 @pytest.fixture(autouse=True, scope="session")

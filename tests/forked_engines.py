@@ -8,6 +8,7 @@ start is tested in ``tests/engines/test_parent.py`` and by every run in a proces
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
 import multiprocessing.popen_forkserver  # pytester would forget it, and start a server in each run
 import os
 import subprocess
@@ -78,6 +79,11 @@ def _served(descriptors: Sequence[int], *engine: Any) -> Served:
 
 # ``forked.py`` replaces it in its processes: the server is not theirs.
 fork: Callable[..., Any] = _served
+
+
+def stop_server() -> None:
+    """Waits for its end, at which coverage writes what it has measured."""
+    multiprocessing.forkserver._forkserver._stop()
 
 
 class _Descriptor:

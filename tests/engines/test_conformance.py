@@ -39,6 +39,7 @@ class Conformance:
             f"[pytest_speedbench.engines]\n{name} = {module}:ENGINE\n"
         )
         self.pytester.syspathinsert()
+        forget_engines()
 
     def run(self, *arguments: str) -> pytest.RunResult:
         return self.pytester.runpytest_inprocess("--pyargs", SUITE, *QUIET, *arguments)
@@ -49,10 +50,19 @@ class Conformance:
 
 
 @pytest.fixture
-def conformance(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Conformance:
+def conformance(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Conformance]:
     # syspathinsert reaches this process; runs of their own read the variable.
     monkeypatch.setenv("PYTHONPATH", f"{pytester.path}:{ROOT}")
-    return Conformance(pytester)
+    yield Conformance(pytester)
+    forget_engines()
+
+
+def forget_engines() -> None:
+    """Those of third parties are looked for once in a process."""
+    registry._third_parties.cache_clear()
+    registry.engine_type.cache_clear()
 
 
 @pytest.fixture
