@@ -155,7 +155,8 @@ def _bucket(length: str) -> str:
         if length in (name, str(tokens)):
             return name
     known = ", ".join(f"{name} ({tokens})" for name, tokens in BUCKETS.items())
-    raise CaseError(f"isl={length}: no split has this input length; known: {known}")
+    hint = did_you_mean(length, BUCKETS)
+    raise CaseError(f"isl={length}: no split has this input length{hint}; known: {known}")
 
 
 def _reading(asked: Settings) -> dict[str, Any]:

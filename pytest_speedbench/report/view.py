@@ -237,7 +237,9 @@ def change_text(case: CaseResult, verdict: Verdict) -> str:
         if verdict.ratio is not None and verdict.metric == ACCEPTANCE:
             others = before is not None and before.n != length.n
             of = " on the samples of both" if others else ""
-            parts[-1] += f" ({verdict.ratio - 1:+.1%}{of})"
+            shown = "" if verdict.outcome is Outcome.UNDECIDED else verdict.shown
+            change = filter(None, (f"{verdict.ratio - 1:+.1%}{of}", shown))
+            parts[-1] += f" ({', '.join(change)})"
     if speedup := speedup_text(record, old):
         parts.append(f"speedup {speedup}")
     return ", ".join(parts)
