@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.popen_forkserver  # pytester would forget it, and start a server in each run
+import multiprocessing.resource_tracker
 import os
 import subprocess
 import sys
@@ -82,8 +83,9 @@ fork: Callable[..., Any] = _served
 
 
 def stop_server() -> None:
-    """Waits for its end, at which coverage writes what it has measured."""
+    """Waits until it and its helper have ended: under coverage each writes a file then."""
     multiprocessing.forkserver._forkserver._stop()
+    multiprocessing.resource_tracker._resource_tracker._stop()
 
 
 class _Descriptor:
