@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_speedbench.baselines.case_key import CaseKey
@@ -119,9 +119,15 @@ def test_ids_that_are_cut_off_are_damaged() -> None:
         unpack_ids(cut)
 
 
-@given(st.lists(st.integers(0, MOST_NUMBER)))
+@given(st.lists(st.integers(0, MOST_NUMBER) | st.integers(0, 12)) | st.lists(st.integers(0, 9)))
+@example([12, 3]).via("as long as three numbers of one digit")
 def test_numbers_come_back(numbers: list[int]) -> None:
     assert unpack_numbers(pack_numbers(numbers)).tolist() == numbers
+
+
+@pytest.mark.parametrize("text", ["12  3", " 3 12", "12 3 ", "3  1"])
+def test_blanks_between_numbers_are_no_digits(text: str) -> None:
+    assert unpack_numbers(text).tolist() == [int(number) for number in text.split()]
 
 
 @given(st.text(max_size=40))
