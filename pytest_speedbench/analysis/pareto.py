@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_speedbench.analysis.runs import gpus, metric, names_of, whole
+from pytest_speedbench.analysis.runs import gpus, metric, names_of, timing_notes, whole
 from pytest_speedbench.analysis.table import Column, Table, Value
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import GateFailure, NoData
@@ -111,10 +111,13 @@ def pareto(records: Sequence[Record]) -> Pareto:
         Column("speedup", "speedup"),
         Column("on_frontier", "", "text"),
     )
-    notes = tuple(
-        f"{run} DL {dl}: no faster than no SD from BS {bs} on"
-        for run, dl in dict.fromkeys((p.run, p.dl) for p in points if p.dl)
-        if (bs := _crossover(points, run, dl)) is not None
+    notes = (
+        *timing_notes(runs),
+        *(
+            f"{run} DL {dl}: no faster than no SD from BS {bs} on"
+            for run, dl in dict.fromkeys((p.run, p.dl) for p in points if p.dl)
+            if (bs := _crossover(points, run, dl)) is not None
+        ),
     )
     title = "Output tokens/s per GPU against user tokens/s"
     return Pareto(tuple(points), Table(NAME, title, columns, tuple(rows), notes))

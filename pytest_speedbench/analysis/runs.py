@@ -69,6 +69,12 @@ def differs(found: Estimate, margin: float) -> bool:
     return found.low > 1 + margin or found.high < 1 - margin
 
 
+def timing_notes(records: Iterable[RecordSummary]) -> list[str]:
+    """What a reader of their times must know."""
+    simulated = any(record.engine.simulated for record in records)
+    return ["times are simulated: no engine was timed"] if simulated else []
+
+
 def whole(records: Iterable[Record]) -> list[Record]:
     """One record a run: that of ``all``, or of its only slice."""
     runs: dict[tuple[object, ...], list[Record]] = {}

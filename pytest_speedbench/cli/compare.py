@@ -249,7 +249,7 @@ def _attribution(group: Sequence[JudgedCase]) -> Iterator[str]:
             yield f"speedup not compared: {case.no_attribution}"
         return
     found = case.attribution
-    yield f"speedup {_speedups(old, new)}: {_factor(found.total)}, of it"
+    yield f"speedup {_speedups(old, new)}: {_factor(found.total)}, of which"
     for factor in found.factors:
         yield f"  {factor.name:38}{_factor(factor)}"
     if found.total.low is None:

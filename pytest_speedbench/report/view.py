@@ -337,8 +337,9 @@ def _details(record: Record) -> Iterable[str]:
     if ttft is not None:
         parts.append(f"TTFT {ttft.value * 1e3:.0f} ms")
     if step is not None:
-        mark = SIMULATED if record.engine.simulated else ""
-        parts.append(f"step {step.value * 1e3:.1f} ms{mark}")
+        parts.append(f"step {step.value * 1e3:.1f} ms")
+    if parts and record.engine.simulated:
+        parts[-1] += SIMULATED
     if record.rounds:
         how = "steady" if all(r.steady for r in record.rounds) else "ramp and drain included"
         parts.append(f"{count_of(len(record.rounds), 'round')}, {how}")
