@@ -197,7 +197,9 @@ def withheld_pass(pairs: Pairs, rule: Rule) -> list[str]:
     if falls_with_distance(replay) < TREND_LEVEL:
         reasons.append("AL falls with the distance from the prefill, which replay repeats")
     if whole_shows(pairs.whole, 1 - rule.margin, above=False):
-        reasons.append("the whole outputs show a loss beyond the margin")
+        reasons.append(
+            f"whole outputs lost more than the margin (one-sided test at {WHOLE_LEVEL:.0%})"
+        )
     return reasons
 
 

@@ -16,7 +16,7 @@ AUTOSAVE = "--benchmark-autosave"
 ANYTHING = "speed"
 
 
-def tells(what: str) -> str:
+def reports(what: str) -> str:
     return f"--speed-engine-arg=reports={what}"
 
 
@@ -30,7 +30,7 @@ def test_totals_tell_the_acceptance_of_the_steps(project: Project, bs: int) -> N
     project.gate(TWO.format(more=f"bs={bs}"))
     project.run(AUTOSAVE).assert_outcomes(passed=2)
     stepwise = project.records()
-    result = project.run(AUTOSAVE, tells("totals"))
+    result = project.run(AUTOSAVE, reports("totals"))
     result.assert_outcomes(passed=2)
     assert text_of(result).count("totals of a request, not its steps") == 1
     for steps, totals in zip(stepwise, project.records(), strict=True):
@@ -48,13 +48,13 @@ def test_totals_tell_the_acceptance_of_the_steps(project: Project, bs: int) -> N
 def test_totals_are_gated_over_whole_outputs(project: Project) -> None:
     margin = "--speed-compare-fail=acceptance_length:10%"
     project.gate("samples=80, max_tokens=64")
-    project.run(AUTOSAVE, tells("totals"))
-    again = project.run(margin, tells("totals"), "--speed-summary=out.md")
+    project.run(AUTOSAVE, reports("totals"))
+    again = project.run(margin, reports("totals"), "--speed-summary=out.md")
     again.assert_outcomes(passed=1)
     assert "gate: 1 pass (against 0001" in text_of(again)
     told = (project.path / "out.md").read_text()
     assert "whole outputs only, the engine reports totals of a request and no steps" in told
-    worse = project.run(margin, tells("totals"), "--speed-engine-arg=acceptance=0.3")
+    worse = project.run(margin, reports("totals"), "--speed-engine-arg=acceptance=0.3")
     worse.assert_outcomes(failed=1)
     assert "gate: 1 fail" in text_of(worse)
     mixed = project.run(margin)  # the baseline has totals, this run has steps
@@ -65,12 +65,12 @@ def test_counters_tell_each_request_at_batch_size_1(project: Project) -> None:
     project.gate("samples=80, max_tokens=64")
     project.run(AUTOSAVE)
     (steps,) = project.records()
-    project.run(AUTOSAVE, tells("counters")).assert_outcomes(passed=1)
+    project.run(AUTOSAVE, reports("counters")).assert_outcomes(passed=1)
     (totals,) = project.records()
     assert totals.counted is None
     for name in ("acceptance_length", "acceptance_length_macro", "acceptance_rate"):
         assert totals.metrics[name] == steps.metrics[name]
-    result = project.run("--speed-compare-fail=acceptance_length:10%", tells("counters"))
+    result = project.run("--speed-compare-fail=acceptance_length:10%", reports("counters"))
     result.assert_outcomes(passed=1)
     assert "gate: 1 pass" in text_of(result)
 
@@ -79,7 +79,7 @@ def test_counters_tell_a_slice_above(project: Project) -> None:
     project.gate(TWO.format(more="bs=4"))
     project.run(AUTOSAVE)
     stepwise = project.records()
-    result = project.run(AUTOSAVE, tells("counters"), speed_rounds="2")
+    result = project.run(AUTOSAVE, reports("counters"), speed_rounds="2")
     result.assert_outcomes(passed=2)
     assert text_of(result).count("slices ran one after another") == 1
     slices = [record.counted for record in project.records()]
@@ -99,31 +99,31 @@ def test_counters_tell_a_slice_above(project: Project) -> None:
 
 def test_the_counters_of_a_slice_are_never_a_silent_pass(project: Project) -> None:
     project.gate("bs=4", ANYTHING)
-    project.run(AUTOSAVE, tells("counters"))
-    result = project.run("--speed-compare", tells("counters"))
+    project.run(AUTOSAVE, reports("counters"))
+    result = project.run("--speed-compare", reports("counters"))
     result.assert_outcomes(passed=1)
     assert "gate: 1 undecided" in text_of(result)
     assert (
         "for the slice as a whole, so its spread over samples is unknown and no change is certain"
         in text_of(result)
     )
-    strict = project.run("--speed-compare", "--speed-inconclusive=fail", tells("counters"))
+    strict = project.run("--speed-compare", "--speed-inconclusive=fail", reports("counters"))
     strict.assert_outcomes(failed=1)
     strict.stdout.fnmatch_lines(["*AL comes from the engine's counters*"])
 
 
 def test_an_assert_on_a_slice_without_interval_is_undecided(project: Project) -> None:
     project.gate("bs=4", "assert speed.acceptance_length >= 9")
-    result = project.run(tells("counters"), "--speed-inconclusive=fail")
+    result = project.run(reports("counters"), "--speed-inconclusive=fail")
     result.assert_outcomes(failed=1)
-    result = project.run(tells("counters"))
+    result = project.run(reports("counters"))
     result.assert_outcomes(passed=1)
     assert "undecided: acceptance_length >= 9" in text_of(result)
 
 
 def test_lookup_methods_state_how_far_cuts_may_mislead(project: Project) -> None:
     project.gate("bs=4, method='ngram'")
-    result = project.run(AUTOSAVE, tells("counters"))
+    result = project.run(AUTOSAVE, reports("counters"))
     result.assert_outcomes(passed=1)
     assert "AL may read up to" in text_of(result)
     (record,) = project.records()
@@ -134,19 +134,19 @@ def test_lookup_methods_state_how_far_cuts_may_mislead(project: Project) -> None
 @pytest.mark.parametrize("bs", [1, 4])
 def test_foreign_traffic_means_no_acceptance_length(project: Project, bs: int) -> None:
     project.gate(f"bs={bs}", ANYTHING)
-    result = project.run(AUTOSAVE, tells("counters"), "--speed-engine-arg=foreign=5")
+    result = project.run(AUTOSAVE, reports("counters"), "--speed-engine-arg=foreign=5")
     result.assert_outcomes(passed=1)
     assert "note: no AL: the engine emitted" in text_of(result)
     assert "is another client using this engine?" in text_of(result)
     assert al_of(project) == []
     asked = project.file("test_it.py", "def test_al(speed): assert speed.acceptance_length > 1")
-    failed = project.run(tells("counters"), "--speed-engine-arg=foreign=5", str(asked))
+    failed = project.run(reports("counters"), "--speed-engine-arg=foreign=5", str(asked))
     failed.assert_outcomes(failed=1)
 
 
 def test_an_engine_that_tells_nothing_is_timed_only(project: Project) -> None:
     project.gate("bs=[1, 4]", "speed.output_tps; speed.user_tps; speed.ttft; speed.speedup")
-    result = project.run(AUTOSAVE, tells("nothing"), speed_rounds="3")
+    result = project.run(AUTOSAVE, reports("nothing"), speed_rounds="3")
     result.assert_outcomes(passed=2)
     note = "note: timing only: the engine reports no decoding steps"
     assert text_of(result).count(note) == 1  # of both runs
@@ -159,19 +159,19 @@ def test_an_engine_that_tells_nothing_is_timed_only(project: Project) -> None:
 
 def test_no_data_says_timing_only(project: Project) -> None:
     project.gate()
-    result = project.run(tells("nothing"))
+    result = project.run(reports("nothing"))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*NoData: timing only: the engine * decoding*"])
 
 
 def test_what_was_only_timed_is_not_gated_by_acceptance(project: Project) -> None:
     project.gate("bs=4", ANYTHING)
-    project.run(AUTOSAVE, tells("nothing"), speed_rounds="3")
-    result = project.run("--speed-compare", tells("nothing"), speed_rounds="3")
+    project.run(AUTOSAVE, reports("nothing"), speed_rounds="3")
+    result = project.run("--speed-compare", reports("nothing"), speed_rounds="3")
     assert "1 not gated" in text_of(result)
     assert "not gated: math: timing only" in text_of(result)
     assert result.ret == pytest.ExitCode.OK
-    timed = project.run("--speed-compare-fail=output_tps:50%", tells("nothing"), speed_rounds="3")
+    timed = project.run("--speed-compare-fail=output_tps:50%", reports("nothing"), speed_rounds="3")
     timed.assert_outcomes(passed=1)
     assert timed.ret == pytest.ExitCode.OK
 
@@ -179,7 +179,7 @@ def test_what_was_only_timed_is_not_gated_by_acceptance(project: Project) -> Non
 def test_an_engine_that_fell_silent_since_the_baseline_is_undecided(project: Project) -> None:
     project.gate("bs=4", ANYTHING)
     project.run(AUTOSAVE)
-    result = project.run("--speed-compare", tells("nothing"))
+    result = project.run("--speed-compare", reports("nothing"))
     assert "1 undecided" in text_of(result)
     assert "the engine reports no decoding steps here" in text_of(result)
 
@@ -187,14 +187,14 @@ def test_an_engine_that_fell_silent_since_the_baseline_is_undecided(project: Pro
 @pytest.mark.parametrize("what", ["totals", "counters"])
 def test_speculation_that_is_off_is_found_out(project: Project, what: str) -> None:
     project.gate("bs=4", ANYTHING)
-    result = project.run(tells(what), "--speed-engine-arg=speculation_off=1")
+    result = project.run(reports(what), "--speed-engine-arg=speculation_off=1")
     result.assert_outcomes(failed=1)
     assert "speculation off" in text_of(result)
 
 
 def test_a_lying_counter_is_found_out_by_totals(project: Project) -> None:
     project.gate()
-    result = project.run(tells("totals"), "--speed-engine-arg=miscount=1")
+    result = project.run(reports("totals"), "--speed-engine-arg=miscount=1")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*its requests add up to*"])
 
@@ -202,15 +202,15 @@ def test_a_lying_counter_is_found_out_by_totals(project: Project) -> None:
 def test_a_soak_of_totals_is_tested_for_drift(project: Project) -> None:
     for what, word in (("totals", "pass"), ("counters", "pass"), ("nothing", "undecided")):
         project.gate("bs=4, soak=8", ANYTHING)
-        result = project.run(tells(what), "--speed-alpha=5%", "--speed-summary=out.md")
+        result = project.run(reports(what), "--speed-alpha=5%", "--speed-summary=out.md")
         result.assert_outcomes(passed=1)
         assert f"drift: {word}" in (project.path / "out.md").read_text()
 
 
 def test_early_decision_by_totals(project: Project) -> None:
     project.gate("samples=80, max_tokens=64")
-    project.run(AUTOSAVE, tells("totals"))
-    worse = ("--speed-early", tells("totals"), "--speed-engine-arg=acceptance=0.1")
+    project.run(AUTOSAVE, reports("totals"))
+    worse = ("--speed-early", reports("totals"), "--speed-engine-arg=acceptance=0.1")
     result = project.run(*worse, "--speed-compare-fail=acceptance_length:10%")
     result.assert_outcomes(failed=1)
     assert "stopped early: decided after" in text_of(result)
@@ -218,15 +218,15 @@ def test_early_decision_by_totals(project: Project) -> None:
 
 def test_early_decision_by_counters_names_the_fix(project: Project) -> None:
     project.gate("bs=4", ANYTHING)
-    project.run(AUTOSAVE, tells("counters"))
-    result = project.run("--speed-early", tells("counters"))
+    project.run(AUTOSAVE, reports("counters"))
+    result = project.run("--speed-early", reports("counters"))
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*reports acceptance by its counters alone: leave it out*"])
 
 
 def test_reports_show_no_number_where_none_is_told(project: Project) -> None:
     project.gate("bs=4", ANYTHING)
-    project.run(tells("nothing"), "--speed-summary=out.md", "--speed-report=out.html")
+    project.run(reports("nothing"), "--speed-summary=out.md", "--speed-report=out.html")
     text = (project.path / "out.md").read_text()
     assert "| math | – | – | – | – | – | – |" in text
     assert text.count("timing only") == 1
@@ -236,14 +236,14 @@ def test_reports_show_no_number_where_none_is_told(project: Project) -> None:
 def test_lossless_works_without_steps(project: Project) -> None:
     project.gate("bs=4", "speed.assert_lossless()")
     for what in ("totals", "counters", "nothing"):
-        project.run(tells(what), speed_rounds="1").assert_outcomes(passed=1)
+        project.run(reports(what), speed_rounds="1").assert_outcomes(passed=1)
     project.gate("bs=4, temperature=1.0", "speed.assert_lossless(copies=64)")
-    project.run(tells("totals"), speed_rounds="1").assert_outcomes(passed=1)
+    project.run(reports("totals"), speed_rounds="1").assert_outcomes(passed=1)
 
 
 def test_an_unknown_way_of_telling_is_refused(project: Project) -> None:
     project.gate()
-    result = project.run(tells("lies"))
+    result = project.run(reports("lies"))
     expected = "*reports=lies: expected one of steps, totals, counters, nothing*"
     result.stdout.fnmatch_lines([expected])
 
@@ -267,7 +267,7 @@ def texts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("texts_alone")
 def test_texts_alone_are_measured_and_gated_but_not_lossless(project: Project) -> None:
     project.gate("bs=4", "speed.assert_lossless()")
-    result = project.run(AUTOSAVE, tells("totals"), "--speed-summary=out.md", speed_rounds="1")
+    result = project.run(AUTOSAVE, reports("totals"), "--speed-summary=out.md", speed_rounds="1")
     result.assert_outcomes(passed=1)
     told = (project.path / "out.md").read_text()
     assert "lossless: undecided" in told
@@ -276,18 +276,18 @@ def test_texts_alone_are_measured_and_gated_but_not_lossless(project: Project) -
     assert not any(len(request.token_ids) for request in record.requests)
     assert {request.tokens for request in record.requests} == {16}
     project.gate("bs=4", ANYTHING)
-    again = project.run("--speed-compare", tells("totals"))
+    again = project.run("--speed-compare", reports("totals"))
     again.assert_outcomes(passed=1)
     assert "gate: 1 undecided (against" in text_of(again)
     project.gate("bs=4, temperature=1.0", "speed.assert_lossless(copies=64)")
-    drawn = project.run(tells("totals"), "--speed-summary=out.md", speed_rounds="1")
+    drawn = project.run(reports("totals"), "--speed-summary=out.md", speed_rounds="1")
     drawn.assert_outcomes(passed=1)
     assert "no draws to compare" in (project.path / "out.md").read_text()
 
 
 def test_one_slice_of_all_adds_its_categories_up(project: Project) -> None:
     project.gate("category=['all', 'math', 'qa'], bs=16, samples=4")
-    result = project.run(AUTOSAVE, tells("counters"))
+    result = project.run(AUTOSAVE, reports("counters"))
     result.assert_outcomes(passed=3)
     assert "4 samples cannot fill BS 16" in text_of(result)
     records = {record.case.slice: record.counted for record in project.records()}
