@@ -125,7 +125,7 @@ def test_compare_is_a_function_and_the_package_behind_it() -> None:
         "same = p.compare is compare; names = signature(compare).parameters; "
         "print(callable(compare), same, gate.__name__, *names)"
     )
-    for first in ("pass", "import pytest_speedbench.compare.verdict", "import pytest_speedbench"):
+    for first in ("import pytest_speedbench.compare.verdict", "import pytest_speedbench"):
         command = [sys.executable, "-c", code.format(first=first)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout.startswith("True True pytest_speedbench.compare.gate old new margins")
