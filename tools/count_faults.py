@@ -24,6 +24,7 @@ KINDS = {
         "tests/engines/serving/test_server_errors.py",
         "tests/engines/serving/test_broken_off.py",
         "tests/engines/serving/test_limits.py",
+        "tests/engines/serving/test_event_stream.py",
     ),
     "options": ("tests/fuzz/test_options.py", "tests/plan/test_settings.py"),
     "split files": ("tests/fuzz/test_split_files.py", "tests/splits/test_bad_input.py"),
