@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.reduction import DupFd
 from typing import Any
@@ -26,6 +27,8 @@ SIMULATED = "pytest_speedbench.engines.simulated:SimulatedBackend"
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["pytest", child.__name__, SIMULATED.partition(":")[0]])
 _start_interpreter = parent._start
+# Looking for them takes longer than all else that a small engine does.
+_packages = cache(child.installed_packages)
 
 
 class Served:
@@ -65,7 +68,7 @@ def start_standin(
 def _start_fork(log: Any, *engine: Any) -> tuple[Any, Channel, int | None]:
     ours, theirs = multiprocessing.Pipe()
     lifeline_read, lifeline_write = os.pipe()
-    process = fork((theirs.fileno(), lifeline_read, log.fileno()), *engine)
+    process = fork((theirs.fileno(), lifeline_read, log.fileno()), _packages(), *engine)
     theirs.close()
     os.close(lifeline_read)
     return process, Channel(ours), lifeline_write
@@ -104,10 +107,15 @@ def _copied(copy: Any) -> int:
 
 
 def run(
-    descriptors: Sequence[int], backend: str, path: str = "", variables: Mapping[str, str] = {}
+    descriptors: Sequence[int],
+    packages: dict[str, str],
+    backend: str,
+    path: str = "",
+    variables: Mapping[str, str] = {},
 ) -> None:
     """An engine, in its process."""
     connection, lifeline, log = descriptors
+    child.installed_packages = lambda: packages
     os.setsid()
     os.dup2(log, 1)
     os.dup2(log, 2)
