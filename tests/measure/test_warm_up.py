@@ -20,7 +20,7 @@ class Recorder:
     sent: list[tuple[Sample, Sampling]] = field(default_factory=list)
     held: int = 0
 
-    def run(self, samples: Sequence[Sample], batch_size: int) -> None:
+    def run(self, samples: Sequence[Sample], batch_size: int, progress: object) -> None:
         self.sent += [(sample, self.sampling) for sample in samples]
         self.held = batch_size
 
