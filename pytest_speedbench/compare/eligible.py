@@ -1,7 +1,7 @@
 """Which saved records may be a reference that nobody has named.
 
-A run that was judged bad must not become what later runs are judged by, nor a category of it that
-has no verdict beside that of ``all``. *Incomparable*, *undecided* and *no baseline* leave a record
+A run that was judged bad must not become what later runs are judged by, nor a category that did not
+pass beside an ``all`` that failed. *Incomparable*, *undecided* and *no baseline* leave a record
 eligible, so that a new model or split starts its own line. What another tool measured is none: much
 of it cannot be verified. Nor is what ``speedbench tune`` or ``speedbench analyze`` measured, on few
 samples and a grid of their own. A record that is named explicitly is used whatever this module
@@ -22,6 +22,7 @@ from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.splits import ALL
 
 _BAD = (Outcome.FAIL, Outcome.SPECULATION_OFF, Outcome.DEGENERATE)
+_HELD = (Outcome.PASS, Outcome.IMPROVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ class Eligibility:
 
 
 def _verdicts_of_whole(record: RecordSummary, run: SavedRun) -> Sequence[VerdictRecord]:
-    """The verdicts of ``all`` where the slice of ``record`` has none of its own beside it."""
-    if any(verdict.outcome != Outcome.NOT_GATED for verdict in record.verdicts):
+    """The verdicts of ``all`` beside it where the slice of ``record`` did not show that it held."""
+    if any(verdict.outcome in _HELD for verdict in record.verdicts):
         return ()
     whole = record.case.model_copy(update={"slice": ALL})
     return next((one.verdicts for one in run.summaries if one.case == whole), ())

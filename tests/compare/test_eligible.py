@@ -75,14 +75,26 @@ def test_eligibility_is_by_case(tmp_path: Path) -> None:
     assert match.run.number == "0002"
 
 
-def test_a_category_that_was_not_gated_follows_the_verdict_of_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "open_", [Outcome.NOT_GATED, Outcome.UNDECIDED, Outcome.NO_BASELINE, Outcome.INCOMPARABLE]
+)
+def test_a_category_that_did_not_pass_follows_the_verdict_of_all(
+    tmp_path: Path, open_: Outcome
+) -> None:
     night(tmp_path, 1, record())
-    whole, beside = judged(Outcome.FAIL, slice_name="all"), judged(Outcome.NOT_GATED)
+    whole, beside = judged(Outcome.FAIL, slice_name="all"), judged(open_)
     save(tmp_path / "m" / "0002_night.json", [whole, beside])
     assert chosen(tmp_path) == "0001"
     run = Store(tmp_path).runs()[1]
     reason = "the verdict of all, beside it, was acceptance_length: fail"
     assert Eligibility().objection(run.records[beside.case], run) == reason
+
+
+def test_a_category_that_passed_beside_a_failed_all_is_a_reference(tmp_path: Path) -> None:
+    night(tmp_path, 1, record())
+    whole, beside = judged(Outcome.FAIL, slice_name="all"), judged(Outcome.PASS)
+    save(tmp_path / "m" / "0002_night.json", [whole, beside])
+    assert chosen(tmp_path) == "0002"
 
 
 def test_an_unfinished_run_is_passed_over(tmp_path: Path) -> None:
