@@ -155,6 +155,11 @@ def parse_run(read: Callable[[], bytes], shown: str) -> SavedRun:
     except OSError as error:
         raise BaselineError(f"cannot read {shown}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
+        if shown.endswith((".yaml", ".yml")):
+            raise BaselineError(
+                f"{shown} is no saved run: a table of averages has no requests to compare, only "
+                "numbers for asserts (speedbench import prints them)"
+            ) from error
         raise BaselineError(
             f"{shown} is not JSON ({error}); was it cut off? Restore it, or delete it"
         ) from error

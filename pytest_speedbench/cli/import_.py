@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -155,7 +156,8 @@ def _totals(found: ForeignTotals, output: Path | None) -> None:
     suggested = found.suggested
     source = f", from {suggested.name}" if len(found.thresholds) > 1 else ""
     out.line(f"The gate needs requests. As a threshold in a test{source}:")
-    out.exact(f"  assert speed.acceptance_length >= {suggested.limit:.2f}")
+    limit = math.floor(100 * suggested.limit + 1e-9) / 100  # never above what was measured
+    out.exact(f"  assert speed.acceptance_length >= {limit:.2f}")
     if output is not None:
         write_file(output, threshold_file(found))
 

@@ -263,6 +263,14 @@ def test_unknown_reference(speedbench: Speedbench) -> None:
     assert "Saved: 0001_base, 0002_same, 0003_worse, 0004_longer" in result.err
 
 
+def test_a_table_of_averages_is_no_run(speedbench: Speedbench, tmp_path: Path) -> None:
+    table = tmp_path / "golden.yaml"
+    table.write_text("acceptance_length: 2.4\n")
+    result = speedbench("compare", table, "1")
+    assert result.code == 2
+    assert "golden.yaml is no saved run: a table of averages has no requests" in result.err
+
+
 def test_file_cut_in_half(speedbench: Speedbench, saved: Path) -> None:
     path = saved / "0001_base.json"
     text = path.read_text()

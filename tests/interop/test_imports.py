@@ -72,7 +72,7 @@ def test_the_command_shows_thresholds_and_what_they_cannot_do(tmp_path: Path) ->
     done = CliRunner().invoke(app, ["import", str(path), "-o", str(out)])
     assert done.exit_code == 0, done.output
     assert "uncertainty unknown" in done.output
-    assert "As a threshold in a test:\n  assert speed.acceptance_length >= 1.93" in done.output
+    assert "As a threshold in a test:\n  assert speed.acceptance_length >= 1.92" in done.output
     assert yaml.safe_load(out.read_text())["TestQwen3_4B::test_eagle3"]["least"] == 1.927
 
 
