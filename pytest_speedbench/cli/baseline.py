@@ -44,11 +44,16 @@ def promote(
     another. A run that failed may be promoted: that is how an intended change is accepted.
     """
     from pytest_speedbench.baselines.promoted import promote as point
+    from pytest_speedbench.baselines.promoted import promotions
 
     store = store_at(storage)
     run = find_run(store, reference)
-    point(store, run, name, reason)
-    Lines().line(f"promoted: {name} is now run {run}{f': {reason}' if reason else ''}")
+    before = promotions(store).get(name)
+    pointer = point(store, run, name, reason)
+    out = Lines()
+    out.line(f"promoted: {name} is now run {run}{f': {reason}' if reason else ''}")
+    if before is not None and before.run != pointer.run:
+        out.line(f"in place of: {Path(before.run).stem}")
 
 
 @app.command()

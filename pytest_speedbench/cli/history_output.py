@@ -55,11 +55,17 @@ def show_table(trends: Sequence[Trend]) -> None:
 
 
 def _summary(trends: Sequence[Trend]) -> str:
+    from pytest_speedbench.stats.change_points import FEWEST
+
     changes, cases = sum(len(trend.changes) for trend in trends), len(trends)
-    return (
-        f"{count_of(changes, 'change')} of level (▲ ▼) in {count_of(cases, 'case')}; a case "
-        f"without one shows one at most {percent(ALPHA, 0).removeprefix('+')} of the time."
+    text = (
+        f"{count_of(changes, 'change')} of level (▲ ▼) in {count_of(cases, 'case')}; at most "
+        f"{percent(ALPHA, 0).removeprefix('+')} of cases with a steady level show one."
     )
+    short = sum(len(trend.points) < FEWEST for trend in trends)
+    if short:
+        text += f" Too few runs to find one, fewer than {FEWEST}: {count_of(short, 'case')}."
+    return text
 
 
 def _rows(trend: Trend) -> Iterator[tuple[tuple[str, ...], str]]:

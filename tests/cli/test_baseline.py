@@ -11,6 +11,14 @@ def names(saved: Path) -> list[str]:
     return sorted(path.name for path in saved.glob("*.json"))
 
 
+def test_promoting_names_the_run_that_was_promoted_before(
+    speedbench: Speedbench, saved: Path
+) -> None:
+    assert "in place of" not in speedbench("baseline", "promote", "1").out
+    assert "in place of: 0001_base" in speedbench("baseline", "promote", "2").out
+    assert "in place of" not in speedbench("baseline", "promote", "2").out
+
+
 def test_prune_keeps_the_latest_and_the_promoted(speedbench: Speedbench, saved: Path) -> None:
     before = names(saved)
     assert speedbench("baseline", "promote", "1").code == 0

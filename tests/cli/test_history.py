@@ -158,7 +158,15 @@ def test_stored_verdicts_and_changes_of_level(
     assert outcomes == ["pass"] * 20 + ["fail"] * 10
     assert re.search(r" fail, ▼ -(6\.[5-9]|7\.[0-5]) % *$", rows[20])
     assert "1 change of level (▲ ▼) in 1 case" in result.words
-    assert "a case without one shows one at most 1 % of the time" in result.words
+    assert "at most 1 % of cases with a steady level show one." in result.words
+    assert "Too few runs" not in result.words
+
+
+def test_too_few_runs_for_a_change_of_level(
+    speedbench: Speedbench, nights: Callable[..., Path]
+) -> None:
+    result = speedbench("history", "alpha", "--storage", nights(5, loss_from(3)))
+    assert "Too few runs to find one, fewer than 6: 1 case." in result.words
 
 
 def test_rows_fit_into_80_columns(

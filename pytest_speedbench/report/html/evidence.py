@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -102,8 +103,12 @@ def _slices(cases: Sequence[CaseResult], anchor: str, of: str) -> _Found:
 
 
 def _ratio(case: CaseResult) -> float:
+    """AL new / AL old: that of the verdict, which pairs samples, where there is one."""
     verdict = verdict_on(ACCEPTANCE, case.verdicts)
-    return 1.0 if verdict is None or verdict.ratio is None else verdict.ratio
+    if verdict is not None and verdict.ratio is not None:
+        return verdict.ratio
+    old, new = case.baseline and _metric(case.baseline), _metric(case.record)
+    return new.value / old.value if old and new else math.inf
 
 
 def _metric(record: Record) -> MetricRecord | None:
