@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from pytest_speedbench.engines.protocol import Counters, Speculation
-from pytest_speedbench.engines.serving.schema import Count, Form, Length, Share
+from pytest_speedbench.engines.serving.schema import Count, Form, Share
 from pytest_speedbench.errors import ForeignFileError, ForeignTrafficError, MeasurementMismatch
 from pytest_speedbench.interop.foreign import ForeignTotals, Given, Threshold
 from pytest_speedbench.interop.foreign_file import ForeignFile
@@ -22,7 +22,7 @@ _STATED: Final = "spec_decode_acceptance_length"
 
 class Result(Form):
     model_id: str
-    completed: Length
+    completed: Count
     total_output_tokens: Count
     drafts: Count = Field(alias="spec_decode_num_drafts")
     draft_tokens: Count = Field(alias="spec_decode_draft_tokens")
@@ -75,6 +75,8 @@ def _threshold(
     file: ForeignFile, name: str, found: Result, given: Given
 ) -> tuple[Threshold, list[str]]:
     """AL of one run, and what limits it."""
+    if not found.completed:
+        raise ForeignFileError(f"{file}: no request completed in this run, so it has no AL")
     if not found.drafts:
         raise ForeignFileError(f"{file}: nothing was drafted in this run, so it has no AL")
     _refuse_another_draft_length(file, found, given.draft_length)
