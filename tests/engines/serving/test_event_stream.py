@@ -103,9 +103,17 @@ def test_more_choices_than_were_asked_for(choices: list[dict[str, Any]], place: 
 
 @given(st.lists(st.integers(0, 400), max_size=12))
 def test_blocks_may_end_anywhere(cuts: list[int]) -> None:
-    whole = b"".join([b": ping\n\n", b"event: error\ndata: x\n\n", *lines(b"\r\n"), *lines()])
+    sent = [b": ping\n\n", b"event: error\ndata: x\n\n", *lines(b"\r\n"), *lines(), b"data: \n\n"]
+    whole = b"".join(sent)
     places = sorted({0, len(whole), *(cut % len(whole) for cut in cuts)})
     stream, apart = EventStream(), []
     for begin, end in pairwise(places):
         apart += stream.feed(whole[begin:end])
     assert [*apart, *stream.end()] == EventStream().feed(whole)
+
+
+@given(st.lists(st.sampled_from([*lines(), *lines(b"\r\n"), b"data: \n\n", b"event: error\n"])))
+def test_blocks_of_whole_events_give_what_one_block_gives(blocks: list[bytes]) -> None:
+    stream = EventStream()
+    apart = [data for block in blocks for data in stream.feed(block)]
+    assert apart == EventStream().feed(b"".join(blocks))
