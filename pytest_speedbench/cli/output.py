@@ -86,19 +86,10 @@ class Lines:
 
     def item(self, head: str, text: str, style: str = "") -> None:
         """A paragraph with a hanging indent: further lines start below ``text``."""
-        from textwrap import fill
+        from pytest_speedbench.report.folding import folded
 
-        indent = " " * len(head)
-        width = self._console.width
-        text = fill(
-            printable(text),
-            width,
-            initial_indent=head,
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        self._console.print(text, style=style or None, soft_wrap=True)
+        lines = folded(printable(text), self._console.width, head, " " * len(head))
+        self._console.print("\n".join(lines), style=style or None, soft_wrap=True)
 
     def exact(self, text: str, style: str = "") -> None:
         """Text as it is, never wrapped: a path or a command to copy."""

@@ -35,8 +35,10 @@ def add_options(parser: pytest.Parser) -> None:
 def suggest_options(parser: pytest.Parser, args: Sequence[str]) -> None:
     """Has pytest name an option of ours beside its error about one that no plugin has."""
     start = "--speed"
-    known = {option.flag.removeprefix(start): option.flag for option in command_line_options()}
     given = [arg.partition("=")[0].removeprefix(start) for arg in args if arg.startswith(start)]
+    if not given:  # as in most runs: this is part of every start
+        return
+    known = {option.flag.removeprefix(start): option.flag for option in command_line_options()}
     if unknown := [name for name in given if name not in known]:
         from pytest_speedbench.errors import closest  # it compiles patterns: a third of our start
 

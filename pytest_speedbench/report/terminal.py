@@ -10,13 +10,13 @@ from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.errors import count_of
+from pytest_speedbench.report.folding import WIDEST
 from pytest_speedbench.report.reasons import each_once
 from pytest_speedbench.report.terminal_lines import SESSION, Everything, Line, wrapped
 from pytest_speedbench.report.terminal_run import run_lines
 from pytest_speedbench.report.terminal_sweep import in_short, sweep_lines
 from pytest_speedbench.report.view import run_table, runs_of
 
-WIDEST = 80
 _MOST_MISSING = 2
 _MOST_CATEGORIES = 3
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from textwrap import wrap
 
 from pytest_speedbench.compare.verdict import FAILING, Outcome
 from pytest_speedbench.escapes import label
+from pytest_speedbench.report.folding import folded
 from pytest_speedbench.report.tables import Column, TableLine, table_lines
 
 
@@ -37,15 +37,7 @@ def wrapped(
     text: str, width: int, markup: dict[str, bool] | None = None, indent: str = "  "
 ) -> Iterator[Line]:
     """A paragraph, its further lines indented; a path or a command is not broken."""
-    further = f"{indent}  "
-    for line in wrap(
-        label(text),
-        width,
-        initial_indent=indent,
-        subsequent_indent=further,
-        break_long_words=False,
-        break_on_hyphens=False,
-    ):
+    for line in folded(label(text), width, indent, f"{indent}  "):
         yield Line(line, markup or {})
 
 

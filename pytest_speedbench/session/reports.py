@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterable
-from textwrap import wrap
 from types import TracebackType
 from typing import Any
 
@@ -18,12 +17,11 @@ from _pytest._code.code import ReprEntry
 
 from pytest_speedbench.errors import is_ours
 from pytest_speedbench.escapes import printable
+from pytest_speedbench.report.folding import WIDEST, folded
 from pytest_speedbench.secrets import without_secrets
 
 _MESSAGE = "E"
 """What pytest writes before each line of an exception's message."""
-WIDEST = 80
-"""Columns of what a session writes, where the terminal has as many."""
 _NARROWEST = 20
 """Columns of it in any terminal."""
 
@@ -41,14 +39,7 @@ def within(line: str, mark: str = "") -> list[str]:
         return [line]
     text = line.removeprefix(mark).lstrip(" ")
     indent = mark + " " * (len(line) - len(mark) - len(text))
-    return wrap(
-        text,
-        width,
-        initial_indent=indent,
-        subsequent_indent=f"{indent}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return folded(text, width, indent, f"{indent}  ")
 
 
 def clean(report: pytest.TestReport) -> None:

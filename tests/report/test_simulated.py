@@ -5,8 +5,9 @@ from __future__ import annotations
 from pytest_speedbench.analysis.runs import timing_notes
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.results import SessionResults
+from pytest_speedbench.report.folding import WIDEST
 from pytest_speedbench.report.headline import headline_of
-from pytest_speedbench.report.terminal import WIDEST, summary_lines
+from pytest_speedbench.report.terminal import summary_lines
 from pytest_speedbench.session.cost import Cost
 from tests.report.conftest import record, result
 

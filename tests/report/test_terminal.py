@@ -11,7 +11,8 @@ from pytest_speedbench.compare.attribution import Attribution, Factor
 from pytest_speedbench.compare.changes import Change
 from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import Outcome
-from pytest_speedbench.report.terminal import WIDEST, summary_lines
+from pytest_speedbench.report.folding import WIDEST
+from pytest_speedbench.report.terminal import summary_lines
 from pytest_speedbench.report.terminal_lines import COMMAND
 from tests.report.conftest import estimate, record, result
 
