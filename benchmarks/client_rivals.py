@@ -455,7 +455,7 @@ def main() -> None:
         as_client(url, int(requests), int(batch_size), int(tokens), Path(path))
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--tokenizer", required=True, help="a folder; the rivals want one")
+    parser.add_argument("--tokenizer", required=True, help="a folder, which the rivals require")
     parser.add_argument("--aiperf", default="", help="its program")
     parser.add_argument("--vllm", default="", help="its program")
     parser.add_argument("--guidellm", default="", help="its program")
