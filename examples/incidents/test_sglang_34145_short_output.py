@@ -36,5 +36,5 @@ def test_a_shorter_output_is_no_regression(measure: Measure, add_row: AddRow) ->
         "sglang #34145: the output stopped at 775 of 2,048 tokens",
         f"same drafter; mean AL {old:.2f} → {new:.2f}",
         f"FAIL: {new:.2f} is below the bar of {bar:.2f}",
-        f"{ours.outcome}: on the common text AL lost at most {common[1]} %",
+        f"{ours.outcome}: on the common text AL lost at most {common[1]}%",
     )

@@ -9,6 +9,7 @@ from pytest_speedbench.analysis.runs import differs, metric, names_of
 from pytest_speedbench.analysis.table import Column, Table, Value
 from pytest_speedbench.baselines.schema import RecordSummary
 from pytest_speedbench.errors import GateFailure, NoData
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.splits.check import partner_of
 from pytest_speedbench.stats import Estimate
 from pytest_speedbench.stats.contrast import ratio_of
@@ -23,14 +24,14 @@ class Bias:
     table: Table
 
     def assert_within(self, margin: float) -> None:
-        """Fails where a category is shown to differ by more than ``margin``, 0.1 for 10 %.
+        """Fails where a category is shown to differ by more than ``margin``, 0.1 for 10%.
 
         Raises:
             GateFailure: an ``AssertionError`` that names the categories.
         """
         __tracebackhide__ = True
         off = [
-            f"{row['slice']} {ratio.value - 1:+.1%}"
+            f"{row['slice']} {change_of(ratio.value, 1)}"
             for row in self.table.rows
             if isinstance(ratio := row["ratio"], Estimate) and differs(ratio, margin)
         ]

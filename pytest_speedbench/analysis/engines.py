@@ -9,6 +9,7 @@ from pytest_speedbench.analysis.runs import differs, metric, paired_ratio, ratio
 from pytest_speedbench.analysis.table import Column, Table, Value, cell
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import GateFailure, NoData
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.splits import ALL
 from pytest_speedbench.stats import Estimate
 
@@ -30,7 +31,7 @@ class Engines:
         """
         __tracebackhide__ = True
         off = [
-            f"{row['slice']} DL {row['dl']} BS {row['bs']} {found.value - 1:+.1%}"
+            f"{row['slice']} DL {row['dl']} BS {row['bs']} {change_of(found.value, 1)}"
             for row in self.table.rows
             if isinstance(found := row["al_ratio"], Estimate) and differs(found, margin)
         ]

@@ -11,6 +11,7 @@ from pytest_speedbench.analysis.table import Column, Table, Value
 from pytest_speedbench.baselines.records import traces_of
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import GateFailure, NoData
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.splits import ALL
 from pytest_speedbench.stats.slope import LengthSample, LengthSlope, length_slope
 
@@ -44,7 +45,7 @@ class Length:
         """
         __tracebackhide__ = True
         falls = [
-            f"{curve.tier} {change.value:+.1%} from {curve.slope.shortest:,} to "
+            f"{curve.tier} {change_of(1 + change.value, 1)} from {curve.slope.shortest:,} to "
             f"{curve.slope.longest:,} tokens"
             for curve in self.curves
             if (change := curve.slope.over_range).high is not None and change.high < -margin

@@ -9,6 +9,7 @@ from pytest_speedbench.analysis.runs import metric, names_of, ratio, whole
 from pytest_speedbench.analysis.table import Column, Table, Value
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import GateFailure, NoData
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.splits import BUCKETS, RANDOM_LENGTHS, throughput_bucket
 from pytest_speedbench.stats import Estimate
 
@@ -30,7 +31,7 @@ class Synthetic:
         """
         __tracebackhide__ = True
         off = [
-            f"ISL {row['isl']} BS {row['bs']} {found.value - 1:+.0%}"
+            f"ISL {row['isl']} BS {row['bs']} {change_of(found.value, 0)}"
             for row in self.table.rows
             if isinstance(found := row["output_tps"], Estimate)
             and found.low is not None

@@ -6,12 +6,13 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.stats import Estimate
 
 Value = str | int | float | Estimate | None
 Form = Literal["text", "number", "value", "percent", "change"]
-"""``value`` is a number without its interval; ``percent`` shows 0.12 as 12 %, ``change`` a ratio of
-0.97 as -3 %."""
+"""``value`` is a number without its interval; ``percent`` shows 0.12 as 12%, ``change`` a ratio of
+0.97 as -3%."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def cell(value: Value, column: Column) -> str:
         shown = _number(value.value, column)
         if value.low is None or value.high is None or column.form == "value":
             return shown
-        low, high = (_number(limit, column).rstrip(" %") for limit in (value.low, value.high))
+        low, high = (_number(limit, column) for limit in (value.low, value.high))
         return f"{shown} [{low}, {high}]"
     if isinstance(value, str):
         return value
@@ -104,9 +105,9 @@ def cell(value: Value, column: Column) -> str:
 def _number(value: float, column: Column) -> str:
     match column.form:
         case "percent":
-            return f"{value:.{column.digits}%}".replace("%", " %")
+            return f"{value:.{column.digits}%}"
         case "change":
-            return f"{value - 1:+.{column.digits}%}".replace("%", " %")
+            return change_of(value, column.digits)
         case _:
             return f"{value:,}" if isinstance(value, int) else f"{value:,.{column.digits}f}"
 

@@ -194,7 +194,7 @@ def reach_share(text: str) -> float:
 
 
 def margins(texts: Sequence[str]) -> dict[str, float]:
-    """``--fail METRIC[/SLICE]:MARGIN``, repeated or in a comma list; by default 2 % of AL."""
+    """``--fail METRIC[/SLICE]:MARGIN``, repeated or in a comma list; by default 2% of AL."""
     from pytest_speedbench.plan.settings import Settings
 
     found: dict[str, float] = {}

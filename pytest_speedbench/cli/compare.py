@@ -21,17 +21,15 @@ from pytest_speedbench.cli.output import (
     NOTHING,
     WORD_STYLES,
     Lines,
-    change,
-    change_interval,
 )
 from pytest_speedbench.errors import CliError, did_you_mean
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.case_key import CaseKey
     from pytest_speedbench.baselines.schema import Record
     from pytest_speedbench.baselines.storage import SavedRun
-    from pytest_speedbench.compare.attribution import Factor
     from pytest_speedbench.compare.comparison import Comparison
     from pytest_speedbench.compare.judge import JudgedCase
     from pytest_speedbench.compare.verdict import Verdict
@@ -49,7 +47,6 @@ _COLUMNS: tuple[Column, ...] = (
     ("verdict", "left"),
 )
 _MOST_NAMED = 6
-_MOST_OPEN = 3
 
 
 def compare(
@@ -209,7 +206,7 @@ def _row(case: JudgedCase) -> tuple[str, ...]:
     return (
         slices[1] if slices[0] == slices[1] else " → ".join(slices),
         *(NOTHING if length is None else f"{length.value:.2f}" for length in lengths),
-        change(verdict.ratio if verdict else None),
+        NOTHING if verdict is None or verdict.ratio is None else change_of(verdict.ratio),
         f"{verdict.coverage:.0%}" if verdict and verdict.coverage is not None else NOTHING,
         ", ".join(filter(None, (verdict.outcome.value, verdict.shown)))
         if verdict
@@ -232,14 +229,13 @@ def _other_verdicts(group: Sequence[JudgedCase]) -> Iterator[str]:
             if verdict.metric != ACCEPTANCE:
                 found.setdefault(verdict.metric, verdict)
     for verdict in found.values():
-        interval = change_interval(verdict.low, verdict.high)
-        ends = "" if interval == NOTHING else f" [{interval}]"
-        value = "" if verdict.ratio is None else f" {change(verdict.ratio)}{ends}"
-        yield f"{verdict.metric}: {verdict.outcome}{value}; {verdict.reason}"
+        yield str(verdict)
 
 
 def _attribution(group: Sequence[JudgedCase]) -> Iterator[str]:
     """How much of a changed speedup is AL, step time, and the engine without SD."""
+    from pytest_speedbench.report.view import factor_text
+
     case = group[0]
     old, new = _sides(case)
     if case.match.incomparable or "none" in (old.case.method, new.case.method):
@@ -249,9 +245,9 @@ def _attribution(group: Sequence[JudgedCase]) -> Iterator[str]:
             yield f"speedup not compared: {case.no_attribution}"
         return
     found = case.attribution
-    yield f"speedup {_speedups(old, new)}: {_factor(found.total)}, of which"
-    for factor in found.factors:
-        yield f"  {factor.name:38}{_factor(factor)}"
+    yield f"speedup {_speedups(old, new)}: {factor_text(found.total)}"
+    for factor in found.causes:
+        yield f"  of which {factor.name:20}{factor_text(factor)}"
     if found.total.low is None:
         yield "  no intervals: the arms did not alternate, or had fewer than 3 rounds"
 
@@ -261,31 +257,21 @@ def _speedups(old: Record, new: Record) -> str:
     return " → ".join(NOTHING if v is None else f"{v.value:.2f}x" for v in values)
 
 
-def _factor(factor: Factor) -> str:
-    interval = change_interval(factor.low, factor.high)
-    return f"{change(factor.factor):>9}" + ("" if interval == NOTHING else f" [{interval}]")
-
-
 def _show_reasons(out: Lines, comparison: Comparison) -> None:
     """Why, for whatever is not simply a pass; equal reasons once, a few of what decides nothing."""
     from pytest_speedbench.compare.verdict import Outcome
+    from pytest_speedbench.report.reasons import each_once
 
-    reasons: dict[tuple[Outcome, str], list[str]] = {}
-    for case in sorted(comparison.paired, key=_ratio):
-        verdict, key = case.acceptance, case.new.case
-        if verdict is not None and verdict.outcome is not Outcome.PASS and verdict.reason:
-            entry = verdict.outcome, verdict.reason
-            reasons.setdefault(entry, []).append(f"{key.slice} bs{key.bs} dl{key.dl}")
-    few = (Outcome.UNDECIDED, Outcome.NOT_GATED)
-    outcomes = dict.fromkeys(outcome for outcome, _ in reasons)
-    for outcome in sorted(outcomes, key=lambda outcome: outcome in few):
-        own = [(reason, cases) for (found, reason), cases in reasons.items() if found is outcome]
-        shown = own[:_MOST_OPEN] if outcome in few else own
-        style = WORD_STYLES.get(outcome.value, "")
-        for reason, cases in shown:
-            out.line(f"{outcome}: {_some(cases)}: {reason}", style)
-        if len(own) > len(shown):
-            out.line(f"… and {len(own) - len(shown)} more {outcome}", style)
+    open_cases = [
+        (f"{key.slice} bs{key.bs} dl{key.dl}", verdict.reason, verdict.outcome)
+        for case in sorted(comparison.paired, key=_ratio)
+        if (verdict := case.acceptance) is not None
+        and (key := case.new.case)
+        and verdict.outcome is not Outcome.PASS
+        and verdict.reason
+    ]
+    for reason in each_once(open_cases):
+        out.line(str(reason), WORD_STYLES.get(reason.outcome.value, ""))
 
 
 def _ratio(case: JudgedCase) -> float:

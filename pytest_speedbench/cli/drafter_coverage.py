@@ -29,8 +29,9 @@ from pytest_speedbench.cli.drafter_outputs import (
     get_outputs,
     target_tokenizer,
 )
-from pytest_speedbench.cli.output import Lines, echo, percent, write_bytes
+from pytest_speedbench.cli.output import Lines, echo, write_bytes
 from pytest_speedbench.errors import CliError
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
@@ -205,11 +206,11 @@ def _show(out: Lines, cost: VocabularyCost, draft_length: int, show: Callable[[i
 def _row(cost: VocabularyCost, place: int) -> tuple[str, ...]:
     own = cost.slices[place]
     ceilings = (f"{ceiling.acceptance_length:.2f}" for ceiling in own.ceilings)
-    row = (own.name, f"{own.tokens:,}", f"{own.share_outside:.1%}".replace("%", " %"), *ceilings)
+    row = (own.name, f"{own.tokens:,}", f"{own.share_outside:.1%}", *ceilings)
     if not cost.expected:
         return row
     found = cost.expected[place]
-    return (*row, f"{found.measured:.2f}", f"{found.expected:.2f} {percent(-found.loss, 1)}")
+    return (*row, f"{found.measured:.2f}", f"{found.expected:.2f} {change_of(1 - found.loss, 1)}")
 
 
 def _explain(out: Lines, costs: VocabularyCosts) -> None:

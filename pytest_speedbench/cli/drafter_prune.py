@@ -112,7 +112,7 @@ def _covered(outputs: Sequence[Output], kept: Ints) -> str:
     from pytest_speedbench.analysis.coverage import measure_coverage
 
     whole = measure_coverage(outputs, kept, [])[0]
-    return f"{1 - whole.share_outside:.2%} of the corpus".replace("%", " %")
+    return f"{1 - whole.share_outside:.2%} of the corpus"
 
 
 def _seen(outputs: Sequence[Output], kept: Ints) -> int:

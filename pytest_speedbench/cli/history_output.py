@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_speedbench.analysis.trends import ALPHA, Point, Trend
-from pytest_speedbench.cli.output import NOTHING, WORD_STYLES, Lines, echo, percent
+from pytest_speedbench.cli.output import NOTHING, WORD_STYLES, Lines, echo
 from pytest_speedbench.errors import count_of
 from pytest_speedbench.escapes import label
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _COLUMNS: tuple[Column, ...] = (
     ("date", "left"),
     ("commit", "left"),
     ("value", "right"),
-    ("95 %", "right"),
+    ("95%", "right"),
     ("n", "right"),
     ("verdict", "left"),
 )
@@ -60,7 +61,7 @@ def _summary(trends: Sequence[Trend]) -> str:
     changes, cases = sum(len(trend.changes) for trend in trends), len(trends)
     text = (
         f"{count_of(changes, 'change')} of level (▲ ▼) in {count_of(cases, 'case')}; at most "
-        f"{percent(ALPHA, 0).removeprefix('+')} of cases with a steady level show one."
+        f"{ALPHA:.0%} of cases with a steady level show one."
     )
     short = sum(len(trend.points) < FEWEST for trend in trends)
     if short:
@@ -95,7 +96,7 @@ def _change_words(change: Change | None) -> str:
     if change is None:
         return ""
     arrow = "▼" if change.after < change.before else "▲"
-    size = percent(change.ratio - 1, 1) if math.isfinite(change.ratio) else ""
+    size = change_of(change.ratio, 1) if math.isfinite(change.ratio) else ""
     return f"{arrow} {size}".rstrip()
 
 

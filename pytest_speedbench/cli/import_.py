@@ -23,13 +23,13 @@ _RECORDS: tuple[Column, ...] = (
     ("category", "left"),
     ("n", "right"),
     ("AL", "right"),
-    ("95 %", "right"),
+    ("95%", "right"),
 )
 _TOTALS: tuple[Column, ...] = (
     ("of", "left"),
     ("n", "right"),
     ("AL", "right"),
-    ("95 %", "right"),
+    ("95%", "right"),
     ("as stated", "right"),
     ("own limit", "right"),
 )

@@ -107,21 +107,3 @@ class Lines:
         for text, row in table_lines(columns, cells, width):
             style = "bold" if row is None else styles[row] if row < len(styles) else ""
             self._console.print(f"{_INDENT}{text}".rstrip(), style=style or None, soft_wrap=True)
-
-
-def percent(value: float, digits: int = 2) -> str:
-    """A change as text: 0.98 - 1 → ``-2.00 %``."""
-    return f"{round(value, digits + 2) + 0.0:+.{digits}%}".replace("%", " %")
-
-
-def change(ratio: float | None) -> str:
-    """The ratio new / old as a change."""
-    return NOTHING if ratio is None else percent(ratio - 1)
-
-
-def change_interval(low: float | None, high: float | None) -> str:
-    """Both ends of a ratio's interval as changes in per cent; a dash if both print the same."""
-    if low is None or high is None:
-        return NOTHING
-    ends = [percent(end - 1).removesuffix(" %") for end in (low, high)]
-    return NOTHING if ends[0] == ends[1] else " … ".join(ends)

@@ -265,8 +265,8 @@ def _count(number: int | None) -> str:
 
 
 def _share(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.1%}".replace("%", " %")
+    return NOTHING if value is None else f"{value:.1%}"
 
 
 def _short(value: float) -> str:
-    return f"{100 * value:.3g} %"
+    return f"{100 * value:.3g}%"

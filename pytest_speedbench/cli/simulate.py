@@ -274,7 +274,7 @@ def _summary(tallies: Sequence[Tally], asked: Simulation) -> Iterator[str]:
         limit = upper_limit(tally.with_fail, tally.sessions)
         yield (
             f"{what}: {tally.with_fail} of {tally.sessions} sessions have a false fail "
-            f"(at most {_short(limit)}, with 95 % confidence)"
+            f"(at most {_short(limit)}, with 95% confidence)"
         )
     yield f"loss: {lost.with_fail} of {lost.sessions} sessions fail"
     yield (
@@ -286,8 +286,8 @@ def _summary(tallies: Sequence[Tally], asked: Simulation) -> Iterator[str]:
 
 
 def _rate(tally: Tally, count: int) -> str:
-    return NOTHING if not tally.sessions else f"{100 * count / tally.sessions:.1f} %"
+    return NOTHING if not tally.sessions else f"{100 * count / tally.sessions:.1f}%"
 
 
 def _short(value: float) -> str:
-    return f"{100 * value:.2g} %"
+    return f"{100 * value:.2g}%"

@@ -12,10 +12,13 @@ from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.timing import check_same_samples, same_rounds, tps
 from pytest_speedbench.stats import Estimate, NoData, SpeedRounds, attribute_change
 
+_NO_CHANGE = 0.0005
+"""Changes below it are +0.0% in every report."""
+
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """One factor of new / old speedup, with its 95 % interval; above 1 it made SD faster.
+    """One factor of new / old speedup, with its 95% interval; above 1 it made SD faster.
 
     ``low`` and ``high`` are None where the arms did not alternate or had too few rounds.
     """
@@ -37,6 +40,11 @@ class Attribution:
     factors: tuple[Factor, ...]
     rounds: int
     baseline: str
+
+    @property
+    def causes(self) -> tuple[Factor, ...]:
+        """The factors that have changed; none where the speedup is what it was."""
+        return tuple(f for f in self.factors if abs(f.factor - 1) >= _NO_CHANGE)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain builtins, for an xdist worker."""

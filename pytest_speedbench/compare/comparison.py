@@ -18,6 +18,7 @@ from pytest_speedbench.compare.side_by_side import match_side
 from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.errors import UsageError, did_you_mean
 from pytest_speedbench.escapes import html_table
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.stats.rule import REACH
 
 DEFAULT_ALPHA = 0.01
@@ -92,7 +93,7 @@ class Comparison:
 
 
 def _change(verdict: Verdict) -> str:
-    return "–" if verdict.ratio is None else f"{verdict.ratio - 1:+.2%}"
+    return "–" if verdict.ratio is None else change_of(verdict.ratio)
 
 
 def _run_of(case: JudgedCase) -> tuple[object, ...]:
@@ -126,9 +127,9 @@ def compare_runs(
         new: the run under test.
         margins: ``METRIC`` or ``METRIC/SLICE`` → loss that is still accepted, as a share.
         alpha: P(any false *fail*), and P(false *pass*) of each single case; None: that of the
-            session that measured NEW, else 1 %.
+            session that measured NEW, else 1%.
         maps: pairs different cases on purpose.
-        reach: smallest share of samples that a loss is looked for in; None: as NEW's, else 12 %.
+        reach: smallest share of samples that a loss is looked for in; None: as NEW's, else 12%.
         saved: lists the saved runs, oldest first, among which a timing's earlier sessions are.
 
     Raises:

@@ -16,6 +16,7 @@ from pytest_speedbench.baselines.requests import RequestRecord
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.verdict import Outcome, Verdict
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.stats.paired_shares import excess_p_value, sign_p_value
 
 METRIC = "output"
@@ -113,8 +114,8 @@ def _other_length(pairs: Sequence[tuple[Answers, Answers]], alpha: float) -> str
     if p_value > alpha:
         return ""
     return (
-        f"outputs have {after / before - 1:+.0%} tokens: {grown} of {len(lengths)} samples more, "
-        f"{shrunk} fewer (p = {p_value:.1g}, α = {alpha:.2g})"
+        f"outputs have {change_of(after / before, 0)} tokens: {grown} of {len(lengths)} samples "
+        f"more, {shrunk} fewer (p = {p_value:.1g}, α = {alpha:.2g})"
     )
 
 

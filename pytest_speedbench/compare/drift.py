@@ -10,6 +10,7 @@ from itertools import count, pairwise
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.errors import NoData, count_of
 from pytest_speedbench.measure.results import DriftPoint
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.stats.drift import MIN_ROUNDS, trend
 
 METRIC = "drift"
@@ -31,7 +32,7 @@ class Drift:
     significant: bool
 
     def __str__(self) -> str:
-        return f"{self.title} {self.change:+.2%} over the soak (p = {self.p_value:.2g})"
+        return f"{self.title} {change_of(1 + self.change)} over the soak (p = {self.p_value:.2g})"
 
 
 def drift_verdict(case: str, points: Sequence[DriftPoint], alpha: float) -> Verdict:

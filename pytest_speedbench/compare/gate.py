@@ -16,7 +16,6 @@ from pytest_speedbench.stats import (
     Conclusion,
     Decision,
     NoData,
-    bound_text,
     non_inferiority,
 )
 from pytest_speedbench.stats.rule import REACH
@@ -142,7 +141,7 @@ def _gate_acceptance(
         "",
         metric,
         Outcome(decision.conclusion.value),
-        "; ".join([_reason(decision, numbers_alone=is_beside_all(new)), *elsewhere]),
+        "; ".join(filter(None, (_reason(decision, is_beside_all(new)), *elsewhere))),
         ratio.value if ratio else None,
         ratio.low if ratio else None,
         ratio.high if ratio else None,
@@ -184,9 +183,9 @@ def _counted_ratio(old: Record, new: Record) -> float | None:
     return after.value / before.value if before and after else None
 
 
-def _reason(decision: Decision, *, numbers_alone: bool) -> str:
+def _reason(decision: Decision, beside_all: bool) -> str:
     undecided = decision.conclusion is Conclusion.UNDECIDED
-    parts = [_numbers(decision) if numbers_alone and undecided else decision.reason]
+    parts = [_too_few(decision) if beside_all and undecided else decision.reason]
     if decision.more_samples is not None:
         parts.append(f"about {count_of(decision.more_samples, 'more sample')} would settle it")
     if decision.only_old or decision.only_new:
@@ -194,19 +193,16 @@ def _reason(decision: Decision, *, numbers_alone: bool) -> str:
             f"{count_of(len(decision.only_old), 'sample')} only in the baseline, "
             f"{len(decision.only_new)} only in the new run"
         )
-    return "; ".join(parts)
+    return "; ".join(filter(None, parts))
 
 
-def _numbers(decision: Decision) -> str:
-    """What the samples show of a category that they do not decide."""
+def _too_few(decision: Decision) -> str:
+    """Why a category has not even a bound; nothing where its samples give one."""
     finding = decision.carried_by
     if finding is None:
         return decision.reason
     ratio = finding.ratio
-    bound = f"too few for a bound ({count_of(ratio.n, 'sample')})"
-    if ratio.low is not None:
-        bound = f"{bound_text(ratio.low, None)} at {ratio.level:.0%}"
-    return f"AL changed by {ratio.value - 1:+.2%}, {bound}"
+    return "" if ratio.low is not None else f"{count_of(ratio.n, 'sample')}, too few for a bound"
 
 
 def longest_draft(old: Record, new: Record) -> int:
@@ -215,7 +211,7 @@ def longest_draft(old: Record, new: Record) -> int:
 
 
 def healthy_divergence(old: Record, new: Record) -> float | None:
-    """How often outputs of healthy builds diverge: at most this share, at 95 %.
+    """How often outputs of healthy builds diverge: at most this share, at 95%.
 
     By those *without* SD of the two builds; a conversation is compared while it is the same. Where
     a side has none, and no target was asked about the tokens that differ, by those in which ``old``

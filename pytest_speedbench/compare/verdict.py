@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from pytest_speedbench.quantities import change_of, span_of
 from pytest_speedbench.stats import bound_text
 
 
@@ -53,10 +54,10 @@ class Verdict:
             without a baseline (``lossless``, ``drift``, ``assert``), or ``output``, the
             guard against degenerate answers and wrong tokens.
         outcome: pass, fail, improved, undecided, or why nothing was tested.
-        reason: one sentence.
+        reason: what the outcome rests on, without the numbers of the change.
         ratio: new / old.
-        low: lower bound of ``ratio``, 95 %.
-        high: upper bound of ``ratio``, 95 %.
+        low: lower bound of ``ratio``, 95%.
+        high: upper bound of ``ratio``, 95%.
         margin: loss that is still accepted, as a share.
         coverage: share of the tokens that the verdict rests on.
         baseline: the saved run compared with.
@@ -87,9 +88,15 @@ class Verdict:
         return bound_text(self.shown_low, self.shown_high)
 
     @property
+    def certainty(self) -> str:
+        """What was shown of the change, else its 95% interval; empty where there is neither."""
+        span = span_of(self.low, self.high)
+        return self.shown or (span and f"95% interval {span}")
+
+    @property
     def change(self) -> str:
         """The change behind a name, such as `` (-3.3%)``; empty where there is none."""
-        return "" if self.ratio is None else f" ({self.ratio - 1:+.1%})"
+        return "" if self.ratio is None else f" ({change_of(self.ratio)})"
 
     @property
     def compared(self) -> bool:
@@ -118,5 +125,5 @@ class Verdict:
         return cls(**{**data, "outcome": Outcome(data["outcome"])})
 
     def __str__(self) -> str:
-        reason = f", {self.reason}" if self.reason else ""
-        return f"{self.metric}: {self.outcome}{self.change}{reason}"
+        parts = (f"{self.metric}: {self.outcome}{self.change}", self.certainty, self.reason)
+        return ", ".join(filter(None, parts))

@@ -135,8 +135,8 @@ def github_benchmark_file(records: Sequence[Record]) -> bytes:
 
 
 def golden_file(records: Sequence[Record]) -> bytes:
-    """YAML of acceptance lengths to hold in a repository, each with n and 95 % interval."""
-    comment = "Acceptance length (tokens per decoding step) by case, with 95 % interval."
+    """YAML of acceptance lengths to hold in a repository, each with n and 95% interval."""
+    comment = "Acceptance length (tokens per decoding step) by case, with 95% interval."
     thresholds = [
         Threshold(case, found.value, found.n, interval=found.interval)
         for case, found in _acceptance_lengths(records)
@@ -147,7 +147,7 @@ def golden_file(records: Sequence[Record]) -> bytes:
 def trtllm_reference_file(records: Sequence[Record]) -> bytes:
     """TensorRT-LLM's ``acceptance_length.yaml``: test → ``ref_al`` and ``min_al``.
 
-    ``min_al``, which its tests assert, is the lower limit of AL at 95 %; the value itself where it
+    ``min_al``, which its tests assert, is the lower limit of AL at 95%; the value itself where it
     has no interval. A comment says which, and how many samples there were; see
     :mod:`~pytest_speedbench.interop.reference_marks`.
     """

@@ -86,7 +86,7 @@ class Threshold:
         n: requests behind it; None where the file does not say.
         least: lower limit that the file itself sets; None where it sets none.
         stated: the tool's own average, where its definition is another one.
-        interval: of AL at 95 %; None where the uncertainty is unknown.
+        interval: of AL at 95%; None where the uncertainty is unknown.
         source: the tool whose definition the AL has, where it cannot be converted; empty for ours.
     """
 

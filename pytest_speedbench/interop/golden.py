@@ -28,7 +28,7 @@ class Entry(Form):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """At 95 %; None where it is unknown."""
+        """At 95%; None where it is unknown."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
     @model_validator(mode="after")

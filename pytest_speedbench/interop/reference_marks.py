@@ -15,7 +15,7 @@ OWN_TOOL: Final = "pytest-speedbench"
 OWN_COUNTING: Final = "counts tokens per decoding step, as AL is defined here"
 _MARK: Final = re.compile(
     rf"^# {OWN_TOOL}: n = (?P<n>\d+), "
-    r"(?:95 % interval (?P<low>\d+\.\d+) to (?P<high>\d+\.\d+)|uncertainty unknown)\r?\n"
+    r"(?:95 ?% interval (?P<low>\d+\.\d+) to (?P<high>\d+\.\d+)|uncertainty unknown)\r?\n"
     r"(?P<key>.+):[ \t]*\r?$",
     re.MULTILINE,
 )
@@ -23,7 +23,7 @@ _MARK: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ReferenceMark:
-    """n, and the interval at 95 %; None where it is unknown."""
+    """n, and the interval at 95%; None where it is unknown."""
 
     n: int
     interval: tuple[float, float] | None
@@ -33,7 +33,7 @@ def reference_mark(al: MetricRecord) -> str:
     """The comment above the entry of an AL."""
     known = "uncertainty unknown"
     if al.interval:
-        known = "95 % interval {:.4f} to {:.4f}".format(*al.interval)
+        known = "95% interval {:.4f} to {:.4f}".format(*al.interval)
     return f"# {OWN_TOOL}: n = {al.n}, {known}"
 
 

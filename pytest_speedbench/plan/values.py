@@ -159,7 +159,7 @@ def share(value: object, text: bool = True) -> float:
     if math.isnan(found):
         raise ValueError("expected a share, such as 2% or 0.02")
     if not 0 < found < 1:
-        raise ValueError("expected a share above 0 and below 100 %, such as 2% or 0.02")
+        raise ValueError("expected a share above 0 and below 100%, such as 2% or 0.02")
     return found
 
 
@@ -167,7 +167,7 @@ def share_or_zero(value: object, text: bool = True) -> float:
     """A share, or 0: nothing is assumed."""
     found = _percent(value, text)
     if not 0 <= found < 1:
-        raise ValueError("expected a share of at least 0 and below 100 %, such as 12% or 0.12")
+        raise ValueError("expected a share of at least 0 and below 100%, such as 12% or 0.12")
     return found
 
 

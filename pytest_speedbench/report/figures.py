@@ -21,6 +21,7 @@ from pytest_speedbench.analysis.table import Value
 from pytest_speedbench.analysis.tuning import Tuning
 from pytest_speedbench.analysis.vocabulary_cost import VocabularyCosts
 from pytest_speedbench.errors import ReportError
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.report.figure_style import (
     AL,
     COLOURS,
@@ -232,7 +233,7 @@ def _draw_length(analysis: Length, figure: Any) -> None:
             values = [s.decode_tokens / s.steps for s in curve.samples]
             axes.scatter(lengths, values, s=6, color=colour, alpha=0.3, linewidths=0)
             ends = [curve.slope.shortest, curve.slope.longest]
-            label = plain(f"{curve.tier} {curve.slope.per_doubling.value:+.1%}")
+            label = plain(f"{curve.tier} {change_of(1 + curve.slope.per_doubling.value, 1)}")
             style = STYLES[number // len(COLOURS) % len(STYLES)]
             axes.plot(ends, fitted(curve, ends), style, color=colour, label=label)
         axes.set_title(plain(f"{run} DL {dl} BS {bs}"), fontsize=10)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.escapes import printable
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.report.themed_svg import COLOURS, SIZE, themed_svg
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _levels(axes: Any, trend: Trend) -> None:
         ):
             axes.hlines(mean, low - 0.5, high - 0.5, color=COLOURS["ink"], linewidth=1.2, zorder=3)
         axes.annotate(
-            f"{change.ratio - 1:+.1%}".replace("-", "−").replace("%", " %"),
+            change_of(change.ratio, 1),
             (change.start - 0.5, 1),
             xycoords=("data", "axes fraction"),
             xytext=(0, 2 + 13 * line),

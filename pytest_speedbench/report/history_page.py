@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_speedbench._version import __version__
 from pytest_speedbench.analysis.trends import ALPHA
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.report.headline import TONES
 from pytest_speedbench.report.history_charts import MARKERS, marker_of, trend_svg
 from pytest_speedbench.report.html.templates import template
@@ -67,7 +68,7 @@ def render_history(trends: Sequence[Trend], *, now: datetime | None = None) -> s
         latest=", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()),
         tone="bad" if losses or any(section.tone == "bad" for section in sections) else "plain",
         legend=[(mark, colour, str(outcome)) for outcome, (_, colour, mark) in MARKERS.items()],
-        alpha=f"{ALPHA:.0%}".replace("%", " %"),
+        alpha=f"{ALPHA:.0%}",
         version=__version__,
         written=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M %Z").strip(),
         nothing=NOTHING,
@@ -102,7 +103,7 @@ def _summary(trend: Trend) -> str:
             f"{abs(change.ratio - 1):.1%} to {_number(change.after)} with run {point.run.number}"
             f"{f' (commit {point.run.commit[:9]})' if point.run.known_commit else ''}."
         )
-    return " ".join(sentences).replace("%", " %")
+    return " ".join(sentences)
 
 
 def _row(trend: Trend, position: int) -> Row:
@@ -121,7 +122,7 @@ def _row(trend: Trend, position: int) -> Row:
         f"{marker_of(point)[2]} {outcome}" if outcome else "",
         TONES[outcome] if outcome else "",
         point.remark,
-        "" if change is None else f"{change.ratio - 1:+.1%}".replace("-", "−").replace("%", " %"),
+        "" if change is None else change_of(change.ratio, 1),
     )
 
 

@@ -9,7 +9,6 @@ from pytest_speedbench.compare.verdict import FAILING, Outcome
 from pytest_speedbench.escapes import markdown_cell
 from pytest_speedbench.report.grid import Grid, grids
 from pytest_speedbench.report.headline import gravity, headline_of
-from pytest_speedbench.report.reasons import Reason, each_once
 from pytest_speedbench.report.view import (
     NOTHING,
     Row,
@@ -148,7 +147,7 @@ def _details(table: RunTable) -> Iterator[str]:
     others = [text for text, _ in table.verdicts]
     for text in (table.speed, table.setting, *others, *table.details, *table.notes):
         yield f"- {markdown_cell(text)}"
-    yield from (f"- {markdown_cell(str(reason))}" for reason in _reasons(table))
+    yield from (f"- {markdown_cell(str(reason))}" for reason in table.reasons)
     if not table.calls_for_causes:
         yield from (f"- changed: {markdown_cell(str(change))}" for change in table.changes)
     yield from ("", "</details>")
@@ -160,14 +159,14 @@ def _columns(compared: bool) -> list[tuple[str, Callable[[Row], str]]]:
     gate: list[tuple[str, Callable[[Row], str]]] = [
         ("change", lambda row: row.change),
         ("verdict", lambda row: row.verdict),
-        ("change, 95 %", lambda row: row.change_interval),
+        ("change, 95%", lambda row: row.change_interval),
     ]
     return [
         ("category", lambda row: row.slice),
         ("n", lambda row: row.n),
         *(old if compared else []),
         ("AL", lambda row: row.acceptance_length),
-        ("95 %", lambda row: row.interval),
+        ("95%", lambda row: row.interval),
         ("macro", lambda row: row.macro),
         ("engine's own", lambda row: row.engine),
         ("accepted", lambda row: row.accepted),
@@ -177,12 +176,6 @@ def _columns(compared: bool) -> list[tuple[str, Callable[[Row], str]]]:
 
 def _worst_first(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: 1.0 if row.ratio is None else row.ratio)
-
-
-def _reasons(table: RunTable) -> list[Reason]:
-    """Reasons of the verdicts on AL."""
-    rows = [row for row in table.rows if row.reason and row.outcome]
-    return each_once((row.slice, row.reason, row.outcome) for row in rows if row.outcome)
 
 
 # -- links ----------------------------------------------------------------------------------

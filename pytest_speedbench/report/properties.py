@@ -15,7 +15,8 @@ def properties_of(case: CaseResult) -> Iterator[tuple[str, str]]:
     """Names and values: every verdict with its reason, then metrics and changes as plain numbers.
 
     ``speedbench_METRIC`` is the value, with ``_low`` and ``_high`` its limits, and
-    ``speedbench_METRIC_ratio`` new / old, with limits too.
+    ``speedbench_METRIC_ratio`` new / old, with limits too. ``speedbench_changed`` is what
+    differs from the baseline's run.
     """
     for verdict in case.verdicts:
         yield _PREFIX, f"{verdict.metric}: {verdict.outcome}"
@@ -27,6 +28,7 @@ def properties_of(case: CaseResult) -> Iterator[tuple[str, str]]:
     for verdict in case.verdicts:
         if verdict.ratio is not None:
             yield from _numbers(f"{verdict.metric}_ratio", verdict.ratio, verdict.low, verdict.high)
+    yield from ((f"{_PREFIX}_changed", printable(str(change))) for change in case.changes)
     baselines = dict.fromkeys(v.baseline for v in case.verdicts if v.baseline)
     yield from ((f"{_PREFIX}_baseline", printable(name)) for name in baselines)
 

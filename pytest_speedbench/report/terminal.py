@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_speedbench.compare.gate import is_beside_all
 from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.results import CaseResult, SessionResults
-from pytest_speedbench.compare.verdict import Outcome, Verdict
+from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
 from pytest_speedbench.errors import count_of
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.report.folding import WIDEST
 from pytest_speedbench.report.reasons import each_once
 from pytest_speedbench.report.terminal_lines import SESSION, Everything, Line, wrapped
@@ -30,6 +32,7 @@ def summary_lines(
     failed, improved or is undecided.
     """
     width = min(width, WIDEST)
+    results = replace(results, cases=[_without_told(c, results.told) for c in results.cases])
     runs = runs_of(results.cases)
     tables = [run_table(cases) for cases in runs]
     own = [
@@ -51,6 +54,19 @@ def summary_lines(
         yield from wrapped(problem, width, {"red": True, "bold": True}, indent="")
 
 
+def _without_told(case: CaseResult, told: Container[str]) -> CaseResult:
+    """The case without the reason for which its test failed, where that stands above."""
+    if case.nodeid not in told:
+        return case
+    for outcomes in (FAILING, {Outcome.UNDECIDED}, {Outcome.NO_BASELINE}):
+        for place, verdict in enumerate(case.verdicts):
+            if verdict.outcome in outcomes:
+                verdicts = [*case.verdicts]
+                verdicts[place] = replace(verdict, reason="")
+                return replace(case, verdicts=verdicts)
+    return case
+
+
 # -- the gate -------------------------------------------------------------------------------
 
 
@@ -61,7 +77,9 @@ def _gate_lines(results: SessionResults, width: int, everything: Everything) -> 
         against = f" (against {', '.join(baselines)})" if baselines else ""
         yield from wrapped(f"gate: {_counts(verdicts) + against}", width, {"bold": True}, "")
         missing = each_once(
-            (v.case, v.reason, v.outcome) for v in verdicts if v.outcome is Outcome.NO_BASELINE
+            (v.case, v.reason, v.outcome)
+            for v in verdicts
+            if v.outcome is Outcome.NO_BASELINE and v.reason
         )
         for reason in missing[:_MOST_MISSING]:
             others = len(set(reason.alike) - set(reason.names))
@@ -70,7 +88,7 @@ def _gate_lines(results: SessionResults, width: int, everything: Everything) -> 
         if len(missing) > _MOST_MISSING:
             more = len(missing) - _MOST_MISSING
             yield Line(f"  … and {more} more (all in {everything.markdown})")
-        yield from _category_lines(results, width)
+        yield from _category_lines(results, width, changes=len(runs_of(results.cases)) > 1)
         yield from wrapped(results.family, width)
     elif results.cases and not results.comparing:
         hint = "nothing compared; --speed-compare compares with the latest saved run"
@@ -88,7 +106,7 @@ def _counts(verdicts: Sequence[Verdict]) -> str:
     return "; ".join(parts)
 
 
-def _category_lines(results: SessionResults, width: int) -> Iterator[Line]:
+def _category_lines(results: SessionResults, width: int, *, changes: bool) -> Iterator[Line]:
     """The categories that are not gated, the largest losses first, and the way to gate them."""
     found = {
         case.record.case.slice: verdict
@@ -99,7 +117,7 @@ def _category_lines(results: SessionResults, width: int) -> Iterator[Line]:
     worst = sorted(found.items(), key=lambda item: item[1].ratio or 0.0)
     if not worst:
         return
-    names = [f"{name} {_change(verdict)}" for name, verdict in worst[:_MOST_CATEGORIES]]
+    names = [f"{name} {_change(verdict, changes)}" for name, verdict in worst[:_MOST_CATEGORIES]]
     more = f" and {len(worst) - len(names)} more" if len(worst) > len(names) else ""
     yield from wrapped(
         f"too few samples to gate each category: {', '.join(names)}{more}; "
@@ -114,10 +132,12 @@ def _beside_all(case: CaseResult, verdict: Verdict) -> bool:
     return not_gated and is_beside_all(case.record)
 
 
-def _change(verdict: Verdict) -> str:
+def _change(verdict: Verdict, with_change: bool) -> str:
+    """The change, where no table has it, and what it is at most."""
     assert verdict.ratio is not None
-    bound = f" ({verdict.shown})" if verdict.shown else ""
-    return f"{verdict.ratio - 1:+.2%}{bound}"
+    if not with_change:
+        return verdict.shown
+    return change_of(verdict.ratio) + (f" ({verdict.shown})" if verdict.shown else "")
 
 
 # -- what else ------------------------------------------------------------------------------

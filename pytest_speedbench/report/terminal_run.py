@@ -47,7 +47,9 @@ def run_lines(
 def _reasons(table: RunTable, everything: Everything) -> Iterator[tuple[str, Outcome]]:
     """Why AL is neither a pass nor without a baseline."""
     found = each_once(
-        (row.slice, row.reason, row.outcome) for row in table.rows if row.outcome and is_open(row)
+        (row.slice, row.reason, row.outcome)
+        for row in table.rows
+        if row.outcome and row.reason and is_open(row)
     )
     for reason in found[:MOST_REASONS]:
         yield str(reason), reason.outcome
@@ -98,7 +100,7 @@ def _columns(table: RunTable) -> Columns:
         return [
             *first,
             ("AL", "right", lambda row: row.acceptance_length),
-            ("95 %", "right", lambda row: row.interval),
+            ("95%", "right", lambda row: row.interval),
             ("macro", "right", lambda row: row.macro),
             ("engine", "right", lambda row: row.engine),
             ("acc.", "right", lambda row: row.accepted),
@@ -112,7 +114,7 @@ def _columns(table: RunTable) -> Columns:
         *first,
         *before,
         ("AL", "right", lambda row: row.acceptance_length),
-        ("95 %", "right", lambda row: row.interval),
+        ("95%", "right", lambda row: row.interval),
         ("change", "right", lambda row: row.change),
         ("verdict", "left", verdict_text),
     ]

@@ -131,7 +131,7 @@ def _reason_lines(
     found = each_once(
         (name if row.slice == ALL else f"{name} {row.slice}", row.reason, row.outcome)
         for name, row in rows
-        if row.outcome and is_open(row)
+        if row.outcome and row.reason and is_open(row)
     )
     others = each_once(
         (name, text, outcome) for name, table in opened for text, outcome in table.verdicts

@@ -16,7 +16,8 @@ from pytest_speedbench.compare.side_by_side import NAME
 from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
 from pytest_speedbench.errors import count_of
 from pytest_speedbench.measure.metrics import METRICS
-from pytest_speedbench.report.reasons import each_once
+from pytest_speedbench.quantities import change_of, span_of
+from pytest_speedbench.report.reasons import Reason, each_once
 from pytest_speedbench.splits import ALL
 
 NOTHING = "–"
@@ -31,7 +32,7 @@ class Row:
     """One slice of a run; ``verdict`` and ``outcome`` are those of AL, the metric of the row.
 
     ``old`` and ``old_interval`` are the baseline's AL, ``change`` the ratio of both and
-    ``change_interval`` its limits, 95 %. ``shown`` is what the verdict states of the change; it is
+    ``change_interval`` its limits, 95%. ``shown`` is what the verdict states of the change; it is
     in ``verdict`` too.
     """
 
@@ -51,8 +52,6 @@ class Row:
     verdict: str
     outcome: Outcome | None
     reason: str
-    reasons: tuple[str, ...]
-    """Those of all metrics, each with its verdict."""
     beside_all: bool
     """Whether this is a category that has no verdict of its own beside the whole split."""
 
@@ -79,6 +78,12 @@ class RunTable:
         """Of all verdicts of the run."""
         found = {row.outcome for row in self.rows if row.outcome}
         return found | {outcome for _, outcome in self.verdicts}
+
+    @property
+    def reasons(self) -> list[Reason]:
+        """Those of the verdicts on AL, each once."""
+        rows = [row for row in self.rows if row.reason]
+        return each_once((row.slice, row.reason, row.outcome) for row in rows if row.outcome)
 
     @property
     def calls_for_causes(self) -> bool:
@@ -108,7 +113,7 @@ def run_table(cases: Sequence[CaseResult]) -> RunTable:
     """What is shown of the cases of one run."""
     record = cases[0].record
     speedup = record.metric("speedup")
-    causes = [case.attribution for case in cases if case.attribution]
+    causes = [found for case in cases if (found := case.attribution) and found.causes]
     gated = any(case.verdicts for case in cases)
     return RunTable(
         title_of(record),
@@ -203,14 +208,13 @@ def _row(case: CaseResult, gated: bool) -> Row:
         _percent(record.metric("acceptance_rate")),
         _value(old),
         _interval(old),
-        NOTHING if verdict is None or verdict.ratio is None else f"{verdict.ratio - 1:+.2%}",
+        NOTHING if verdict is None or verdict.ratio is None else change_of(verdict.ratio),
         NOTHING if verdict is None else _limits(verdict.low, verdict.high),
         None if verdict is None else verdict.ratio,
         "" if verdict is None else verdict.shown,
         _verdict(verdict) if verdict else ("AL not gated" if gated else NOTHING),
         outcome,
         verdict.reason if verdict else "",
-        tuple(str(verdict) for verdict in case.verdicts if verdict.reason),
         outcome is Outcome.NOT_GATED and is_beside_all(record),
     )
 
@@ -237,8 +241,7 @@ def change_text(case: CaseResult, verdict: Verdict) -> str:
         if verdict.ratio is not None and verdict.metric == ACCEPTANCE:
             others = before is not None and before.n != length.n
             of = " on the samples of both" if others else ""
-            shown = "" if verdict.outcome is Outcome.UNDECIDED else verdict.shown
-            change = filter(None, (f"{verdict.ratio - 1:+.1%}{of}", shown))
+            change = filter(None, (f"{change_of(verdict.ratio)}{of}", verdict.shown))
             parts[-1] += f" ({', '.join(change)})"
     if speedup := speedup_text(record, old):
         parts.append(f"speedup {speedup}")
@@ -261,7 +264,7 @@ def _arrow(before: MetricRecord | None, now: str, unit: str) -> str:
 
 
 def _limits(low: float | None, high: float | None) -> str:
-    return NOTHING if low is None or high is None else f"{low - 1:+.1%} to {high - 1:+.1%}"
+    return span_of(low, high, 1) or NOTHING
 
 
 def _value(metric: MetricRecord | None) -> str:
@@ -295,17 +298,15 @@ def _plainly(speedup: MetricRecord) -> str:
 
 
 def attribution_text(found: Attribution) -> str:
-    """What the change of speedup is due to, in one line."""
-    against = f" against {found.baseline}" if found.baseline else ""
-    causes = ", ".join(map(_factor, found.factors))
-    return f"{_factor(found.total)}{against}, of which {causes}"
+    """What the change of speedup is due to, in one line, without what did not change."""
+    causes = ", ".join(f"{cause.name} {factor_text(cause)}" for cause in found.causes)
+    return f"{found.total.name} {factor_text(found.total)}, of which {causes}"
 
 
-def _factor(cause: Factor) -> str:
-    interval = ""
-    if cause.low is not None and cause.high is not None:
-        interval = f" [{cause.low - 1:+.1%}, {cause.high - 1:+.1%}]"
-    return f"{cause.name} {cause.factor - 1:+.1%}{interval}"
+def factor_text(factor: Factor) -> str:
+    """The change of one factor, with its interval where it has one."""
+    span = span_of(factor.low, factor.high, 1)
+    return f"{change_of(factor.factor, 1)} {span}".rstrip()
 
 
 def _context(record: Record) -> Iterator[str]:

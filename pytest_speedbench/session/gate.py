@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -17,12 +16,12 @@ from pytest_speedbench.compare.judge import ACCEPTANCE, DEFAULT_MARGINS, Judge
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.compare.verdict import Outcome, Verdict
-from pytest_speedbench.errors import GateFailure, warn
+from pytest_speedbench.errors import GateFailure, SpeedWarning, warn
 from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.stats import AlphaSequence, Decision, NoData
 
 ASSERT = "assert"
-_MOST_CHANGES = 3
 
 
 @dataclass
@@ -143,11 +142,10 @@ class SessionGate:
         verdict = as_category(verdict, case.record)
         undecided = verdict.outcome is Outcome.UNDECIDED
         if case.add(verdict) and undecided and self.settings.inconclusive == "warn":
-            # Without the case: pytest lists the tests above a warning that they share.
-            warn(f"undecided: {verdict.metric}{verdict.change}: {verdict.reason}")
+            warn_undecided(verdict.metric, str(verdict))
         if verdict.fails(self.settings.inconclusive, self.settings.require_baseline):
             shown = text if verdict.outcome is Outcome.FAIL else ""
-            raise GateFailure("\n".join([shown or failure_text(verdict), *changed_lines(case)]))
+            raise GateFailure(shown or failure_text(verdict))
 
     def failed_test(self, case: CaseResult) -> None:
         """The body of a test failed by an assertion: comparisons that were false are verdicts."""
@@ -161,7 +159,7 @@ class SessionGate:
         if verdict.outcome is not Outcome.UNDECIDED:
             return True
         if self.settings.inconclusive == "warn":
-            warn(f"undecided: {text}")
+            warn_undecided(ASSERT, f"undecided: {text}")
         return self.settings.inconclusive != "fail"
 
 
@@ -171,18 +169,17 @@ def beside_text(new: Record, latest: SavedRun) -> str:
     now = new.metric(ACCEPTANCE)
     if not lengths or lengths[0] is None or now is None:
         return ""
-    change = f"{now.value / lengths[0].value - 1:+.2%}"
+    change = change_of(now.value / lengths[0].value)
     return f"for comparison, against the saved run {latest}: AL {change}, not gated"
 
 
 def failure_text(verdict: Verdict) -> str:
-    """The message of a verdict that fails: what, where, expected and got, and what to do."""
-    lines = [f"{verdict.metric}: {verdict.outcome}: {verdict.case}"]
-    if verdict.reason:
-        lines.append(f"  {verdict.reason}")
-    interval = "" if verdict.shown else _interval(verdict)  # the reason has the sharper bound
-    if interval:
-        lines.append(f"  new / old = {interval}, allowed: above {1 - (verdict.margin or 0):.4f}")
+    """The message of a verdict that fails: what, got and expected, where, and what to do. Its first
+    line stands in pytest's short summary too."""
+    numbers = f" ({change_of(verdict.ratio)}{_allowed(verdict)})" if verdict.ratio else ""
+    lines = [f"{verdict.metric}: {verdict.outcome}{numbers}: {verdict.case}"]
+    if said := ", ".join(filter(None, (verdict.certainty, verdict.reason))):
+        lines.append(f"  {said}")
     if verdict.baseline:
         lines.append(f"  baseline: {verdict.baseline}")
     if verdict.outcome is Outcome.NO_BASELINE:
@@ -190,18 +187,21 @@ def failure_text(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def _interval(verdict: Verdict) -> str:
-    if verdict.ratio is None or verdict.low is None or verdict.high is None:
-        return ""
-    return f"{verdict.ratio:.4f} [{verdict.low:.4f}, {verdict.high:.4f}]"
+def _allowed(verdict: Verdict) -> str:
+    return "" if verdict.margin is None else f", allowed {change_of(1 - verdict.margin)}"
 
 
-def changed_lines(case: CaseResult) -> Iterator[str]:
-    """What changed since the baseline, the most likely causes alone."""
-    for change in case.changes[:_MOST_CHANGES]:
-        yield f"  changed: {change}"
-    if len(case.changes) > _MOST_CHANGES:
-        yield f"  … and {len(case.changes) - _MOST_CHANGES} more changes, in the report"
+def warn_undecided(what: str, text: str) -> None:
+    """A warning that is the same for all cases, so that pytest lists their tests above one line,
+    and our own section has the numbers; with all of ``text`` where warnings are errors.
+
+    Raises:
+        SpeedWarning: warnings are errors.
+    """
+    try:
+        warn(f"undecided: {what}: see the section 'speedbench' below")
+    except SpeedWarning:
+        raise SpeedWarning(text) from None
 
 
 def without_requests(record: Record) -> Record:

@@ -28,7 +28,13 @@ from pytest_speedbench.session.devices import claim, gpus_of_engine
 from pytest_speedbench.session.progress import Overall, Progress
 from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
 from pytest_speedbench.session.report_files import check_reports
-from pytest_speedbench.session.reports import clean, cut_our_frames, note_skip, within
+from pytest_speedbench.session.reports import (
+    begin_with_message,
+    clean,
+    cut_our_frames,
+    note_skip,
+    within,
+)
 from pytest_speedbench.session.saving import saving_of
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.session.summary import SessionOutput, Summary
@@ -236,6 +242,8 @@ class SessionHooks:
         report = yield
         if case_of(item) is not None:
             clean(report)
+            if call.excinfo is not None:
+                begin_with_message(report, call.excinfo.value)
             note_skip(report)
             if call.when == "call" and self.config.getoption("htmlpath", None):
                 self._add_to_page(item, report)

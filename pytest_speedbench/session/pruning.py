@@ -14,6 +14,7 @@ from pytest_speedbench.errors import NoData, UsageError
 from pytest_speedbench.measure.tokenizer import model_name
 from pytest_speedbench.plan import values
 from pytest_speedbench.plan.cases import Case, RunKey
+from pytest_speedbench.quantities import change_of, span_of
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.splits import ALL
 from pytest_speedbench.stats import AlphaSequence, comparison
@@ -142,13 +143,13 @@ def _worst(found: dict[str, Verdict]) -> Verdict:
 
 def _message(found: dict[str, Verdict], verdict: Verdict) -> Iterator[str]:
     """The message of a failure: every slice with its change."""
-    yield f"{verdict.metric}: {verdict.outcome} against {verdict.baseline}: {verdict.case}"
+    what = f"{verdict.metric}: {verdict.outcome}{verdict.change}"
+    yield f"{what} against {verdict.baseline}: {verdict.case}"
     for name, own in found.items():
-        change = "no AL" if own.ratio is None else f"AL {own.ratio - 1:+.1%}"
-        ends = ""
-        if own.low is not None and own.high is not None:
-            ends = f" [{own.low - 1:+.1%}, {own.high - 1:+.1%}]"
-        yield f"  {name}: {change}{ends}, allowed {-(own.margin or 0):.1%}: {own.outcome}"
+        change = "no AL" if own.ratio is None else f"AL {change_of(own.ratio)}"
+        ends = span_of(own.low, own.high)
+        what = f"{change} {ends}".rstrip()
+        yield f"  {name}: {what}, allowed {-(own.margin or 0):.2%}: {own.outcome}"
     yield "  which tokens cost most: speedbench drafter coverage RUN --drafter PRUNED"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from _pytest._code.code import ReprEntry
 
-from pytest_speedbench.errors import is_ours
+from pytest_speedbench.errors import SpeedbenchError, is_ours
 from pytest_speedbench.escapes import printable
 from pytest_speedbench.report.folding import WIDEST, folded
 from pytest_speedbench.secrets import without_secrets
@@ -46,6 +46,21 @@ def clean(report: pytest.TestReport) -> None:
     """Escapes control characters and hides secrets in the failure that a report shows, and folds
     its long lines; its one line in pytest's summary stays as it is."""
     report.longrepr = _cleaned(report.longrepr)
+
+
+def begin_with_message(report: pytest.TestReport, error: BaseException) -> None:
+    """Leaves the class of an error of ours, and of a failed ``assert``, out of the line that pytest
+    shows in its short summary and in JUnit XML; the traceback has it."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is None:
+        return
+    name = type(error).__name__
+    if isinstance(error, SpeedbenchError):
+        crash.message = crash.message.removeprefix(f"{type(error).__module__}.{name}: ")
+    elif isinstance(error, pytest.fail.Exception) and not error.pytrace:
+        crash.message = crash.message.removeprefix(f"{name}: ")
+    elif isinstance(error, AssertionError) and str(error).startswith("assert "):
+        crash.message = crash.message.removeprefix(f"{name}: ")  # pytest does, of most messages
 
 
 def _cleaned(shown: Any) -> Any:

@@ -105,7 +105,7 @@ class SliceResult:
                 continue
             ends = "–" if found.low is None else f"{found.low:.4g} to {found.high:.4g}"
             rows.append((name, f"{found.value:.4g}", ends, str(found.n), found.unit))
-        return html_table((self._view.name, "value", "95 %", "n", "unit"), rows)
+        return html_table((self._view.name, "value", "95%", "n", "unit"), rows)
 
     def _worst(self) -> str:
         """The categories that pull AL down, worst first."""
@@ -232,7 +232,7 @@ class SpeedResult(SliceResult):
         """Fails where a metric fell by more than its margin against the baseline.
 
         Margins by metric, such as ``acceptance_length="1%"`` or ``speedup=0.05``; without any, the
-        session's (``--speed-compare-fail``, or 2 % of AL). A case without a baseline passes,
+        session's (``--speed-compare-fail``, or 2% of AL). A case without a baseline passes,
         unless ``--speed-require-baseline``.
 
         Raises:

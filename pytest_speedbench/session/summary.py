@@ -188,6 +188,9 @@ class Summary:
 
         if not terminalreporter.hasopt("s"):  # with -rs pytest names them itself
             self.results.skipped = skip_reasons(terminalreporter.getreports("skipped"))
+        if terminalreporter.config.option.tbstyle != "no":
+            failed = terminalreporter.getreports("failed")
+            self.results.told = frozenset(report.nodeid for report in failed)
         if not (self.results.cases or self.results.problems or self.results.skipped):
             return
         terminalreporter.section("speedbench")

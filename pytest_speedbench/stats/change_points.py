@@ -39,7 +39,7 @@ def change_points(values: Sequence[float], alpha: float = 0.01) -> list[int]:
         values: the series, in order, finite.
         alpha: the chance of any change point in a series without one.
 
-    A series of equal values that takes another one has a change; changes far below 0.1 % of the
+    A series of equal values that takes another one has a change; changes far below 0.1% of the
     level have none.
     """
     series = np.asarray(values, dtype=np.float64)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from pytest_speedbench.errors import count_of
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.stats.data import RequestTrace
 from pytest_speedbench.stats.evidence import (
     Finding,
@@ -49,7 +50,7 @@ class Decision:
 
     Attributes:
         conclusion: pass, fail, improved or undecided.
-        reason: one sentence for the report.
+        reason: what the conclusion rests on, without the change and its bound.
         shown: lower and upper bound on new / old that the conclusion states, at the rates of
             ``rule``; None where it states none.
         carried_by: finding that gave the verdict; where undecided, the sharpest that could.
@@ -124,8 +125,7 @@ def judge(pairs: Pairs, scale: Scale, rule: Rule) -> Decision:
         return _undecided(findings, pairs, scale, rule)
     verdict, finding = shown
     bounds = _bounds(verdict, finding)
-    said = _said(verdict, finding, bounds, rule)
-    reason = said + assumption([finding], rule) + _whole_only(pairs)
+    reason = _basis(verdict, finding, rule) + assumption([finding], rule) + _whole_only(pairs)
     return _decision(verdict, reason, bounds, finding, findings, pairs, rule)
 
 
@@ -190,18 +190,17 @@ def _bounds(verdict: Conclusion, finding: Finding) -> Shown:
     return finding.sure_low if verdict is Conclusion.IMPROVED else finding.low, None
 
 
-def _said(verdict: Conclusion, finding: Finding, bounds: Shown, rule: Rule) -> str:
-    over = f"over {OVER[finding.evidence]} ({finding.coverage:.0%} of the tokens)"
-    change = f"AL changed by {finding.ratio.value - 1:+.2%} {over}"
+def _basis(verdict: Conclusion, finding: Finding, rule: Rule) -> str:
+    over = f"compared over {OVER[finding.evidence]} ({finding.coverage:.0%} of the tokens)"
     level = rule.alpha if verdict is Conclusion.PASS else rule.fail_level
-    stale = ": the baseline is stale" if verdict is Conclusion.IMPROVED else ""
-    return f"{change}; {bound_text(*bounds)} at α = {level:.2g}{stale}; margin {rule.margin:.2%}"
+    stale = "; the baseline is stale" if verdict is Conclusion.IMPROVED else ""
+    return f"{over} at α = {level:.2g}{stale}; margin {rule.margin:.2%}"
 
 
 def bound_text(low: float | None, high: float | None) -> str:
     """A statement on new / old in the words of a reader: ``lost at most 1.80%``."""
     if low is not None and high is not None:
-        return f"{low - 1:+.2%} to {high - 1:+.2%}"
+        return f"{change_of(low, 1)} to {change_of(high, 1)}"
     if high is not None:
         return f"lost at least {1 - high:.2%}" if high < 1 else f"gained at most {high - 1:.2%}"
     if low is not None:
@@ -219,9 +218,8 @@ def _undecided(findings: tuple[Finding, ...], pairs: Pairs, scale: Scale, rule: 
     waits = [f.more_samples for f in findings if f.more_samples is not None]
     finding = trusted[0] if trusted else findings[-1]
     low, high = _range(findings, scale)
-    ends = [f"{end - 1:+.2%}" if math.isfinite(end) else "any gain" for end in (low, high)]
-    reason = f"AL may have changed by {ends[0]} to {ends[1]}, margin {rule.margin:.2%}"
-    reasons = [*withheld_pass(pairs, rule), *_hidden(findings, pairs, scale, rule), reason]
+    margin = f"margin {rule.margin:.2%}"
+    reasons = [*withheld_pass(pairs, rule), *_hidden(findings, pairs, scale, rule), margin]
     return _decision(
         Conclusion.UNDECIDED,
         "; ".join(reasons) + _whole_only(pairs),
@@ -254,7 +252,7 @@ def _hidden(findings: tuple[Finding, ...], pairs: Pairs, scale: Scale, rule: Rul
     if lost and (doubts := withheld_fail(pairs, rule)):
         return doubts
     worst = worst_whole(pairs, scale, rule)
-    bound = "have no bound" if worst is None else f"{bound_text(worst, None)} at 95 %"
+    bound = "have no bound" if worst is None else f"{bound_text(worst, None)} at 95%"
     changed = ""
     if seen.low is not None and seen.low > 1 - rule.margin:
         changed = f"{bound_text(seen.low, None)} but "

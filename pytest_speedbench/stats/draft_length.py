@@ -31,7 +31,7 @@ class BestDraftLength:
     Attributes:
         value: the draft length with the highest speedup, 0 where none is faster than no SD.
         candidates: ascending; with ``value``, every draft length that is not shown to be slower at
-            95 %, all comparisons together. 0 stands for no SD.
+            95%, all comparisons together. 0 stands for no SD.
         speedup: by draft length, geometric mean over rounds against no SD.
         rounds: rounds that the comparison rests on; below 3 nothing is shown to be slower.
     """

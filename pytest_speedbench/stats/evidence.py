@@ -167,7 +167,7 @@ def _finding(
 
 
 def worst_whole(pairs: Pairs, scale: Scale, rule: Rule) -> float | None:
-    """Lower bound on ρ of whole outputs at 95 %, without an assumption; None: none was found."""
+    """Lower bound on ρ of whole outputs at 95%, without an assumption; None: none was found."""
     side = keeps(pairs.whole, pairs, scale, replace(rule, reach=0.0))
     return side.bound(-math.log(1 - UNSEEN_LEVEL))
 
@@ -226,7 +226,7 @@ def _diverge_too_often(pairs: Pairs, rule: Rule) -> bool:
 
 
 def whole_shows(whole: PairedSums, theta: float, *, above: bool) -> bool:
-    """Whether ρ of whole outputs lies above (or below) theta by a one-sided t test at 5 %."""
+    """Whether ρ of whole outputs lies above (or below) theta by a one-sided t test at 5%."""
     codes = whole.codes
     value, error = delta.log_ratio_of_ratios(
         (whole.new_tokens, whole.new_steps), (whole.old_tokens, whole.old_steps), codes

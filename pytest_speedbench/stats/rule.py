@@ -48,9 +48,9 @@ class Rule:
         """Check ranges."""
         if not 0 < self.margin < 1:
             raise ValueError(
-                f"margin must lie between 0 and 100 %, both excluded, got {self.margin!r}:"
+                f"margin must lie between 0 and 100%, both excluded, got {self.margin!r}:"
                 " no sample shows a loss of exactly nothing, and no acceptance length falls by"
-                " all of it; 0.02 (2 %) is usual"
+                " all of it; 0.02 (2%) is usual"
             )
         for name in ("alpha", "fail_alpha", "shared"):
             value = getattr(self, name)

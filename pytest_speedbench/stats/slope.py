@@ -36,7 +36,7 @@ class LengthSlope:
     """AL = level + slope * log2(input tokens), by least squares weighted by decoding steps.
 
     Attributes:
-        per_doubling: slope relative to AL at the shortest input: -0.03 is a loss of 3 % a doubling.
+        per_doubling: slope relative to AL at the shortest input: -0.03 is a loss of 3% a doubling.
         over_range: change of AL from the shortest to the longest input, relative to the shortest.
         shortest: tokens of the shortest input.
         longest: tokens of the longest input.

@@ -37,11 +37,11 @@ class TimingDecision:
 
     Attributes:
         conclusion: pass, fail, improved or undecided.
-        ratio: geometric mean with its 95 % interval; n counts the independent units.
+        ratio: geometric mean with its 95% interval; n counts the independent units.
         low: bound on the ratio from below, wrong with probability alpha at most.
         high: bound from above, wrong with probability fail_alpha at most.
         unit: "session", "start" or "block".
-        more_units: further units that settle it with 90 % power if nothing changed; None where it
+        more_units: further units that settle it with 90% power if nothing changed; None where it
             is decided, or where more than 1,000 are needed.
     """
 
@@ -204,7 +204,7 @@ def within_session(
 def block_means(values: Floats) -> Floats:
     """Means of consecutive blocks of rounds, so long that they hardly depend on one another.
 
-    The correlation of neighbouring rounds is taken at its upper 95 % limit, since a few rounds
+    The correlation of neighbouring rounds is taken at its upper 95% limit, since a few rounds
     cannot show that they are independent. Rounds that fill no block are left out at the start.
 
     Raises:
@@ -227,7 +227,7 @@ def block_means(values: Floats) -> Floats:
 
 
 def correlation_limit(values: Floats) -> float:
-    """Upper 95 % limit of the correlation of neighbouring rounds, between 0 and 0.95.
+    """Upper 95% limit of the correlation of neighbouring rounds, between 0 and 0.95.
 
     The estimate is corrected for its bias of (1 + 4φ)/n (Kendall 1954); its variance is
     (1 - φ²)/n (Box & Jenkins).
@@ -292,7 +292,7 @@ def _decide(
 
 
 def units_needed(variance: float, margin: float, alpha: float, *, earlier: bool) -> int | None:
-    """Units with which an unchanged build passes with 90 % power; None beyond 1,000.
+    """Units with which an unchanged build passes with 90% power; None beyond 1,000.
 
     Args:
         variance: of one unit, in squared logs.

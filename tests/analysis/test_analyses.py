@@ -178,7 +178,7 @@ def test_a_cell_has_value_and_interval() -> None:
     table = bias([case("math", al=2.0)], [case("math", al=3.0, split="other")]).table
     by_title = dict(zip((c.title for c in table.columns), text_rows(table)[0], strict=True))
     assert by_title["AL, qualitative"] == "2.00 [1.90, 2.10]"
-    assert by_title["difference"].startswith("+50.0 % [")
+    assert by_title["difference"].startswith("+50.0% [")
     assert cell(None, table.columns[0]) == "–"
 
 
@@ -227,7 +227,7 @@ def test_bias_takes_another_run(tmp_path: Path) -> None:
     arguments = ["analyze", "bias", str(ours), "--against", str(theirs), "--plot", str(figure)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0
-    assert "+50.0 %" in done.stdout
+    assert "+50.0%" in done.stdout
     assert "<svg" in figure.read_text()
 
 

@@ -156,9 +156,9 @@ def test_stored_verdicts_and_changes_of_level(
     rows = [line for line in result.out.splitlines() if line.strip().startswith("00")]
     outcomes = [next(w for w in ("pass", "fail") if w in row) for row in rows]
     assert outcomes == ["pass"] * 20 + ["fail"] * 10
-    assert re.search(r" fail, ▼ -(6\.[5-9]|7\.[0-5]) % *$", rows[20])
+    assert re.search(r" fail, ▼ -(6\.[5-9]|7\.[0-5])% *$", rows[20])
     assert "1 change of level (▲ ▼) in 1 case" in result.words
-    assert "at most 1 % of cases with a steady level show one." in result.words
+    assert "at most 1% of cases with a steady level show one." in result.words
     assert "Too few runs" not in result.words
 
 
@@ -316,7 +316,7 @@ def test_the_page_stands_alone(speedbench: Speedbench, nights: Callable[..., Pat
     assert len(ids) == len(set(ids))
     assert not re.findall(r"#0[1-8]0[1-8]0[1-8]", text)  # every colour is the page's own
     assert "Fell by 7." in text or "Fell by 6." in text
-    assert "−7." in text or "−6." in text
+    assert "-7." in text or "-6." in text
     assert "prefers-color-scheme: dark" in text
 
 

@@ -25,10 +25,10 @@ def test_samples_and_tokens(speedbench: Speedbench) -> None:
     assert (result.code, result.err) == (0, "")
     assert "from the spread of 0001 of " in result.out
     assert (
-        "margin 5 %, α = 0.01 for a false pass, 0.0033 for a false fail of each of 3, power 90%"
+        "margin 5%, α = 0.01 for a false pass, 0.0033 for a false fail of each of 3, power 90%"
         in result.words
     )
-    assert "until a loss of 10 % fails" in result.words
+    assert "until a loss of 10% fails" in result.words
     row = _row(result.out, "alpha")
     assert row[1] == "40"
     samples, tokens = int(row[2].replace(",", "")), int(row[3].replace(",", ""))
@@ -70,7 +70,7 @@ def test_rarer_losses_need_more_samples(speedbench: Speedbench) -> None:
         (("--margin", "0"), "--margin: cannot read '0'"),
         (("--power", "0.2"), "--power 0.2: expected at least 0.5 and less than 1, such as 0.9"),
         (("--power", "1"), "--power 1: expected at least 0.5 and less than 1"),
-        (("--reach", "2"), "expected a share of at least 0 and below 100 %"),
+        (("--reach", "2"), "expected a share of at least 0 and below 100%"),
         (("--loss", "1%"), "--loss 1%: expected a loss above the margin of 2%"),
         (("--baseline", "nope"), "speedbench: nope: no file, no run number or name"),
         (("--storage", "nowhere"), "no saved runs in nowhere"),

@@ -46,7 +46,7 @@ def test_every_case_has_its_rates(speedbench: Speedbench) -> None:
         assert healthy_pass > 50
         assert healthy_fail == 0
         assert found > 50
-    assert re.search(r"healthy: 0 of 20 sessions have a false fail \(at most 14 %, with", out)
+    assert re.search(r"healthy: 0 of 20 sessions have a false fail \(at most 14%, with", out)
 
 
 def test_more_samples_find_more(speedbench: Speedbench) -> None:
@@ -78,7 +78,7 @@ def test_without_a_saved_run_the_engines_own_defaults(
     [
         (("--sessions", "0"), "--sessions"),
         (("--diverging", "2"), "--diverging: cannot read '2'"),
-        (("--margin", "60%"), "--margin 60 %: give the loss to detect with --loss"),
+        (("--margin", "60%"), "--margin 60%: give the loss to detect with --loss"),
         (("--loss", "1%"), "--loss 1%: expected a loss above the margin of 2%"),
         (("--baseline", "nope"), "speedbench: nope: no file, no run number or name"),
     ],

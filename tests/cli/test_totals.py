@@ -74,7 +74,7 @@ def test_totals_compare_with_steps_over_whole_outputs(
     path = edited("totals", to_totals)
     result = speedbench("compare", "base", path, "--fail", "acceptance_length:20%")
     assert (result.code, result.err) == (0, "")
-    assert "+0.00 %" in result.out
+    assert "+0.00%" in result.out
     assert "gate: 3 pass" in result.words
     worse = speedbench("compare", path, "worse", "--fail", "acceptance_length:5%")
     assert worse.code == 1

@@ -71,7 +71,7 @@ def test_alpha_and_reach_are_those_of_the_session_or_given() -> None:
     ("arguments", "message"),
     [
         ({"margins": {"acceptance": 0.1}}, "margins: .*acceptance.*acceptance_length"),
-        ({"margins": {"acceptance_length": 2}}, "margins: .* a share above 0 and below 100 %"),
+        ({"margins": {"acceptance_length": 2}}, "margins: .* a share above 0 and below 100%"),
         ({"margins": {"acceptance_length": "much"}}, "margins: .*expected a share"),
         ({"alpha": 0}, "alpha: cannot read 0: expected a share"),
         ({"reach": -1}, "reach: cannot read -1: expected a share"),

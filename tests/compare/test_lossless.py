@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plugin.conftest import EngineLog, Project
+from plugin.conftest import EngineLog, Project, text_of
 
 from pytest_speedbench.compare import sampled_output as sampling
 from pytest_speedbench.compare.lossless import (
@@ -417,9 +417,7 @@ def test_an_engine_that_cannot_score_leaves_it_open(
     check(project).assert_outcomes(passed=1, warnings=0)
     result = check(project, TIES)
     result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(
-        ["*undecided: *reports no log-probabilities, so that ties and defects cannot*"]
-    )
+    assert "reports no log-probabilities, so that ties and defects cannot" in text_of(result)
     check(project, TIES, "--speed-inconclusive=fail").assert_outcomes(failed=1)
 
 
@@ -477,9 +475,7 @@ def test_far_more_ties_than_batch_sizes_make_are_told(project: Project) -> None:
     arguments = ("--speed-engine-arg=divergence=0.2", "--speed-samples=20")
     result = check(project, *arguments, marker=BATCHES)
     result.assert_outcomes(passed=2, warnings=1)
-    result.stdout.fnmatch_lines(
-        ["*SpeedWarning: undecided: *more than another batch size explains by rounding*"]
-    )
+    result.stdout.fnmatch_lines(["*SpeedWarning: undecided: lossless: see the section*"])
     report = " ".join(result.stdout.str().partition("= speedbench =")[2].split())
     assert "lossless: undecided, 0 of 20 outputs equal" in report
     assert "ties in 100% of outputs, 0% between runs without SD (p = " in report
@@ -540,4 +536,4 @@ def test_a_sampler_that_is_biased_without_sd_too_is_not_sds_fault(
 def test_where_nothing_is_drafted_nothing_is_verified(project: Project) -> None:
     result = check(project, "--speed-temperature=1", "--speed-engine-arg=speculation_off=1")
     result.assert_outcomes(failed=1)  # speculation off, told after the body
-    result.stdout.fnmatch_lines(["*undecided: *no drafted position leaves two likely tokens*"])
+    result.stdout.fnmatch_lines(["*undecided, *no drafted position leaves two likely tokens*"])

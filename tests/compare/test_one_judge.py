@@ -16,13 +16,13 @@ from pytest_speedbench.baselines.outcome import GateRecord
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import SavedRun, Store, read_run
 from pytest_speedbench.cli import app
-from pytest_speedbench.cli.output import change, change_interval
 from pytest_speedbench.compare.comparison import Comparison, compare_runs
 from pytest_speedbench.compare.match import identity_of
 from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.errors import GateFailure
 from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.session.baselines import Baselines
 from pytest_speedbench.session.gate import SessionGate
 
@@ -255,11 +255,11 @@ def printed_of(comparison: Comparison) -> list[str]:
     texts = [comparison.judge.family.describe()]
     for case in comparison.paired:
         for verdict in case.verdicts:
-            numbers = [] if verdict.ratio is None else [change(verdict.ratio)]
+            numbers = [] if verdict.ratio is None else [change_of(verdict.ratio)]
             if verdict.metric == "acceptance_length":
                 numbers.append(verdict.shown)
             elif verdict.low is not None:
-                numbers.append(change_interval(verdict.low, verdict.high))
+                numbers.append(verdict.certainty)
             texts += [*numbers, verdict.outcome.value]
     return texts
 

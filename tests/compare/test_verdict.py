@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_speedbench.compare.family import Family
@@ -30,8 +32,12 @@ def test_a_verdict_survives_the_way_from_worker_to_controller() -> None:
 
 def test_a_verdict_reads_as_metric_outcome_change_and_reason() -> None:
     assert str(Verdict("c", "speedup", Outcome.FAIL, "too slow", 0.9)) == (
-        "speedup: fail (-10.0%), too slow"
+        "speedup: fail (-10.00%), too slow"
     )
+    gated = Verdict("c", "speedup", Outcome.PASS, "why", 0.9, 0.8, 1.0)
+    assert str(gated) == "speedup: pass (-10.00%), 95% interval [-20.00%, +0.00%], why"
+    shown = replace(gated, shown_low=0.85)
+    assert str(shown) == "speedup: pass (-10.00%), lost at most 15.00%, why"
     assert str(Verdict("c", "speedup", Outcome.NO_BASELINE)) == "speedup: no baseline"
 
 

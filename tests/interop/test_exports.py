@@ -175,7 +175,7 @@ def test_golden_files_hold_speculative_cases_alone() -> None:
     assert list(golden.values()) == [{"acceptance_length": 2.5, "n": 6, "low": 2.4, "high": 2.6}]
     reference = export_entries(records, "trtllm-reference")
     assert list(yaml.safe_load(reference).values()) == [{"ref_al": 2.5, "min_al": 2.4}]
-    assert b"# pytest-speedbench: n = 6, 95 % interval 2.4000 to 2.6000" in reference
+    assert b"# pytest-speedbench: n = 6, 95% interval 2.4000 to 2.6000" in reference
 
 
 def test_the_command_writes_a_file_or_standard_output(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_text_and_native_values_mean_the_same(name: str, raw: object, value: obj
         ("timeout", "1e999", "a number > 0"),
         ("disable", 2, "on or off"),
         ("disable", "perhaps", "on or off, or their like: on/off, true/false, yes/no, 1/0"),
-        ("alpha", "0", "above 0 and below 100 %"),
+        ("alpha", "0", "above 0 and below 100%"),
         ("alpha", "nan%", "a share"),
         ("compare", True, "expected text"),
         ("engine_arg", {"": 1}, "KEY=VALUE"),

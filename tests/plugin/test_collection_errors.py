@@ -127,7 +127,7 @@ def test_the_speed_fixtures_work_where_the_marker_is_left_out(project: Project) 
         ("--speed-samples=few", "--speed-samples: cannot read 'few': expected an integer"),
         ("--speed-temperature=warm", "--speed-temperature: cannot read 'warm': expected a number"),
         ("--speed-inconclusive=fial", "expected one of pass, warn, fail; did you mean 'fail'?"),
-        ("--speed-alpha=2", "expected a share above 0 and below 100 %"),
+        ("--speed-alpha=2", "expected a share above 0 and below 100%"),
         ("--speed-alpha=small", "--speed-alpha: cannot read 'small': expected a share"),
         ("--speed-compare-fail=AL:2%", "METRIC one of acceptance_length, speedup"),
         ("--speed-compare-fail=acceptance_lenght:2%", "did you mean 'acceptance_length'?"),

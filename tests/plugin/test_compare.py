@@ -23,7 +23,7 @@ WIDE = "--speed-compare-fail=acceptance_length:25%"
 
 @pytest.fixture
 def saved(project: Project, kept: Path) -> Project:
-    """A project of 40 samples with one saved run, enough to decide about a margin of 10 %."""
+    """A project of 40 samples with one saved run, enough to decide about a margin of 10%."""
     project.ini |= {"speed_split": "s.jsonl", "speed_samples": "all", "speed_max_tokens": "24"}
 
     def make() -> None:
@@ -92,7 +92,8 @@ def test_fail(saved: Project) -> None:
     result.assert_outcomes(failed=1)
     result.stdout.re_match_lines(
         [
-            r"acceptance_length: fail: simulated org/model eagle3 dl3 bs8 .*math",
+            r"acceptance_length: fail \(-[\d.]+%, allowed -2.00%\): "
+            r"simulated org/model eagle3 dl3 bs8 .*math",
             r"  baseline: 0001 of ",
         ]
     )
@@ -113,7 +114,7 @@ def test_undecided(saved: Project, what: str, passed: int) -> None:
     result.assert_outcomes(passed=passed, failed=1 - passed, warnings=int(what == "warn"))
     assert "gate: 1 undecided" in result.stdout.str()
     if what == "warn":
-        result.stdout.fnmatch_lines(["*SpeedWarning: undecided: *acceptance_length*"])
+        result.stdout.fnmatch_lines(["*SpeedWarning: undecided: acceptance_length: see *"])
 
 
 def test_an_equal_rerun_is_no_proof_at_a_margin_too_fine(saved: Project) -> None:
@@ -186,7 +187,7 @@ def test_assert_no_regression_compares_without_the_option(saved: Project) -> Non
     assert "gate: 1 pass" in result.stdout.str()
     result = saved.run("--speed-engine-arg=acceptance=0.1")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*acceptance_length: fail: *"])
+    result.stdout.fnmatch_lines(["*acceptance_length: fail (-*%, allowed -25.00%): *"])
     result.stdout.no_fnmatch_line("*pytest_speedbench/*.py*")
 
 
@@ -341,7 +342,10 @@ def test_timing_is_gated_against_three_sessions_of_the_same_machine(timed: Proje
     result = timed.run(COMPARE, TPS, slower)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["output_tps: fail: *", "  fell by more than 50.0%, over 3 earlier sessions"]
+        [
+            "output_tps: fail (-*%, allowed -50.00%): *",
+            "  95% interval [[]*], fell by more than 50.0%, over 3 earlier sessions",
+        ]
     )
 
 
@@ -494,12 +498,10 @@ def test_a_change_of_speedup_is_attributed_in_one_line_a_run(timed: Project) -> 
     report = timed.path / "out.html"
     result = timed.run(COMPARE, WIDE, slow, "--speed-summary=out.md", f"--speed-report={report}")
     found = text_of(result)
-    assert found.count("of which AL (drafter)") == 1
-    assert " against 0002 of " in found
-    changes = dict(re.findall(r"([A-Za-z() ]+?) ([+-][\d.]+)% \[", found.replace(", ", "")))
-    assert float(changes["of which AL (drafter)"]) == 0
-    assert float(changes["step time with SD"]) < -20
-    assert "of which AL" in (timed.path / "out.md").read_text()
+    assert found.count(", of which ") == 1
+    assert "AL (drafter)" not in found  # it has not changed
+    assert re.search(r"of which step time with SD -[2-9]\d\.\d%", found)
+    assert "of which step time" in (timed.path / "out.md").read_text()
     assert "What the change of speedup is due to" in report.read_text()
 
 
@@ -509,7 +511,7 @@ def test_a_change_of_speedup_is_attributed_in_one_line_a_run(timed: Project) -> 
 def test_where_warnings_are_errors_undecided_is_one_clear_failure(saved: Project) -> None:
     result = saved.run(COMPARE, "-W", "error")
     result.assert_outcomes(failed=1)
-    assert "undecided: acceptance_length (" in result.stdout.str()
+    assert "acceptance_length: undecided (" in result.stdout.str()
     result.stdout.no_fnmatch_line("*pytest_speedbench/*.py*")
 
 

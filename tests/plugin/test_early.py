@@ -83,7 +83,7 @@ def test_the_verdict_is_the_same_as_that_of_the_samples_it_rests_on(saved: Proje
     saved.gate("bs=4", "speed.assert_no_regression(acceptance_length='40%')")
     result = saved.run(EARLY, WIDE)
     result.assert_outcomes(passed=2)
-    assert "gate: 4 pass" in result.stdout.str()  # 40 % by the test, 25 % by the session
+    assert "gate: 4 pass" in result.stdout.str()  # 40% by the test, 25% by the session
 
 
 def test_off_by_default(saved: Project) -> None:

@@ -11,6 +11,7 @@ from pytest_speedbench.baselines.storage import Store, read_run
 from pytest_speedbench.cli import app
 from pytest_speedbench.compare.api import compare
 from pytest_speedbench.measure.pool import EnginePool
+from pytest_speedbench.stats import bound_text
 
 from .conftest import EngineLog, Project, text_of
 
@@ -143,7 +144,8 @@ def test_the_command_and_python_give_the_verdicts_of_the_session(project: Projec
     margins = {"acceptance_length": 0.1}
     found = compare(run.reference_build, run.records.values(), margins).verdicts
     assert [str(verdict) for verdict in found] == [
-        f"acceptance_length: fail ({v.ratio - 1:+.1%}), {v.reason}"
+        f"acceptance_length: fail ({v.ratio - 1:+.2%}), "
+        f"{bound_text(v.shown_low, v.shown_high)}, {v.reason}"
         for record in run.records.values()
         for v in record.verdicts
         if v.ratio

@@ -118,7 +118,7 @@ def test_an_assert_on_a_slice_without_interval_is_undecided(project: Project) ->
     result.assert_outcomes(failed=1)
     result = project.run(reports("counters"))
     result.assert_outcomes(passed=1)
-    assert "undecided: acceptance_length >= 9" in text_of(result)
+    assert "assert: undecided, acceptance_length >= 9" in text_of(result)
 
 
 def test_lookup_methods_state_how_far_cuts_may_mislead(project: Project) -> None:

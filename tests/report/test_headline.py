@@ -58,7 +58,7 @@ def test_the_sentence_has_old_and_new() -> None:
     ]
     text = headline_of(SessionResults(cases)).text
     assert text == (
-        "math, vllm · m · eagle3 · DL 3 · head · BS 1: AL 2.70 → 2.50 (-1.0%), "
+        "math, vllm · m · eagle3 · DL 3 · head · BS 1: AL 2.70 → 2.50 (-1.00%), "
         "speedup 1.60x → 1.40x [1.30, 1.50]."
     )
 

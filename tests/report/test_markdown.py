@@ -33,7 +33,7 @@ def compared() -> SessionResults:
 def test_the_verdict_comes_first() -> None:
     lines = render_markdown(compared()).splitlines()
     assert lines[0] == "## Speculative decoding: ✗ Regression"
-    assert "AL 2.50 → 2.00 (-20.0%)" in lines[2]
+    assert "AL 2.50 → 2.00 (-20.00%)" in lines[2]
     assert lines[4] == "2 fail, 1 pass; against 0001"
 
 
@@ -54,10 +54,10 @@ def test_changes_are_said_once_and_the_report_is_linked() -> None:
 
 
 def test_a_change_of_speedup_names_its_run() -> None:
-    cases = []
+    cases, slow = [], Factor("step time with SD", 0.8, None, None)
     for bs in (1, 8):
         case = result(record("all", bs=bs), Outcome.FAIL)
-        case.attribution = Attribution(Factor("speedup", 0.8, None, None), (), 3, "")
+        case.attribution = Attribution(Factor("speedup", 0.8, None, None), (slow,), 3, "")
         cases.append(case)
     found = render_markdown(SessionResults(cases)).partition("### What changed")[2].splitlines()
     for line, bs in zip(found[2:4], (1, 8), strict=True):
@@ -83,5 +83,5 @@ def test_hostile_names_are_text() -> None:
 
 def test_without_a_comparison_there_are_no_columns_of_the_gate() -> None:
     text = render_markdown(SessionResults([result(record())]))
-    assert "| category | n | AL | 95 % | macro | engine's own | accepted |" in text
+    assert "| category | n | AL | 95% | macro | engine's own | accepted |" in text
     assert text.startswith("## Speculative decoding: – AL 2.50, 1.40x")

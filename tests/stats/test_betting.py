@@ -179,7 +179,7 @@ def test_capital_of_a_fair_game_rarely_grows_a_hundredfold() -> None:
         extra = (tokens - steps) * (rng.random(200) < share)
         values = contrast(replace(sums, new_steps=sums.old_steps + extra), theta, scale.al)
         wrong += bet.path(theta, values, np.zeros(200)).max() >= np.log(100)
-    assert wrong <= 33  # of 2000 at 1 %: exceeded by chance with a probability below 0.003
+    assert wrong <= 33  # of 2000 at 1%: exceeded by chance with a probability below 0.003
 
 
 def test_plain_runs_keep_their_order() -> None:

@@ -31,7 +31,7 @@ def test_an_equal_run_passes_over_whole_outputs() -> None:
     assert decision.conclusion is Conclusion.PASS
     assert decision.carried_by is not None
     assert decision.carried_by.evidence == "whole"
-    assert decision.reason.startswith("AL changed by +0.00% over whole outputs (100% of")
+    assert decision.reason.startswith("compared over whole outputs (100% of")
     assert decision.reason.endswith("assuming that a loss spreads over at least 12% of the samples")
     assert decision.more_samples is None
 
@@ -84,7 +84,7 @@ def test_a_prefix_cannot_give_a_pass_and_what_could_hide_is_named() -> None:
     assert decision.conclusion is Conclusion.UNDECIDED
     assert decision.reason.startswith("common prefixes lost at most ")
     assert "% of the tokens; whole outputs lost at most " in decision.reason
-    assert "% at 95 %; AL may have changed by" in decision.reason
+    assert decision.reason.endswith("% at 95%; margin 2.00%")
 
 
 def test_what_prefixes_do_not_see_is_named_where_they_show_nothing() -> None:
@@ -174,7 +174,7 @@ def test_unmatched_samples_are_listed() -> None:
 
 @pytest.mark.parametrize("margin", [0.0, 1.0, -0.1, float("nan")])
 def test_margins_of_nothing_or_everything_are_refused(margin: float) -> None:
-    with pytest.raises(ValueError, match=r"margin must lie between 0 and 100 %, both excluded"):
+    with pytest.raises(ValueError, match=r"margin must lie between 0 and 100%, both excluded"):
         non_inferiority(run(1, 9), run(1, 9), margin=margin)
 
 
@@ -257,7 +257,7 @@ def test_recorded_rebuilds_pass_and_the_real_loss_fails() -> None:
         (1.03, None, "gained at least 3.00%"),
         (None, 0.96, "lost at least 4.00%"),
         (None, 1.01, "gained at most 1.00%"),
-        (0.97, 1.02, "-3.00% to +2.00%"),
+        (0.97, 1.02, "-3.0% to +2.0%"),
         (None, None, ""),
     ],
 )
@@ -272,7 +272,7 @@ def test_a_decision_states_the_bound_that_it_rests_on() -> None:
     assert (passed.conclusion, failed.conclusion) == (Conclusion.PASS, Conclusion.FAIL)
     assert passed.shown == (passed.carried_by and passed.carried_by.low, None)
     assert failed.shown == (None, failed.carried_by and failed.carried_by.high)
-    assert f"; {bound_text(*passed.shown)} at α = " in passed.reason
     few = non_inferiority(old[:40], old[:40], margin=0.02)
     assert few.conclusion is Conclusion.UNDECIDED
-    assert f"changed by {bound_text(*few.shown)}," in few.reason
+    assert few.shown[0] is not None
+    assert few.shown[0] < 0.98

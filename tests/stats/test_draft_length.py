@@ -58,7 +58,7 @@ def test_arms_that_took_turns_share_their_rounds_without_speculation() -> None:
 
 
 def test_the_best_is_lost_rarely() -> None:
-    """P(the truly best is not a candidate) is at most 5 %."""
+    """P(the truly best is not a candidate) is at most 5%."""
     rng = np.random.default_rng(0)
     trials = 2000
     lost = 0

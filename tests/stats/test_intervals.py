@@ -66,7 +66,7 @@ def test_bounds_cover(population: Population, samples: int) -> None:
     for _ in range(300):
         low, high = bounds(*population(rng, samples), 0.95)
         covered += low <= truth <= high
-    assert covered >= 282  # 94 %
+    assert covered >= 282  # 94%
 
 
 @pytest.mark.parametrize("population", [skewed, short, bimodal])
@@ -163,7 +163,7 @@ def test_bounds_of_times_cover(
     for _ in range(200):
         found = positive_ratio(times(rng, samples), np.ones(samples), codes, 0.95)
         covered += found.low <= truth <= found.high  # type: ignore[operator]
-    assert covered >= 188  # 94 %
+    assert covered >= 188  # 94%
 
 
 def test_times_of_too_few_samples_have_no_interval() -> None:

@@ -30,7 +30,7 @@ def test_checkpoints_differ_by_the_spread_and_have_the_same_al(spread: float, sa
 
 
 def test_a_spread_needs_samples_that_a_rebuild_does_not() -> None:
-    """At equal AL: with 10 % from prompt to prompt many hundreds for a pass at 2 %."""
+    """At equal AL: with 10% from prompt to prompt many hundreds for a pass at 2%."""
     traces, rule = baseline(880), Rule(0.02, 0.01, fail_alpha=0.01 / 12)
     small, large = (
         plan(traces, rule, rebuild=assumed_checkpoints(traces, spread)).pass_samples

@@ -159,7 +159,7 @@ def test_healthy_sessions_pass_and_losses_fail() -> None:
     assert lost.count("all", Conclusion.FAIL) == lost.with_fail == 20
 
 
-# Passes of three cases a session, each at 1 %: more by chance with a probability below 0.002.
+# Passes of three cases a session, each at 1%: more by chance with a probability below 0.002.
 @pytest.mark.parametrize(
     ("sessions", "passes", "fails"),
     [(40, 5, 3), pytest.param(150, 12, 6, marks=pytest.mark.nightly)],

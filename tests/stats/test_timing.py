@@ -56,7 +56,7 @@ def test_a_loss_of_the_margin_is_rarely_passed_or_failed(ratio: float, phi: floa
         earlier = {case: sessions[:-1] for case, sessions in runs.items()}
         decision = against_sessions(earlier, new, "0", margin=margin, alpha=0.05)
         seen[decision.conclusion] += 1
-    assert seen[Conclusion.PASS] <= 15  # of 150 at 5 %: above with a probability of 0.5 %
+    assert seen[Conclusion.PASS] <= 15  # of 150 at 5%: above with a probability of 0.5%
     assert seen[Conclusion.FAIL] <= 15
 
 

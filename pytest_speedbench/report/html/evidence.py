@@ -14,6 +14,7 @@ from pytest_speedbench.compare.attribution import Attribution
 from pytest_speedbench.compare.judge import ACCEPTANCE, verdict_on
 from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.errors import NoData
+from pytest_speedbench.quantities import change_of, span_of
 from pytest_speedbench.report import charts
 from pytest_speedbench.report.charts import Interval, Series
 from pytest_speedbench.report.view import NOTHING, title_of, widest
@@ -125,9 +126,9 @@ def series_of(name: str, metrics: Iterable[MetricRecord | None]) -> Series:
 def _attribution(cases: Sequence[CaseResult], anchor: str, of: str) -> _Found:
     """What the change of speedup is due to."""
     found = next((case.attribution for case in cases if case.attribution), None)
-    if found is None:
+    if found is None or not found.causes:
         return None
-    parts = (found.total, *found.factors)
+    parts = (found.total, *found.causes)
     values = tuple(
         Interval(
             100 * (f.factor - 1),
@@ -157,15 +158,13 @@ def _attribution_numbers(found: Attribution) -> Numbers:
         (
             f.name,
             (
-                f"{f.factor - 1:+.1%}",
-                NOTHING
-                if f.low is None or f.high is None
-                else f"{f.low - 1:+.1%} to {f.high - 1:+.1%}",
+                change_of(f.factor, 1),
+                span_of(f.low, f.high, 1) or NOTHING,
             ),
         )
-        for f in (found.total, *found.factors)
+        for f in (found.total, *found.causes)
     )
-    return Numbers(("change", "95 %"), rows)
+    return Numbers(("change", "95%"), rows)
 
 
 _Sides = Sequence[tuple[str, Record]]
@@ -281,4 +280,4 @@ def _curve_cells(curve: LengthCurve | None) -> tuple[str, ...]:
     if curve is None:
         return (NOTHING,) * 3
     slope = curve.slope
-    return f"{slope.shortest:,}", f"{slope.longest:,}", f"{slope.per_doubling.value:+.1%}"
+    return f"{slope.shortest:,}", f"{slope.longest:,}", change_of(1 + slope.per_doubling.value, 1)

@@ -8,6 +8,7 @@ from itertools import groupby
 from pytest_speedbench.analysis.prompts import Decoded, PromptLoss, prompt_losses
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.escapes import shortened
+from pytest_speedbench.quantities import change_of
 from pytest_speedbench.report.html.evidence import NEW, OLD
 from pytest_speedbench.report.texts import Texts
 
@@ -63,7 +64,7 @@ def _view(loss: PromptLoss, texts: Texts | None) -> PromptView:
     return PromptView(
         f"{loss.sample}{f', turn {loss.turn + 1}' if loss.turn else ''} ({loss.category}): "
         f"AL {loss.old.acceptance_length:.2f} → {loss.new.acceptance_length:.2f} "
-        f"({loss.ratio - 1:+.0%}), {loss.lost_steps:.0f} steps lost",
+        f"({change_of(loss.ratio, 0)}), {loss.lost_steps:.0f} steps lost",
         shortened(prompt, _LONGEST_PROMPT),
         _where(loss),
         tuple(

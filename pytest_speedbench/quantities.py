@@ -1,0 +1,16 @@
+"""How changes are written in every report and message: ``-2.00%``, ``[-3.10%, -0.90%]``."""
+
+from __future__ import annotations
+
+
+def change_of(ratio: float, digits: int = 2) -> str:
+    """The ratio new / old as a change: 0.98 → ``-2.00%``; what rounds to nothing is ``+0.00%``."""
+    return f"{round(ratio - 1, digits + 2) + 0.0:+.{digits}%}"
+
+
+def span_of(low: float | None, high: float | None, digits: int = 2) -> str:
+    """Both limits of a ratio as changes; empty where one is not known, or both print the same."""
+    if low is None or high is None:
+        return ""
+    ends = change_of(low, digits), change_of(high, digits)
+    return "" if ends[0] == ends[1] else f"[{', '.join(ends)}]"

@@ -1,0 +1,32 @@
+"""Changes read alike everywhere."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_speedbench.quantities import change_of, span_of
+
+
+@pytest.mark.parametrize(
+    ("ratio", "digits", "text"),
+    [(0.98, 2, "-2.00%"), (1.1, 1, "+10.0%"), (0.99999, 2, "+0.00%"), (0.75, 0, "-25%")],
+)
+def test_a_change(ratio: float, digits: int, text: str) -> None:
+    assert change_of(ratio, digits) == text
+
+
+@given(st.floats(0, 10), st.integers(0, 3))
+def test_every_change_has_its_sign_and_none_is_minus_nothing(ratio: float, digits: int) -> None:
+    text = change_of(ratio, digits)
+    assert re.fullmatch(r"[+-]\d+(\.\d+)?%", text)
+    assert float(text[:-1]) != 0 or text.startswith("+")
+
+
+def test_limits_that_say_nothing_are_left_out() -> None:
+    assert span_of(0.868, 0.884, 1) == "[-13.2%, -11.6%]"
+    assert span_of(1.00001, 1.00002, 1) == ""
+    assert span_of(None, 1.0) == ""
