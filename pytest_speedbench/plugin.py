@@ -1,18 +1,19 @@
 """pytest hooks and fixtures, which forward to the session.
 
-Nothing heavy is imported here, and hooks that only a measuring session needs are registered by it:
-a test run that never asks for ``speed`` pays a few milliseconds.
+Every pytest run imports this module. So nothing else of ours is imported before it is used, and
+hooks that only a measuring session needs are registered by it: a test run that never asks for
+``speed`` pays a few milliseconds.
 """
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Generator
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from pytest_speedbench.plan.options import add_options, any_given, marker_signature, suggest_options
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
@@ -23,39 +24,63 @@ if TYPE_CHECKING:
 
 PLUGIN = "speedbench-session"
 CASE = "_speed_case"
-_FORMER_SUITE = re.compile(r"pytest_speedbench\.engines\.conformance(?![\w-])")
-FIXTURES = ("speed", "speed_engine", "speed_config", "speed_samples", "speed_baseline")
+_OPTIONS = Path(__file__).parent / "plan" / "options.json"
+
+
+@cache
+def _declared() -> dict[str, Any]:
+    """The marker and the options, made from their table by ``pytest_speedbench.plan.compiled``."""
+    declared: dict[str, Any] = json.loads(_OPTIONS.read_bytes())
+    return declared
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    add_options(parser)
+    for name, options in _declared()["groups"].items():
+        group = parser.getgroup(name)
+        for flag, keywords in options.items():
+            group.addoption(flag, **keywords)
+            # pytest takes text and TOML lists for this type alone; plan/options.py reads the rest.
+            text = keywords["help"].replace("%%", "%")
+            parser.addini(keywords["dest"], text, type="linelist", default=None)
 
 
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> None:
-    """``--pyargs`` with the former name of the conformance suite runs the suite."""
-    suggest_options(parser, args)
-    named: list[str] = early_config.known_args_namespace.file_or_dir
-    if not early_config.known_args_namespace.pyargs:
-        return
-    for former in [name for name in named if _FORMER_SUITE.match(name)]:
-        name = _FORMER_SUITE.sub("pytest_speedbench.conformance", former)
-        for words in (named, args):
-            words[:] = [name if word == former else word for word in words]
+    if "--speed" in " ".join(args):
+        from pytest_speedbench.plan.options import suggest_options
+
+        suggest_options(parser, args)
+    if early_config.known_args_namespace.pyargs:
+        from pytest_speedbench.session.former_names import rename_conformance
+
+        rename_conformance(early_config.known_args_namespace.file_or_dir, args)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", marker_signature())
+    config.addinivalue_line("markers", _declared()["marker"])
     storage = str(getattr(config.option, "benchmark_storage", ""))
     if "://" in storage and not storage.startswith("file://"):
         from pytest_speedbench.session.storage import redirect
 
         redirect(config)
-    if any_given(config):  # errors in options are reported before anything is collected
+    if _any_given(config):  # errors in options are reported before anything is collected
         from pytest_speedbench.plan.precedence import load_settings
 
         load_settings(config)
+
+
+def _any_given(config: pytest.Config) -> bool:
+    """Whether the command line or the ini file holds an option of ours."""
+    for options in _declared()["groups"].values():
+        for keywords in options.values():
+            name = keywords["dest"]
+            try:
+                if config.getoption(name) is not None or config.getini(name) is not None:
+                    return True
+            except (TypeError, ValueError, pytest.UsageError):  # a TOML value that is no text
+                return True
+    return False
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -75,16 +100,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         from pytest_speedbench.session.collection import parametrize
 
         parametrize(metafunc, marker)
-    elif any(mark.name == "speed" for mark in metafunc.definition.own_markers):
-        from pytest_speedbench.escapes import label
+    elif marker in metafunc.definition.own_markers:
+        from pytest_speedbench.session.collection import refuse_without_fixture
 
-        pytest.fail(
-            label(
-                f"{metafunc.definition.nodeid}: marked with speed, but it asks for none of the "
-                f"fixtures {', '.join(FIXTURES)}"
-            ),
-            pytrace=False,
-        )
+        refuse_without_fixture(metafunc.definition)
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

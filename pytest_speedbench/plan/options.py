@@ -1,47 +1,23 @@
-"""The table of options meets pytest: flags, ini keys, and the values that a session is given.
-
-Every pytest run imports this module, so it imports nothing that takes time.
-"""
+"""The table of options meets pytest: flags, ini keys, and the values that a session is given."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from pytest_speedbench.errors import closest
 from pytest_speedbench.plan.settings import Settings
-from pytest_speedbench.plan.table import LATEST, Option
-
-
-def add_options(parser: pytest.Parser) -> None:
-    """Declares every option and its ini twin."""
-    group = parser.getgroup("speedbench", "speculative decoding (pytest-speedbench)")
-    for option in command_line_options():
-        keywords: dict[str, Any] = {"dest": option.ini, "help": option.help.replace("%", "%%")}
-        if option.form == "switch":
-            keywords |= {"action": "store_true", "default": None}
-        elif option.form == "optional":
-            keywords |= {"nargs": "?", "const": LATEST, "metavar": option.metavar}
-        else:
-            action = "append" if option.repeated else "store"
-            keywords |= {"action": action, "metavar": option.metavar}
-        group.addoption(option.flag, **keywords)
-        # pytest takes text and TOML lists for this type alone; see _native for the rest.
-        parser.addini(option.ini, option.help, type="linelist", default=None)
+from pytest_speedbench.plan.table import Option
 
 
 def suggest_options(parser: pytest.Parser, args: Sequence[str]) -> None:
     """Has pytest name an option of ours beside its error about one that no plugin has."""
     start = "--speed"
     given = [arg.partition("=")[0].removeprefix(start) for arg in args if arg.startswith(start)]
-    if not given:  # as in most runs: this is part of every start
-        return
     known = {option.flag.removeprefix(start): option.flag for option in command_line_options()}
     if unknown := [name for name in given if name not in known]:
-        from pytest_speedbench.errors import closest  # it compiles patterns: a third of our start
-
         meant = [known[name] for one in unknown if (name := closest(one, known))]
         if meant:
             parser.extra_info["did you mean"] = ", ".join(meant)
@@ -55,19 +31,6 @@ def command_line_options() -> list[Option]:
 def marker_arguments() -> tuple[str, ...]:
     """The arguments of the speed marker."""
     return tuple(name for name, option in Settings.options.items() if option.marker)
-
-
-def marker_signature() -> str:
-    """The marker's line in ``pytest --markers``."""
-    return (
-        f"speed({', '.join(marker_arguments())}): measure speculative decoding over a grid; each "
-        "value is one or a list"
-    )
-
-
-def any_given(config: pytest.Config) -> bool:
-    """Whether the command line or the ini file holds an option of ours."""
-    return any(is_given(config, option) for option in command_line_options())
 
 
 def is_given(config: pytest.Config, option: Option) -> bool:

@@ -1,6 +1,6 @@
-"""The entries of ``docs/options.md``, made from the table of options.
+"""What is made from the table of options: entries of ``docs/options.md``, and ``options.json``.
 
-``python -m pytest_speedbench.plan.page docs/options.md`` writes them into the page. An option has a
+``python -m pytest_speedbench.plan.page docs/options.md`` writes both. In the page an option has a
 heading of its own, so that it has an address and the search finds it.
 """
 
@@ -10,6 +10,7 @@ import re
 import sys
 from pathlib import Path
 
+from pytest_speedbench.plan.compiled import COMPILED, compiled_text
 from pytest_speedbench.plan.settings import GROUPS, Settings
 from pytest_speedbench.plan.table import Option
 
@@ -70,6 +71,7 @@ def _text(value: object) -> str:
 
 
 if __name__ == "__main__":
+    COMPILED.write_text(compiled_text(), encoding="utf-8")
     for name in sys.argv[1:]:
         path = Path(name)
         path.write_text(with_options(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -2,8 +2,6 @@
 
 A field declares the command-line flag, the ini key, the type and the default, the marker argument,
 the help text and the row in ``docs/options.md``. A new option is a new field, and nothing else.
-
-Every pytest run imports this module, so it imports nothing that takes time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What an entry of the table of options is, and how its values are read.
-
-Every pytest run imports this module, so it imports nothing that takes time: a table is a plain
-class, and not a dataclass, which would be compiled in every run.
-"""
+"""What an entry of the table of options is, and how its values are read."""
 
 from __future__ import annotations
 
@@ -74,11 +70,7 @@ class Option:
     @property
     def help(self) -> str:
         """The documentation as plain text."""
-        plain, *links = self.text.split("](")
-        for link in links:  # no regular expression: compiling one takes longer than all the rest
-            before, _, label = plain.rpartition("[")
-            plain = before + label + link.partition(")")[2]
-        return plain.replace("`", "")
+        return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", self.text).replace("`", "")
 
     @property
     def repeated(self) -> bool:

@@ -3,16 +3,16 @@
 A reader is called with the value and ``text``: whether a number or a switch may be given as text.
 It returns the value in the type of its :class:`~pytest_speedbench.plan.settings.Settings` field or
 raises ValueError, whose message says what is expected.
-
-Every pytest run imports this module, so it imports nothing that takes time.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeAlias
+
+from pytest_speedbench.errors import did_you_mean
 
 Reader: TypeAlias = Callable[[object, bool], Any]
 
@@ -119,18 +119,12 @@ def switch(value: object, text: bool) -> bool:
     return name in _ON
 
 
-def _hint(value: object, allowed: Iterable[str]) -> str:
-    from pytest_speedbench.errors import did_you_mean  # it compiles patterns: a third of our start
-
-    return did_you_mean(value, allowed)
-
-
 def choice(*allowed: str) -> Reader:
     """Reader of one of ``allowed``."""
 
     def read(value: object, text: bool) -> str:
         if not isinstance(value, str) or value.strip() not in allowed:
-            raise ValueError(f"expected one of {', '.join(allowed)}{_hint(value, allowed)}")
+            raise ValueError(f"expected one of {', '.join(allowed)}{did_you_mean(value, allowed)}")
         return value.strip()
 
     return read
@@ -184,7 +178,7 @@ def margin(value: object, text: bool) -> tuple[str, float]:
     if metric not in GATED_METRICS or (slash and not category):
         raise ValueError(
             f"expected METRIC[/CATEGORY]:MARGIN, such as acceptance_length:2%, with METRIC one of "
-            f"{', '.join(GATED_METRICS)}{_hint(metric, GATED_METRICS)}"
+            f"{', '.join(GATED_METRICS)}{did_you_mean(metric, GATED_METRICS)}"
         )
     return key, share(share_of, text)
 

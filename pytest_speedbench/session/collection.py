@@ -18,6 +18,7 @@ from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.secrets import hide_secrets
 
 CASE = "_speed_case"
+FIXTURES = ("speed", "speed_engine", "speed_config", "speed_samples", "speed_baseline")
 _BENCHMARK_ONLY = "--benchmark-only"
 
 
@@ -51,6 +52,17 @@ def parametrize(metafunc: pytest.Metafunc, marker: pytest.Mark | None) -> None:
         metafunc.parametrize(CASE, marked, ids=ids)
     else:
         metafunc.parametrize(CASE, cases, ids=ids)
+
+
+def refuse_without_fixture(test: pytest.Item) -> None:
+    """A test with our marker and none of our fixtures is a collection error."""
+    pytest.fail(
+        label(
+            f"{test.nodeid}: marked with speed, but it asks for none of the fixtures "
+            f"{', '.join(FIXTURES)}"
+        ),
+        pytrace=False,
+    )
 
 
 class _Overridden:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_speedbench import plugin
 from pytest_speedbench.plan.settings import Settings
 
 PLUGIN = """
+from pytest_speedbench import plugin
 from pytest_speedbench.plan import values
+from pytest_speedbench.plan.compiled import compiled
 from pytest_speedbench.plan.settings import RUNS, Settings
 from pytest_speedbench.plan.table import option
 
@@ -15,6 +18,7 @@ Settings.add("shade", option(
     default=(7,), read=values.integer(1), form="list", group=RUNS, metavar="N", marker=True,
     text="shades of [grey](grey.md), `1` or more",
 ))
+plugin._declared = compiled  # the table as it is now, not its file
 """
 TEST = """
 import pytest
@@ -39,6 +43,7 @@ def _shade(monkeypatch: pytest.MonkeyPatch) -> None:
     """The option is there for one test, in this process."""
     monkeypatch.setattr(Settings, "options", dict(Settings.options))
     monkeypatch.setattr(Settings, "shade", None, raising=False)
+    monkeypatch.setattr(plugin, "_declared", plugin._declared)
     exec(PLUGIN, {})
 
 

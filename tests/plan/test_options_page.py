@@ -1,4 +1,4 @@
-"""docs/options.md has the options of the code."""
+"""docs/options.md and options.json have the options of the code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_speedbench.engines.methods import METHODS
+from pytest_speedbench.plan.compiled import COMPILED, compiled_text
 from pytest_speedbench.plan.page import with_options
 from pytest_speedbench.plan.settings import Settings
 
@@ -17,6 +18,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "options.md"
 def test_the_page_is_up_to_date() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert page == with_options(page), "run: python -m pytest_speedbench.plan.page docs/options.md"
+
+
+def test_the_compiled_table_is_up_to_date() -> None:
+    text = COMPILED.read_text(encoding="utf-8")
+    assert text == compiled_text(), "run: python -m pytest_speedbench.plan.page docs/options.md"
 
 
 def test_every_option_has_a_heading_and_says_what_it_does() -> None:

@@ -33,7 +33,7 @@ from pytest_speedbench.measure.metrics import request_traces
 from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.plan.options import command_line_options, marker_arguments
 from pytest_speedbench.plan.values import GATED_METRICS
-from pytest_speedbench.plugin import FIXTURES
+from pytest_speedbench.session.collection import FIXTURES
 from pytest_speedbench.stats import StepTrace, macro_al, micro_al
 from pytest_speedbench.stats.estimates import acceptance_by_position, acceptance_rate
 
