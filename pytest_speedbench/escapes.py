@@ -7,6 +7,7 @@ goes through one of these functions. Each gives the same text when it is applied
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
 
@@ -16,6 +17,26 @@ _GITHUB_COMMANDS = (
     "|save-state|set-env|set-output|stop-commands|warning"
 )
 _MARKDOWN = "|`*_[]~$"
+_ASCII = {
+    **dict.fromkeys("─–—−", "-"),
+    **dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True)),
+    "·": "|",
+    "…": "...",
+    "→": "->",
+    "×": "x",
+    "±": "+/-",
+    "≤": "<=",
+    "≥": ">=",
+    "α": "alpha",
+    "Σ": "sum ",
+    "₀": "0",
+    "’": "'",
+    "✓": "ok",
+    "✗": "x",
+    "▲": "^",
+    "▼": "v",
+}
+"""What stands for a character of ours where the terminal has only others."""
 
 
 def printable(text: str) -> str:
@@ -28,6 +49,36 @@ def printable(text: str) -> str:
     if not text.isprintable():
         text = "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
     return _commands().sub(_taken_apart, text) if "::" in text or "##" in text else text
+
+
+def on_terminal(text: str, encoding: str = "") -> str:
+    """The text in characters that the terminal's ``encoding`` has: ``->`` for an arrow, ``-`` for a
+    rule; of a character without such a stand-in its number. Standard output's, where not given."""
+    if text.isascii():
+        return text
+    encoding = encoding or getattr(sys.__stdout__, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return "".join(c if _has(encoding, c) else _stand_in(c) for c in text)
+    return text
+
+
+def stand_in_for(error: UnicodeError) -> tuple[str, int]:
+    """The same as a handler of :mod:`codecs`, for what a library prints by itself."""
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(map(_stand_in, error.object[error.start : error.end])), error.end
+
+
+def _has(encoding: str, character: str) -> bool:
+    try:
+        return bool(character.encode(encoding))
+    except UnicodeEncodeError:
+        return False
+
+
+def _stand_in(character: str) -> str:
+    return _ASCII.get(character) or _escaped(character)
 
 
 def label(text: str) -> str:

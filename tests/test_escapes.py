@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,15 @@ from hypothesis import strategies as st
 
 import pytest_speedbench
 from pytest_speedbench.errors import SpeedbenchError
-from pytest_speedbench.escapes import html_table, label, markdown_cell, printable, shortened
+from pytest_speedbench.escapes import (
+    html_table,
+    label,
+    markdown_cell,
+    on_terminal,
+    printable,
+    shortened,
+    stand_in_for,
+)
 
 PACKAGE = Path(pytest_speedbench.__file__).parent
 COMMANDS = ("error", "Warning", "add-mask", "set-output", "stop-commands", "group")
@@ -23,6 +32,34 @@ nasty = st.lists(
     | st.sampled_from(["::", "##[", "::error", "\n::"]),
     max_size=20,
 ).map("".join)
+
+
+@given(nasty)
+def test_a_terminal_gets_no_character_that_it_lacks(text: str) -> None:
+    for encoding in ("ascii", "latin-1", "cp1252"):
+        shown = on_terminal(printable(text), encoding)
+        shown.encode(encoding)
+        assert on_terminal(shown, encoding) == shown
+    assert on_terminal(printable(text), "utf-8") == printable(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("AL 2.70 → 2.50 · α = 0.01", "AL 2.70 -> 2.50 | alpha = 0.01"),
+        ("1.33–2.65 … 10× ±5", "1.33-2.65 ... 10x +/-5"),
+        ("─" * 9, "-" * 9),
+        ("modèle 模", r"mod\xe8le \u6a21"),
+    ],
+)
+def test_stand_ins_of_an_ascii_terminal(text: str, shown: str) -> None:
+    assert on_terminal(text, "ascii") == shown
+    codecs.register_error("test-stand-ins", stand_in_for)
+    assert text.encode("ascii", "test-stand-ins").decode() == shown
+
+
+def test_what_the_encoding_has_stays() -> None:
+    assert on_terminal("é · →", "latin-1") == "é · ->"
 
 
 def test_cells_of_a_notebook_stay_text() -> None:
@@ -144,7 +181,10 @@ def _prints(function: ast.expr) -> bool:
 def _escaped(argument: ast.expr) -> bool:
     if isinstance(argument, ast.Constant):
         return True
-    return isinstance(argument, ast.Call) and ast.unparse(argument.func) in ESCAPES
+    if not isinstance(argument, ast.Call):
+        return False
+    called = ast.unparse(argument.func)
+    return _escaped(argument.args[0]) if called == "on_terminal" else called in ESCAPES
 
 
 def test_every_place_that_prints_escapes_what_it_prints(

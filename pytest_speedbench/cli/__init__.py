@@ -5,6 +5,7 @@ One module a command. What is heavy (numpy, pydantic, engines) is imported insid
 
 from __future__ import annotations
 
+import codecs
 import gc
 import io
 import sys
@@ -30,7 +31,9 @@ from pytest_speedbench.cli import (
     tune,
 )
 from pytest_speedbench.cli.errors import OneLineErrors
+from pytest_speedbench.escapes import stand_in_for
 
+_STAND_INS = "speedbench-stand-ins"
 _NEW_OBJECTS = 100_000
 """Between two searches for garbage: what a command reads stays until it ends, millions of objects
 of records, and searching it at the usual pace took a tenth of the time of a report."""
@@ -86,7 +89,9 @@ app.command("recover")(recover.recover)
 
 def main() -> None:
     """The console command."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # an ASCII terminal shows ? for other characters
-        sys.stdout.reconfigure(errors="replace")
+    codecs.register_error(_STAND_INS, stand_in_for)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # typer and rich print by themselves, too
+            stream.reconfigure(errors=_STAND_INS)
     gc.set_threshold(_NEW_OBJECTS)
     app(prog_name="speedbench")

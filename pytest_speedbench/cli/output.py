@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_speedbench.escapes import label, printable
+from pytest_speedbench.escapes import label, on_terminal, printable
 from pytest_speedbench.report.tables import Column, table_lines
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def echo(text: str = "", *, err: bool = False) -> None:
     """One line as it is, not wrapped; ``err``: on standard error."""
     import typer
 
-    typer.echo(printable(text), err=err)
+    typer.echo(on_terminal(printable(text)), err=err)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -60,7 +60,7 @@ def rewrite(text: str, *, last: bool) -> None:
     import typer
 
     typer.echo("\r\x1b[K", err=True, nl=False)
-    typer.echo(label(text), err=True, nl=last)
+    typer.echo(on_terminal(label(text)), err=True, nl=last)
 
 
 def console() -> Console:
@@ -88,12 +88,14 @@ class Lines:
         """A paragraph with a hanging indent: further lines start below ``text``."""
         from pytest_speedbench.report.folding import folded
 
-        lines = folded(printable(text), self._console.width, head, " " * len(head))
+        head = on_terminal(head)
+        shown = on_terminal(printable(text))
+        lines = folded(shown, self._console.width, head, " " * len(head))
         self._console.print("\n".join(lines), style=style or None, soft_wrap=True)
 
     def exact(self, text: str, style: str = "") -> None:
         """Text as it is, never wrapped: a path or a command to copy."""
-        self._console.print(printable(text), style=style or None, soft_wrap=True)
+        self._console.print(on_terminal(printable(text)), style=style or None, soft_wrap=True)
 
     def table(
         self,
@@ -102,8 +104,10 @@ class Lines:
         styles: Sequence[str] = (),
     ) -> None:
         """A table (see :func:`~pytest_speedbench.report.tables.table_lines`); ``styles`` by row."""
-        cells = [[label(cell) for cell in row] for row in rows]
+        cells = [[on_terminal(label(cell)) for cell in row] for row in rows]
         width = self._console.width - len(_INDENT)
         for text, row in table_lines(columns, cells, width):
             style = "bold" if row is None else styles[row] if row < len(styles) else ""
-            self._console.print(f"{_INDENT}{text}".rstrip(), style=style or None, soft_wrap=True)
+            self._console.print(
+                on_terminal(f"{_INDENT}{text}".rstrip()), style=style or None, soft_wrap=True
+            )

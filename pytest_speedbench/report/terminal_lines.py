@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pytest_speedbench.compare.verdict import FAILING, Outcome
-from pytest_speedbench.escapes import label
+from pytest_speedbench.escapes import label, on_terminal
 from pytest_speedbench.report.folding import folded
 from pytest_speedbench.report.tables import Column, TableLine, table_lines
 
@@ -37,7 +37,7 @@ def wrapped(
     text: str, width: int, markup: dict[str, bool] | None = None, indent: str = "  "
 ) -> Iterator[Line]:
     """A paragraph, its further lines indented; a path or a command is not broken."""
-    for line in folded(label(text), width, indent, f"{indent}  "):
+    for line in folded(on_terminal(label(text)), width, indent, f"{indent}  "):
         yield Line(line, markup or {})
 
 
@@ -45,9 +45,9 @@ def rendered(
     columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int
 ) -> Iterator[TableLine]:
     """The lines of a table, indented."""
-    cells = [[label(cell) for cell in row] for row in rows]
+    cells = [[on_terminal(label(cell)) for cell in row] for row in rows]
     for text, row in table_lines(columns, cells, width - 2):
-        yield TableLine(f"  {text}".rstrip(), row)
+        yield TableLine(on_terminal(f"  {text}".rstrip()), row)
 
 
 def colour_of(outcome: Outcome | None) -> dict[str, bool]:

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import pytest
 
-from pytest_speedbench.escapes import label, printable
+from pytest_speedbench.escapes import label, on_terminal, printable
 from pytest_speedbench.measure.load import Meter
 from pytest_speedbench.session.reports import within
 
@@ -110,7 +110,7 @@ class Progress:
             if on_screen:
                 # A line that wraps could not be rewritten.
                 fitting = _first_parts(line, self._reporter._tw.fullwidth - 1)
-                self._reporter.rewrite(label(fitting), erase=True)
+                self._reporter.rewrite(on_terminal(label(fitting)), erase=True)
                 self._on_screen = True
             else:
                 for part in within(line):

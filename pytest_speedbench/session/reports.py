@@ -16,7 +16,7 @@ import pytest
 from _pytest._code.code import ReprEntry
 
 from pytest_speedbench.errors import SpeedbenchError, is_ours
-from pytest_speedbench.escapes import printable
+from pytest_speedbench.escapes import on_terminal, printable
 from pytest_speedbench.report.folding import WIDEST, folded
 from pytest_speedbench.secrets import without_secrets
 
@@ -34,7 +34,7 @@ def line_width() -> int:
 def within(line: str, mark: str = "") -> list[str]:
     """The lines that ``line`` takes on the terminal: further ones are indented, ``mark`` stands
     before each. A word that is longer, such as a path, is not broken."""
-    width = line_width()
+    line, width = on_terminal(line), line_width()
     if len(line) <= width:
         return [line]
     text = line.removeprefix(mark).lstrip(" ")
@@ -66,7 +66,7 @@ def begin_with_message(report: pytest.TestReport, error: BaseException) -> None:
 def _cleaned(shown: Any) -> Any:
     """The same text; the same object of ``_pytest._code``, its texts replaced at any depth."""
     if isinstance(shown, str):
-        return without_secrets(printable(shown))
+        return on_terminal(without_secrets(printable(shown)))
     if isinstance(shown, list | tuple):
         return type(shown)(map(_cleaned, shown))
     if type(shown).__module__.startswith("_pytest."):

@@ -19,7 +19,7 @@ from pytest_speedbench.compare.gate import is_beside_all
 from pytest_speedbench.compare.results import CaseResult, SessionResults, merged
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.errors import ReportError, SpeedbenchError
-from pytest_speedbench.escapes import printable
+from pytest_speedbench.escapes import on_terminal, printable
 from pytest_speedbench.plan.table import LATEST
 from pytest_speedbench.plan.values import GATED_METRICS
 from pytest_speedbench.report.annotations import GITHUB_ACTIONS, annotation_lines
@@ -195,7 +195,7 @@ class Summary:
             return
         terminalreporter.section("speedbench")
         for line in summary_lines(self.results, shutil.get_terminal_size().columns):
-            terminalreporter.write_line(printable(line.text), **line.markup)
+            terminalreporter.write_line(on_terminal(printable(line.text)), **line.markup)
         if os.environ.get(GITHUB_ACTIONS) == "true":
             _annotate(self.results, terminalreporter)
 

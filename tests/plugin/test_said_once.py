@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from pytest_speedbench.cli import app
 
 from .conftest import Project, text_of
 
@@ -63,3 +68,14 @@ def test_pytests_short_summary_begins_with_what_was_measured(saved: Project) -> 
     assert f'<failure message="{line}' in xml.replace("&gt;", ">")
     saved.gate("bs=1", "speed.assert_no_drift()")
     assert "bs1-dl3] - no soak, so no trend" in saved.run().stdout.str()
+
+
+def test_an_ascii_terminal_gets_ascii(saved: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "__stdout__", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    result = saved.run("--speed-compare-fail=acceptance_length:5%", *WORSE, "-v")
+    result.assert_outcomes(failed=2)
+    assert [line for line in result.outlines if not line.isascii()] == []
+    assert "0/2 cases | starting simulated" in result.stdout.str()
+    done = CliRunner().invoke(app, ["compare", str(saved.saved[-1]), str(saved.saved[-1])])
+    assert done.output.isascii()
+    assert " | eagle3 | DL 3" in done.output
