@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pytest_speedbench.compare.verdict import FAILING, Outcome
 
 _MOST_NAMED = 4
-# What differs between reasons of one kind: 'AL changed by -6.40% …', 'sample math-3, turn 0'.
+# What differs between reasons of one kind: 'about 97 more samples', 'sample math-3, turn 0', and
+# in what a saved case differs, 'slice qa (here math), bs 1 (here 8)'.
 _NUMBER = re.compile(r"[-+]?\d[\d.,e-]*")
+_DIFFERENCES = re.compile(r"[^,;()]+ \(here [^)]*\)(?:, [^,;()]+ \(here [^)]*\))*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,8 @@ def each_once(found: Iterable[tuple[str, str, Outcome]]) -> list[Reason]:
 
 
 def kind_of(text: str) -> str:
-    """What a reason has in common with those that differ in their numbers alone."""
-    return _NUMBER.sub("0", text)
+    """What a reason has in common with those that differ in numbers and names alone."""
+    return _NUMBER.sub("0", _DIFFERENCES.sub("", text))
 
 
 def some(names: Sequence[str]) -> str:

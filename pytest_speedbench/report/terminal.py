@@ -82,9 +82,9 @@ def _gate_lines(results: SessionResults, width: int, everything: Everything) -> 
             if v.outcome is Outcome.NO_BASELINE and v.reason
         )
         for reason in missing[:_MOST_MISSING]:
-            others = len(set(reason.alike) - set(reason.names))
-            alike = f" (and {count_of(others, 'case')} alike)" if others else ""
-            yield from wrapped(f"no baseline: {reason.text}{alike}", width)
+            others = len({*reason.names, *reason.alike}) - 1
+            more = f" ({count_of(others, 'more case')} without one)" if others else ""
+            yield from wrapped(f"no baseline: {reason.text}{more}", width)
         if len(missing) > _MOST_MISSING:
             more = len(missing) - _MOST_MISSING
             yield Line(f"  … and {more} more (all in {everything.markdown})")

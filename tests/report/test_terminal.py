@@ -84,12 +84,16 @@ def test_speedups_against_several_runs_without_sd_say_so() -> None:
 
 
 def test_cases_without_a_baseline_for_like_reasons_are_told_once() -> None:
+    why = "the nearest has dl 7 (here {}), slice {} (here {})"
     cases = [
-        result(record("all", dl), Outcome.NO_BASELINE, reason=f"the nearest has dl 7 (here {dl})")
+        result(record(name, dl), Outcome.NO_BASELINE, reason=why.format(dl, other, name))
         for dl in (1, 3, 5)
+        for name, other in (("math", "qa"), ("qa", "prefix_caching off"))
     ]
-    found = [line for line in lines(SessionResults(cases)) if "no baseline: " in line]
-    assert found == ["  no baseline: the nearest has dl 7 (here 1) (and 2 cases alike)"]
+    found = " ".join(" ".join(lines(SessionResults(cases))).split())
+    assert found.count("no baseline: ") == 1
+    first = "no baseline: the nearest has dl 7 (here 1), slice qa (here math)"
+    assert f"{first} (5 more cases without one)" in found
 
 
 def test_many_batch_sizes_continue_below() -> None:
