@@ -236,7 +236,7 @@ def matches(key: CaseKey, pattern: str) -> bool:
     """
     numbers = {f"bs{key.bs}", f"dl{key.dl}"}
     names = [n.casefold() for n in (key.engine, key.model, key.method, key.split, key.slice)]
-    names.append(f"{names[3]}:{names[4]}")
+    names += [f"{names[3]}:{names[4]}", *(extra.casefold() for extra in key.extras())]
     return all(
         word in numbers
         or any(fnmatch(name, word) if "*" in word else word in name for name in names)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pytest_speedbench.analysis.trends import Trend
     from pytest_speedbench.baselines.storage import SavedRun
 
+_METRIC = "acceptance_length"
+_MOST_TABLES = 3
+"""Of more cases there is one table, with a row for each."""
 _AGO = re.compile(r"(\d+)([hdw])")
 _HOURS = {"h": 1, "d": 24, "w": 24 * 7}
 
@@ -49,7 +52,7 @@ def history(
         ),
     ] = "",
     case: Annotated[str, typer.Option(metavar="CASE", help="The same as an option.")] = "",
-    metric: Annotated[str, typer.Option(help="The metric to show.")] = "acceptance_length",
+    metric: Annotated[str, typer.Option(help="The metric to show.")] = _METRIC,
     since: Annotated[
         str, typer.Option(metavar="DATE", help="First day or time, UTC; or an age: 14d.")
     ] = "",
@@ -68,7 +71,11 @@ def history(
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Show how a metric of each case has moved over the saved runs."""
+    """Show how a metric of each case has moved over the saved runs.
+
+    Up to three cases have a table each, with a row for each run; more have one table, with a row
+    for each case.
+    """
     if bisect:
         refuse_unused(context, "with --bisect, which prints commits", "output", "html")
     else:
@@ -86,9 +93,24 @@ def history(
     elif html is not None:
         _write_page(html, trends)
     else:
-        from pytest_speedbench.cli.history_output import show_csv, show_json, show_table
+        _print(trends, output, _given(metric=metric, since=since, until=until, storage=storage))
 
+
+def _print(trends: Sequence[Trend], output: Format, options: Sequence[str]) -> None:
+    from pytest_speedbench.cli.history_output import show_csv, show_json, show_table
+    from pytest_speedbench.cli.history_overview import show_overview
+
+    if output is Format.TABLE and len(trends) > _MOST_TABLES:
+        show_overview(trends, options)
+    else:
         {Format.TABLE: show_table, Format.CSV: show_csv, Format.JSON: show_json}[output](trends)
+
+
+def _given(**options: str) -> list[str]:
+    """The options that are not at their defaults, as words of a command."""
+    defaults = {"metric": _METRIC, "storage": DEFAULT_STORAGE}
+    given = {name: text for name, text in options.items() if text != defaults.get(name, "")}
+    return [word for name, text in given.items() for word in (f"--{name}", text)]
 
 
 def _trends(pattern: str, metric: str, since: str, until: str, storage: str) -> list[Trend]:

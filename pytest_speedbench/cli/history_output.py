@@ -52,10 +52,11 @@ def show_table(trends: Sequence[Trend]) -> None:
         cells = [row[: len(columns)] for row, _ in rows]
         out.table(columns, cells, [style for _, style in rows])
         out.line()
-    out.line(_summary(trends))
+    out.line(summary(trends))
 
 
-def _summary(trends: Sequence[Trend]) -> str:
+def summary(trends: Sequence[Trend]) -> str:
+    """How many changes of level there are, and how many of them are chance."""
     from pytest_speedbench.stats.change_points import FEWEST
 
     changes, cases = sum(len(trend.changes) for trend in trends), len(trends)
@@ -85,13 +86,13 @@ def _row(point: Point, outcome: str, change: Change | None) -> tuple[str, ...]:
         run.time[:16].replace("T", " "),
         f"{commit}{'+' if run.known_commit and run.dirty else ''}",
         NOTHING if metric is None else number(metric.value),
-        NOTHING if low is None or high is None else f"{number(low)} … {number(high)}",
+        NOTHING if low is None or high is None else f"{number(low)}–{number(high)}",
         NOTHING if metric is None else str(metric.n),
-        ", ".join(filter(None, (outcome, _change_words(change), point.remark))),
+        ", ".join(filter(None, (outcome, change_words(change), point.remark))),
     )
 
 
-def _change_words(change: Change | None) -> str:
+def change_words(change: Change | None) -> str:
     """A change as an arrow and its size: it begins with this run."""
     if change is None:
         return ""

@@ -83,8 +83,8 @@ def _gate_lines(results: SessionResults, width: int, everything: Everything) -> 
         )
         for reason in missing[:_MOST_MISSING]:
             others = len({*reason.names, *reason.alike}) - 1
-            more = f" ({count_of(others, 'more case')} without one)" if others else ""
-            yield from wrapped(f"no baseline: {reason.text}{more}", width)
+            alike = f" ({count_of(others, 'more case')} without one)" if others else ""
+            yield from wrapped(f"no baseline: {reason.text}{alike}", width)
         if len(missing) > _MOST_MISSING:
             more = len(missing) - _MOST_MISSING
             yield Line(f"  … and {more} more (all in {everything.markdown})")
