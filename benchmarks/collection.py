@@ -3,12 +3,14 @@
 * ``benchmark``: ``pytest -q`` on a project of one plain test, with and without pytest-benchmark,
   which shows what a millisecond is on this machine.
 * ``start``: the same with our plugin, and with pytest-benchmark alone. Wanted: at most 4 ms more.
+* ``wheel``: ``pytest -q`` in an environment with pytest-benchmark and the given wheel, and in one
+  without the wheel. This has what ``start`` has not: pytest reads the list of a plugin's files.
 * ``collect``: collecting a grid of 10,000 cases, and a plain ``parametrize`` of 10,000. Wanted: at
   most 1.25 times as long.
 
 ``of least`` is the difference of the quickest runs: other work on the machine only ever adds.
 
-Run: ``python benchmarks/collection.py``
+Run: ``python benchmarks/collection.py [--wheel dist/pytest_speedbench-*.whl]``
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+import venv
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,10 +43,19 @@ import pytest
 def test_gate(speed): pass
 """
 # Other plugins of the environment would only add noise.
-QUIET = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio", "-p", "no:xdist")
+OTHERS = ("cacheprovider", "hypothesispytest", "anyio", "xdist", "html", "metadata")
+QUIET = tuple(word for name in OTHERS for word in ("-p", f"no:{name}"))
 # An installed package has its bytecode, whatever this environment says about writing it.
 WITH_BYTECODE = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 WITHOUT = ("-p", "no:speedbench")
+
+
+class Command(NamedTuple):
+    """One pytest run."""
+
+    folder: Path
+    arguments: tuple[str, ...]
+    python: str = sys.executable
 
 
 class Cost(NamedTuple):
@@ -53,12 +65,12 @@ class Cost(NamedTuple):
     cpu: float
 
 
-def cost(folder: Path, cache: Path, *arguments: str) -> Cost:
-    """What one pytest run in ``folder`` takes."""
+def cost(command: Command, cache: Path) -> Cost:
+    """What one pytest run takes."""
     begin, cpu = time.perf_counter(), children_cpu()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *QUIET, *arguments],
-        cwd=folder,
+        [command.python, "-m", "pytest", *QUIET, *command.arguments],
+        cwd=command.folder,
         env={**WITH_BYTECODE, "PYTHONPYCACHEPREFIX": str(cache)},
         capture_output=True,
         text=True,
@@ -75,16 +87,28 @@ def children_cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def alternate(runs: int, *commands: tuple[Path, Sequence[str]]) -> list[list[Cost]]:
+def alternate(runs: int, *commands: Command) -> list[list[Cost]]:
     """Costs of each command, taken in turns after one warm-up each."""
     costs: list[list[Cost]] = [[] for _ in commands]
     for number in range(runs + 1):
         for place in range(len(commands))[:: 1 if number % 2 else -1]:
-            folder, arguments = commands[place]
-            taken = cost(folder, folder.parent / "bytecode", *arguments)
+            command = commands[place]
+            taken = cost(command, command.folder.parent / "bytecode")
             if number:
                 costs[place].append(taken)
     return costs
+
+
+def environment(folder: Path, *wheels: Path) -> str:
+    """The Python of an environment with pytest and pytest-benchmark as here, and ``wheels``."""
+    venv.create(folder, with_pip=True)
+    python = str(folder / "bin" / "python")
+    same = (f"{name}=={version(name)}" for name in ("pytest", "pytest-benchmark"))
+    pip = [python, "-m", "pip", "install", "-q"]
+    subprocess.run([*pip, *same], check=True)
+    if wheels:  # its dependencies are not imported at the start
+        subprocess.run([*pip, "--no-deps", *map(str, wheels)], check=True)
+    return python
 
 
 def project(base: Path, name: str, text: str) -> Path:
@@ -111,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--wheel", type=Path, help="measured too, installed")
     options = parser.parse_args()
     print(f"medians of {options.runs} alternating runs; ms")
     print(
@@ -121,20 +146,23 @@ def main() -> None:
         plain = project(base, "plain", PLAIN)
         bare, alone, ours = alternate(
             options.runs,
-            (plain, ["-q", *WITHOUT, "-p", "no:benchmark"]),
-            (plain, ["-q", *WITHOUT]),
-            (plain, ["-q"]),
+            Command(plain, ("-q", *WITHOUT, "-p", "no:benchmark")),
+            Command(plain, ("-q", *WITHOUT)),
+            Command(plain, ("-q",)),
         )
         show("benchmark", bare, alone, "about 41 ms where the 4 below were set")
         show("start", alone, ours, "difference ≤ 4 ms")
+        if options.wheel:
+            pythons = environment(base / "without"), environment(base / "with", options.wheel)
+            runs = alternate(options.runs, *(Command(plain, ("-q",), one) for one in pythons))
+            show("wheel", *runs, "")
         table = project(base, "parametrize", PARAMETRIZE.format(n=options.cases))
         grid = project(base, "grid", GRID.format(n=options.cases))
-        collect = ["--collect-only", "-qq"]
-        show(
-            "collect",
-            *alternate(max(3, options.runs // 3), (table, collect), (grid, collect)),
-            "ratio ≤ 1.25",
+        runs = alternate(
+            max(3, options.runs // 3),
+            *(Command(folder, ("--collect-only", "-qq")) for folder in (table, grid)),
         )
+        show("collect", *runs, "ratio ≤ 1.25")
 
 
 if __name__ == "__main__":
