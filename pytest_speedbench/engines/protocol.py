@@ -432,6 +432,8 @@ class EngineType:
         server: it talks to the server at ``--speed-url``.
         arguments: the engine arguments that a configuration may have, ``NAME.*`` for all that begin
             with ``NAME.``; None where only the engine itself knows them.
+        refuse_values: raises ``EngineError`` for an engine argument that cannot have its value, or
+            has an option of its own, whatever the case.
         refuse: raises ``EngineError`` for a configuration that could not work, before anything is
             loaded.
         refuse_sampling: likewise for how tokens are to be chosen.
@@ -466,6 +468,7 @@ class EngineType:
     local: bool = True
     server: bool = False
     arguments: Callable[[EngineConfig], Collection[str] | None] = lambda config: None
+    refuse_values: Callable[[EngineConfig], None] = lambda config: None
     refuse: Callable[[EngineConfig], None] = lambda config: None
     refuse_sampling: Callable[[EngineConfig, Sampling], None] = lambda config, sampling: None
     status: Callable[[], str] = lambda: ""

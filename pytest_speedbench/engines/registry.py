@@ -150,11 +150,16 @@ def _check_elsewhere(config: EngineConfig) -> EngineType:
 
 
 def check_arguments(adapter: EngineType, config: EngineConfig) -> None:
-    """Refuses engine arguments that ``adapter`` does not have.
+    """Refuses engine arguments that ``adapter`` does not have, and values that they cannot have.
 
     Raises:
         EngineError: the message names the argument, and those that are close or all there are.
     """
+    _check_names(adapter, config)
+    adapter.refuse_values(config)
+
+
+def _check_names(adapter: EngineType, config: EngineConfig) -> None:
     known = adapter.arguments(config)
     if known is None:
         return

@@ -58,7 +58,6 @@ from __future__ import annotations
 import math
 import os
 import random
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -78,6 +77,7 @@ from pytest_speedbench.engines.protocol import (
     RequestTotals,
     TokenScore,
 )
+from pytest_speedbench.engines.simulated_arguments import ARGUMENTS, NUMBERS, refuse_values
 from pytest_speedbench.engines.simulated_cache import PrefixCache
 from pytest_speedbench.errors import EngineError
 
@@ -88,39 +88,8 @@ TARGET = (0.350001, 0.349999, 0.15, 0.1, 0.05)
 _TIED, _WRONG = 1, 9
 _UNLIKELY = -25.0
 _LOGIT_MAGNITUDE = 20.0
-REPORTS = ("steps", "totals", "counters", "nothing")
-_NUMBERS = (
-    "spread",
-    "rise",
-    "decay",
-    "tokens",
-    "step_ms",
-    "draft_ms",
-    "batch_ms",
-    "divergence",
-    "batch_ties",
-    "defect_at",
-    "bias",
-    "fade",
-    "cache_fade",
-    "cache_ties",
-    "evict_at",
-    "die_at",
-    "hang_at",
-    "speculation_off",
-    "miscount",
-    "foreign",
-    "fail_every",
-    "loops",
-    "empties",
-    "max_model_len",
-    "tensor_parallel_size",
-)
-ARGUMENTS = ("acceptance", "acceptance.*", "build", "reports", "schedule", *_NUMBERS)
-"""Every engine argument; ``acceptance.*`` stands for the acceptance of one category or drafter."""
 # Tokens that an answer repeats which has become a loop.
 _LOOP = 4
-_SCHEDULE = re.compile(r"\d+:\d+(,\d+:\d+)*", re.ASCII)
 # Steps whose output arrives in one chunk, unless chunks are steps.
 _MERGED = 2
 
@@ -152,7 +121,7 @@ class SimulatedBackend:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        self._numbers = {n: float(str(value)) for n, value in config.args if n in _NUMBERS}
+        self._numbers = {n: float(str(value)) for n, value in config.args if n in NUMBERS}
         self.running: dict[str, _Running] = {}
         self.clock = time.perf_counter()
         self.totals = Counters(0, 0, 0, 0)
@@ -417,35 +386,6 @@ class SimulatedBackend:
         self.running.clear()
 
 
-def _refuse(config: EngineConfig) -> None:
-    reports = config.option("reports", REPORTS[0])
-    if reports not in REPORTS:
-        raise EngineError(f"reports={reports}: expected one of {', '.join(REPORTS)}")
-    for name, value in config.args:
-        if name.startswith("acceptance"):
-            _check_acceptance(name, str(value))
-        elif name == "schedule" and not _SCHEDULE.fullmatch(str(value)):
-            raise EngineError(f"schedule={value}: expected BS:DL pairs, such as 1:3,4:0")
-        elif name in _NUMBERS and not _is_number(value):
-            raise EngineError(f"{name}={value}: expected a number")
-
-
-def _is_number(value: object) -> bool:
-    try:
-        return math.isfinite(float(str(value)))
-    except ValueError:
-        return False
-
-
-def _check_acceptance(name: str, text: str) -> None:
-    try:
-        valid = all(0.0 <= float(part) <= 1.0 for part in text.split(":"))
-    except ValueError:
-        valid = False
-    if not valid:
-        raise EngineError(f"{name}={text}: expected numbers from 0 to 1, such as 0.6 or 0.8:0.6")
-
-
 ENGINE = EngineType(
     name="simulated",
     methods=METHODS,
@@ -458,5 +398,5 @@ ENGINE = EngineType(
     scores=True,
     elsewhere=True,
     arguments=lambda config: ARGUMENTS,
-    refuse=_refuse,
+    refuse_values=refuse_values,
 )

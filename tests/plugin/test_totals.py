@@ -241,13 +241,6 @@ def test_lossless_works_without_steps(project: Project) -> None:
     project.run(reports("totals"), speed_rounds="1").assert_outcomes(passed=1)
 
 
-def test_an_unknown_way_of_telling_is_refused(project: Project) -> None:
-    project.gate()
-    result = project.run(reports("lies"))
-    expected = "*reports=lies: expected one of steps, totals, counters, nothing*"
-    result.stdout.fnmatch_lines([expected])
-
-
 @pytest.fixture
 def texts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines give texts in the place of token ids, as most servers do."""

@@ -15,6 +15,7 @@ from pytest_speedbench.engines.sglang.arguments import (
     own_arguments,
     own_methods,
     refuse,
+    refuse_values,
 )
 
 
@@ -47,5 +48,6 @@ ENGINE = EngineType(
     prefix_caching=True,
     schedules=SCHEDULES,
     filters=FILTERS,
+    refuse_values=refuse_values,
     refuse=refuse,
 )

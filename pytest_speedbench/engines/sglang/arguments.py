@@ -115,17 +115,26 @@ def counts_drafts(speculation: Speculation, arguments: Mapping[str, Any]) -> boo
     return chain and not arguments.get("speculative_adaptive")
 
 
+def refuse_values(config: EngineConfig) -> None:
+    """Refuses arguments that have an option of their own, and a ``serve`` that is no switch.
+
+    Raises:
+        EngineError: the message names the fix.
+    """
+    serves(config)
+    given = given_arguments(config)
+    for name, option in _OPTION_FOR.items():
+        if name in given:
+            raise EngineError(f"--speed-engine-arg {name}: use {option} instead")
+
+
 def refuse(config: EngineConfig) -> None:
     """Refuses what SGLang would notice only after loading, or never.
 
     Raises:
         EngineError: the message names the fix.
     """
-    serves(config)
     given, speculation = given_arguments(config), config.speculation
-    for name, option in _OPTION_FOR.items():
-        if name in given:
-            raise EngineError(f"--speed-engine-arg {name}: use {option} instead")
     if not speculation.active:
         return
     if traits(speculation.method).needs_drafter and not speculation.drafter:

@@ -10,7 +10,7 @@ from pytest_speedbench.engines.forms import environment, open_either
 from pytest_speedbench.engines.methods import methods_of
 from pytest_speedbench.engines.process.parent import open_child
 from pytest_speedbench.engines.protocol import FILTERS, Engine, EngineConfig, EngineType
-from pytest_speedbench.engines.tensorrt_llm.arguments import own_methods, refuse
+from pytest_speedbench.engines.tensorrt_llm.arguments import own_methods, refuse, refuse_values
 
 
 def _open_server(config: EngineConfig, timeout: float) -> Engine:
@@ -39,5 +39,6 @@ ENGINE = EngineType(
     elsewhere=True,
     server=True,
     filters=FILTERS,
+    refuse_values=refuse_values,
     refuse=refuse,
 )

@@ -135,8 +135,9 @@ def drafts_a_chain(given: Mapping[str, Any]) -> bool:
     return not any(given.get(name) for name in _TREES)
 
 
-def refuse(config: EngineConfig) -> None:
-    """Refuses what TensorRT-LLM would notice only after loading, or never.
+def refuse_values(config: EngineConfig) -> None:
+    """Refuses arguments that have an option of their own, or that would make it change its draft
+    length, and a ``serve`` that is no switch.
 
     Raises:
         EngineError: the message names the fix.
@@ -151,6 +152,15 @@ def refuse(config: EngineConfig) -> None:
             raise EngineError(
                 f"speculative.{name} {_CHANGES_DURING_RUN[name]}, during the run: leave it out"
             )
+
+
+def refuse(config: EngineConfig) -> None:
+    """Refuses what TensorRT-LLM would notice only after loading, or never.
+
+    Raises:
+        EngineError: the message names the fix.
+    """
+    names = [name for name, _ in config.args]
     method = config.speculation.method
     if traits(method).needs_drafter and not config.speculation.drafter:
         raise EngineError(f"method {method} needs a drafter: --speed-drafter PATH")
