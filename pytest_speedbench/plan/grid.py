@@ -5,7 +5,7 @@ Nothing here loads a model, an engine or a prompt: it runs at collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -13,7 +13,13 @@ from typing import Any
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import FILTERS, Sampling, Speculation
 from pytest_speedbench.engines.registry import check_method, engine_names, engine_type
-from pytest_speedbench.errors import CaseError, EngineError, UsageError, did_you_mean
+from pytest_speedbench.errors import (
+    CaseError,
+    EngineError,
+    SpeedbenchError,
+    UsageError,
+    did_you_mean,
+)
 from pytest_speedbench.plan.builds import reference_build
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.plan.environment import NO_ENVIRONMENT
@@ -199,22 +205,62 @@ def _check_url(engine: str, url: str) -> None:
         )
 
 
-def check_margins(settings: Settings, cases: Iterable[Case]) -> None:
-    """Refuses margins (``--speed-compare-fail``) of categories that no split has.
+def check_names(settings: Settings, cases: Sequence[Case], spelling: Mapping[str, str]) -> None:
+    """Refuses names that exist nowhere, where no case has shown it: those of markers come first.
+
+    Args:
+        settings: of the session.
+        cases: every collected case.
+        spelling: option → how it was given, for those that were.
 
     Raises:
-        UsageError: the message names the category and those that there are.
+        UsageError: the message names the option, the closest known name, and what there is.
     """
-    asked = [name.partition("/")[2] for name in settings.compare_fail or ()]
-    if not any(asked):
+    for option, check in (
+        ("engine", engine_type),
+        ("method", lambda method: _check_any_method(method, cases)),
+        ("split", lambda split: split_slices(split, **_reading(settings))),
+    ):
+        for name in getattr(settings, option) if option in spelling else ():
+            try:
+                check(name)
+            except SpeedbenchError as error:
+                raise UsageError(f"{spelling[option]}: {error}") from None
+    asked = [
+        (spelling[option], name)
+        for option in ("category", "entropy")
+        if option in spelling
+        for name in getattr(settings, option)
+    ]
+    margins = [name.partition("/")[2] for name in settings.compare_fail or ()]
+    asked += [("--speed-compare-fail", name) for name in margins if name]
+    if not asked:
         return
     splits = dict.fromkeys((*settings.split, *(case.run.split for case in cases)))
     own = [name for split in splits for name in split_slices(split, **_reading(settings))]
     # Built-in names may belong to tests that are not collected this time.
     known = list(dict.fromkeys((*own, *CATEGORIES, *TIERS, ALL)))
-    for name in asked:
-        if name and name not in known:
+    for option, name in asked:
+        if name not in known:
             raise UsageError(
-                f"--speed-compare-fail: unknown category {name!r}{did_you_mean(name, known)}; "
+                f"{option}: unknown category {name!r}{did_you_mean(name, known)}; "
                 f"known: {', '.join(known)}"
             )
+
+
+def _check_any_method(method: str, cases: Iterable[Case]) -> None:
+    """Whether any engine of the cases has ``method``.
+
+    Raises:
+        EngineError: none has; the message is that of the first.
+    """
+    errors = []
+    for engine in dict.fromkeys(case.run.engine for case in cases):
+        try:
+            check_method(engine, method)
+        except EngineError as error:
+            errors.append(error)
+        else:
+            return
+    if errors:
+        raise errors[0]

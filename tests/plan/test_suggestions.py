@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_speedbench.errors import SpeedbenchError
-from pytest_speedbench.plan.grid import build_grid, check_margins
+from pytest_speedbench.plan.grid import build_grid, check_names
 from pytest_speedbench.plan.precedence import settings_of_texts
 from pytest_speedbench.plan.settings import Settings
 
@@ -37,7 +37,7 @@ def test_a_misspelt_value_names_the_one_that_was_meant(given: dict[str, str], me
 def _read(texts: dict[str, list[str]]) -> None:
     """Everything that a session reads before its first test."""
     settings = settings_of_texts(texts)
-    check_margins(settings, build_grid({}, settings)[0])
+    check_names(settings, build_grid({}, settings)[0], {})
 
 
 def test_every_option_with_a_list_of_values_is_in_the_table() -> None:

@@ -256,6 +256,29 @@ def test_the_marker_beats_the_command_line_which_is_reported(project: Project) -
     assert "overridden" not in project.run("--collect-only", speed_bs="8").stdout.str()
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--speed-category=mth", "--speed-category: unknown category 'mth'; did you mean 'math'?*"),
+        ("--speed-entropy=lo_entropy", "--speed-entropy: *; did you mean 'low_entropy'?*"),
+        ("--speed-split=qualitativ", "--speed-split: *; did you mean 'qualitative'?*"),
+        ("--speed-method=eagel", "--speed-method: unknown method 'eagel' (did you mean 'eagle'?)*"),
+        ("--speed-engine=simulatd", "--speed-engine: *; did you mean 'simulated'?*"),
+        ("", "ini option speed_category: unknown category 'mth'; did you mean 'math'?*"),
+    ],
+)
+def test_a_misspelt_value_that_every_marker_overrides_is_named(
+    project: Project, option: str, message: str
+) -> None:
+    marker = "method='eagle3', split='qualitative', category='math', engine='simulated'"
+    project.gate(marker)
+    ini = {} if option else {"speed_category": "mth"}
+    result = project.run(*filter(None, [option]), **ini)
+    assert result.ret is pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+    assert project.ids("--speed-category=qa", "--speed-method=ngram") == ["test_gate[math-bs1-dl3]"]
+
+
 def test_cases_that_share_an_engine_run_next_to_each_other(
     project: Project, engines: EngineLog
 ) -> None:
