@@ -31,7 +31,7 @@ from pytest_speedbench.engines.serving.failures import RequestRefused
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import LLAMA_CPP
 from pytest_speedbench.engines.serving.models import PATH as MODELS
-from pytest_speedbench.engines.serving.pieces import Piece
+from pytest_speedbench.engines.serving.pieces import Piece, TokenCounts
 from pytest_speedbench.engines.serving.schema import (
     CardMeta,
     CompletionEvent,
@@ -156,8 +156,7 @@ class LlamaCppDialect(Dialect):
         piece = Piece(event.tokens, text, count=mark.tokens, note=Note(mark, text))
         if event.stop:
             piece.finish_reason = event.stop_type or "unknown"
-            piece.prompt_tokens = event.tokens_evaluated
-            piece.cached_tokens = timings.cache_n
+            piece.usage = TokenCounts(prompt=event.tokens_evaluated, cached=timings.cache_n)
         return piece
 
     async def complete(self, http: Http, answer: Answer) -> int:

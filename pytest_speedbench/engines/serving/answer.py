@@ -17,7 +17,7 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.engines.reconcile import reconcile
 from pytest_speedbench.engines.serving.failures import AnswerFailed
-from pytest_speedbench.engines.serving.pieces import UNKNOWN, Piece, SpeculationReport
+from pytest_speedbench.engines.serving.pieces import UNKNOWN, Piece, SpeculationReport, TokenCounts
 from pytest_speedbench.engines.serving.steps import Arrangement, arrange
 from pytest_speedbench.errors import EngineError
 
@@ -81,34 +81,43 @@ class Answer:
         if piece.count is not None:
             self._check_count(piece.count)  # before as many placeholders are allocated
             ids = [*[UNKNOWN_ID] * (piece.count - len(self.token_ids) - len(ids)), *ids]
-        if ids or (piece.shows_output and not self.token_ids):
+        shows_output = piece.shows_output
+        if ids or (shows_output and not self.token_ids):
             self.token_ids.extend(ids)
             self.chunks.append(len(ids))
             self.times.append(now)
             self.notes.append(piece.note)
             self.progress += 1
-        if piece.shows_output:
+        if shows_output:
             self._add_text(piece)
-        self._check_length()
-        if finish := read_finish(piece.finish_reason):
+        if ids or shows_output:
+            self._check_length()
+        if piece.finish_reason is not None and (finish := read_finish(piece.finish_reason)):
             self.progress += self.finish_reason is None
             self.finish_reason, self.failure = finish.reason, finish.failure
         self.ended = now
         if piece.usage is not None:
-            self._count(piece.usage)
-        if piece.prompt_tokens:
-            self.prompt_tokens = piece.prompt_tokens
-        if piece.cached_tokens is not None:
-            self.cached_tokens = piece.cached_tokens
-        self.reasoning_tokens = max(self.reasoning_tokens, piece.reasoning_tokens or 0)
-        self.report = piece.report or self.report
+            self._add_counts(piece.usage)
+        if piece.report is not None:
+            self.report = piece.report
 
     def _add_text(self, piece: Piece) -> None:
-        if piece.text:
-            self.texts.append(piece.text)
-        self.thoughts |= bool(piece.thought)
+        if text := piece.text:
+            self.texts.append(text)
+            self.size += len(text.encode())
+        if thought := piece.thought:
+            self.thoughts = True
+            self.size += len(thought.encode())
         self.others |= piece.other
-        self.size += len(piece.text.encode()) + len(piece.thought.encode())
+
+    def _add_counts(self, counts: TokenCounts) -> None:
+        if counts.output is not None:
+            self._count(counts.output)
+        if counts.prompt:
+            self.prompt_tokens = counts.prompt
+        if counts.cached is not None:
+            self.cached_tokens = counts.cached
+        self.reasoning_tokens = max(self.reasoning_tokens, counts.reasoning or 0)
 
     def _count(self, usage: int) -> None:
         """The server's count, which some repeat with every event."""

@@ -25,10 +25,12 @@ def read_chat_choice(choice: Choice) -> Piece:
     Raises:
         ValueError: ``content`` is neither text nor a list of parts.
     """
-    delta = choice.delta if choice.delta is not None else choice.message or {}
+    ids, reason = choice.get("token_ids") or (), choice.get("finish_reason")
+    delta = choice.get("delta")
+    if delta is None:
+        delta = choice.get("message") or {}
     if len(delta) == 1 and type(alone := delta.get("content")) is str and alone:
-        # Nearly every event.
-        return Piece(choice.token_ids or (), alone, finish_reason=choice.finish_reason)
+        return Piece(ids, alone, finish_reason=reason)  # nearly every event
     text, thought = "", ""
     for kind, found in _content(delta.get("content")):
         if kind == "text":
@@ -38,10 +40,10 @@ def read_chat_choice(choice: Choice) -> Piece:
     others = {k: v for k, v in delta.items() if k not in ("content", *_SPEAKER)}
     texts = [others.pop(name) for name in _REASONING if isinstance(others.get(name), str)]
     thought += next(filter(None, texts), "")  # some servers send it under two names
-    other = not _empty(others) or not (text or thought or _empty(_logprobs(choice.logprobs)))
+    other = not _empty(others) or not (text or thought or _empty(_logprobs(choice.get("logprobs"))))
     if not (text or thought or other):
-        text = choice.text or ""
-    return Piece(choice.token_ids or (), text, thought, other, finish_reason=choice.finish_reason)
+        text = choice.get("text") or ""
+    return Piece(ids, text, thought, other, finish_reason=reason)
 
 
 def _content(found: Any) -> Iterator[tuple[str, str]]:

@@ -22,8 +22,8 @@ from pytest_speedbench.engines.protocol import (
 from pytest_speedbench.engines.serving.answer import Answer
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import MetricNames, Reading
-from pytest_speedbench.engines.serving.pieces import Piece, SpeculationReport
-from pytest_speedbench.engines.serving.schema import Choice, Event, read_event
+from pytest_speedbench.engines.serving.pieces import Piece, SpeculationReport, TokenCounts
+from pytest_speedbench.engines.serving.schema import Choice, Event, first_choice, read_event
 from pytest_speedbench.errors import EngineError
 
 
@@ -91,19 +91,25 @@ class Dialect(ABC):
 
     def read(self, event: Event) -> Piece:
         """The content of one event of OpenAI's API."""
-        choice, usage = event.choice, event.usage
+        choice = first_choice(event)
         piece = Piece() if choice is None else self.read_choice(choice)
-        if usage is not None:
-            piece.usage, piece.prompt_tokens = usage.completion_tokens, usage.prompt_tokens
-            if usage.prompt_tokens_details is not None:
-                piece.cached_tokens = usage.prompt_tokens_details.cached_tokens
-            if usage.completion_tokens_details is not None:
-                piece.reasoning_tokens = usage.completion_tokens_details.reasoning_tokens
+        if (usage := event.get("usage")) is not None:
+            prompt, output = usage.prompt_tokens_details, usage.completion_tokens_details
+            piece.usage = TokenCounts(
+                usage.completion_tokens,
+                usage.prompt_tokens,
+                prompt.cached_tokens if prompt else None,
+                output.reasoning_tokens if output else None,
+            )
         return piece
 
     def read_choice(self, choice: Choice) -> Piece:
         """The content of ``choices[0]`` of an event."""
-        return Piece(choice.token_ids or (), choice.text or "", finish_reason=choice.finish_reason)
+        return Piece(
+            choice.get("token_ids") or (),
+            choice.get("text") or "",
+            finish_reason=choice.get("finish_reason"),
+        )
 
     async def complete(self, http: Http, answer: Answer) -> int:
         """Requests what the stream withheld; returns the output tokens that this generated."""

@@ -11,6 +11,8 @@ import re
 from pydantic_core import from_json, to_json
 
 _BOM = b"\xef\xbb\xbf"
+_BEGIN, _END = b"data: ", b"\n\n"
+_BETWEEN = _END + _BEGIN
 _FIELDS = (b":", b"data", b"event", b"id", b"retry", b"error")
 _HEAD_BYTES = 1 << 14
 # A pair of surrogates or an escaped backslash, which stay, or half a pair.
@@ -37,11 +39,11 @@ class EventStream:
 
     def feed(self, block: bytes) -> list[bytes]:
         """The data of the events that end in ``block``; none is empty."""
-        usual = block[:6] == b"data: " and block[-2:] == b"\n\n" and block.count(b"\n") == 2
-        if usual and self._seen and not (self.rest or self._error):
-            # One event, as most blocks are: twice as fast as line by line.
-            data = block[6:-2].strip()
-            return [data] if data else []
+        if self._seen and not (self.rest or self._error) and block.startswith(_BEGIN):
+            events = block.removeprefix(_BEGIN).split(_BETWEEN)
+            if block.endswith(_END) and block.count(b"\n") == 2 * len(events):
+                # Nothing but events of one line each: twice as fast as line by line.
+                return [data for event in events if (data := event.strip())]
         if not self._seen:
             self._head = (self._head + block)[:_HEAD_BYTES]
         *lines, self.rest = (self.rest + block).split(b"\n")

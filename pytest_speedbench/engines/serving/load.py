@@ -201,15 +201,17 @@ def _take(
     received: Received,
 ) -> bool | None:
     """Adds the events that arrived together; None while the stream goes on."""
-    for data in arrived:
-        if data == _DONE:
-            return False
-        piece = _piece(http, dialect, data)
-        if dialect.cuts and piece.token_ids and answer.at_stop:
-            answer.end_at_stop()
-            return True
-        before = answer.tokens
-        answer.add(piece, now)
+    before = answer.tokens
+    try:
+        for data in arrived:
+            if data == _DONE:
+                return False
+            piece = _piece(http, dialect, data)
+            if dialect.cuts and piece.token_ids and answer.at_stop:
+                answer.end_at_stop()
+                return True
+            answer.add(piece, now)
+    finally:
         received.tokens += answer.tokens - before
     return None
 

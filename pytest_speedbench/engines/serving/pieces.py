@@ -30,17 +30,29 @@ class SpeculationReport:
     draft_length: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """The server's own counts for one request so far; None where it sends no such count.
+
+    ``cached`` are those of the prompt that came from the prefix cache, ``reasoning`` those of the
+    output that precede the answer.
+    """
+
+    output: int | None = None
+    prompt: int | None = None
+    cached: int | None = None
+    reasoning: int | None = None
+
+
 @dataclass(slots=True)
 class Piece:
     """The content of one event of a stream; defaults stand for what it does not contain.
 
     ``token_ids`` and ``text`` are those of this event alone; ``text`` belongs to the answer,
     ``thought`` to the reasoning before it, and ``other`` says that there is output of another kind,
-    such as the call of a tool. ``finish_reason`` is the engine's own word. ``usage``,
-    ``prompt_tokens``, ``cached_tokens`` (of the prompt, from the prefix cache) and
-    ``reasoning_tokens`` are the server's own counts for the request so far; ``count`` is its count
-    of output tokens, this event included, for servers that withhold tokens from the stream.
-    ``note`` is data of the dialect, kept with the chunk.
+    such as the call of a tool. ``finish_reason`` is the engine's own word. ``count`` is the
+    server's count of output tokens, this event included, for servers that withhold tokens from the
+    stream. ``note`` is data of the dialect, kept with the chunk.
     """
 
     token_ids: Sequence[int] = ()
@@ -48,10 +60,7 @@ class Piece:
     thought: str = ""
     other: bool = False
     finish_reason: object = None
-    usage: int | None = None
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
+    usage: TokenCounts | None = None
     report: SpeculationReport | None = None
     count: int | None = None
     note: Any = None

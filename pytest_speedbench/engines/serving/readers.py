@@ -18,6 +18,7 @@ from pytest_speedbench.engines.serving.schema import (
     TensorrtLlmSpeculation,
     Timings,
     VllmSpeculation,
+    first_choice,
 )
 
 
@@ -26,7 +27,7 @@ def read_vllm(event: Event) -> SpeculationReport | None:
 
     Only steps that had a draft are listed, counted before the output was cut.
     """
-    inside = _inside(event.metrics, "speculative_decoding")
+    inside = _inside(event.get("metrics"), "speculative_decoding")
     if not inside:
         return None
     found = VllmSpeculation.model_validate(inside)
@@ -45,10 +46,11 @@ def read_sglang(event: Event) -> SpeculationReport | None:
     Every decoding step verifies, so ``spec_verify_ct`` is D. Drafted tokens are nominal and include
     the nodes of a tree.
     """
-    details = _inside(event.sglext, "spec_tokens_details")
+    details = _inside(event.get("sglext"), "spec_tokens_details")
     if isinstance(details, list):  # one entry for each sequence
         details = details[0] if details else None
-    inside = details or (event.choice and event.choice.meta_info) or event.meta_info
+    choice = first_choice(event)
+    inside = details or (choice and choice.get("meta_info")) or event.get("meta_info")
     if not isinstance(inside, Mapping):
         return None
     found = SglangMeta.model_validate(inside)
@@ -63,10 +65,11 @@ def read_tensorrt_llm(event: Event) -> SpeculationReport | None:
 
     The average counts the context pass and its token: D = tokens / average - 1.
     """
-    choice = event.choice
+    choice = first_choice(event)
     if choice is None:
         return None
-    inside, average = choice.speculative_decoding, choice.avg_decoded_tokens_per_iter
+    inside = choice.get("speculative_decoding")
+    average = choice.get("avg_decoded_tokens_per_iter")
     if average is None and not isinstance(inside, Mapping):
         return None
     found = TensorrtLlmSpeculation.model_validate(inside or {})
@@ -85,9 +88,10 @@ def read_llama_cpp(event: Event) -> SpeculationReport | None:
     Each step emits its accepted tokens and one more, and the prefill emits one token: D =
     predicted - accepted - 1. A cut last step can make this too small by up to its accepted drafts.
     """
-    if not isinstance(event.timings, Mapping):
+    timings = event.get("timings")
+    if not isinstance(timings, Mapping):
         return None
-    found = Timings.model_validate(event.timings)
+    found = Timings.model_validate(timings)
     if found.predicted_n is None:
         return None
     steps = max(0, found.predicted_n - found.draft_n_accepted - 1)
@@ -101,10 +105,7 @@ READERS = (read_vllm, read_sglang, read_tensorrt_llm, read_llama_cpp)
 
 def read_any(event: Event) -> SpeculationReport | None:
     """The report of the first reader that finds one, in the order of ``READERS``."""
-    choice = event.choice
-    if _IN_EVENT.isdisjoint(event.model_fields_set) and (
-        choice is None or _IN_CHOICE.isdisjoint(choice.model_fields_set)
-    ):
+    if _IN_EVENT.isdisjoint(event) and _IN_CHOICE.isdisjoint(first_choice(event) or ()):
         return None  # nearly every event
     return next((found for reader in READERS if (found := reader(event)) is not None), None)
 

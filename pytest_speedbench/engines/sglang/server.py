@@ -19,7 +19,7 @@ from pytest_speedbench.engines.serving.device import device_name
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import SGLANG
-from pytest_speedbench.engines.serving.pieces import Piece, SpeculationReport
+from pytest_speedbench.engines.serving.pieces import Piece, SpeculationReport, TokenCounts
 from pytest_speedbench.engines.serving.process import HOST, Launch
 from pytest_speedbench.engines.serving.schema import GenerateEvent
 from pytest_speedbench.engines.sglang.answer import (
@@ -125,8 +125,9 @@ class SglangDialect(Dialect):
         reason = finish_reason(meta.finish_reason)
         piece = Piece(self._tokens(event, last=reason is not None), finish_reason=reason)
         if reason is not None:
-            piece.usage, piece.prompt_tokens = meta.completion_tokens, meta.prompt_tokens
-            piece.cached_tokens = meta.cached_tokens
+            piece.usage = TokenCounts(
+                meta.completion_tokens, meta.prompt_tokens, meta.cached_tokens
+            )
             piece.report = SpeculationReport(totals=totals(meta, counts_drafts=self.counts_drafts))
         return piece
 
