@@ -24,7 +24,7 @@ from pytest_speedbench.engines.protocol import (
 )
 from pytest_speedbench.engines.serving.answer import Answer
 from pytest_speedbench.engines.serving.client import open_server
-from pytest_speedbench.engines.serving.deltas import read_chat_choice
+from pytest_speedbench.engines.serving.deltas import read_chat_choice, read_completion_choice
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.failures import RequestRefused
 from pytest_speedbench.engines.serving.http import Http
@@ -40,9 +40,8 @@ from pytest_speedbench.engines.serving.metrics import (
 )
 from pytest_speedbench.engines.serving.models import PATH as MODELS
 from pytest_speedbench.engines.serving.models import find_model
-from pytest_speedbench.engines.serving.pieces import Piece
 from pytest_speedbench.engines.serving.readers import read_any
-from pytest_speedbench.engines.serving.schema import Choice, Event, Version
+from pytest_speedbench.engines.serving.schema import Version
 from pytest_speedbench.errors import EngineError
 
 # Repetitive, so that lookup methods draft too, and the response shows what the server reports.
@@ -67,12 +66,14 @@ class OpenAiDialect(Dialect):
     health = ""  # not part of the API: the first request shows whether the server is up
     metrics_path = ""
     probes = True
+    read_choice = staticmethod(read_chat_choice)
+    read_report = staticmethod(read_any)
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
         self.extra: dict[str, object] = {}
         if config.raw:
-            self.path = "/v1/completions"
+            self.path, self.read_choice = "/v1/completions", read_completion_choice
 
     def connect(self, http: Http) -> EngineInfo:
         family = self._recognize(http)
@@ -147,14 +148,6 @@ class OpenAiDialect(Dialect):
 
     def _own_arguments(self) -> Iterator[tuple[str, object]]:
         return ((name, value) for name, value in self.config.args if name not in _OURS)
-
-    def read(self, event: Event) -> Piece:
-        piece = super().read(event)
-        piece.report = read_any(event)
-        return piece
-
-    def read_choice(self, choice: Choice) -> Piece:
-        return super().read_choice(choice) if self.config.raw else read_chat_choice(choice)
 
     async def complete(self, http: Http, answer: Answer) -> int:
         # A parser of reasoning or of tool calls drops some events together with their ids.

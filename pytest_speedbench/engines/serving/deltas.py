@@ -1,8 +1,8 @@
-"""The output in one event of a chat stream: answer, reasoning, and whatever else there is.
+"""The output in one event of a stream: answer, reasoning, and whatever else there is.
 
-Servers put output into many fields (``reasoning_details``, ``tool_calls``, ``refusal``, ``audio``),
-and more are to come. Whatever is not empty has arrived, under any name; the answer is ``content``
-alone, as a chat client sends it back.
+Chat servers put output into many fields (``reasoning_details``, ``tool_calls``, ``refusal``,
+``audio``), and more are to come. Whatever is not empty has arrived, under any name; the answer is
+``content`` alone, as a chat client sends it back.
 """
 
 from __future__ import annotations
@@ -19,8 +19,17 @@ _SPEAKER = ("role", "name")
 _LABELS = ("type", "index", "id", "format")
 
 
+def read_completion_choice(choice: Choice) -> Piece:
+    """The output of ``choices[0]`` of a completion: text, or token ids."""
+    return Piece(
+        choice.get("token_ids") or (),
+        choice.get("text") or "",
+        finish_reason=choice.get("finish_reason"),
+    )
+
+
 def read_chat_choice(choice: Choice) -> Piece:
-    """The output of ``choices[0]``.
+    """The output of ``choices[0]`` of a chat.
 
     Raises:
         ValueError: ``content`` is neither text nor a list of parts.

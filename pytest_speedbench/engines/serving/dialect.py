@@ -7,7 +7,7 @@ and for servers that can be started here a command for :class:`~.process.ServerP
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,10 +20,12 @@ from pytest_speedbench.engines.protocol import (
     Trace,
 )
 from pytest_speedbench.engines.serving.answer import Answer
+from pytest_speedbench.engines.serving.deltas import read_completion_choice
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import MetricNames, Reading
 from pytest_speedbench.engines.serving.pieces import Piece, SpeculationReport, TokenCounts
-from pytest_speedbench.engines.serving.schema import Choice, Event, first_choice, read_event
+from pytest_speedbench.engines.serving.readers import read_nothing
+from pytest_speedbench.engines.serving.schema import Choice, Event, read_event
 from pytest_speedbench.errors import EngineError
 
 
@@ -35,7 +37,9 @@ class Dialect(ABC):
     there. ``model`` is the model name in every request; :meth:`connect` may set it to
     the server's name of the model. ``cuts``: the server knows only the stop tokens of its model, so
     the client ends the output at others. ``reuses_connections``: the server keeps a connection open
-    after a stream. ``probes``: :meth:`connect` has the server answer a request.
+    after a stream. ``probes``: :meth:`connect` has the server answer a request. ``read_choice``
+    gives the content of ``choices[0]`` of an event, ``read_report`` what an event reports of the
+    request's speculation.
     """
 
     path: str = "/v1/completions"
@@ -45,6 +49,8 @@ class Dialect(ABC):
     cuts: bool = False
     reuses_connections: bool = True
     probes: bool = False
+    read_choice: Callable[[Choice], Piece] = staticmethod(read_completion_choice)
+    read_report: Callable[[Event], SpeculationReport | None] = staticmethod(read_nothing)
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
@@ -91,8 +97,9 @@ class Dialect(ABC):
 
     def read(self, event: Event) -> Piece:
         """The content of one event of OpenAI's API."""
-        choice = first_choice(event)
-        piece = Piece() if choice is None else self.read_choice(choice)
+        choices = event.get("choices")
+        piece = self.read_choice(choices[0]) if choices else Piece()
+        piece.report = self.read_report(event)
         if (usage := event.get("usage")) is not None:
             prompt, output = usage.prompt_tokens_details, usage.completion_tokens_details
             piece.usage = TokenCounts(
@@ -102,14 +109,6 @@ class Dialect(ABC):
                 output.reasoning_tokens if output else None,
             )
         return piece
-
-    def read_choice(self, choice: Choice) -> Piece:
-        """The content of ``choices[0]`` of an event."""
-        return Piece(
-            choice.get("token_ids") or (),
-            choice.get("text") or "",
-            finish_reason=choice.get("finish_reason"),
-        )
 
     async def complete(self, http: Http, answer: Answer) -> int:
         """Requests what the stream withheld; returns the output tokens that this generated."""

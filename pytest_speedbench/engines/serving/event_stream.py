@@ -39,14 +39,17 @@ class EventStream:
 
     def feed(self, block: bytes) -> list[bytes]:
         """The data of the events that end in ``block``; none is empty."""
-        if self._seen and not (self.rest or self._error) and block.startswith(_BEGIN):
-            events = block.removeprefix(_BEGIN).split(_BETWEEN)
-            if block.endswith(_END) and block.count(b"\n") == 2 * len(events):
-                # Nothing but events of one line each: twice as fast as line by line.
-                return [data for event in events if (data := event.strip())]
         if not self._seen:
             self._head = (self._head + block)[:_HEAD_BYTES]
-        *lines, self.rest = (self.rest + block).split(b"\n")
+        block = self.rest + block
+        if self._seen and not self._error and block.startswith(_BEGIN):
+            whole, _, rest = block.rpartition(_END)
+            events = whole.removeprefix(_BEGIN).split(_BETWEEN)
+            if whole and block.count(b"\n") == 2 * len(events):
+                # Nothing but events of one line each: twice as fast as line by line.
+                self.rest = rest
+                return [data for event in events if (data := event.strip())]
+        *lines, self.rest = block.split(b"\n")
         found = [data for line in lines if (data := self._data(line))]
         self._seen = self._seen or bool(found)
         return found

@@ -110,6 +110,10 @@ def read_any(event: Event) -> SpeculationReport | None:
     return next((found for reader in READERS if (found := reader(event)) is not None), None)
 
 
+def read_nothing(event: Event) -> None:
+    """Of a server whose responses have no report."""
+
+
 def _inside(found: Any, name: str) -> Any:
     """What other servers use for something else is no report."""
     return found.get(name) if isinstance(found, Mapping) else None

@@ -31,7 +31,7 @@ from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import parse_page
 from pytest_speedbench.engines.serving.models import find_model
-from pytest_speedbench.engines.serving.pieces import Piece
+from pytest_speedbench.engines.serving.pieces import SpeculationReport
 from pytest_speedbench.engines.serving.process import HOST, Launch
 from pytest_speedbench.engines.serving.readers import read_tensorrt_llm
 from pytest_speedbench.engines.serving.schema import Event, Version
@@ -113,13 +113,12 @@ class TensorrtLlmDialect(Dialect):
             **{name: parameters[name] for name in kept if name in parameters},
         }
 
-    def read(self, event: Event) -> Piece:
-        piece = super().read(event)
-        piece.report = read_tensorrt_llm(event)
-        if piece.report is not None and not self.counts_drafts:
-            nodes = piece.report.totals  # nodes of a tree: most of them can never be accepted
-            piece.report = replace(piece.report, totals=replace(nodes, draft_tokens=None))
-        return piece
+    def read_report(self, event: Event) -> SpeculationReport | None:
+        report = read_tensorrt_llm(event)
+        if report is None or self.counts_drafts:
+            return report
+        # Nodes of a tree: most of them can never be accepted.
+        return replace(report, totals=replace(report.totals, draft_tokens=None))
 
     def trace(self, answer: Answer) -> Trace:
         self.check_report(answer.report)

@@ -27,11 +27,9 @@ from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.metrics import VLLM, parse_page
 from pytest_speedbench.engines.serving.models import find_model
-from pytest_speedbench.engines.serving.pieces import Piece
 from pytest_speedbench.engines.serving.process import HOST, Launch
 from pytest_speedbench.engines.serving.readers import read_vllm
 from pytest_speedbench.engines.serving.schema import (
-    Event,
     Logprob,
     ScoredCompletion,
     ServerInfo,
@@ -72,6 +70,7 @@ class VllmDialect(Dialect):
     """Completions with token ids in and out, and vLLM's report of every step."""
 
     metrics = VLLM
+    read_report = staticmethod(read_vllm)
 
     def connect(self, http: Http) -> EngineInfo:
         version = http.get("/version", Version).version
@@ -148,11 +147,6 @@ class VllmDialect(Dialect):
             # By token id: a request that ends at a stop string has no metrics.
             "stop_token_ids": [] if sampling.ignore_eos else list(request.stop_ids),
         }
-
-    def read(self, event: Event) -> Piece:
-        piece = super().read(event)
-        piece.report = read_vllm(event)
-        return piece
 
     def trace(self, answer: Answer) -> Trace:
         self.check_report(answer.report)
