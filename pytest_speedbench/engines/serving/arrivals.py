@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
+import selectors
 import time
 
 
-class ArrivalClock:
-    """The time at which the current pass of the event loop began to hand out data.
+class ArrivalClock(selectors.DefaultSelector):
+    """The selector of an event loop, which knows when the data arrived that streams resume with.
 
-    Whatever a pass hands out was there before the pass: the first stream that resumes takes the
-    time for all of them, so that no token seems to arrive later because those of other streams were
-    parsed before it.
+    A pass of the loop asks its selector once for the sockets that have data, reads all of them, and
+    in the next pass resumes the streams that wait for it. So data was there when the pass before
+    began, however long other streams take to be read and parsed.
     """
 
     def __init__(self) -> None:
-        self._now: float | None = None
+        super().__init__()
+        self._begun = time.perf_counter()
+        self.arrived = self._begun
+        """What the current pass resumes with: :func:`time.perf_counter` seconds."""
 
-    def now(self) -> float:
-        """:func:`time.perf_counter` seconds; call it from the event loop's thread."""
-        if self._now is None:
-            self._now = time.perf_counter()
-            asyncio.get_running_loop().call_soon(self._end_pass)
-        return self._now
-
-    def _end_pass(self) -> None:
-        self._now = None
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(timeout)
+        self.arrived, self._begun = self._begun, time.perf_counter()
+        return ready

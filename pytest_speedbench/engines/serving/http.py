@@ -60,7 +60,7 @@ class Http:
         self.reuse = reuse
         self.closed = False
         self.arrivals = ArrivalClock()
-        self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.SelectorEventLoop(self.arrivals)
         self._thread = threading.Thread(target=self._serve, daemon=True, name="http")
         self._thread.start()
         self._session: aiohttp.ClientSession = self.wait(self._open())
@@ -254,7 +254,7 @@ class Http:
                 await self._accepted(path, reply)
                 self._uncompressed(path, reply)
                 events = EventStream()
-                async for block in reply.content.iter_any():
+                while block := await reply.content.readany():
                     found = events.feed(block)
                     if len(events.rest) > _LINE_BYTES:
                         raise self._too_much(path, "a line", _LINE_BYTES)

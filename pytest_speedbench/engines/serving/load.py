@@ -170,7 +170,7 @@ async def read_stream(
             ) as stream,
         ):
             async for arrived in stream:
-                now = http.arrivals.now()
+                now = http.arrivals.arrived
                 before = answer.progress
                 ended = _take(http, dialect, answer, arrived, now, received)
                 if ended is not None:

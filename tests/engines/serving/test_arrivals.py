@@ -1,32 +1,47 @@
-"""The time of arrival does not depend on how long other streams take to parse."""
+"""The time of arrival does not depend on how long other streams take to read and to parse."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 from pytest_speedbench.engines.serving.arrivals import ArrivalClock
 
+PARSING = 0.002
 
-def test_streams_of_one_pass_share_their_time_and_the_next_pass_has_a_later_one() -> None:
+
+def test_what_was_there_before_a_pass_arrived_when_the_pass_began() -> None:
     clock = ArrivalClock()
+    seen: list[float] = []
+    resumed: list[float] = []
 
-    async def stream(event: asyncio.Event, seen: list[float]) -> None:
-        await event.wait()
-        seen.append(clock.now())
-        time.sleep(0.002)  # parsing
+    async def stream(reader: asyncio.StreamReader) -> None:
+        await reader.readexactly(1)
+        resumed.append(time.perf_counter())
+        seen.append(clock.arrived)
+        time.sleep(PARSING)
 
-    async def passes() -> list[list[float]]:
-        found: list[list[float]] = []
+    async def two_rounds() -> list[float]:
+        pairs = [socket.socketpair() for _ in range(3)]
+        opened = [await asyncio.open_connection(sock=mine) for _, mine in pairs]
+        sent = []
         for _ in range(2):
-            event, seen = asyncio.Event(), []
-            tasks = [asyncio.create_task(stream(event, seen)) for _ in range(3)]
+            waiting = [asyncio.create_task(stream(reader)) for reader, _ in opened]
             await asyncio.sleep(0)
-            event.set()
-            await asyncio.gather(*tasks)
-            found.append(seen)
-        return found
+            for theirs, _ in pairs:
+                theirs.send(b"x")
+            sent.append(time.perf_counter())
+            await asyncio.gather(*waiting)
+        for (theirs, _), (_, writer) in zip(pairs, opened, strict=True):
+            writer.close()
+            theirs.close()
+        return sent
 
-    first, second = asyncio.run(passes())
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(clock)) as runner:
+        sent = runner.run(two_rounds())
+    first, second = seen[:3], seen[3:]
     assert len(set(first)) == len(set(second)) == 1
-    assert second[0] >= first[0] + 3 * 0.002
+    assert sent[0] <= first[0] <= resumed[0]
+    assert sent[1] <= second[0] <= resumed[3]
+    assert second[0] >= first[0] + 3 * PARSING
