@@ -72,10 +72,13 @@ def descendants() -> set[Process]:
 
 
 def gpu_memory_used() -> int | None:
-    """Bytes in use on all GPUs of nvidia-smi; None without it."""
-    if shutil.which("nvidia-smi") is None:
+    """Bytes in use on the GPUs that an engine may use; None without nvidia-smi, or without one."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if shutil.which("nvidia-smi") is None or visible == "":
         return None
     query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    if visible is not None:  # numbers, as nvidia-smi counts, or UUIDs
+        query.append(f"--id={visible}")
     done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
     values = [line.strip() for line in done.stdout.splitlines()]
     return sum(map(int, values)) << 20 if values and all(map(str.isdigit, values)) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import sys
 import threading
@@ -17,6 +18,10 @@ _LAST_LINES = 15
 _READ_BYTES, _QUOTED_CHARACTERS = 1 << 16, 4000
 # Lines that say nothing about why an engine failed.
 _NOISE = ("it/s]", "s/it]", "FutureWarning", "DeprecationWarning")
+# The last line of a traceback. An engine prints that of its own child, the cause, before its own,
+# which says only that the child failed.
+_EXCEPTION = re.compile(r"(?<![\w.])[\w.]*(?:Error|Exception): \S.*")
+_CAUSES, _CAUSE_CHARACTERS = 2, 500
 
 
 def end_with_parent_thread() -> None:
@@ -91,18 +96,21 @@ def kill_all(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def how_it_ended(code: int | None) -> str:
-    """``by signal SIGSEGV``, or ``with code 1``."""
+def how_it_ended(code: int | None, output: str = "") -> str:
+    """``by signal SIGSEGV``, or ``with code 1``; ``output`` is what the process printed last."""
     if not code or code > 0:
         return f"with code {code}"
-    hint = ", as the kernel does when memory runs out" if -code == signal.SIGKILL else ""
+    # SGLang kills itself where it fails, with a traceback.
+    unexplained = -code == signal.SIGKILL and not _EXCEPTION.search(output)
+    hint = ", as the kernel does when memory runs out" if unexplained else ""
     return f"by signal {signal.Signals(-code).name}{hint}"
 
 
 def last_output(log: IO[bytes]) -> str:
     """The end of a child's output, indented, without noise; empty if the log is closed.
 
-    At most 15 lines and 4,000 characters: some programs write megabytes without a line break.
+    At most 15 lines and 4,000 characters: some programs write megabytes without a line break. The
+    last exceptions named before them come first.
     """
     if log.closed:
         return ""
@@ -110,4 +118,14 @@ def last_output(log: IO[bytes]) -> str:
     lines = log.read().decode(errors="replace").replace("\r", "\n").splitlines()
     kept = [line for line in lines if line.strip() and not any(n in line for n in _NOISE)]
     text = "\n".join(f"    {line}" for line in kept[-_LAST_LINES:])
-    return text if len(text) <= _QUOTED_CHARACTERS else f"    …{text[-_QUOTED_CHARACTERS:]}"
+    if len(text) > _QUOTED_CHARACTERS:
+        text = f"    …{text[-_QUOTED_CHARACTERS:]}"
+    causes = "".join(f"    {cause}\n" for cause in _causes(kept[:-_LAST_LINES], text))
+    return f"{causes}    …\n{text}" if causes else text
+
+
+def _causes(lines: Iterable[str], quoted: str) -> list[str]:
+    """The last different exceptions named in ``lines`` and not in what is quoted anyway."""
+    matches = (_EXCEPTION.search(line) for line in lines)
+    found = dict.fromkeys(match.group()[:_CAUSE_CHARACTERS] for match in matches if match)
+    return [cause for cause in found if cause not in quoted][-_CAUSES:]

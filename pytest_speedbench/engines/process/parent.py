@@ -197,7 +197,8 @@ class ChildEngine:
         output = self.last_output()
         self.kill()
         return EngineDied(
-            f"engine {self.config.engine} ended {how_it_ended(code)}; its last output:\n{output}"
+            f"engine {self.config.engine} ended {how_it_ended(code, output)}; its last output:\n"
+            f"{output}"
         )
 
     def _unreadable(self, error: ProtocolError) -> EngineDied:

@@ -95,9 +95,10 @@ class ServerProcess:
         while not ready():
             code = self._process.poll()
             if code is not None:
+                output = last_output(self._log)
                 raise EngineError(
-                    f"engine {self.engine} does not start, its server ended {how(code)}; its last "
-                    f"output:\n{last_output(self._log)}"
+                    f"engine {self.engine} does not start, its server ended {how(code, output)}; "
+                    f"its last output:\n{output}"
                 )
             if time.monotonic() > deadline:
                 raise EngineDied(
@@ -110,10 +111,10 @@ class ServerProcess:
         """The error for a server that failed with ``what``: how it ended, and its last output."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_DEATH_SECONDS)
-        code = self._process.poll()
+        code, output = self._process.poll(), last_output(self._log)
         if code is not None:
-            what = f"engine {self.engine} ended {how(code)}"
-        return EngineDied(f"{what}; its last output:\n{last_output(self._log)}")
+            what = f"engine {self.engine} ended {how(code, output)}"
+        return EngineDied(f"{what}; its last output:\n{output}")
 
     def close(self) -> None:
         """Asks the server to end; kills it and its children if they do not end in time."""
@@ -147,11 +148,11 @@ def refuse_visible_secrets(config: EngineConfig, command: Sequence[str]) -> None
             )
 
 
-def how(code: int) -> str:
+def how(code: int, output: str) -> str:
     """``by signal SIGKILL``, or ``with code 1``; :mod:`~.supervisor` reports a signal as 128 + its
     number."""
     number = code - 128
-    return how_it_ended(-number if number in signal.valid_signals() else code)
+    return how_it_ended(-number if number in signal.valid_signals() else code, output)
 
 
 def _port(asked: object) -> int:
