@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import Trace
 from pytest_speedbench.measure.results import ArmResult, RunSetting
@@ -34,3 +36,24 @@ def drafts_nothing(trace: Trace) -> bool:
     if trace.totals.draft_tokens is not None:
         return trace.totals.draft_tokens == 0
     return trace.totals.steps == trace.decoded_tokens
+
+
+def draftless_steps(traces: Sequence[Trace]) -> float:
+    """Share of the decoding steps that had no draft, as far as the traces show.
+
+    A step counts as one without a draft where the engine reports so, else where it emitted a single
+    token: then the share holds rejected drafts too. 0 without a decoding step.
+    """
+    without = steps = 0
+    for trace in traces:
+        count = len(trace.steps)
+        if trace.totals is not None:
+            count = trace.totals.steps or 0
+            # Each further token of a step was accepted: at most so many steps emitted several.
+            alone = max(0, 2 * count - trace.decoded_tokens)
+        elif trace.drafted is not None:
+            alone = count - sum(number > 0 for number in trace.drafted)
+        else:
+            alone = sum(size == 1 for size in trace.steps)
+        without, steps = without + alone, steps + count
+    return without / steps if steps else 0.0

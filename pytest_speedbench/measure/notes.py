@@ -9,7 +9,7 @@ from pytest_speedbench.engines.methods import unknown_method_note
 from pytest_speedbench.engines.protocol import UNKNOWN_METHOD, Trace
 from pytest_speedbench.errors import count_of
 from pytest_speedbench.measure.arrivals import in_burst
-from pytest_speedbench.measure.drafting import drafts_nothing
+from pytest_speedbench.measure.drafting import draftless_steps, drafts_nothing
 from pytest_speedbench.measure.failures import describe_failed
 from pytest_speedbench.measure.replayed import Replay
 from pytest_speedbench.measure.results import ArmResult, RunSetting, total
@@ -17,6 +17,8 @@ from pytest_speedbench.measure.results import ArmResult, RunSetting, total
 TIMING_ONLY = "timing only: the engine reports no decoding steps, so AL is unknown"
 # A share of answers that says something of the model or of the build.
 _MANY_LOOPS = 0.25
+# A schedule that drafts in fewer steps than the rest can hardly gain speed.
+_DRAFTLESS = 0.95
 # Short answers begin and end apart even where every slot is busy.
 _HELD = 0.75
 
@@ -143,15 +145,23 @@ def _arms_notes(setting: RunSetting, arm: ArmResult, reference: ArmResult | None
 
 
 def _drafting_notes(setting: RunSetting, arm: ArmResult) -> list[str]:
-    """A schedule that never drafts, and a method that is not in our table."""
+    """A schedule that hardly drafts, and a method that is not in our table."""
     notes, method = [], setting.speculation.method
-    if setting.scheduled and all(drafts_nothing(turn.trace) for turn in arm.turns):
+    if setting.scheduled and (how := _schedule_drafts([turn.trace for turn in arm.turns])):
         notes.append(
-            f"the engine's schedule of draft lengths drafts nothing at BS {setting.batch_size}"
+            f"the engine's schedule of draft lengths drafts {how} at BS {setting.batch_size}"
         )
     if method != UNKNOWN_METHOD and (note := unknown_method_note(method)):
         notes.append(note)
     return notes
+
+
+def _schedule_drafts(traces: Sequence[Trace]) -> str:
+    """``nothing``, or in how few steps; empty where a schedule drafts as usual."""
+    if all(map(drafts_nothing, traces)):
+        return "nothing"
+    without = draftless_steps(traces)
+    return f"in at most {1 - without:.1%} of the steps" if without >= _DRAFTLESS else ""
 
 
 def _acceptance_notes(setting: RunSetting, arm: ArmResult) -> list[str]:

@@ -18,6 +18,8 @@ from pytest_speedbench.session.reports import within
 _LOG_SECONDS = 15.0
 _SCREEN_SECONDS = 0.2
 _BETWEEN = " · "
+# Share of the requests before which most of the time was the start of an engine.
+_FORESEEABLE = 0.05
 
 
 @dataclass
@@ -56,7 +58,7 @@ class Overall:
             left = max(0, (planned or 0) - meter.requests)
             of = f"/{planned}" if left else ""
             parts += [f"{meter.requests}{of} requests", f"{meter.tokens / seconds:.0f} tokens/s"]
-            if left:
+            if left and meter.requests >= _FORESEEABLE * (planned or 0):
                 parts.append(f"{duration(left * seconds / meter.requests)} left")
         return _BETWEEN.join(parts)
 

@@ -31,6 +31,14 @@ def test_a_schedule_that_never_drafts_is_said_and_no_fault(project: Project) -> 
     result.stdout.fnmatch_lines(["*the engine's schedule of draft lengths drafts nothing at BS 4*"])
 
 
+def test_a_schedule_that_hardly_drafts_is_said(project: Project) -> None:
+    # Only the last steps of the last answers have fewer than four requests beside one another.
+    project.gate("bs=4, samples=40", "assert 0.95 < speed.draftless_share < 1")
+    result = project.run("--speed-engine-arg=schedule=1:3,2:0")
+    result.assert_outcomes(passed=1)
+    result.stdout.re_match_lines([r".*schedule of draft lengths drafts in at most \d\.\d% of the"])
+
+
 def test_a_schedule_is_held_against_no_sd_and_a_fixed_length(project: Project) -> None:
     project.gate("bs=4", "speed.assert_never_worse(than=['none', 3, 1], margin='20%')")
     arguments = ("--speed-rounds=5", "--speed-engine-arg=draft_ms=8", SCHEDULE)
