@@ -254,20 +254,23 @@ def _figures(records: Records, folder: Path) -> None:
     figure, axes = plt.subplots(1, len(methods), figsize=(5 * len(methods), 4), squeeze=False)
     for axis, method in zip(axes[0], methods, strict=True):
         own = _of(records, method)
-        for bs in _axis(own, "bs"):
+        sizes = _axis(own, "bs")
+        for number, bs in enumerate(sizes):
             points = [
                 (key.dl, metric.value, *_reach(metric))
                 for key, record in sorted(own.items())
                 if key.bs == bs and (metric := record.metric("speedup"))
             ]
             lengths, values, below, above = zip(*points, strict=True)
+            # Beside one another, so that the intervals of one draft length can be told apart.
+            beside = [length + 0.15 * (number - (len(sizes) - 1) / 2) for length in lengths]
             axis.errorbar(
-                lengths, values, yerr=(below, above), marker="o", capsize=3, label=f"BS {bs}"
+                beside, values, yerr=(below, above), marker="o", capsize=3, label=f"BS {bs}"
             )
         axis.axhline(1.0, color="grey", linewidth=0.8)
         axis.set(title=method, xlabel="draft length", ylabel="speedup over no SD", ylim=(0, None))
         axis.set_xticks(_axis(own, "dl"))
-        axis.legend()
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=len(sizes))
     figure.tight_layout()
     figure.savefig(folder / "speedup.svg")
     figure, axis = plt.subplots(figsize=(6, 4.5))
