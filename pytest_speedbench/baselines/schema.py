@@ -41,6 +41,7 @@ from pytest_speedbench.baselines.provenance import (
 )
 from pytest_speedbench.baselines.requests import RequestRecord
 from pytest_speedbench.errors import RecordError, UsageError
+from pytest_speedbench.validation import problem
 
 SCHEMA = 3
 EXTRA_KEY = "speedbench"
@@ -202,10 +203,10 @@ def _interval(metric: MetricRecord) -> str:
 
 
 def problem_of(error: Mapping[str, Any]) -> str:
-    """One of the errors of a ``ValidationError``, without what pydantic puts before our own."""
+    """One of the errors of a ``ValidationError``."""
     if error["type"] == "string_pattern_mismatch":
         return f"not packed as records are: {reprlib.repr(error['input'])}"
-    return str(error["msg"]).removeprefix("Value error, ")
+    return problem(error)
 
 
 def parse_record(data: Any) -> Record:

@@ -185,8 +185,10 @@ def _show(
             out.line(text)
             out.line()
     out.line(
-        "n: samples measured. to pass: samples until an unchanged engine passes; to fail: until a "
-        f"loss of {_short(asked)} fails. finds: the smallest loss that n samples fail; "
+        "n: samples measured. to pass: samples until an unchanged engine passes, with a chance of "
+        f"{outlook.power:.0%} whatever samples they are, so more than an undecided case asks for, "
+        "which takes the next ones to be like its own; to fail: until a loss of "
+        f"{_short(asked)} fails. finds: the smallest loss that n samples fail; "
         "passes at: the smallest margin at which an unchanged engine passes with n samples. "
         f"{NOTHING}: more than {MOST:,} samples."
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import NoReturn
 
+from pytest_speedbench.errors import count_of
 from pytest_speedbench.stats import Estimate
 
 
@@ -166,7 +167,7 @@ class Measured(Estimate):
             )
         missing = self.samples_missing(sign, number)
         if missing is not None:
-            lines.append(f"  about {missing} more samples would settle it")
+            lines.append(f"  about {count_of(missing, 'more sample')} like these would settle it")
         return lines + [f"  {line}" for line in self._explain().splitlines()]
 
     def samples_missing(self, sign: str, number: float) -> int | None:

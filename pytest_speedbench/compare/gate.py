@@ -187,7 +187,9 @@ def _reason(decision: Decision, beside_all: bool) -> str:
     undecided = decision.conclusion is Conclusion.UNDECIDED
     parts = [_too_few(decision) if beside_all and undecided else decision.reason]
     if decision.more_samples is not None:
-        parts.append(f"about {count_of(decision.more_samples, 'more sample')} would settle it")
+        parts.append(
+            f"about {count_of(decision.more_samples, 'more sample')} like these would settle it"
+        )
     if decision.only_old or decision.only_new:
         parts.append(
             f"{count_of(len(decision.only_old), 'sample')} only in the baseline, "

@@ -167,6 +167,17 @@ class ForeignFile:
         return data
 
     @property
+    def heading(self) -> list[str]:
+        """What the comment above the first entry of a YAML file says, as a note."""
+        comment = []
+        for line in self.text.splitlines():
+            if not line.startswith("#"):
+                break
+            comment.append(line.lstrip("# ").rstrip())
+        said = " ".join(filter(None, comment))
+        return [f"{self} says: {said}"] if said else []
+
+    @property
     def entries(self) -> list[Mapping[Any, Any]]:
         """The mappings in the YAML document, one below each of its keys."""
         values = self.yaml.values() if isinstance(self.yaml, Mapping) else ()

@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import Field, RootModel, model_validator
 
 from pytest_speedbench.engines.serving.schema import Form, Length
+from pytest_speedbench.escapes import label
 from pytest_speedbench.interop.foreign import ForeignTotals, Given, Threshold
 from pytest_speedbench.interop.foreign_file import ForeignFile
 from pytest_speedbench.interop.naming import yaml_key
@@ -72,7 +73,7 @@ def threshold_file(found: ForeignTotals) -> bytes:
     ]
     if not found.certain:
         comments.append("Without the requests behind it nobody knows how far it may be off.")
-    return golden_table(found.thresholds, comments)
+    return golden_table(found.thresholds, [*comments, *map(label, found.notes)])
 
 
 def recognises(file: ForeignFile) -> bool:

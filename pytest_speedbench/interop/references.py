@@ -130,7 +130,8 @@ def read_tensorrt_llm(file: ForeignFile, given: Given) -> ForeignTotals:
         for name, entry in found.root.items()
         if entry.min_al > entry.ref_al
     ]
-    return ForeignTotals(TENSORRT_LLM, thresholds, _DRAFTED_STEPS, tuple(notes))
+    heading = () if own else file.heading  # with entries of ours it begins with our comment
+    return ForeignTotals(TENSORRT_LLM, thresholds, _DRAFTED_STEPS, (*heading, *notes))
 
 
 def _reference(name: str, entry: Reference, marks: Mapping[str, ReferenceMark]) -> Threshold:
@@ -165,6 +166,7 @@ def read_inferencex(file: ForeignFile, given: Given) -> ForeignTotals:
         if not point.acceptance_length >= 1:  # NaN too
             raise ForeignFileError(f"{file}, {point.name}: an AL is at least 1")
     notes = (
+        *file.heading,
         "measured on the coding prompts of SPEED-Bench, rounded to two digits",
         *_falls(found),
     )

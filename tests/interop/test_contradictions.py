@@ -215,4 +215,4 @@ def test_a_value_of_another_type_is_told_without_names_of_our_classes(tmp_path: 
     rows = [row | {"metadata": -1} for row in aiperf_lines()]
     with pytest.raises(ForeignFileError) as caught:
         run_in(aiperf_folder(tmp_path, rows))
-    assert "line 1: metadata: Input should be a valid dictionary, got -1" in str(caught.value)
+    assert "line 1: metadata: expected an object, got -1" in str(caught.value)

@@ -124,7 +124,7 @@ def test_any_table_is_read_back(
     ("entry", "problem"),
     [
         ({"acceptance_length": 2.5, "low": 1.0, "high": 2.0}, "not between low and high"),
-        ({"acceptance_length": 0.5}, "greater than or equal to 1"),
+        ({"acceptance_length": 0.5}, "expected at least 1"),
         ({"acceptance_length": 2.5, "n": "many"}, "n: "),
     ],
 )

@@ -50,6 +50,14 @@ def test_tensorrt_llms_limit_is_kept_beside_its_value(tmp_path: Path) -> None:
     assert (threshold.acceptance_length, threshold.least) == (2.028, 1.927)
 
 
+def test_the_comment_at_the_head_of_a_table_is_kept(tmp_path: Path) -> None:
+    comment = "# Measured on H100,\n#   2026-08-01.\n"
+    path = written(tmp_path / "al.yaml", comment + yaml.safe_dump(TRTLLM) + "# the end\n")
+    found = totals_in(path)
+    assert found.notes == ("al.yaml says: Measured on H100, 2026-08-01.",)
+    assert f"# {found.notes[0]}\n" in threshold_file(found).decode()
+
+
 def test_a_golden_curve_that_falls_is_remarked(tmp_path: Path) -> None:
     found = totals_in(written(tmp_path / "m3.yaml", GOLDEN))
     assert [t.name for t in found.thresholds] == [f"m3 thinking_on dl{k}" for k in (1, 2, 3)]

@@ -46,7 +46,7 @@ def test_an_undecided_assert_names_the_samples_missing(project: Project) -> None
     project.gate("", "assert speed.acceptance_length >= 2.2")
     result = project.run(speed_inconclusive="fail")
     result.assert_outcomes(failed=1)
-    result.stdout.re_match_lines([r"E .*about \d+ more samples would settle it"])
+    result.stdout.re_match_lines([r"E .*about \d+ more samples like these would settle it"])
 
 
 # AL of the eight samples of math is near 2.3, its interval wide.

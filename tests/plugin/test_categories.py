@@ -39,7 +39,7 @@ def test_a_healthy_session_passes_without_a_warning(saved: Project) -> None:
     assert "too few samples to gate each category: math lost at most " in text
     summary = (saved.path / "s.md").read_text()
     assert "not gated, lost at most " in summary
-    assert "more samples would settle it" in summary
+    assert "more samples like these would settle it" in summary
 
 
 def test_a_category_can_fail(saved: Project) -> None:

@@ -33,7 +33,7 @@ def saved(project: Project, kept: Path) -> Project:
 def test_an_undecided_case(saved: Project) -> None:
     result = saved.run("--speed-compare")
     text = text_of(result)
-    assert text.count("more samples would settle it") == 1
+    assert text.count("more samples like these would settle it") == 1
     assert len(re.findall(r"undecided, -\d", text)) == 2  # a row of the table each
     warned = result.stdout.str().partition("warnings summary")[2].partition("= speedbench =")[0]
     assert warned.count("SpeedWarning: undecided: acceptance_length: see the section") == 1

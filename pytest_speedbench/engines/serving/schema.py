@@ -7,16 +7,15 @@ for something else is navigated to by :mod:`~.readers`, and validated there.
 
 from __future__ import annotations
 
-import re
-import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from typing_extensions import TypedDict  # Python 3.11: pydantic refuses that of typing
 
+from pytest_speedbench.validation import place, problem
+
 _MOST_TOKENS = 1 << 31
-_CLASS = re.compile(r" or (?:an )?instance of \w+$")
 
 Count = Annotated[int, Field(strict=True, ge=0)]
 """A number of output tokens; :class:`~.answer.Answer` compares it with what was asked for."""
@@ -275,12 +274,5 @@ class Properties(Form):
 def describe(error: ValidationError) -> str:
     """The first thing that is wrong, with its place: ``usage.completion_tokens: …, got -5``."""
     found = error.errors(include_url=False)[0]
-    place = ".".join(map(str, _named(found["loc"])))
-    message = _CLASS.sub("", found["msg"].removeprefix("Value error, "))
-    got = "" if found["type"] == "value_error" else f", got {reprlib.repr(found['input'])}"
-    return f"{place}: {message}{got}" if place else f"{message}{got}"
-
-
-def _named(location: Sequence[int | str]) -> list[int | str]:
-    """Without pydantic's own names of branches, which no user knows."""
-    return [part for part in location if not str(part).startswith(("list[", "dict["))]
+    where = place(found["loc"])
+    return f"{where}: {problem(found)}" if where else problem(found)
