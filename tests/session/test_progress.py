@@ -22,7 +22,7 @@ def test_rates_and_the_time_that_is_left() -> None:
 
 def test_no_promise_while_most_of_the_time_was_the_start_of_an_engine() -> None:
     assert overall(39, 800, 90) == "3/12 cases · 39/800 requests · 22 tokens/s"
-    assert overall(40, 800, 90).endswith(" · 29 min left")
+    assert overall(40, 800, 90).endswith(" · 28.5 min left")
 
 
 def test_no_promise_where_the_number_of_requests_is_unknown_or_exceeded() -> None:
