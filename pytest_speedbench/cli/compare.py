@@ -133,8 +133,15 @@ def _show(out: Lines, comparison: Comparison) -> None:
     out.line(f"OLD  {comparison.old}")
     out.line(f"NEW  {comparison.new}")
     out.line()
-    for group in comparison.runs():
+    runs = comparison.runs()
+    changes = [dict.fromkeys(str(c) for case in group for c in case.changes) for group in runs]
+    shared = [text for text in changes[0] if all(text in own for own in changes)] if changes else []
+    for group, own in zip(runs, changes, strict=True):
         _show_run(out, group)
+        _show_changes(out, [text for text in own if len(runs) == 1 or text not in shared])
+        out.line()
+    if len(runs) > 1:
+        _show_changes(out, shared)
     _show_reasons(out, comparison)
     for side, run, keys in (
         ("OLD", comparison.old, comparison.only_old),
@@ -172,9 +179,11 @@ def _show_run(out: Lines, group: Sequence[JudgedCase]) -> None:
     out.table(_COLUMNS, rows, styles)
     for text in (*_notes(group[0]), *_other_verdicts(group), *_attribution(group)):
         out.line(f"  {text}")
-    for text in dict.fromkeys(str(changed) for case in group for changed in case.changes):
+
+
+def _show_changes(out: Lines, changes: Sequence[str]) -> None:
+    for text in changes:
         out.item("  changed: ", text)
-    out.line()
 
 
 def _sides(case: JudgedCase) -> tuple[Record, Record]:

@@ -21,7 +21,7 @@ class Outlook:
     Attributes:
         replay: it is replayed along the baseline's text, where the case allows it.
         divergence: share of its outputs that diverge; None: as those of the baseline diverge from
-            the arm without SD, or 46 % where that is not known.
+            the arm without SD, or 46% where that is not known.
         power: wanted probability of the right verdict.
         loss: AL that a build has lost which is to fail; None: twice the margin.
     """

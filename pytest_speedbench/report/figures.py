@@ -75,7 +75,7 @@ def _save(figure: Any, out: io.BytesIO, form: str) -> None:
     import matplotlib as mpl
 
     undated = {"Date": None} if form == "svg" else None
-    with mpl.rc_context({"svg.hashsalt": "speedbench"}):
+    with mpl.rc_context({"svg.hashsalt": "speedbench", "axes.unicode_minus": False}):
         figure.savefig(out, format=form, dpi=_DPI, metadata=undated)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.judge import ACCEPTANCE
-from pytest_speedbench.compare.results import CaseResult, SessionResults
+from pytest_speedbench.compare.results import CaseResult, SessionResults, merged
 from pytest_speedbench.compare.verdict import COMPARED, Outcome
 from pytest_speedbench.report.view import SIMULATED, change_text, runs_of, title_of, widest
 
@@ -41,7 +41,7 @@ _COMPARE = "--speed-compare compares with the latest saved run."
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """One sentence's worth of title, what it rests on, and the outcomes with their numbers."""
+    """One sentence's worth of title, what it rests on, and how many cases had each outcome."""
 
     title: str
     text: str
@@ -59,7 +59,8 @@ def headline_of(results: SessionResults) -> Headline:
     """The headline of a session or of a saved run."""
     verdicts = results.verdicts
     found = Counter(verdict.outcome for verdict in verdicts)
-    counts = tuple((outcome, found[outcome]) for outcome in GRAVITY if found[outcome])
+    of_cases = Counter(map(_gravest, filter(_judged, merged(results.cases))))
+    counts = tuple((outcome, of_cases[outcome]) for outcome in GRAVITY if of_cases[outcome])
     against = tuple(dict.fromkeys(v.baseline for v in verdicts if v.baseline))
     if results.failure:
         return Headline("Nothing could be compared", results.failure, "bad", counts, against)
@@ -74,6 +75,15 @@ def headline_of(results: SessionResults) -> Headline:
     if not found.keys() & COMPARED and TONES[gravest] != "bad":
         text = "No case was compared."
     return Headline(title, text, TONES[gravest], counts, against)
+
+
+def _judged(case: CaseResult) -> bool:
+    return bool(case.verdicts)
+
+
+def _gravest(case: CaseResult) -> Outcome:
+    """What a case counts as, whatever else was tested of it."""
+    return min((verdict.outcome for verdict in case.verdicts), key=GRAVITY.index)
 
 
 def gravity(outcomes: Iterable[Outcome]) -> int:

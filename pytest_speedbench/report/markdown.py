@@ -16,6 +16,7 @@ from pytest_speedbench.report.view import (
     attribution_text,
     run_table,
     runs_of,
+    short_titles,
     speedup_text,
     widest,
 )
@@ -46,8 +47,9 @@ def _lines(results: SessionResults) -> Iterator[str]:
         yield from ("", f"**{markdown_cell(text)}**")
     runs = sorted(runs_of(results.cases), key=_gravity)
     tables = [run_table(cases) for cases in runs]
-    yield from _overview(runs, tables)
-    yield from _causes(tables)
+    names = short_titles(tables) if len(tables) > 1 else [table.title for table in tables]
+    yield from _overview(runs, tables, names)
+    yield from _causes(tables, names)
     for grid in grids([widest(cases).record for cases in runs]):
         yield from _grid(grid)
     for table in tables:
@@ -71,11 +73,13 @@ def _gravity(cases: Sequence[CaseResult]) -> tuple[int, float]:
 # -- what comes first -----------------------------------------------------------------------
 
 
-def _overview(runs: Sequence[Sequence[CaseResult]], tables: Sequence[RunTable]) -> Iterator[str]:
+def _overview(
+    runs: Sequence[Sequence[CaseResult]], tables: Sequence[RunTable], names: Sequence[str]
+) -> Iterator[str]:
     """The whole split of each run, and the slices that failed or are undecided."""
     lines = [
-        f"| {' | '.join(map(markdown_cell, _overview_row(case, row, table)))} |"
-        for cases, table in zip(runs, tables, strict=True)
+        f"| {' | '.join(map(markdown_cell, _overview_row(case, row, name)))} |"
+        for cases, table, name in zip(runs, tables, names, strict=True)
         for case, row in _shown(cases, table)
     ]
     if lines:
@@ -92,11 +96,11 @@ def _shown(cases: Sequence[CaseResult], table: RunTable) -> Iterator[tuple[CaseR
     yield from sorted(bad, key=lambda pair: pair[1].ratio or 1.0)
 
 
-def _overview_row(case: CaseResult, row: Row, table: RunTable) -> tuple[str, ...]:
+def _overview_row(case: CaseResult, row: Row, name: str) -> tuple[str, ...]:
     before = "" if row.old == NOTHING else f"{row.old} → "
     interval = "" if row.interval == NOTHING else f" [{row.interval}]"
     return (
-        table.title,
+        name,
         row.slice,
         f"{before}{row.acceptance_length}{interval}",
         row.change,
@@ -105,14 +109,16 @@ def _overview_row(case: CaseResult, row: Row, table: RunTable) -> tuple[str, ...
     )
 
 
-def _causes(tables: Iterable[RunTable]) -> Iterator[str]:
+def _causes(tables: Sequence[RunTable], names: Sequence[str]) -> Iterator[str]:
     """What changed since the baseline, each once, and what each change of speedup is due to."""
-    open_tables = [table for table in tables if table.calls_for_causes]
-    changes = dict.fromkeys(str(change) for table in open_tables for change in table.changes)
-    several = len({table.title for table in open_tables}) > 1
+    opened = [
+        (name, table) for name, table in zip(names, tables, strict=True) if table.calls_for_causes
+    ]
+    changes = dict.fromkeys(str(change) for _, table in opened for change in table.changes)
+    several = len({table.title for _, table in opened}) > 1
     factors = [
-        f"{f'{table.title}: ' if several else ''}{attribution_text(table.attribution)}"
-        for table in open_tables
+        f"{f'{name}: ' if several else ''}{attribution_text(table.attribution)}"
+        for name, table in opened
         if table.attribution
     ]
     if changes or factors:

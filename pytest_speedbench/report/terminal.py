@@ -11,6 +11,7 @@ from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
 from pytest_speedbench.errors import count_of
+from pytest_speedbench.plan.values import GATED_METRICS
 from pytest_speedbench.quantities import change_of
 from pytest_speedbench.report.folding import WIDEST
 from pytest_speedbench.report.reasons import each_once
@@ -97,7 +98,8 @@ def _gate_lines(results: SessionResults, width: int, everything: Everything) -> 
 
 def _counts(verdicts: Sequence[Verdict]) -> str:
     """How many verdicts of each outcome, by metric where there are several metrics."""
-    metrics = dict.fromkeys(verdict.metric for verdict in verdicts)
+    found_of = {verdict.metric for verdict in verdicts}
+    metrics = [*(m for m in GATED_METRICS if m in found_of), *sorted(found_of - {*GATED_METRICS})]
     parts = []
     for metric in metrics:
         found = [verdict.outcome for verdict in verdicts if verdict.metric == metric]

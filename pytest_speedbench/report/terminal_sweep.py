@@ -18,14 +18,20 @@ from pytest_speedbench.report.terminal_run import (
     run_lines,
     verdict_text,
 )
-from pytest_speedbench.report.view import NOTHING, Row, RunTable, attribution_text, widest
+from pytest_speedbench.report.view import (
+    NOTHING,
+    Row,
+    RunTable,
+    attribution_text,
+    short_titles,
+    widest,
+)
 from pytest_speedbench.splits import ALL
 
 _GRID_LABEL, _GRID_CELL = 8, 16
 _MOST_ROWS = 12
 _MOST_LINES = 6
 _MOST_CAUSES = 2
-_BETWEEN = " · "
 _COLUMNS: tuple[Column, ...] = (
     ("run", "left"),
     ("category", "left"),
@@ -52,7 +58,7 @@ def sweep_lines(
             yield from wrapped(f"{table.title}: {in_short(table)}", width)
     yield from _check_lines(tables, width, everything)
     yield Line("")
-    titles = _short_titles(tables)
+    titles = short_titles(tables)
     opened = [
         (name, table) for name, table in zip(titles, tables, strict=True) if table.calls_for_causes
     ]
@@ -66,14 +72,6 @@ def sweep_lines(
         yield from wrapped(f"note: {note}", width, indent="")
     if len(notes) > MOST_REASONS:
         yield Line(f"… and {len(notes) - MOST_REASONS} more notes (all in {everything.markdown})")
-
-
-def _short_titles(tables: Sequence[RunTable]) -> list[str]:
-    """The title of each run without the axes that all of them share."""
-    parts = [table.title.split(_BETWEEN) for table in tables]
-    shared = set(parts[0]).intersection(*parts)
-    short = [_BETWEEN.join(part for part in own if part not in shared) for own in parts]
-    return [name or table.title for name, table in zip(short, tables, strict=True)]
 
 
 # -- several runs that failed or are undecided ----------------------------------------------

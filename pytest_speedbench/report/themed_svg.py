@@ -22,6 +22,7 @@ _SETTINGS: Final = {
     "svg.fonttype": "none",
     "svg.hashsalt": "speedbench",
     "text.parse_math": False,
+    "axes.unicode_minus": False,
     "font.size": SIZE,
     "legend.fontsize": SIZE,
     "legend.frameon": False,

@@ -21,6 +21,8 @@ from pytest_speedbench.report.reasons import Reason, each_once
 from pytest_speedbench.splits import ALL
 
 NOTHING = "–"
+BETWEEN = " · "
+"""Stands between the axes of a title."""
 SIMULATED = " (simulated)"
 """Behind times and rates of an engine that has measured none."""
 _OF_THE_RUN = [metric.name for metric in METRICS.values() if metric.scope == "run"]
@@ -80,6 +82,13 @@ class RunTable:
         return found | {outcome for _, outcome in self.verdicts}
 
     @property
+    def worst_ratio(self) -> float:
+        """New / old AL of the whole split, of the slice that lost most where it is none; 1 where
+        nothing was compared."""
+        ratios = {row.slice: row.ratio for row in self.rows if row.ratio is not None}
+        return ratios.get(ALL, min(ratios.values(), default=1.0))
+
+    @property
     def reasons(self) -> list[Reason]:
         """Those of the verdicts on AL, each once."""
         rows = [row for row in self.rows if row.reason]
@@ -102,6 +111,14 @@ def runs_of(results: Sequence[CaseResult]) -> list[tuple[CaseResult, ...]]:
 def run_tables(results: Sequence[CaseResult]) -> list[RunTable]:
     """One table a run, in the order in which the runs were measured."""
     return [run_table(cases) for cases in runs_of(results)]
+
+
+def short_titles(tables: Sequence[RunTable]) -> list[str]:
+    """The title of each run without the axes that all of them share."""
+    parts = [table.title.split(BETWEEN) for table in tables]
+    shared = set(parts[0]).intersection(*parts)
+    short = [BETWEEN.join(part for part in own if part not in shared) for own in parts]
+    return [name or table.title for name, table in zip(short, tables, strict=True)]
 
 
 def widest(cases: Sequence[CaseResult]) -> CaseResult:

@@ -383,7 +383,7 @@ class SpeedResult(SliceResult):
         """Fails where AL falls, or step time rises, over the rounds of a soak.
 
         Mann–Kendall test with Theil–Sen slope for both, one-sided, at ``alpha`` together (the
-        case's share of the session's without it). A step time that rises by less than 1 % over the
+        case's share of the session's without it). A step time that rises by less than 1% over the
         soak passes. Too few rounds for ``alpha`` are *undecided*. A soak is tested after its test
         body anyway; this chooses another α in its place.
 

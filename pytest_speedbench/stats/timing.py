@@ -97,7 +97,7 @@ def against_sessions(
         needed = _needed_by(sessions, new, margin, alpha)
         raise NoData(
             f"{count_of(len(sessions), 'earlier session')} of this machine; timing"
-            f" needs at least {MIN_SESSIONS}, and this margin {needed}"
+            f" needs at least {MIN_SESSIONS}, for this margin {needed}"
         )
     means = session_means(sessions, rounds)
     variances = [

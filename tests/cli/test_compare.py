@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable
@@ -384,3 +385,23 @@ def test_what_changed_is_printed_once_a_run(speedbench: Speedbench) -> None:
 def test_engine_versions_are_named(speedbench: Speedbench, edited: Edited) -> None:
     edited("0009_new", lambda record: record["engine"].update(version="2"))
     assert "changed: engine.version: 1 → 2" in speedbench("compare", "1", "9", *AT_10).out
+
+
+def test_what_changed_in_every_run_is_said_once(speedbench: Speedbench, saved: Path) -> None:
+    for source, name, extra in (
+        ("0001_base", "0008_two", {}),
+        ("0003_worse", "0009_two", {"x": 1}),
+    ):
+        data = json.loads((saved / f"{source}.json").read_text())
+        again = copy.deepcopy(data["benchmarks"])
+        for benchmark in again:
+            record = benchmark["extra_info"]["speedbench"]
+            record["case"]["bs"] = 2
+            record["engine"]["args"] |= extra
+        data["benchmarks"] += again
+        (saved / f"{name}.json").write_text(json.dumps(data))
+    result = speedbench("compare", "8", "9")
+    shown = re.findall(r"changed: (\S+): ", result.out)
+    assert shown.count("acceptance") == 1
+    assert shown.count("x") == 1
+    assert shown.index("x") < shown.index("acceptance")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_speedbench.compare.results import SessionResults
-from pytest_speedbench.compare.verdict import Outcome
+from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.report.headline import headline_of
 from tests.report.conftest import estimate, record, result
 
@@ -77,3 +77,12 @@ def test_baselines_that_fit_no_case() -> None:
 
 def test_nothing_measured() -> None:
     assert headline_of(SessionResults()).title == "Nothing was measured"
+
+
+def test_a_case_counts_once_by_its_gravest_verdict() -> None:
+    case = result(record("math"), Outcome.FAIL)
+    case.add(Verdict("c", "speedup", Outcome.NOT_GATED))
+    other = result(record("qa"), Outcome.PASS)
+    other.add(Verdict("c", "assert", Outcome.UNDECIDED))
+    found = headline_of(SessionResults([case, other]))
+    assert found.counts == ((Outcome.FAIL, 1), (Outcome.UNDECIDED, 1))

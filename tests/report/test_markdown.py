@@ -61,7 +61,7 @@ def test_a_change_of_speedup_names_its_run() -> None:
         cases.append(case)
     found = render_markdown(SessionResults(cases)).partition("### What changed")[2].splitlines()
     for line, bs in zip(found[2:4], (1, 8), strict=True):
-        assert re.match(rf"- vllm .* DL 3 .* BS {bs}: speedup -20.0%", line)
+        assert re.match(rf"- BS {bs}: speedup -20.0%", line)
     alone = render_markdown(SessionResults(cases[:1]))
     assert "\n- speedup -20.0%" in alone
 

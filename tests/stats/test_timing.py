@@ -76,7 +76,7 @@ def test_too_few_sessions_are_not_gated_and_the_number_needed_is_named() -> None
     rng = np.random.default_rng(2)
     runs = history(rng, 3, 1.0, 0.0)
     earlier = {case: sessions[:2] for case, sessions in runs.items()}
-    with pytest.raises(NoData, match=r"2 earlier sessions .* at least 3, and this margin about \d"):
+    with pytest.raises(NoData, match=r"2 earlier sessions .* at least 3, for this margin about \d"):
         against_sessions(earlier, runs["0"][2], "0", margin=0.05, alpha=0.01)
     with pytest.raises(NoData, match="0 earlier sessions"):
         against_sessions({}, runs["0"][2], "0", margin=0.05, alpha=0.01)

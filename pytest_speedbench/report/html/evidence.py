@@ -97,7 +97,7 @@ def _slices(cases: Sequence[CaseResult], anchor: str, of: str) -> _Found:
     return (
         title,
         lambda: charts.forest(f"{anchor}-al", f"{title} {of}", names, series),
-        "Marks are values, bars their 95 % intervals over samples."
+        "Marks are values, bars their 95% intervals over samples."
         + (" The largest loss is at the top." if len(series) > 1 else ""),
         None,
     )

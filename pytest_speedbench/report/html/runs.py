@@ -66,7 +66,8 @@ class Section:
 
 
 def sections(runs: Sequence[Sequence[CaseResult]], read_texts: ReadTexts | None) -> list[Section]:
-    """One a run, the gravest verdict first; the first ones with drawings and prompts.
+    """One a run, the gravest verdict and the largest loss first; the first ones with drawings and
+    prompts.
 
     Raises:
         RecordError: a request of a record is damaged.
@@ -74,7 +75,10 @@ def sections(runs: Sequence[Sequence[CaseResult]], read_texts: ReadTexts | None)
     tables = [run_table(cases) for cases in runs]
     labels = _labels(runs, tables)
     speculates = [cases[0].record.spec.method != "none" for cases in runs]
-    order = sorted(range(len(runs)), key=lambda n: (gravity(tables[n].outcomes), not speculates[n]))
+    order = sorted(
+        range(len(runs)),
+        key=lambda n: (gravity(tables[n].outcomes), not speculates[n], tables[n].worst_ratio),
+    )
     return [
         _section(
             f"run-{number + 1}",
