@@ -16,6 +16,7 @@ VLLM = (
     *("--speed-engine=vllm", "--speed-method=eagle3", f"--speed-drafter={HEAD}"),
     "--speed-engine-arg=dtype=float32",
 )
+VLLM_SERVER = ("--speed-engine=vllm-server", *VLLM[1:])
 # Threads of llama.cpp wait for one another by spinning, which takes long on a busy machine.
 LLAMA_CPP = (
     *("--speed-engine=llama-cpp", "--speed-method=draft_model", "--speed-drafter=demo"),
@@ -28,6 +29,7 @@ LLAMA_CPP = (
     ("engine", "items"),
     [
         pytest.param(VLLM, 16, marks=needs_vllm, id="vllm"),
+        pytest.param(VLLM_SERVER, 16, marks=needs_vllm, id="vllm-server"),
         pytest.param(LLAMA_CPP, 3, marks=needs_llama_cpp, id="llama-cpp"),
     ],
 )
