@@ -90,8 +90,7 @@ class Answer:
             self.progress += 1
         if shows_output:
             self._add_text(piece)
-        if ids or shows_output:
-            self._check_length()
+        self._check_length()
         if piece.finish_reason is not None and (finish := read_finish(piece.finish_reason)):
             self.progress += self.finish_reason is None
             self.finish_reason, self.failure = finish.reason, finish.failure

@@ -112,7 +112,13 @@ def test_blocks_may_end_anywhere(cuts: list[int]) -> None:
     assert [*apart, *stream.end()] == EventStream().feed(whole)
 
 
-@given(st.lists(st.sampled_from([*lines(), *lines(b"\r\n"), b"data: \n\n", b"event: error\n"])))
+@given(
+    st.lists(
+        st.sampled_from(
+            [*lines(), *lines(b"\r\n"), b"data: \n\n", b"data: 1\n", b"event: error\n", b"\n"]
+        )
+    )
+)
 def test_blocks_of_whole_events_give_what_one_block_gives(blocks: list[bytes]) -> None:
     stream = EventStream()
     apart = [data for block in blocks for data in stream.feed(block)]
