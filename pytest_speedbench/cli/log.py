@@ -54,11 +54,12 @@ def wandb(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Log a saved run to Weights & Biases: a run a case, in one group."""
-    from pytest_speedbench.interop.trackers import log_wandb, logged_cases
+    from pytest_speedbench.interop.trackers import end_wandb, log_wandb, logged_cases
 
     found = find_run(store_at(storage), run)
     cases = logged_cases(found.measured)
     written = log_wandb(cases, found.name, project, offline=offline, tags=_tags(found))
+    end_wandb()
     echo(f"logged: {count_of(len(written), 'case')} in group {found.name} of project {project}")
     if offline:
         echo("send them: wandb sync --include-offline wandb/offline-run-*")

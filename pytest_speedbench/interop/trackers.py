@@ -152,3 +152,10 @@ def log_wandb(
         started.finish()
         written.append(str(started.dir))
     return written
+
+
+def end_wandb() -> None:
+    """Ends W&B's own process, which writes behind; then its files are complete."""
+    import wandb
+
+    wandb.teardown()
