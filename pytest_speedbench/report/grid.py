@@ -48,6 +48,17 @@ class Grid:
     cases: frozenset[CaseKey]
     note: str = ""
 
+    @property
+    def shows(self) -> str:
+        """What stands in its cells."""
+        cells = [cell for name, row in self.rows if name != NO_SD for cell in row if cell]
+        return "AL and speedup" if any(cell.speedup for cell in cells) else "AL"
+
+    @property
+    def marked(self) -> bool:
+        """Whether any cell is the best of its batch size."""
+        return any(cell.best for _, row in self.rows for cell in row if cell)
+
 
 def grids(records: Sequence[Record]) -> list[Grid]:
     """A grid for each method with several runs; ``records`` has one a run.

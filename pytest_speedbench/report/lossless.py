@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pytest_speedbench.compare.lossless import Judged, Losslessness
 from pytest_speedbench.compare.sampled_output import Drawn
+from pytest_speedbench.errors import count_of
 from pytest_speedbench.escapes import printable
 
 _MOST_DEFECTS = 3
@@ -42,7 +43,7 @@ def lossless_text(found: Losslessness) -> str:
 
 def defect_text(case: str, found: Losslessness, decode: Decode) -> str:
     """The message of a failed check: each defect with its place, both tokens and the gap."""
-    lines = [f"lossless: fail: {case}", f"  {lossless_text(found)}"]
+    lines = [f"lossless: fail: {lossless_text(found)}", f"  {case}"]
     for judged in found.defects[:_MOST_DEFECTS]:
         lines += _defect(judged, found, decode)
     if len(found.defects) > _MOST_DEFECTS:
@@ -99,7 +100,8 @@ def biased_text(
     case: str, rejected: Sequence[Drawn], healthy: Sequence[float], decode: Decode
 ) -> str:
     """The message of a failed check; ``healthy`` are the p-values of the same draws without SD."""
-    lines = [f"lossless: fail: {case}"]
+    what = f"{count_of(len(rejected), 'position')} drawn with other probabilities than the target's"
+    lines = [f"lossless: fail: {what}", f"  {case}"]
     for drawn, own in zip(rejected, healthy, strict=True):
         lines += [
             printable(

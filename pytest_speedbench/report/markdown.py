@@ -127,7 +127,7 @@ def _causes(tables: Sequence[RunTable], names: Sequence[str]) -> Iterator[str]:
 
 
 def _grid(grid: Grid) -> Iterator[str]:
-    yield from ("", f"### {markdown_cell(grid.title)}: AL and speedup", "")
+    yield from ("", f"### {markdown_cell(grid.title)}: {grid.shows}", "")
     yield f"| | {' | '.join(f'BS {bs}' for bs in grid.batches)} |"
     yield f"| --- |{' ---: |' * len(grid.batches)}"
     for name, cells in grid.rows:

@@ -182,7 +182,7 @@ def in_short(table: RunTable) -> str:
 
 def _grid_lines(grid: Grid, width: int) -> Iterator[Line]:
     """As many batch sizes side by side as fit, the next ones below."""
-    title = f"{grid.title}: AL and speedup, * best of its BS"
+    title = f"{grid.title}: {grid.shows}{', * best of its BS' if grid.marked else ''}"
     yield from wrapped(title, width, {"bold": True}, indent="")
     fitting = max(1, (width - _GRID_LABEL) // _GRID_CELL)
     for start in range(0, len(grid.batches), fitting):

@@ -176,10 +176,14 @@ def beside_text(new: Record, latest: SavedRun) -> str:
 def failure_text(verdict: Verdict) -> str:
     """The message of a verdict that fails: what, got and expected, where, and what to do. Its first
     line stands in pytest's short summary too."""
-    numbers = f" ({change_of(verdict.ratio)}{_allowed(verdict)})" if verdict.ratio else ""
-    lines = [f"{verdict.metric}: {verdict.outcome}{numbers}: {verdict.case}"]
-    if said := ", ".join(filter(None, (verdict.certainty, verdict.reason))):
-        lines.append(f"  {said}")
+    head = f"{verdict.metric}: {verdict.outcome}"
+    if verdict.ratio is None:
+        lines = [": ".join(filter(None, (head, verdict.reason))), f"  {verdict.case}"]
+    else:
+        numbers = f"({change_of(verdict.ratio)}{_allowed(verdict)})"
+        lines = [f"{head} {numbers}: {verdict.case}"]
+        if said := ", ".join(filter(None, (verdict.certainty, verdict.reason))):
+            lines.append(f"  {said}")
     if verdict.baseline:
         lines.append(f"  baseline: {verdict.baseline}")
     if verdict.outcome is Outcome.NO_BASELINE:

@@ -60,7 +60,7 @@ def test_a_missing_baseline_can_be_required(project: Project) -> None:
     result = project.run(COMPARE, "--speed-require-baseline")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["*acceptance_length: no baseline: simulated org/model eagle3*", "*--benchmark-autosave*"]
+        ["*acceptance_length: no baseline: no record of this case*", "*--benchmark-autosave*"]
     )
 
 

@@ -96,6 +96,15 @@ def test_cases_without_a_baseline_for_like_reasons_are_told_once() -> None:
     assert f"{first} (5 more cases without one)" in found
 
 
+def test_a_grid_without_speedups_says_so() -> None:
+    cases = [result(record("all", dl)) for dl in (1, 3)]
+    assert "eagle3: AL and speedup, * best of its BS" in lines(SessionResults(cases))
+    for case in cases:
+        metrics = {n: m for n, m in case.record.metrics.items() if n == "acceptance_length"}
+        case.record = case.record.model_copy(update={"metrics": metrics})
+    assert "eagle3: AL" in lines(SessionResults(cases))
+
+
 def test_many_batch_sizes_continue_below() -> None:
     cases = [result(record("all", dl, bs)) for dl in (1, 3) for bs in (1, 2, 4, 8, 16, 32, 64)]
     found = lines(SessionResults(cases))
