@@ -213,19 +213,20 @@ def _gaps(times: Sequence[float]) -> list[float]:
 def as_client(url: str, requests: int, batch_size: int, tokens: int, path: Path) -> None:
     """Sends the load with this package's client, as a run does."""
     from pytest_speedbench.engines import EngineConfig, Request, Sampling, Trace, open_engine
+    from pytest_speedbench.measure.heap import frozen_heap
 
     engine = open_engine(EngineConfig("openai", "stream", max_batch=batch_size, url=url), 600)
     engine.hold(batch_size)
     sampling = Sampling(tokens)
-    engine.submit(
-        [
-            Request(f"r{n}", (), sampling, messages=(("user", PROMPT.format(n)),))
-            for n in range(requests)
-        ]
-    )
+    asked = [
+        Request(f"r{n}", (), sampling, messages=(("user", PROMPT.format(n)),))
+        for n in range(requests)
+    ]
     traces: list[Trace] = []
-    while len(traces) < requests:
-        traces += engine.collect(1.0)
+    with frozen_heap():
+        engine.submit(asked)
+        while len(traces) < requests:
+            traces += engine.collect(1.0)
     engine.close()
     found = [
         {"key": (t.text or "").split()[0], "times": [at - t.submitted for at in t.times]}

@@ -18,6 +18,7 @@ from pytest_speedbench.engines.protocol import (
     Trace,
 )
 from pytest_speedbench.errors import EngineError
+from pytest_speedbench.measure.heap import frozen_heap
 from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.measure.tokenizer import Message, Tokenizer
 from pytest_speedbench.splits import Sample
@@ -98,6 +99,7 @@ class ClosedLoop:
         self.grown: dict[str, Counters] = {}
         self._runs = 0
 
+    @frozen_heap()
     def run(
         self,
         samples: Sequence[Sample],
