@@ -18,14 +18,19 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.reduction import DupFd
+from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest import mock
 
 from pytest_speedbench.engines.process import child, parent
+from pytest_speedbench.engines.process.lifetime import end_group_with
 from pytest_speedbench.engines.process.wire import Channel
 
+HERE = Path(__file__).parent
 SIMULATED = "pytest_speedbench.engines.simulated:SimulatedBackend"
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["pytest", child.__name__, SIMULATED.partition(":")[0]])
+_FORKS.set_forkserver_preload(["engine_server"])
 _start_interpreter = parent._start
 # Looking for them takes longer than all else that a small engine does.
 _packages = cache(child.installed_packages)
@@ -77,8 +82,18 @@ def _start_fork(log: Any, *engine: Any) -> tuple[Any, Channel, int | None]:
 def _served(descriptors: Sequence[int], *engine: Any) -> Served:
     arguments = ([*map(_Descriptor, descriptors)], *engine)
     process = _FORKS.Process(target=run, args=arguments, daemon=True)
-    process.start()
+    # Otherwise each process would first import the program that runs the tests.
+    with mock.patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):
+        _ensure_server()
+        process.start()
     return Served(process)
+
+
+def _ensure_server() -> None:
+    """Starts it where it does not run; what it loads first, it finds on this path alone."""
+    path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+    with mock.patch.dict(os.environ, PYTHONPATH=path):
+        multiprocessing.forkserver.ensure_running()
 
 
 # ``forked.py`` replaces it in its processes: the server is not theirs.
@@ -116,6 +131,8 @@ def run(
     """An engine, in its process."""
     connection, lifeline, log = descriptors
     child.installed_packages = lambda: packages
+    # A simulated engine does not hang in foreign code: a thread will do, and saves another fork.
+    child.end_with_lifeline = lambda lifeline, *_: end_group_with(lifeline)
     os.setsid()
     os.dup2(log, 1)
     os.dup2(log, 2)

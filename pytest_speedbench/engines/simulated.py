@@ -129,6 +129,11 @@ class SimulatedBackend:
         self.miscounted = 0
         self.started = 0
         self.reports = str(config.option("reports", "steps"))
+        self.build = config.option("build", 0)
+        self.schedule = _schedule(config)
+        ties = {"tie": "divergence", "batch": "batch_ties", "cache": "cache_ties"}
+        chances = {salt: self._number(name, 0.0) for salt, name in ties.items()}
+        self.ties = {salt: chance for salt, chance in chances.items() if chance}
         self.cache = PrefixCache()
         if config.model == "missing":
             raise EngineError("the simulated engine has no model called 'missing'")
@@ -235,11 +240,10 @@ class SimulatedBackend:
 
     def _draft_length(self) -> int:
         """Tokens drafted in this step: DL, or what the schedule says of the requests in flight."""
-        length, schedule = self.config.speculation.draft_length, self.config.option("schedule")
-        if schedule is None or not length:
+        length = self.config.speculation.draft_length
+        if not self.schedule or not length:
             return length
-        steps = [tuple(map(int, step.split(":"))) for step in str(schedule).split(",")]
-        reached = [drafts for requests, drafts in steps if requests <= len(self.running)]
+        reached = [drafts for requests, drafts in self.schedule if requests <= len(self.running)]
         return min(length, reached[-1] if reached else length)
 
     def _advance(self, running: _Running) -> StepOutput:
@@ -342,14 +346,9 @@ class SimulatedBackend:
         position, speculating = running.position, self.config.speculation.active
         if speculating and position == int(self._number("defect_at", -1)):
             return _WRONG
-        ties = [("tie", self._number("divergence", 0.0))] if speculating else []
-        if len(self.running) > 1:
-            ties.append(("batch", self._number("batch_ties", 0.0)))
-        if running.warm:
-            ties.append(("cache", self._number("cache_ties", 0.0)))
-        prompt, build = running.prompt, self.config.option("build", 0)
-        for name, chance in ties:
-            if chance and text.share(prompt, name, build, position) < chance:
+        possible = {"tie": speculating, "batch": len(self.running) > 1, "cache": running.warm}
+        for salt, chance in self.ties.items():
+            if possible[salt] and text.share(running.prompt, salt, self.build, position) < chance:
                 return _TIED
         return 0
 
@@ -384,6 +383,12 @@ class SimulatedBackend:
 
     def close(self) -> None:
         self.running.clear()
+
+
+def _schedule(config: EngineConfig) -> list[tuple[int, int]]:
+    """(requests in flight from which on it holds, draft length)."""
+    pairs = filter(None, str(config.option("schedule", "")).split(","))
+    return [(int(requests), int(drafts)) for requests, drafts in (p.split(":") for p in pairs)]
 
 
 ENGINE = EngineType(
