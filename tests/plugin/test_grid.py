@@ -279,6 +279,11 @@ def test_a_misspelt_value_that_every_marker_overrides_is_named(
     assert project.ids("--speed-category=qa", "--speed-method=ngram") == ["test_gate[math-bs1-dl3]"]
 
 
+def test_an_overridden_method_of_other_engines_is_no_mistake(project: Project) -> None:
+    project.gate("method='none', engine='transformers'")
+    assert project.ids("--speed-method=eagle3") == ["test_gate[math-bs1]"]
+
+
 def test_cases_that_share_an_engine_run_next_to_each_other(
     project: Project, engines: EngineLog
 ) -> None:
