@@ -141,7 +141,9 @@ class RequestRecord(Part):
         )
         if drafted is None or accepted is None:
             drafted = accepted = None
-        elif len(drafted) != len(accepted) or not every_step_drafts(steps, accepted):
+        elif len(drafted) != len(accepted) or not every_step_drafts(
+            steps.tolist(), accepted.tolist()
+        ):
             return None
         ids = self.token_ids if len(self.token_ids) else None
         own = self.sample, self.category, self.turn, self.prefill_tokens

@@ -104,6 +104,8 @@ class _Running:
     fails: bool
     cached: int = 0
     warm: bool = False
+    weights: Sequence[float] = ()
+    """Of the tokens that are drawn from; none where the output is greedy."""
     emitted: list[int] = field(default_factory=list)
     drafted: list[int] = field(default_factory=list)
     accepted: list[int] = field(default_factory=list)
@@ -195,7 +197,9 @@ class SimulatedBackend:
         every = int(self._number("fail_every", 0))
         if fails := bool(every and self.started % every == 0):
             length, stops = (length + 1) // 2, False
-        return _Running(request, prompt, chance, length, stops, fails, cached, warm)
+        sampling = request.sampling
+        weights = () if sampling.greedy else text.drawn_from(TARGET, sampling)
+        return _Running(request, prompt, chance, length, stops, fails, cached, warm, weights)
 
     def _happens(self, fault: str, prompt: Sequence[int]) -> bool:
         """Whether a fault that has a share of the prompts hits this one."""
@@ -357,9 +361,8 @@ class SimulatedBackend:
         bias = self._number("bias", 0.0) if self.config.speculation.active and position else 0.0
         if bias and text.share(context, "bias", sampling.seed, position) < bias:
             return 0
-        weights = text.drawn_from(TARGET, sampling)
         draws = random.Random(text.digest(context, "draw", sampling.seed, position))
-        return draws.choices(range(len(weights)), weights)[0]
+        return draws.choices(range(len(running.weights)), running.weights)[0]
 
     def abort(self, request_id: str) -> None:
         self.running.pop(request_id, None)

@@ -16,13 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation, Trace
 from pytest_speedbench.errors import MeasurementMismatch
-
-if TYPE_CHECKING:
-    from pytest_speedbench.stats.data import Ints
 
 _NO_DRAFT: tuple[None, int] = (None, 0)
 
@@ -37,14 +33,12 @@ def align_drafts(trace: Trace) -> tuple[list[int], list[int]] | None:
     Raises:
         MeasurementMismatch: no assignment fits.
     """
-    import numpy as np
-
     if trace.drafted is None or trace.accepted is None:
         return None
     if len(trace.drafted) != len(trace.accepted):
         raise _misfit(trace)
     steps = trace.steps
-    if every_step_drafts(np.asarray(steps), np.asarray(trace.accepted)):
+    if every_step_drafts(steps, trace.accepted):
         return list(trace.drafted), list(trace.accepted)
     drafted, accepted = [0] * len(steps), [0] * len(steps)
     reported = zip(trace.drafted, trace.accepted, strict=True)
@@ -61,13 +55,13 @@ def align_drafts(trace: Trace) -> tuple[list[int], list[int]] | None:
     return drafted, accepted
 
 
-def every_step_drafts(steps: Ints, accepted: Ints) -> bool:
+def every_step_drafts(steps: Sequence[int], accepted: Sequence[int]) -> bool:
     """Whether the drafts are those of all steps in order, as they are as a rule; the last step may
     have been cut."""
-    if len(steps) != len(accepted):
-        return False
-    cut = accepted + 1 - steps
-    return not cut[:-1].any() and not (cut[-1:] < 0).any()
+    if len(steps) != len(accepted) or not steps:
+        return not steps and not accepted
+    full = [taken + 1 for taken in accepted]
+    return list(steps[:-1]) == full[:-1] and steps[-1] <= full[-1]
 
 
 def _misfit(trace: Trace) -> MeasurementMismatch:
