@@ -7,12 +7,13 @@ holds the number, the comparison is *undecided*: ``--speed-inconclusive`` says w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from numbers import Real
 from typing import NoReturn
 
 from pytest_speedbench.errors import count_of
+from pytest_speedbench.measure.metrics import METRICS
 from pytest_speedbench.stats import Estimate
 
 
@@ -154,21 +155,32 @@ class Measured(Estimate):
 
     def _undecided(self, sign: str, number: float) -> bool:
         __tracebackhide__ = True
-        return self._judgement.undecided(f"{self.name} {sign} {number:g}: {self}")
+        at_alpha = "".join(f", {text}" for text in self._at_alpha(sign, number))
+        missing = "".join(f"; {text}" for text in self._wanted(sign, number))
+        text = f"{self.name} {sign} {number:g}: {self}{at_alpha}{missing}"
+        return self._judgement.undecided(text)
 
     def explain(self, sign: str, number: float) -> list[str]:
         """Lines for the message of a failed assert."""
+        lines = [f"{self.name} {sign} {number:g}: measured {self.value:.3f}", str(self)]
+        lines += [*self._at_alpha(sign, number), *self._wanted(sign, number)]
+        lines += self._explain().splitlines()
+        return [lines[0], *(f"  {line}" for line in lines[1:])]
+
+    def _at_alpha(self, sign: str, number: float) -> Iterator[str]:
+        """The interval that the assert is decided by: at its own level it is the wider one."""
         low, high = self._bounds(sign, number)
-        lines = [f"{self.name} {sign} {number:g}: measured {self.value:.3f}", f"  {self}"]
         if low is not None and high is not None:
-            lines.append(
-                f"  at this assert's α = {self._alpha(sign, number):.2g} it lies in "
-                f"[{low:.3f}, {high:.3f}]"
-            )
+            alpha = self._alpha(sign, number)
+            yield f"at this assert's α = {alpha:.2g} it lies in [{low:.3f}, {high:.3f}]"
+
+    def _wanted(self, sign: str, number: float) -> Iterator[str]:
+        """How much more would decide it."""
         missing = self.samples_missing(sign, number)
         if missing is not None:
-            lines.append(f"  about {count_of(missing, 'more sample')} like these would settle it")
-        return lines + [f"  {line}" for line in self._explain().splitlines()]
+            of_run = self.name in METRICS and METRICS[self.name].scope == "run"
+            unit = "more round" if of_run else "more sample"
+            yield f"about {count_of(missing, unit)} like these would settle it"
 
     def samples_missing(self, sign: str, number: float) -> int | None:
         """How many more units would move the bound past ``number``; None where it is decided or

@@ -79,7 +79,13 @@ class Comparison:
     def _repr_html_(self) -> str:
         """The verdict on each case as a table, for notebooks."""
         rows = [
-            (verdict.case, verdict.metric, _change(verdict), verdict.outcome.value, verdict.reason)
+            (
+                verdict.case,
+                verdict.metric,
+                _change(verdict),
+                ", ".join(filter(None, (verdict.outcome.value, verdict.certainty))),
+                verdict.reason,
+            )
             for verdict in self.verdicts
         ]
         return html_table(("case", "metric", "change", "verdict", "reason"), rows)

@@ -10,7 +10,13 @@ from pytest_speedbench.compare.asserts import Judgement, Measured
 from pytest_speedbench.stats import Estimate
 
 
-def measured(low: float | None, value: float, high: float | None, says: bool = True) -> Measured:
+def measured(
+    low: float | None,
+    value: float,
+    high: float | None,
+    says: bool = True,
+    name: str = "acceptance_length",
+) -> Measured:
     """A metric whose interval is the same at every level."""
     undecided.clear()
 
@@ -19,7 +25,7 @@ def measured(low: float | None, value: float, high: float | None, says: bool = T
         return says
 
     return Measured(
-        "acceptance_length",
+        name,
         lambda level: Estimate(value, low, high, 9, level, "tokens/step"),
         Judgement(lambda comparison: 0.01, note),
     )
@@ -65,6 +71,17 @@ def test_without_an_interval_nothing_is_decided() -> None:
     assert not length >= 1.0
     assert not length <= 9.0
     assert len(undecided) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"), [("acceptance_length", "samples"), ("speedup", "rounds")]
+)
+def test_what_is_undecided_says_by_what_and_how_much_more_would_do(name: str, unit: str) -> None:
+    assert measured(2.0, 2.5, 3.0, name=name) >= 2.4
+    (text,) = undecided
+    assert text.startswith(f"{name} >= 2.4: 2.500 tokens/step [2.000, 3.000] (n 9), ")
+    assert "at this assert's α = 0.01 it lies in [2.000, 3.000]; " in text
+    assert text.endswith(f"about 216 more {unit} like these would settle it")
 
 
 def test_samples_missing_grow_with_the_square_of_the_gap() -> None:

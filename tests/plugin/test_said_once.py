@@ -49,7 +49,7 @@ def test_where_warnings_are_errors_the_message_has_the_reason(saved: Project) ->
     assert "would settle it" not in report
 
 
-@pytest.mark.parametrize(("style", "above"), [("auto", 2), ("no", 0)])
+@pytest.mark.parametrize(("style", "above"), [("auto", 2), ("line", 2), ("no", 0)])
 def test_a_failure(saved: Project, style: str, above: int) -> None:
     result = saved.run("--speed-compare-fail=acceptance_length:5%", *WORSE, f"--tb={style}")
     result.assert_outcomes(failed=2)
