@@ -26,6 +26,7 @@ from inner_runs import WITHOUT_OTHER_PLUGINS, prepare
 from pytest_speedbench import secrets
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.engines.process import parent
+from pytest_speedbench.measure import heap
 from pytest_speedbench.splits import embedding
 
 pytest_plugins = ["pytester"]
@@ -103,6 +104,14 @@ def _files_not_synced() -> Iterator[None]:
     """What a test writes need not outlive a loss of power."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _heap_known_to_be_frozen() -> Iterator[None]:
+    """``pytest_collection_finish`` freezes it; each load would count a million objects twice."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heap, "is_frozen", lambda: True)
         yield
 
 

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 import pytest
 from simulated_runs import SAMPLES, InProcess, loop_of
 
-from pytest_speedbench.measure.heap import frozen_heap
+from pytest_speedbench.measure import heap
+from pytest_speedbench.measure.heap import frozen_heap, is_frozen
 
 
 @pytest.fixture
-def unfrozen() -> Iterator[None]:
+def unfrozen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As a user's session is; this suite freezes what it has collected."""
+    monkeypatch.setattr(heap, "is_frozen", is_frozen)
     gc.unfreeze()
     yield
     gc.freeze()
