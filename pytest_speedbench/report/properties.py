@@ -20,8 +20,8 @@ def properties_of(case: CaseResult) -> Iterator[tuple[str, str]]:
     """
     for verdict in case.verdicts:
         yield _PREFIX, f"{verdict.metric}: {verdict.outcome}"
-        if verdict.reason:
-            yield f"{_PREFIX}_reason", printable(f"{verdict.metric}: {verdict.reason}")
+        if said := ", ".join(filter(None, (verdict.certainty, verdict.reason))):
+            yield f"{_PREFIX}_reason", printable(f"{verdict.metric}: {said}")
     for name, metric in case.record.metrics.items():
         if isinstance(metric, MetricRecord):
             yield from _numbers(name, metric.value, metric.low, metric.high)
