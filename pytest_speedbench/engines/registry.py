@@ -17,6 +17,7 @@ from pytest_speedbench.engines.protocol import (
     EngineType,
     Sampling,
 )
+from pytest_speedbench.engines.serving.address import refuse_addresses
 from pytest_speedbench.errors import EngineError, EngineUnavailable, did_you_mean
 
 GROUP = "pytest_speedbench.engines"
@@ -156,6 +157,7 @@ def check_arguments(adapter: EngineType, config: EngineConfig) -> None:
         EngineError: the message names the argument, and those that are close or all there are.
     """
     _check_names(adapter, config)
+    refuse_addresses(config)
     adapter.refuse_values(config)
 
 

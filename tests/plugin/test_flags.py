@@ -119,6 +119,25 @@ def test_an_argument_that_the_engine_cannot_have_is_one_clear_error(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--speed-url=foo"], "--speed-url=foo: expected an address such as *"),
+        (
+            ["--speed-url=http://x:1", "--speed-engine-arg=reference_url=http://x:99999"],
+            "--speed-engine-arg reference_url=http://x:99999: expected an address such as *",
+        ),
+    ],
+)
+def test_an_address_that_can_be_none_is_one_clear_error(
+    project: Project, arguments: list[str], message: str
+) -> None:
+    project.gate()
+    result = project.run(*arguments, speed_engine="openai")
+    assert result.ret is pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+
+
+@pytest.mark.parametrize(
     ("arguments", "meant"),
     [
         (["--speed-engin=simulated"], "--speed-engine"),

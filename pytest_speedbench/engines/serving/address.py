@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from pytest_speedbench.engines.protocol import EngineConfig
 from pytest_speedbench.errors import EngineError
 
 
@@ -20,8 +21,20 @@ class Address:
         return text.replace(self.key, "***") if self.key else text
 
 
-def parse_url(url: str) -> str:
-    """The root of a server from what the user gave; a trailing ``/v1`` is left out.
+def refuse_addresses(config: EngineConfig) -> None:
+    """Refuses addresses that can be none, before a server is asked.
+
+    Raises:
+        EngineError: the message names the option.
+    """
+    if config.url:
+        parse_url(config.url)
+    if reference := config.option("reference_url"):
+        parse_url(str(reference), "--speed-engine-arg reference_url")
+
+
+def parse_url(url: str, option: str = "--speed-url") -> str:
+    """The root of a server from what the user gave by ``option``; a trailing ``/v1`` is left out.
 
     Raises:
         EngineError: not an http address.
@@ -33,7 +46,7 @@ def parse_url(url: str) -> str:
     except ValueError:  # brackets that do not match, or a port that is not one
         password, known = "@" in url, False
     if password:
-        raise EngineError("--speed-url holds a password; give it as --speed-engine-arg api_key=…")
+        raise EngineError(f"{option} holds a password; give it as --speed-engine-arg api_key=…")
     if not known:
-        raise EngineError(f"--speed-url={url}: expected an address such as http://localhost:8000")
+        raise EngineError(f"{option}={url}: expected an address such as http://localhost:8000")
     return url.rstrip("/").removesuffix("/v1").rstrip("/")

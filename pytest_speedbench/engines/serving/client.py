@@ -18,7 +18,7 @@ from pytest_speedbench.engines.protocol import (
     TokenScore,
     Trace,
 )
-from pytest_speedbench.engines.serving.address import Address, parse_url
+from pytest_speedbench.engines.serving.address import Address, parse_url, refuse_addresses
 from pytest_speedbench.engines.serving.dialect import Dialect
 from pytest_speedbench.engines.serving.failures import RequestRefused
 from pytest_speedbench.engines.serving.http import Http
@@ -250,6 +250,7 @@ def server_url(config: EngineConfig) -> str:
 
 
 def _join(dialect: Dialect, config: EngineConfig, timeout: float) -> ServerEngine:
+    refuse_addresses(config)
     address = Address(parse_url(server_url(config)), api_key(config))
     http = Http(address, timeout, reuse=dialect.reuses_connections)
     try:
