@@ -125,10 +125,12 @@ def _lines(cells: Sequence[_Cells], rows: int, width: int) -> Iterator[TableLine
 
 
 def _widths(cells: Sequence[_Cells], width: int) -> list[int]:
-    """Of each column: the widest text gives way first, titles of numbers next."""
+    """Of each column: titles of numbers give way where that is enough, else the widest text
+    first."""
     widths = [column.width for column in cells]
     least = [column.narrowest for column in cells]
-    for side in ("left", "right"):
+    titles = [column.narrowest if column.side == "right" else column.width for column in cells]
+    for side in ("right", "left") if _full(titles) <= width else ("left", "right"):
         while _full(widths) > width:
             own = (n for n, column in enumerate(cells) if column.side == side)
             wide = [n for n in own if widths[n] > least[n]]

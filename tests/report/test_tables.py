@@ -51,3 +51,15 @@ def test_a_wider_table_is_divided_and_names_its_rows_again() -> None:
         *("name  column0  column1", "──────────────────────", "math        1        2", ""),
         *("name  column2  column3", "──────────────────────", "math        3        4"),
     ]
+
+
+def test_titles_of_numbers_give_way_where_that_keeps_text_in_one_line() -> None:
+    columns: list[Column] = [("case", "left"), ("old AL", "right"), ("verdict", "left")]
+    rows = [("all", "2.07", "fail, lost at least 8.30%")]
+    width = len("all   2.07  fail, lost at least 8.30%") + 1
+    title = next(table_lines(columns, rows, width)).text
+    assert title.split() == ["case", "old", "verdict"]
+    assert sum(line.row == 0 for line in table_lines(columns, rows, width)) == 1
+    narrow = [line.text for line in table_lines(columns, rows, width - 6)]
+    assert "old AL" in narrow[0]
+    assert sum(line.row == 0 for line in table_lines(columns, rows, width - 6)) == 2
