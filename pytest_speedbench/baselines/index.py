@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +85,17 @@ def _store(files: Files, entries: list[Entry]) -> None:
     """Written where it can be; without an index everything works, only slower."""
     if not entries:
         return
-    lines = [json.dumps(_HEADER), *(json.dumps(asdict(entry)) for entry in entries)]
+    lines = [json.dumps(_HEADER), *map(_line, entries)]
     content = ("\n".join(lines) + "\n").encode()
     for place in _places(files):
         with contextlib.suppress(OSError):
             LocalFiles(place.parent).replace(place.name, content)
             return
+
+
+def _line(entry: Entry) -> str:
+    """The entry as JSON; ``asdict`` would copy all of its records first."""
+    return json.dumps({field.name: getattr(entry, field.name) for field in fields(entry)})
 
 
 def _places(files: Files) -> list[Path]:
