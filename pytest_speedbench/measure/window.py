@@ -51,7 +51,11 @@ def steady_round(traces: Sequence[Trace], batch_size: int) -> Round:
     finish on after which the slots are never all busy again. With one slot nothing is left out.
     """
     if not any(trace.times for trace in traces):
-        raise EngineError("no request of the round gave any output")
+        raise EngineError(
+            f"no request of the round gave any output, of {len(traces)} answers: send one prompt "
+            "to the engine by hand, and check its stop tokens, its chat template and "
+            "--speed-prompt-form"
+        )
     start, end = steady_window(traces, batch_size)
     every = sum(trace.tokens for trace in traces)
     inside = sum(

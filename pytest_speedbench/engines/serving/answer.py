@@ -91,14 +91,19 @@ class Answer:
         if shows_output:
             self._add_text(piece)
         self._check_length()
-        if piece.finish_reason is not None and (finish := read_finish(piece.finish_reason)):
-            self.progress += self.finish_reason is None
-            self.finish_reason, self.failure = finish.reason, finish.failure
+        if piece.finish_reason is not None:
+            self._add_finish(piece.finish_reason)
         self.ended = now
         if piece.usage is not None:
             self._add_counts(piece.usage)
         if piece.report is not None:
             self.report = piece.report
+
+    def _add_finish(self, reason: object) -> None:
+        """An answer that was broken off stays so, whatever reason follows."""
+        if not self.failure and (finish := read_finish(reason)):
+            self.progress += self.finish_reason is None
+            self.finish_reason, self.failure = finish.reason, finish.failure
 
     def _add_text(self, piece: Piece) -> None:
         if text := piece.text:
@@ -113,6 +118,7 @@ class Answer:
         if counts.output is not None:
             self._count(counts.output)
         if counts.prompt:
+            self._check_prompt(counts.prompt)
             self.prompt_tokens = counts.prompt
         if counts.cached is not None:
             self.cached_tokens = counts.cached
@@ -129,6 +135,14 @@ class Answer:
             )
         self.progress += usage != self.usage
         self.usage = usage
+
+    def _check_prompt(self, prompt: int) -> None:
+        if self.prompt_tokens not in (None, prompt):
+            raise EngineError(
+                f"request {self.request.id}: the server's count of prompt tokens changed from "
+                f"{self.prompt_tokens} to {prompt} (usage.prompt_tokens); its counts cannot be "
+                "used: connect to the engine directly, or use another version"
+            )
 
     def end_at_stop(self) -> None:
         """The client ends the stream at a stop token that the server does not know."""

@@ -30,8 +30,8 @@ _T = TypeVar("_T")
 _M = TypeVar("_M")
 _CONNECT_SECONDS = 10.0
 _EXCERPT = 300
-# A line of a stream; SGLang repeats the whole output so far in each.
-_LINE_BYTES = 4 << 20
+# An event of a stream; SGLang repeats the whole output so far in each.
+_EVENT_BYTES = 4 << 20
 # Any other response; llama.cpp sends the probabilities of a whole vocabulary.
 _BODY_BYTES = 64 << 20
 _ERROR_BYTES = 1 << 14
@@ -246,8 +246,8 @@ class Http:
         connection is there and the request is on its way.
 
         Raises:
-            EngineError: an error response, or a line of more than 4 MiB; EngineDied: no connection,
-                a broken stream.
+            EngineError: an error response, or an event of more than 4 MiB; EngineDied: no
+                connection, a broken stream.
         """
         with self._explained(path):
             async with self._request("POST", path, body, sent) as reply:
@@ -256,8 +256,8 @@ class Http:
                 events = EventStream()
                 while block := await reply.content.readany():
                     found = events.feed(block)
-                    if len(events.rest) > _LINE_BYTES:
-                        raise self._too_much(path, "a line", _LINE_BYTES)
+                    if events.held > _EVENT_BYTES:
+                        raise self._too_much(path, "an event", _EVENT_BYTES)
                     if found:
                         yield found
                 if found := events.end():

@@ -17,14 +17,13 @@ from pydantic_core import from_json
 from pytest_speedbench.engines.protocol import Request, Trace
 from pytest_speedbench.engines.serving.answer import Answer
 from pytest_speedbench.engines.serving.dialect import Dialect
-from pytest_speedbench.engines.serving.event_stream import whole_characters
+from pytest_speedbench.engines.serving.event_stream import DONE, whole_characters
 from pytest_speedbench.engines.serving.failures import AnswerFailed
 from pytest_speedbench.engines.serving.http import Http
 from pytest_speedbench.engines.serving.models import PATH as MODELS
 from pytest_speedbench.engines.serving.pieces import Piece
 from pytest_speedbench.errors import EngineError
 
-_DONE = b"[DONE]"
 # Share of the time limit by which a stream without progress may outlive it.
 _SLACK = 0.02
 
@@ -204,7 +203,7 @@ def _take(
     before = answer.tokens
     try:
         for data in arrived:
-            if data == _DONE:
+            if data == DONE:
                 return False
             piece = _piece(http, dialect, data)
             if dialect.cuts and piece.token_ids and answer.at_stop:

@@ -92,6 +92,22 @@ def test_an_answer_that_is_broken_off_names_the_reason(reason: object) -> None:
     assert (trace.finish_reason, trace.failure) == ("abort", str(reason))
 
 
+def test_an_answer_that_was_broken_off_stays_so() -> None:
+    events: Sequence[Event] = [chat_chunk("The "), chat_chunk(None, "abort")]
+    script = Script(stream())
+    with joined(script) as engine:
+        script.events = lambda body: [*events, chat_chunk(None, "stop"), usage(1), "[DONE]"]
+        trace = one(engine)
+    assert (trace.finish_reason, trace.failure) == ("abort", "abort")
+
+
+def test_a_prompt_has_one_length() -> None:
+    with pytest.raises(EngineError, match=r"count of prompt tokens changed from 7 to 9"):
+        answered(
+            chat_chunk("a"), {**usage(1), "usage": {"prompt_tokens": 7}}, tokens=1, prompt_tokens=9
+        )
+
+
 def test_usage_with_every_event_is_counted_once() -> None:
     events = [{**usage(n), **chat_chunk(text)} for n, text in enumerate("abc", 1)]
     assert answered(*events, tokens=3).tokens == 3

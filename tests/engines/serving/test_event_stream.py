@@ -25,6 +25,12 @@ def lines(end: bytes = b"\n", field: bytes = b"data: ") -> list[bytes]:
     return [field + data + 2 * end for data in sent]
 
 
+def in_lines() -> list[bytes]:
+    """Each event as JSON of several lines."""
+    sent = [*(json.dumps(event, indent=1).encode() for event in EVENTS), b"[DONE]"]
+    return [b"".join(b"data: %b\n" % line for line in data.split(b"\n")) + b"\n" for data in sent]
+
+
 def answered(*blocks: bytes) -> Trace:
     with joined(Script(lambda body: list(blocks))) as engine:
         return one(engine)
@@ -41,8 +47,14 @@ def answered(*blocks: bytes) -> Trace:
         [*lines(), b"data: [DONE]\n\n"],
         lines()[:-1],
         [b"".join(lines())[:-2]],
+        in_lines(),
+        [line + b"\n" for event in in_lines() for line in event.split(b"\n")[:-1]],
+        [line[:-1] for line in lines()],
     ],
-    ids=["CRLF", "no blank", "BOM", "fields", "no data", "done twice", "no end", "no line break"],
+    ids=[
+        *("CRLF", "no blank", "BOM", "fields", "no data", "done twice", "no end", "no line break"),
+        *("several lines", "line by line", "no blank line"),
+    ],
 )
 def test_forms_of_one_stream(blocks: Sequence[bytes]) -> None:
     trace = answered(*blocks)
@@ -69,6 +81,20 @@ def test_a_body_that_is_no_stream_is_quoted(body: bytes) -> None:
 def test_an_event_of_type_error_says_why(sent: bytes) -> None:
     with pytest.raises(EngineError, match=r"HTTP 500 .*: no memory\n"):
         answered(lines()[0], sent)
+
+
+def test_an_event_that_is_whole_does_not_wait_for_the_next() -> None:
+    stream = EventStream()
+    assert stream.feed(b'data: {"a":\n') == []
+    assert stream.feed(b"data: 1}\n") == []
+    assert stream.feed(b"\n") == [b'{"a":\n1}']
+    assert stream.feed(b"data: {}\n") == [b"{}"]
+    assert stream.feed(b"data: [DONE]\n") == [b"[DONE]"]
+
+
+def test_an_event_of_several_lines_that_is_no_json_is_quoted_as_a_whole() -> None:
+    with pytest.raises(EngineError, match=r"not JSON: '.*a.*: oops'"):
+        answered(b'data: {"a":\ndata: oops\n\n')
 
 
 def test_an_error_is_of_its_own_event_alone() -> None:
@@ -101,9 +127,16 @@ def test_more_choices_than_were_asked_for(choices: list[dict[str, Any]], place: 
         answered(sent, *lines())
 
 
-@given(st.lists(st.integers(0, 400), max_size=12))
+@given(st.lists(st.integers(0, 1500), max_size=12))
 def test_blocks_may_end_anywhere(cuts: list[int]) -> None:
-    sent = [b": ping\n\n", b"event: error\ndata: x\n\n", *lines(b"\r\n"), *lines(), b"data: \n\n"]
+    sent = [
+        b": ping\n\n",
+        b"event: error\ndata: x\n\n",
+        *lines(b"\r\n"),
+        *lines(),
+        *in_lines(),
+        b"data: \n\n",
+    ]
     whole = b"".join(sent)
     places = sorted({0, len(whole), *(cut % len(whole) for cut in cuts)})
     stream, apart = EventStream(), []
@@ -115,7 +148,10 @@ def test_blocks_may_end_anywhere(cuts: list[int]) -> None:
 @given(
     st.lists(
         st.sampled_from(
-            [*lines(), *lines(b"\r\n"), b"data: \n\n", b"data: 1\n", b"event: error\n", b"\n"]
+            [
+                *(*lines(), *lines(b"\r\n"), *in_lines(), *in_lines()[0].splitlines(keepends=True)),
+                *(b"data: \n\n", b"data: 1\n", b"event: error\n", b"\n"),
+            ]
         )
     )
 )

@@ -87,12 +87,13 @@ def test_a_server_that_ignores_max_tokens_is_ended(event: Event, what: str) -> N
             one(engine, Sampling(4))
 
 
-def test_a_line_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_LINE_BYTES", 1 << 20)
+@pytest.mark.parametrize("sent", [b"data: " + b"x" * (3 << 20), b"data: x\n" * (3 << 20)])
+def test_an_event_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(client, "_EVENT_BYTES", 1 << 20)
     script = Script(stream())
     with joined(script) as engine:
-        script.events = lambda body: [b"data: " + b"x" * (3 << 20)]
-        with pytest.raises(EngineError, match=r"sent a line of more than 1 MiB"):
+        script.events = lambda body: [sent]
+        with pytest.raises(EngineError, match=r"sent an event of more than 1 MiB"):
             one(engine)
 
 
