@@ -47,9 +47,10 @@ def run(
 
 
 def _steps(rng: np.random.Generator, chance: float, dl: int, tokens: int) -> list[int]:
-    steps: list[int] = []
-    while (left := tokens - sum(steps)) > 0:
-        steps.append(min(left, int(min(rng.geometric(1 - chance), dl + 1))))
+    steps, left = [], tokens
+    while left > 0:
+        steps.append(min(left, int(rng.geometric(1 - chance)), dl + 1))
+        left -= steps[-1]
     return steps
 
 

@@ -34,7 +34,7 @@ def _traces(process: AcceptanceProcess, samples: int, tokens: int, seed: int) ->
     draws = np.random.default_rng(seed)
     traces = []
     for number in range(samples):
-        chance = process.of_requests(process.spread * draws.standard_normal(1))[0]
+        chance = process.of_requests(process.spread * draws.standard_normal(1))[0].tolist()
         steps, left = [], tokens
         while left:
             taken = 0
