@@ -72,9 +72,11 @@ def read_margins(margins: Mapping[str, float | str]) -> dict[str, float]:
     """
     __tracebackhide__ = True
     found = {}
-    for item in margins.items():
-        metric, share = _read("margins", values.margin, item)
-        found[metric] = share
+    for metric, share in margins.items():
+        try:
+            found[metric] = values.margin((metric, share), True)[1]
+        except ValueError as error:
+            raise UsageError(f"margins: cannot read {metric}={share!r}: {error}") from None
     return found
 
 

@@ -79,7 +79,7 @@ def _check_growth(grown: Counters) -> None:
     if grown.accepted_tokens > grown.draft_tokens > 0:
         raise MeasurementMismatch(
             f"the engine counted {grown.accepted_tokens} accepted of {grown.draft_tokens} drafted "
-            "tokens"
+            "tokens; its counters cannot be used: try another version of the engine"
         )
 
 

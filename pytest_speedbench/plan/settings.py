@@ -298,7 +298,7 @@ class Settings(OptionTable):
     )
     seed: tuple[int, ...] = option(
         default=(0,),
-        read=values.integer(0),
+        read=values.integer(0, most=values.MOST_SEED),
         form="list",
         group=PROMPTS,
         metavar="N",
@@ -317,7 +317,7 @@ class Settings(OptionTable):
     )
     rounds: int = option(
         default=5,
-        read=values.integer(0),
+        read=values.integer(0, most=1_000_000),
         group=PROMPTS,
         metavar="N",
         text="[rounds](measurement.md#how-a-run-goes), in turns with the arm without SD; 0 "

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 # With fewer rounds, no order is rare enough to be evidence (stats.drift.MIN_ROUNDS).
 MIN_ROUNDS = 4
+_MOST_ROUNDS = 1_000_000
+_MOST_SECONDS = 1e9  # thirty years
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -37,12 +39,13 @@ def parse_soak(value: object) -> Soak:
     Raises:
         ValueError: anything else; the message says what is expected.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= MIN_ROUNDS:
+    if isinstance(value, int) and MIN_ROUNDS <= value <= _MOST_ROUNDS:  # not True, which is 1
         return Soak(rounds=value, text=str(value))
     seconds = _seconds(value)
-    if not seconds:
+    if not 0 < seconds < _MOST_SECONDS:
         raise ValueError(
-            f"expected a time such as '90s', '30m' or '2h', or a number of rounds >= {MIN_ROUNDS}"
+            f"expected a time such as '90s', '30m' or '2h', or a number of rounds >= {MIN_ROUNDS}, "
+            f"at most {_MOST_ROUNDS}"
         )
     return Soak(seconds=seconds, text=str(value).replace(" ", ""))
 
@@ -54,12 +57,12 @@ def parse_duration(value: object) -> float:
         ValueError: anything else; the message says what is expected.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
+        seconds = value
     else:
         seconds = _seconds(value)
-    if not 0 < seconds < float("inf"):
+    if not 0 < seconds < _MOST_SECONDS:
         raise ValueError("expected a time such as '90s', '20m' or '2h'")
-    return seconds
+    return float(seconds)
 
 
 def _seconds(value: object) -> float:

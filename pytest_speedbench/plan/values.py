@@ -18,6 +18,9 @@ Reader: TypeAlias = Callable[[object, bool], Any]
 
 ALL_SAMPLES = 0
 """The value of ``samples`` for every sample of a slice."""
+MOST = 2**31 - 1
+"""Engines keep counts of tokens and requests in 32 bits."""
+MOST_SEED = 2**63 - 1
 GATED_METRICS = ("acceptance_length", "speedup", "output_tps")
 _ON, _OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
@@ -54,8 +57,8 @@ def reference(value: object, text: bool) -> str:
     return "" if value == "" else name(value, text)
 
 
-def integer(least: int, hint: str = "") -> Reader:
-    """Reader of integers from ``least`` on; ``hint`` follows what is expected."""
+def integer(least: int, hint: str = "", most: int = MOST) -> Reader:
+    """Reader of integers from ``least`` to ``most``; ``hint`` follows what is expected."""
 
     def read(value: object, text: bool) -> int:
         if text and isinstance(value, str):
@@ -63,8 +66,11 @@ def integer(least: int, hint: str = "") -> Reader:
                 value = int(value)
             except ValueError:
                 value = None
-        if isinstance(value, int) and not isinstance(value, bool) and value >= least:
-            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            if least <= value <= most:
+                return value
+            if value > most:
+                raise ValueError(f"expected an integer <= {most}")
         raise ValueError(f"expected an integer >= {least}{hint}")
 
     return read

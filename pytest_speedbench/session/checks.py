@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from pytest_speedbench.compare.api import read_share
 from pytest_speedbench.compare.cache_neutral import METRIC as CACHE_NEUTRAL
 from pytest_speedbench.compare.cache_neutral import cache_neutral_verdict
 from pytest_speedbench.compare.drift import METRIC as DRIFT
@@ -83,9 +84,11 @@ class CaseChecks:
         """Raises GateFailure where AL falls by more than ``margin`` with a warm prefix cache.
 
         Raises:
-            NoData: there was no pass without the cache.
+            NoData: there was no pass without the cache, or no SD.
         """
         __tracebackhide__ = True
+        if not self.case.run.speculation.active:
+            raise NoData("a run without SD has no acceptance that a prefix cache could change")
         settings = self.target.bench.settings
         own = self.spending.level(comparison(CACHE_NEUTRAL, margin))
         levels = Levels(settings.alpha, own, settings.reach)
@@ -96,7 +99,7 @@ class CaseChecks:
 
     # -- speed against other draft lengths ---------------------------------------------------
 
-    def never_worse(self, than: Sequence[str | int] | None, margin: float) -> None:
+    def never_worse(self, than: object, margin: float) -> None:
         """Raises GateFailure where the case is slower than one of ``than``.
 
         Raises:
@@ -105,15 +108,13 @@ class CaseChecks:
         """
         __tracebackhide__ = True
         run = self.case.run
+        asked = None if than is None else _read_arms(than)
         if not run.speculation.active:
             raise NoData("a run without SD has no draft length to compare with others")
         args = [name for name, _ in self.target.bench.inputs.config(run).args]
         scheduled = any(name in args for name in engine_type(run.engine).schedules)
         default = ("none", run.speculation.draft_length) if scheduled else ("none",)
-        pairs = {
-            self._arm_name(name): self._turns(self._arm(name))
-            for name in dict.fromkeys(than or default)
-        }
+        pairs = {self._arm_name(name): self._turns(self._arm(name)) for name in asked or default}
         own = self.spending.level(comparison(NEVER_WORSE, margin))
         alpha = self.target.bench.settings.alpha
         self.settle(never_worse_verdict(self.key, pairs, margin, own, alpha))
@@ -130,17 +131,15 @@ class CaseChecks:
 
     def _arm(self, name: str | int) -> RunKey:
         run = self.case.run
-        if name == "none":
+        if isinstance(name, str):
             return run.base()
-        if not isinstance(name, int) or isinstance(name, bool) or name < 1:
-            raise UsageError(f"than={name!r}: expected 'none', or a draft length of 1 or more")
         return replace(
             run, speculation=replace(run.speculation, draft_length=name), fixed_length=True
         )
 
     # -- drift ------------------------------------------------------------------------------
 
-    def no_drift(self, alpha: float | None = None) -> None:
+    def no_drift(self, alpha: str | float | None = None) -> None:
         """Raises GateFailure where AL falls or step time rises over a soak.
 
         Raises:
@@ -151,8 +150,22 @@ class CaseChecks:
         points = self.run.view(self.case.slice).drift
         if not points:
             raise NoData("no soak, so no trend: @pytest.mark.speed(soak='30m'), or soak=20 rounds")
-        if alpha is not None and not 0 < alpha < 1:
-            raise UsageError(f"alpha={alpha!r}: expected a share between 0 and 1, such as 0.01")
+        own = self.spending.level(DRIFT) if alpha is None else read_share("alpha", alpha)
         self.checked_drift = True
-        own = self.spending.level(DRIFT) if alpha is None else alpha
         self.settle(drift_verdict(self.key, points, own))
+
+
+def _read_arms(than: object) -> list[str | int]:
+    """What ``than`` names, each once: ``"none"`` or draft lengths, one or several."""
+    given = list(than) if isinstance(than, Iterable) and not isinstance(than, str) else [than]
+    if not given:
+        raise UsageError(f"than={than!r}: expected at least one of 'none' and draft lengths")
+    arms: list[str | int] = []
+    for arm in given:
+        if arm == "none":
+            arms.append("none")
+        elif isinstance(arm, int) and not isinstance(arm, bool) and arm >= 1:
+            arms.append(arm)
+        else:
+            raise UsageError(f"than={arm!r}: expected 'none', or a draft length of 1 or more")
+    return list(dict.fromkeys(arms))

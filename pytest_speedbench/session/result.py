@@ -335,15 +335,16 @@ class SpeedResult(SliceResult):
         return self._view.acceptance_by_depth()
 
     def assert_never_worse(
-        self, than: Sequence[str | int] | None = None, *, margin: str | float = "5%"
+        self, than: str | int | Sequence[str | int] | None = None, *, margin: str | float = "5%"
     ) -> None:
         """Fails where the case is slower than no SD, or than a fixed draft length, at its BS.
 
-        ``than`` names what it is held against: ``"none"`` for no SD, and draft lengths, with the
-        engine's own schedule of draft lengths left out. Without it no SD and the case's own DL. For
-        each, both engines take turns over the same samples, ``--speed-rounds`` times, at least 3.
-        Output tokens/s may be lower by ``margin``; slower than any one fails, so that it is held
-        against the best of them. α is divided over them.
+        ``than`` names what it is held against: ``"none"`` for no SD, a draft length, or several of
+        them, with the engine's own schedule of draft lengths left out. Without it no SD, and where
+        there is a schedule the case's own DL. For each, both engines take turns over the same
+        samples, ``--speed-rounds`` times, at least 3. Output tokens/s may be lower by ``margin``;
+        slower than any one fails, so that it is held against the best of them. α is divided over
+        them.
 
         Raises:
             GateFailure: an ``AssertionError`` with the ratio to each.
@@ -365,7 +366,7 @@ class SpeedResult(SliceResult):
 
         Raises:
             GateFailure: an ``AssertionError`` with the verdict and the numbers behind it.
-            NoData: there was no pass without the cache.
+            NoData: there was no pass without the cache, or no SD.
             UsageError: the margin is not a share.
         """
         __tracebackhide__ = True
@@ -379,7 +380,7 @@ class SpeedResult(SliceResult):
         """AL and step time (seconds) of every round of a soak, shape (rounds,), ready to plot."""
         return self._view.drift
 
-    def assert_no_drift(self, alpha: float | None = None) -> None:
+    def assert_no_drift(self, alpha: str | float | None = None) -> None:
         """Fails where AL falls, or step time rises, over the rounds of a soak.
 
         Mann–Kendall test with Theil–Sen slope for both, one-sided, at ``alpha`` together (the

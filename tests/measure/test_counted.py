@@ -114,7 +114,7 @@ def test_counters_that_lag_behind_are_no_acceptance_length() -> None:
     ("grown", "message"),
     [
         (Counters(-3, -9, -2), "counters fell during the run"),
-        (Counters(3, 9, 10), "counted 10 accepted of 9 drafted"),
+        (Counters(3, 9, 10), "counted 10 accepted of 9 drafted tokens; its counters"),
     ],
 )
 def test_counters_that_no_engine_can_have(grown: Counters, message: str) -> None:

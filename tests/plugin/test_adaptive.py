@@ -57,9 +57,14 @@ def test_speculation_that_costs_speed_fails(project: Project) -> None:
 
 
 def test_arms_that_cannot_be(project: Project) -> None:
-    project.gate("", "speed.assert_never_worse(than=['fast'])")
-    result = project.run("--speed-rounds=3")
-    result.stdout.fnmatch_lines(["*than='fast': expected 'none', or a draft length*"])
+    project.gate(
+        "",
+        "for than in ['fast', [], 1.5, [True], [['none']], {}]:\n"
+        "        with pytest.raises(Exception, match='than=.*: expected '):\n"
+        "            speed.assert_never_worse(than=than)\n"
+        "    speed.assert_never_worse(than='none', margin='50%')",
+    )
+    project.run("--speed-rounds=3").assert_outcomes(passed=1)
     project.gate("", "speed.assert_never_worse(than=[3])")
     result = project.run("--speed-rounds=3")
     result.stdout.fnmatch_lines(["*eagle3 dl3: this is the case itself, without a schedule*"])

@@ -127,6 +127,8 @@ def test_without_a_cold_pass_there_is_nothing_to_compare(project: Project) -> No
     result = project.run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*NoData: assert_cache_neutral compares with a pass without*"])
+    project.gate("method='none', prefix_caching=True", "speed.assert_cache_neutral()")
+    project.run().stdout.fnmatch_lines(["*NoData: a run without SD has no acceptance*"])
 
 
 @pytest.mark.parametrize("engine", ["transformers", "tensorrt-llm", "openai"])
