@@ -24,14 +24,14 @@ FAILED = 1
 
 app = typer.Typer(
     name="analyze",
-    help="Draw SPEED-Bench's figures for saved or new runs: a table, a plot, JSON.",
+    help="Draw SPEED-Bench's figures for saved or new runs.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 Runs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="RUN...", help="Numbers, names, files, commits or branches."),
+    typer.Argument(metavar="RUN", help="Numbers, names, files, commits or branches."),
 ]
 Plot = Annotated[
     Path | None, typer.Option(metavar="PATH", help="Draw a figure: .png, .svg or .pdf.")
@@ -90,7 +90,7 @@ def bias(
     save: Save = "",
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Difference of acceptance length between two splits, by category."""
+    """Difference of AL between two splits, by category."""
     from pytest_speedbench.analysis.bias import bias as analyze
 
     check_outputs(plot, output)

@@ -129,7 +129,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option(help="List what would be removed.")] = False,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Remove old runs: those not among the latest N of any of their cases.
+    """Remove runs that are not among the latest N of any case.
 
     The latest run of a case that may be its baseline stays, however many have failed since. Files
     without records of this package stay.
@@ -156,7 +156,10 @@ def export(
     archive: Annotated[Path, typer.Argument(metavar="FILE.zip", help="The archive to write.")],
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Write all runs, and what is promoted, to one archive: for a cache or another machine."""
+    """Write all runs, and what is promoted, to one archive.
+
+    For a cache of CI, or for another machine.
+    """
     from pytest_speedbench.baselines.archive import export as write
 
     store = store_at(storage)
@@ -172,9 +175,10 @@ def import_(
     ],
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Add the runs of an archive; those that are there already are left alone.
+    """Add the runs of an archive to the saved ones.
 
-    Every record is checked before the first one is written.
+    Those that are there already are left alone. Every record is checked before the first one
+    is written.
     """
     from pytest_speedbench.baselines.archive import import_runs
 

@@ -22,7 +22,9 @@ def doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")] = False,
 ) -> None:
-    """Report which engines, extras, models and splits are here, and how to get the others.
+    """Report what is installed here, and how to get the rest.
+
+    Engines, extras, models and splits.
 
     *works* is what did its work just now; *found* is there and was not tried. Exit code 1 only if
     no engine that runs a model is found.

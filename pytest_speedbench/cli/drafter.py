@@ -19,7 +19,7 @@ UNSOUND = 1
 """Exit code of ``inspect`` for a checkpoint with problems."""
 
 app = typer.Typer(
-    help="Inspect a drafter, measure what its vocabulary costs, and prune it.",
+    help="Inspect a drafter; measure and prune its vocabulary.",
     no_args_is_help=True,
 )
 

@@ -81,7 +81,7 @@ def coverage(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Show which tokens a draft vocabulary lacks, and the AL that it allows.
+    """Show what a draft vocabulary lacks, and the AL that it allows.
 
     One pass of the target serves any number of vocabularies. The ceiling of AL is exact: no drafter
     with the vocabulary exceeds it on these outputs. Where SOURCE is a run with a drafter, the

@@ -12,6 +12,7 @@ import typer
 from pytest_speedbench.cli.arguments import (
     DEFAULT_STORAGE,
     Storage,
+    check_written,
     find_runs,
     refuse_unused,
     store_at,
@@ -61,7 +62,7 @@ def export(
     context: typer.Context,
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Numbers, names, files, commits or branches."),
+        typer.Argument(metavar="RUN", help="Numbers, names, files, commits or branches."),
     ],
     form: Annotated[Form, typer.Option("--format", help="What is written.")] = Form.CSV,
     per: Annotated[
@@ -72,10 +73,11 @@ def export(
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Write saved runs for data frames, dashboards and benchmark trackers."""
+    """Write saved runs for data frames, dashboards and trackers."""
     from pytest_speedbench.interop.exports import ROW_FORMATS, export_entries, export_rows
 
     _check_ending(form, output)
+    check_written({"-o": output})
     if form in ROW_FORMATS:
         found = find_runs(store_at(storage), runs)
         data = export_rows(((_columns(run, per), run.measured) for run in found), form, per)

@@ -13,6 +13,7 @@ import typer
 from pytest_speedbench.cli.arguments import (
     DEFAULT_STORAGE,
     Storage,
+    check_written,
     read,
     refuse_unused,
     saved_runs,
@@ -47,7 +48,7 @@ def history(
     pattern: Annotated[
         str,
         typer.Argument(
-            metavar="[CASE]",
+            metavar="CASE",
             help="Words that a case must have, such as 'math bs32 dl3' or 'Llama*'.",
         ),
     ] = "",
@@ -85,6 +86,7 @@ def history(
     named = [text for text in (pattern, case, bisect) if text]
     if len(named) > 1:
         raise CliError(f"expected one CASE, got {' and '.join(map(repr, named))}")
+    check_written({"--html": html, "--script": script})
     trends = _trends("".join(named), metric, since, until, storage)
     if bisect:
         from pytest_speedbench.cli.bisect import show_suspects

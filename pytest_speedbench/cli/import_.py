@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.arguments import refuse_unused
+from pytest_speedbench.cli.arguments import check_written, refuse_unused
 from pytest_speedbench.cli.output import NOTHING, Lines, write_file
 from pytest_speedbench.errors import CliError, did_you_mean
 from pytest_speedbench.report.tables import Column
@@ -60,7 +60,7 @@ def import_(
         int | None, typer.Option(metavar="N", min=1, help="Longest output.")
     ] = None,
 ) -> None:
-    """Read what another tool has measured, convert it to our AL, and show what it supports.
+    """Convert what another tool has measured to our AL.
 
     Reads AIPerf, vllm bench serve, specdec_bench, llama.cpp speed-bench, speculators, TensorRT-LLM,
     InferenceX and our own tables of reference values; says of SGLang's bench_serving and guidellm
@@ -76,6 +76,7 @@ def import_(
     from pytest_speedbench.interop.stated import Stated
 
     _check_names(engine, method)
+    check_written({"-o": output})
     options = (("engine", engine), ("model", model), ("method", method), ("dl", dl), ("bs", bs))
     case = {name: value for name, value in options if value is not None}
     if max_tokens is not None:

@@ -75,11 +75,14 @@ class _Pipeline(Template):
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="The project's folder.", show_default=False)
+        Path, typer.Argument(metavar="DIR", help="The project's folder.", show_default=False)
     ] = Path(),
     ci: Annotated[Ci, typer.Option("--ci", help="Where the pipeline runs.")] = Ci.GITHUB,
 ) -> None:
-    """Write a starter test and a CI pipeline; existing files are never overwritten."""
+    """Write a starter test and a CI pipeline.
+
+    Existing files are never overwritten.
+    """
     if folder.exists() and not folder.is_dir():
         raise CliError(f"{folder} is not a folder")
     project = inspect_project(folder)

@@ -31,11 +31,14 @@ def mlflow(
     ] = "speedbench",
     uri: Annotated[
         str | None,
-        typer.Option(metavar="URI", help="Server, database or folder. [default: as MLflow's own]"),
+        typer.Option(metavar="URI", help="Server or database. [default: as MLflow's own]"),
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Log a saved run to MLflow: a parent run, and one below it for each case."""
+    """Log a saved run to MLflow.
+
+    There is a parent run, and one below it for each case.
+    """
     from pytest_speedbench.interop.trackers import log_mlflow, logged_cases
 
     found = find_run(store_at(storage), run)
@@ -53,7 +56,10 @@ def wandb(
     ] = False,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Log a saved run to Weights & Biases: a run a case, in one group."""
+    """Log a saved run to Weights & Biases.
+
+    Each case is a run, all in one group.
+    """
     from pytest_speedbench.interop.trackers import end_wandb, log_wandb, logged_cases
 
     found = find_run(store_at(storage), run)

@@ -95,7 +95,7 @@ def plan(
     reach: Reach = DEFAULT_REACH,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Estimate how many samples a margin needs, from the spread of a saved run."""
+    """Estimate how many samples a margin needs, from a saved run."""
     from pytest_speedbench.compare.planning import Outlook
     from pytest_speedbench.stats import Rule, divide_alpha
     from pytest_speedbench.stats.power import DIVERGENCE

@@ -8,9 +8,10 @@ from pytest_speedbench.errors import CliError, count_of
 
 
 def recover(storage: Storage = DEFAULT_STORAGE) -> None:
-    """Turn the journals of killed sessions into saved runs, marked partial.
+    """Turn the journals of killed sessions into saved runs.
 
-    The next session does the same at its start. Sessions that are still running are left alone.
+    They are marked partial. The next session does the same at its start. Sessions that are still
+    running are left alone.
     """
     from pytest_speedbench.baselines.journal import journal_folder
     from pytest_speedbench.baselines.journal import recover as recover_journals

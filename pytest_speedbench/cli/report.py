@@ -63,7 +63,7 @@ def report(
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Show a saved run again; with --html or --markdown, write it to a file instead."""
+    """Show a saved run again, or write it as HTML or Markdown."""
     check_written({"--html": html, "--markdown": markdown})
     _check_endings(html, markdown)
     if html is None:

@@ -194,7 +194,10 @@ def build(
         typer.Option(metavar="DIR", help="Cache folder. [default: the user's cache]"),
     ] = None,
 ) -> None:
-    """Build a throughput split in advance, in tokens of a model or of o200k_base."""
+    """Build a throughput split in advance.
+
+    Lengths are in tokens of a model or of o200k_base.
+    """
     from pytest_speedbench.splits.throughput import build_report
 
     report = build_report(

@@ -60,7 +60,10 @@ def tune(
     save: Save = "",
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Measure speedup over batch size and draft length; find the best draft length of each."""
+    """Find the best draft length for each batch size.
+
+    Measures the speedup at every draft length and batch size, or reads saved runs.
+    """
     from pytest_speedbench.analysis.tuning import tuning
     from pytest_speedbench.cli.analyze import check_outputs, show
     from pytest_speedbench.plan.precedence import settings_of_keywords

@@ -164,11 +164,14 @@ def _not_known(file: ForeignFile, ending: str) -> str:
         known = "; ".join(reader.about for reader in READERS)
         return f"is not a file of a known tool. Known are: {known}"
     known = "; ".join(f"{reader.about} ({reader.signs})" for reader in own)
-    held = ", ".join(map(repr, file.outline[:_SHOWN])) or "nothing by name"
     more = ", …" * (len(file.outline) > _SHOWN)
-    what = "folders" if ending == "/" else f"of the files that end in {ending}"
+    held = f"it has {', '.join(map(repr, file.outline[:_SHOWN]))}{more}"
+    if not file.outline:
+        held = "it is empty" if file.is_folder else "it has no named fields"
+    kind = "a folder" if file.is_folder else "a file"
+    what = "folders" if file.is_folder else f"of the files that end in {ending}"
     return (
-        f"is not a file of a known tool: it has {held}{more}. Was it cut off, or written by "
+        f"is not {kind} of a known tool: {held}. Was it cut off, or written by "
         f"another version? Known {what}: {known}"
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Final
 
 from pytest_speedbench.baselines.rows import Cell, rows
@@ -12,6 +14,9 @@ from pytest_speedbench.errors import EngineUnavailable, UsageError
 
 _MOST_MLFLOW: Final = 500
 """Longest value of a parameter that MLflow takes."""
+_DATABASES: Final = ("sqlite", "postgresql", "mysql", "mssql")
+_FOR_DATABASES: Final = ("sqlalchemy", "alembic")
+"""Packages that mlflow-skinny, of our extra, does not bring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def log_mlflow(
         cases: of one saved run.
         run: its name; that of the parent.
         experiment: name of the experiment; made where it does not exist.
-        tracking_uri: server, database or folder; None: as MLflow's own variables say.
+        tracking_uri: server or database; None: as MLflow's own variables say.
         tags: of the parent and of each case.
 
     Returns:
@@ -74,7 +79,7 @@ def log_mlflow(
 
     Raises:
         EngineUnavailable: MLflow is not installed.
-        UsageError: MLflow refuses; the message is its own.
+        UsageError: MLflow refuses, with its own message, or lacks packages for a database.
     """
     try:
         import mlflow
@@ -86,6 +91,7 @@ def log_mlflow(
     try:
         if tracking_uri is not None:
             mlflow.set_tracking_uri(tracking_uri)
+        check_database(mlflow.get_tracking_uri())
         mlflow.set_experiment(experiment)
         with mlflow.start_run(run_name=run, tags=dict(tags or {})) as parent:
             for case in cases:
@@ -99,6 +105,21 @@ def log_mlflow(
         return str(parent.info.run_id)
     except MlflowException as error:
         raise UsageError(f"MLflow: {error}") from error
+
+
+def check_database(uri: str) -> None:
+    """Refuse a database that the installed MLflow cannot open, which its own message does not say.
+
+    Raises:
+        UsageError: ``uri`` is a database, and a package that MLflow needs for it is missing.
+    """
+    scheme = re.split("[:+]", uri, maxsplit=1)[0]
+    missing = [name for name in _FOR_DATABASES if find_spec(name) is None]
+    if scheme in _DATABASES and missing:
+        raise UsageError(
+            f"MLflow logs to a {scheme} database here, which needs {' and '.join(missing)}: "
+            f"pip install {' '.join(missing)}, or name a server with --uri URL"
+        )
 
 
 def log_wandb(

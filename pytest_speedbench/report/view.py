@@ -361,5 +361,7 @@ def _details(record: Record) -> Iterable[str]:
     if record.rounds:
         how = "steady" if all(r.steady for r in record.rounds) else "ramp and drain included"
         parts.append(f"{count_of(len(record.rounds), 'round')}, {how}")
-    parts.append(f"warm-up {count_of(record.warmup.get('requests', 0), 'request')}, left out")
-    yield " · ".join(parts)
+    if warmup := record.warmup.get("requests", 0):
+        parts.append(f"warm-up {count_of(warmup, 'request')}, left out")
+    if parts:
+        yield " · ".join(parts)

@@ -9,12 +9,17 @@ from types import ModuleType
 from pytest_speedbench.errors import SplitError, did_you_mean
 
 
-def unknown(what: str, got: str, allowed: Iterable[str], *, where: str = "") -> SplitError:
-    """Return the error for an unknown name (in ``where``), with the closest and all allowed."""
+def unknown(
+    what: str, got: str, allowed: Iterable[str], *, where: str = "", also: str = ""
+) -> SplitError:
+    """Return the error for an unknown name (in ``where``), with the closest and all allowed.
+
+    ``also`` is what is allowed beside the names.
+    """
     values = list(allowed)
     hint = did_you_mean(got, values) or "."
     place = f"{where}: " if where else ""
-    names = ", ".join(values) or "(none)"
+    names = ", ".join([*values, *filter(None, [also])]) or "(none)"
     return SplitError(f"{place}unknown {what} {got!r}{hint} Allowed: {names}.")
 
 

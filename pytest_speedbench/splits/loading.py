@@ -15,7 +15,17 @@ from .bundled import BUNDLED, bundled_slices, load_bundled, read_card
 from .compressed import content_stem, content_suffix
 from .errors import unknown
 from .identity import KEY_LENGTH
-from .model import ALL, BUCKETS, TIERS, Sample, Split, TargetTokenizer, make_split, name_rows
+from .model import (
+    ALL,
+    BUCKETS,
+    CATEGORIES,
+    TIERS,
+    Sample,
+    Split,
+    TargetTokenizer,
+    make_split,
+    name_rows,
+)
 from .rows import FILE_TYPES, read_samples
 
 SPEED_BENCH = "nvidia/SPEED-Bench"
@@ -249,7 +259,13 @@ def _no_such(path: Path) -> SplitError:
             f"split file {str(path)!r} does not exist (looked in {Path.cwd()}); give an existing "
             f"file or one of: {', '.join(NAMES)}, {SPEED_BENCH}:qualitative"
         )
-    return unknown("split", str(path), (*NAMES, SPEED_BENCH, "PATH"))
+    name = str(path)
+    if name in CATEGORIES:
+        return SplitError(
+            f"unknown split {name!r}; it is a category of the split qualitative: "
+            f"'qualitative:{name}'."
+        )
+    return unknown("split", name, (*NAMES, SPEED_BENCH), also="PATH of a file")
 
 
 def _files(path: Path) -> list[Path]:

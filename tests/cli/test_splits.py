@@ -88,6 +88,7 @@ def test_show_random_counts_token_ids(
         (("show", "no/such.jsonl"), "split file 'no/such.jsonl' does not exist"),
         (("show", "throughput_1k"), "is built for a tokenizer: give the model with --model"),
         (("check", "nope", "--no-embeddings"), "unknown split 'nope'"),
+        (("show", "math"), "'math'; it is a category of the split qualitative: 'qualitative:math'"),
         (("curate", "/nope"), "pool '/nope' holds no <category>.jsonl"),
         (("build", "1k"), "--model MODEL or --encoding o200k_base"),
         (("build", "1k", "--model", "m", "--encoding", "o200k_base"), "o200k_base, not both"),

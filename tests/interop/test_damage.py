@@ -148,6 +148,13 @@ def test_files_of_nobody_are_refused(name: str, tmp_path: Path) -> None:
         read_foreign(tmp_path / name, Given())
 
 
+def test_what_holds_nothing_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(ForeignFileError, match="is not a folder of a known tool: it is empty"):
+        read_foreign(tmp_path, Given())
+    with pytest.raises(ForeignFileError, match="of a known tool: it has no named fields"):
+        read_foreign(written(tmp_path / "nothing.json", "{}"), Given())
+
+
 @pytest.mark.parametrize("name", ["empty.json", "empty.yaml"])
 def test_an_empty_file_has_one_reason(name: str, tmp_path: Path) -> None:
     with pytest.raises(ForeignFileError) as caught:

@@ -189,7 +189,7 @@ def test_the_command_writes_a_file_or_standard_output(tmp_path: Path) -> None:
     assert file.read_bytes()[:4] == b"PAR1"
     wrong = CliRunner().invoke(app, ["export", str(run), "-o", str(tmp_path / "no" / "a.csv")])
     assert wrong.exit_code == 2
-    assert "cannot write" in wrong.stderr
+    assert "there is no folder" in wrong.stderr
 
 
 def exported(*arguments: object) -> Any:

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pytest_speedbench.cli import app
-from pytest_speedbench.interop.trackers import logged_cases
+from pytest_speedbench.errors import UsageError
+from pytest_speedbench.interop.trackers import check_database, logged_cases
 from tests.compare.saved_runs import save
 
 from .test_exports import measured
@@ -79,3 +80,13 @@ def test_a_missing_package_names_the_extra(
     done = CliRunner().invoke(app, ["log", tracker, "night", "--storage", str(storage)])
     assert done.exit_code == 2
     assert f"pip install 'pytest-speedbench[{extra}]'" in done.output
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "mysql+pymysql://host/runs"])
+def test_a_database_that_mlflow_cannot_open_names_the_packages(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "alembic", None)
+    with pytest.raises(UsageError, match=r"database here, which needs .*: pip install .*alembic"):
+        check_database(uri)
+    check_database("http://localhost:5000")
