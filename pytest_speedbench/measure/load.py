@@ -217,7 +217,8 @@ class ClosedLoop:
         length = len(sample.token_ids or self.tokenizer.render(sample.messages()))
         return (
             f"sample {sample.id!r} has {length} prompt tokens; with --speed-max-tokens "
-            f"{self.sampling.max_tokens} at most {self.longest_prompt} fit the context window: "
+            f"{self.sampling.max_tokens} at most {max(0, self.longest_prompt)} fit the context "
+            "window: "
             "lower --speed-max-tokens, choose another split, or a model with a longer context"
         )
 

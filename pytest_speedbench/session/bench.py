@@ -286,6 +286,11 @@ class Bench:
                 f"the server at {own.url} runs already: its draft length cannot be changed for "
                 f"{other.speculation}"
             )
+        if not self._has_reference(run):
+            raise NoData(
+                f"the server at {own.url} runs already, so that the arm without SD needs a second "
+                "server: --speed-engine-arg reference_url=URL"
+            )
         if not switches and not self.pool.room_beside(own, {theirs}):
             raise NoData(
                 f"no memory for an engine of {other.speculation} beside that of the case, so that "

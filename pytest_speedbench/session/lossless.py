@@ -86,6 +86,11 @@ class LosslessCheck:
             why, fix = "a soak measures one engine alone", "check it in a test without soak"
         elif self.run.arm.early is not None:
             why, fix = "--speed-early leaves it out", "leave --speed-early out"
+        elif (side := self.run.setting.side) is not None and side.no_plain:
+            raise NoData(f"assert_lossless needs the arm without SD: {side.no_plain}")
+        elif self.target.bench.settings.rounds:
+            why = "a server at --speed-url needs a second one without SD beside it"
+            fix = "--speed-engine-arg reference_url=URL"
         raise NoData(f"assert_lossless needs the arm without SD, and {why}: {fix}")
 
     def _greedy(self, reference: ArmResult, allowed: Tolerance | None) -> CheckResult:

@@ -72,6 +72,22 @@ def test_there_is_no_speedup_without_a_second_address(project: Project, vllm: Vl
     assert "--speed-engine-arg reference_url=URL" in text_of(result)
 
 
+@pytest.mark.parametrize(
+    ("check", "why"),
+    [
+        ("never_worse(than='none')", "runs already, so that the arm without SD needs a second"),
+        ("lossless()", "assert_lossless needs the arm without SD, and a server at --speed-url"),
+    ],
+)
+def test_a_server_is_not_compared_with_itself(project: Project, check: str, why: str) -> None:
+    with serving(Script(stream())) as url:  # reports nothing of speculation
+        project.gate(body=f"speed.assert_{check}")
+        result = project.run(f"--speed-url={url}", **{**TIMED, "speed_engine": "openai"})
+    result.assert_outcomes(failed=1)
+    assert why in text_of(result)
+    assert "reference_url=URL" in text_of(result)
+
+
 def test_the_second_address_is_the_arm_without_speculation(project: Project, vllm: Vllm) -> None:
     plain = Vllm(chunks=[1] * 5, accepted=None)
     with serving(plain.script) as url:
