@@ -155,11 +155,16 @@ def _saved_lines(results: SessionResults, width: int) -> Iterator[Line]:
         yield Line(f"saved: {_short(path)}")
     if results.report:
         yield Line(f"report: {_short(results.report)}")
-    if results.saved and any(v.outcome is Outcome.FAIL for v in results.verdicts):
+    if results.saved and any(map(_is_accepted_by_promoting, results.verdicts)):
         yield Line(f"intended? accept it: {results.promote_command}")
     if results.cases and not results.saved and not results.problems:
         hint = "not saved: --benchmark-autosave keeps this run for later comparisons"
         yield from wrapped(hint, width, indent="")
+
+
+def _is_accepted_by_promoting(verdict: Verdict) -> bool:
+    """Whether it failed against a baseline; an assert fails against any."""
+    return bool(verdict.baseline) and verdict.outcome in (Outcome.FAIL, Outcome.DEGENERATE)
 
 
 def _short(path: str) -> str:

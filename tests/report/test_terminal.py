@@ -175,3 +175,22 @@ def test_the_points_of_a_grid_say_once_what_they_share() -> None:
     assert "fail: DL 1 · BS 1: AL changed by -9% (likewise DL 1 · BS 8, DL 1 · BS 32, " in text
     assert text.count("changed: engine.version") == 1
     assert "changed: engine.args.x: – → 1 (DL 3 · BS 8)" in text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "baseline", "printed"),
+    [
+        (Outcome.FAIL, "0001", True),
+        (Outcome.DEGENERATE, "0001", True),
+        (Outcome.FAIL, "", False),  # of an assert: no baseline makes it pass
+        (Outcome.PASS, "0001", False),
+    ],
+)
+def test_promoting_is_offered_where_it_changes_the_verdict(
+    outcome: Outcome, baseline: str, printed: bool
+) -> None:
+    case = result(record("all"), outcome)
+    case.verdicts[:] = [replace(verdict, baseline=baseline) for verdict in case.verdicts]
+    results = SessionResults([case], saved=[".benchmarks/machine/0002_worse.json"])
+    offered = "intended? accept it: speedbench baseline promote 0002_worse --reason TEXT"
+    assert (offered in lines(results)) is printed
