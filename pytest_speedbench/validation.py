@@ -27,7 +27,7 @@ _EXPECTED = {
     "literal_error": "{expected}",
     "model_type": "an object",
     "string_type": "text",
-    "too_long": "at most {max_length} items",
+    "too_long": "a length of at most {max_length}",
     "too_short": "at least {min_length} items",
 }
 """By pydantic's name of an error; of another one its own message is shown."""

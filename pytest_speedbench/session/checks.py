@@ -83,12 +83,17 @@ class CaseChecks:
     def cache_neutral(self, margin: float) -> None:
         """Raises GateFailure where AL falls by more than ``margin`` with a warm prefix cache.
 
+        Nothing to decide in the uncached case of a grid that has the cached one.
+
         Raises:
             NoData: there was no pass without the cache, or no SD.
         """
         __tracebackhide__ = True
-        if not self.case.run.speculation.active:
+        asked, plan = self.case.run, self.target.bench.inputs.plan
+        if not asked.speculation.active:
             raise NoData("a run without SD has no acceptance that a prefix cache could change")
+        if not asked.prefix_caching and replace(asked, prefix_caching=True) in plan:
+            return
         settings = self.target.bench.settings
         own = self.spending.level(comparison(CACHE_NEUTRAL, margin))
         levels = Levels(settings.alpha, own, settings.reach)

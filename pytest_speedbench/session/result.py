@@ -362,7 +362,8 @@ class SpeedResult(SliceResult):
         With ``prefix_caching=True`` each sample is sent once without the cache before the rounds,
         which run on a warm one. Both are compared as a run is with its baseline, sample by sample,
         at the case's share of α. Further requests follow the cold pass's text on the warm cache,
-        where replay is on and possible; else the common beginnings of both are compared.
+        where replay is on and possible; else the common beginnings of both are compared. With
+        ``prefix_caching=[False, True]`` the case with the cache decides, the other passes.
 
         Raises:
             GateFailure: an ``AssertionError`` with the verdict and the numbers behind it.
