@@ -18,9 +18,9 @@ _EXPECTED = {
     "float_type": "a number",
     "greater_than": "a number above {gt}",
     "greater_than_equal": "at least {ge}",
-    "int_from_float": "a whole number",
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
+    "int_from_float": "an integer",
+    "int_parsing": "an integer",
+    "int_type": "an integer",
     "less_than": "a number below {lt}",
     "less_than_equal": "at most {le}",
     "list_type": "a list",
@@ -28,13 +28,13 @@ _EXPECTED = {
     "model_type": "an object",
     "string_type": "text",
     "too_long": "a length of at most {max_length}",
-    "too_short": "at least {min_length} items",
+    "too_short": "a length of at least {min_length}",
 }
 """By pydantic's name of an error; of another one its own message is shown."""
 
 
 def problem(error: Mapping[str, Any]) -> str:
-    """One of the errors of a ``ValidationError``: ``expected a whole number, got 'x'``.
+    """One of the errors of a ``ValidationError``: ``expected an integer, got 'x'``.
 
     Messages of our own validators stand as they are.
     """

@@ -34,8 +34,8 @@ class Outer(BaseModel):
     [
         ({}, "inner.x.count: missing"),
         ({"name": "y"}, "inner.x.count: missing, there is only 'name'"),
-        ({"count": "n"}, "inner.x.count: expected a whole number, got 'n'"),
-        ({"count": 1.5}, "inner.x.count: expected a whole number, got 1.5"),
+        ({"count": "n"}, "inner.x.count: expected an integer, got 'n'"),
+        ({"count": 1.5}, "inner.x.count: expected an integer, got 1.5"),
         ({"count": 1, "share": 0}, "inner.x.share: expected a number above 0, got 0"),
         ({"count": 1, "share": 2}, "inner.x.share: expected at most 1, got 2"),
         ({"count": 1, "share": float("nan")}, "inner.x.share: expected a finite number, got nan"),
@@ -43,7 +43,7 @@ class Outer(BaseModel):
         ({"count": 1, "items": 3}, "inner.x.items: expected a list, got 3"),
         (
             {"count": 1, "items": [1, 2, 3]},
-            "inner.x.items: expected at most 2 items, got [1, 2, 3]",
+            "inner.x.items: expected a length of at most 2, got [1, 2, 3]",
         ),
         ({"count": 1, "name": 4}, "inner.x.name: expected text, got 4"),
         ({"count": 1, "name": "long"}, "inner.x.name: give a short name"),

@@ -60,9 +60,9 @@ def _is_number(text: str, allowed: Callable[[float], bool]) -> bool:
 
 _NUMBERS_BY_KIND: tuple[tuple[Collection[str], str, Callable[[float], bool]], ...] = (
     (_SHARES, "a number from 0 to 1", lambda number: 0 <= number <= 1),
-    (_COUNTS, "a whole number of at least 0", lambda n: n >= 0 and n.is_integer()),
-    (_FROM_1, "a whole number of at least 1", lambda n: n >= 1 and n.is_integer()),
-    (_AT_LEAST_0, "a number of at least 0", lambda number: number >= 0),
+    (_COUNTS, "an integer >= 0", lambda n: n >= 0 and n.is_integer()),
+    (_FROM_1, "an integer >= 1", lambda n: n >= 1 and n.is_integer()),
+    (_AT_LEAST_0, "a number >= 0", lambda number: number >= 0),
     (("step_ms",), "a number above 0", lambda number: number > 0),
     (_ANY, "a number", lambda number: True),
 )

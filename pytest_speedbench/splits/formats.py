@@ -119,7 +119,7 @@ def _identifier(row: Row) -> str:
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-            raise RowError(f"{name!r} must be a non-empty string or a whole number, got {value!r}")
+            raise RowError(f"{name!r} must be a non-empty string or an integer, got {value!r}")
         return _short(str(value), name)
     return ""
 
@@ -229,7 +229,7 @@ def _token_ids(row: Row) -> Sample:
     if not isinstance(ids, list) or not ids:
         raise RowError("'token_ids' must be a list of at least one token id")
     if not all(type(token) is int and 0 <= token < 2**32 for token in ids):
-        raise RowError("'token_ids' must hold whole numbers from 0 on")
+        raise RowError("'token_ids' must hold integers >= 0")
     return _sample(row, (), token_ids=tuple(ids))
 
 

@@ -162,7 +162,7 @@ def test_map_pairs_different_cases_on_purpose(speedbench: Speedbench) -> None:
     [
         ("dl=4:5", "--map dl=4:5: OLD has no case with dl=4; it has: 3"),
         ("dl=3:7", "--map dl=3:7: NEW has no case with dl=7; it has: 5"),
-        ("dl=x:5", "--map: cannot read 'dl=x:5': dl: expected a whole number, got 'x'"),
+        ("dl=x:5", "--map: cannot read 'dl=x:5': dl: expected an integer, got 'x'"),
         ("temperature=0:0.7", "--map temperature=0.0:0.7: NEW has no case with temperature=0.7"),
         ("dl", "--map: cannot read 'dl': expected AXIS=OLD:NEW, such as dl=3:5"),
         (

@@ -103,7 +103,7 @@ def test_engine_arguments_reach_engine_and_record(project: Project) -> None:
         ("step_ms=nan", "--speed-engine-arg step_ms=nan: expected a number above 0"),
         ("step_ms=-4", "--speed-engine-arg step_ms=-4: expected a number above 0"),
         ("loops=3", "--speed-engine-arg loops=3: expected a number from 0 to 1"),
-        ("die_at=1.5", "--speed-engine-arg die_at=1.5: expected a whole number of at least 0"),
+        ("die_at=1.5", "--speed-engine-arg die_at=1.5: expected an integer >= 0"),
     ],
 )
 def test_an_argument_that_the_engine_cannot_have_is_one_clear_error(

@@ -20,7 +20,7 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
     ({"id": "b", "turns": "Why?"}, "'turns' must be a list of strings, got str"),
     ({"id": "b", "turns": [3]}, r"'turns\[0\]' must be a string, got int"),
     ({"id": "b", "turns": ["ok", "  "]}, r"'turns\[1\]' is empty"),
-    ({"id": [1], "turns": ["x"]}, "'id' must be a non-empty string or a whole number, got"),
+    ({"id": [1], "turns": ["x"]}, "'id' must be a non-empty string or an integer, got"),
     ({"id": "b", "turns": ["x"], "category": ""}, "'category' must be a non-empty string"),
     ({"id": "b", "turns": ["x"], "category": "all"}, "category 'all' is reserved"),
     ({"id": "b", "turns": ["x"], "language": ["en"]}, "'language' must be a string, got list"),
