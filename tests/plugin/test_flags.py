@@ -99,7 +99,7 @@ def test_engine_arguments_reach_engine_and_record(project: Project) -> None:
         ("acceptance.math=x", "--speed-engine-arg acceptance.math=x: expected numbers from 0*"),
         ("schedule=3", "--speed-engine-arg schedule=3: expected BS:DL pairs, such as 1:3,4:0"),
         ("reports=lies", "--speed-engine-arg reports=lies: expected one of steps, totals*"),
-        ("spread=wide", "--speed-engine-arg spread=wide: expected a number of at least 0"),
+        ("spread=wide", "--speed-engine-arg spread=wide: expected a number >= 0"),
         ("step_ms=nan", "--speed-engine-arg step_ms=nan: expected a number above 0"),
         ("step_ms=-4", "--speed-engine-arg step_ms=-4: expected a number above 0"),
         ("loops=3", "--speed-engine-arg loops=3: expected a number from 0 to 1"),
