@@ -110,16 +110,21 @@ def _counts(verdicts: Sequence[Verdict]) -> str:
 
 def _category_lines(results: SessionResults, width: int, *, changes: bool) -> Iterator[Line]:
     """The categories that are not gated, the largest losses first, and the way to gate them."""
-    found = {
-        case.record.case.slice: verdict
+    found = [
+        (verdict.ratio, case.record.case.slice, verdict)
         for case in results.cases
         for verdict in case.verdicts
         if verdict.ratio is not None and _beside_all(case, verdict)
-    }
-    worst = sorted(found.items(), key=lambda item: item[1].ratio or 0.0)
+    ]
+    worst: dict[str, Verdict] = {}
+    for _, name, verdict in sorted(found, key=lambda item: item[0]):
+        worst.setdefault(name, verdict)  # of several runs, the one that lost most
     if not worst:
         return
-    names = [f"{name} {_change(verdict, changes)}" for name, verdict in worst[:_MOST_CATEGORIES]]
+    names = [
+        " ".join(filter(None, (name, _change(verdict, changes))))
+        for name, verdict in list(worst.items())[:_MOST_CATEGORIES]
+    ]
     more = f" and {len(worst) - len(names)} more" if len(worst) > len(names) else ""
     yield from wrapped(
         f"too few samples to gate each category: {', '.join(names)}{more}; "

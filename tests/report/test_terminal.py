@@ -194,3 +194,22 @@ def test_promoting_is_offered_where_it_changes_the_verdict(
     results = SessionResults([case], saved=[".benchmarks/machine/0002_worse.json"])
     offered = "intended? accept it: speedbench baseline promote 0002_worse --reason TEXT"
     assert (offered in lines(results)) is printed
+
+
+def test_a_category_that_is_not_gated_has_its_bound_where_there_is_one() -> None:
+    gate = {"alpha": 0.01, "cases": 4, "reach": 0.12, "beside_all": True}
+    found = (("math", 0.80, None), ("qa", 0.90, 0.7), ("qa", 0.95, 0.8))
+
+    def case(name: str, dl: int, ratio: float, low: float | None) -> CaseResult:
+        made = result(record(name, dl, gate=gate), Outcome.NOT_GATED)
+        made.verdicts[:] = [replace(made.verdicts[0], ratio=ratio, low=low)]
+        return made
+
+    one_run = [case(name, 3, ratio, low) for name, ratio, low in found[:2]]
+    runs = [case(name, dl, ratio, low) for dl, (name, ratio, low) in enumerate(found, 1)]
+    for cases, names in (
+        (one_run, "math, qa lost at most 30.00%"),
+        (runs, "math -20.00%, qa -10.00% (lost at most 30.00%)"),
+    ):
+        text = " ".join(" ".join(lines(SessionResults(cases, comparing=True))).split())
+        assert f"too few samples to gate each category: {names}; " in text
