@@ -127,6 +127,12 @@ class RecordSummary(Part):
         own = {name: sampling[name] for name in sampled if name in sampling}
         return {**data, "case": {**case, **own}}
 
+    def __repr__(self) -> str:
+        """One line: all fields are megabytes."""
+        found = self.metric("acceptance_length")
+        length = "" if found is None else f", AL {found.value:.4g}"
+        return f"<{type(self).__name__} {self.case}{length}>"
+
     def _repr_html_(self) -> str:
         """The metrics as a table, for notebooks."""
         from pytest_speedbench.escapes import html_table

@@ -127,6 +127,10 @@ class SavedRun:
             return None
         return found if found.tzinfo else found.replace(tzinfo=UTC)
 
+    def __repr__(self) -> str:
+        """One line: its records are megabytes."""
+        return f"<SavedRun {self}>"
+
     def __str__(self) -> str:
         known = self.known_commit
         commit = f", commit {self.commit[:9]}" if known else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from pytest_speedbench.compare.sessions import before
 from pytest_speedbench.compare.side_by_side import match_side
 from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.errors import UsageError, did_you_mean
-from pytest_speedbench.escapes import html_table
+from pytest_speedbench.escapes import html_table, text_table
 from pytest_speedbench.quantities import change_of
 from pytest_speedbench.stats.rule import REACH
 
@@ -76,19 +76,20 @@ class Comparison:
         """Whether any verdict fails; *no baseline* does not."""
         return any(verdict.fails(inconclusive, require_baseline=False) for verdict in self.verdicts)
 
+    def _cells(self) -> Iterator[tuple[str, ...]]:
+        """The verdict on each case."""
+        yield "case", "metric", "change", "verdict", "reason"
+        for verdict in self.verdicts:
+            shown = ", ".join(filter(None, (verdict.outcome.value, verdict.certainty)))
+            yield verdict.case, verdict.metric, _change(verdict), shown, verdict.reason
+
+    def __repr__(self) -> str:
+        return text_table(self._cells())
+
     def _repr_html_(self) -> str:
-        """The verdict on each case as a table, for notebooks."""
-        rows = [
-            (
-                verdict.case,
-                verdict.metric,
-                _change(verdict),
-                ", ".join(filter(None, (verdict.outcome.value, verdict.certainty))),
-                verdict.reason,
-            )
-            for verdict in self.verdicts
-        ]
-        return html_table(("case", "metric", "change", "verdict", "reason"), rows)
+        """A table, for notebooks."""
+        head, *rows = self._cells()
+        return html_table(head, rows)
 
     def runs(self) -> list[tuple[JudgedCase, ...]]:
         """The paired cases, those of one run together, in the order of NEW."""

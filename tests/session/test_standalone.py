@@ -56,9 +56,17 @@ def test_results_records_and_comparisons_are_tables_in_a_notebook(measured: Meas
     assert shown in record._repr_html_()
     assert "<td>speedup</td>" in result._repr_html_()
     assert "<td>speedup</td>" not in result.by_category["math"]._repr_html_()
-    found = compare(measured.records, measured.records)._repr_html_()
+    compared = compare(measured.records, measured.records)
+    found = compared._repr_html_()
     assert found.count("<tr>") == 1 + len(measured.records)
     assert "<td>+0.00%</td>" in found
+    head, *rows = repr(compared).splitlines()
+    assert head.split() == ["case", "metric", "change", "verdict", "reason"]
+    assert len(rows) == len(measured.records)
+    assert all("+0.00%" in row for row in rows)
+    length = f"AL {result.acceptance_length.value:.4g}"
+    assert repr(record) == f"<Record simulated org/model eagle3 dl3 bs4 qualitative:all, {length}>"
+    assert repr(compared.old) == f"<SavedRun {compared.old}>"
 
 
 def test_saved_records_are_compared_by_name(measured: Measurement, tmp_path: Path) -> None:
