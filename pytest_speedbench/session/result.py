@@ -95,6 +95,10 @@ class SliceResult:
             "acceptance_rate": view.acceptance_rate,
         }
 
+    def __repr__(self) -> str:
+        """One line, as pytest shows fixtures of a failed test."""
+        return f"<{type(self).__name__} {self._view.name}>"
+
     def _repr_html_(self) -> str:
         """The metrics as a table, for notebooks; without those that have no value."""
         rows = []
