@@ -106,7 +106,7 @@ def find_baseline(new: Identity, runs: Sequence[SavedRun], eligibility: Eligibil
         if refused.record is None:
             refused = match
     found = part if part.record is not None else refused
-    return found if found.record is not None else Match(nearest=nearest(new, runs))
+    return found if found.record is not None else Match(nearest=nearest(new, runs, eligibility))
 
 
 def match_in(run: SavedRun, new: Identity, eligibility: Eligibility | None = None) -> Match:
@@ -122,22 +122,20 @@ def match_in(run: SavedRun, new: Identity, eligibility: Eligibility | None = Non
         if eligibility is None or not eligibility.objection(record, run)
     ]
     best = min(matches, key=lambda match: _distance(match, new), default=None)
-    return Match(nearest=nearest(new, [run])) if best is None else best
+    return Match(nearest=nearest(new, [run], eligibility or ANY)) if best is None else best
 
 
-def nearest(new: Identity, runs: Sequence[SavedRun]) -> str:
+def nearest(new: Identity, runs: Sequence[SavedRun], eligibility: Eligibility) -> str:
     """In what the most similar saved case differs, field by field: in the fewest fields, then the
-    least in BS and DL; the latest of equals."""
-    cases = [(run, summary.case) for run in reversed(runs) for summary in run.summaries]
+    least in BS and DL; the latest of equals. Of the same case, why it is no baseline."""
+    cases = [(run, summary) for run in reversed(runs) for summary in run.summaries]
     if not cases:
         return "no record of this case: nothing is saved there"
-    run, case = min(cases, key=lambda found: _far(found[1], new.case))
-    differences = _key_differences(case, new.case)
+    run, summary = min(cases, key=lambda found: _far(found[1].case, new.case))
+    differences = _key_differences(summary.case, new.case)
     if not differences:
-        return (
-            f"no record of this case can be a baseline: its run failed, as {run.number} did, or "
-            "was not finished"
-        )
+        why = eligibility.objection(summary, run) or "it cannot be read, or is of a reference build"
+        return f"no record of this case can be a baseline; run {run.number}: {why}"
     return f"no record of this case; the nearest, in run {run.number}, has {', '.join(differences)}"
 
 

@@ -192,3 +192,20 @@ def test_demoting_what_is_not_promoted_names_what_is(tmp_path: Path) -> None:
     promote(store, store.find("1", tmp_path), "release")
     with pytest.raises(BaselineError, match="promoted: release"):
         demote(store, "x")
+
+
+@pytest.mark.parametrize(
+    ("measured", "rule", "why"),
+    [
+        (judged(Outcome.PASS), {"skip_commit": "c" * 40}, "it is of this very commit"),
+        (judged(Outcome.FAIL), {}, "its verdict was acceptance_length: fail"),
+        (record(partial=True), {}, "its run was not finished"),
+    ],
+)
+def test_the_reason_says_why_the_latest_record_is_no_baseline(
+    tmp_path: Path, measured: Record, rule: dict[str, str], why: str
+) -> None:
+    night(tmp_path, 1, judged(Outcome.FAIL))
+    night(tmp_path, 2, measured)
+    match = find_baseline(identity_of(NEW), Store(tmp_path).runs(), Eligibility(**rule))
+    assert match.nearest == f"no record of this case can be a baseline; run 0002: {why}"
