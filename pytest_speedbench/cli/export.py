@@ -64,7 +64,10 @@ def export(
         list[str],
         typer.Argument(metavar="RUN", help="Numbers, names, files, commits or branches."),
     ],
-    form: Annotated[Form, typer.Option("--format", help="What is written.")] = Form.CSV,
+    form: Annotated[
+        Form,
+        typer.Option("--format", metavar="FORMAT", help=f"What is written: {', '.join(Form)}."),
+    ] = Form.CSV,
     per: Annotated[
         Level, typer.Option(help="What a row of csv, parquet, jsonl and json is.")
     ] = Level.CASE,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
-from pytest_speedbench.errors import SplitError, SplitWarning, warn
+from pytest_speedbench.errors import SplitError, SplitWarning, count_of, warn
 
 from .compressed import COMPRESSIONS, content_stem, content_suffix, is_compressed, open_content
 from .errors import optional_import, unknown
@@ -101,7 +101,7 @@ def _judge(path: Path, problems: list[str], good: int, keep_good: bool) -> None:
     shown = "\n  ".join(problems[:SHOWN_PROBLEMS])
     more = len(problems) - SHOWN_PROBLEMS
     rest = f"\n  … and {more} more" if more > 0 else ""
-    text = f"{len(problems)} bad row(s), {good} good:\n  {shown}{rest}"
+    text = f"{count_of(len(problems), 'bad row')}, {good} good:\n  {shown}{rest}"
     if good and keep_good:
         warn(f"left out {text}", SplitWarning)
         return

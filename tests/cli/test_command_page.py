@@ -51,6 +51,12 @@ def test_no_summary_is_cut_off_in_a_list_of_commands() -> None:
 
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
+def test_help_fits_a_terminal_of_80_columns(name: str, command: Any) -> None:
+    shown = command.get_help(typer.Context(command, info_name=name, terminal_width=80))
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
 def test_the_usage_has_each_argument_once(name: str, command: Any) -> None:
     usage = command.get_usage(typer.Context(command, info_name=name))
     assert not re.search(r"\[\[|\]\]|\.\.\.[\]}]*\.\.\.", usage), usage

@@ -176,7 +176,7 @@ def test_columns_are_mapped_and_bad_rows_left_out(speedbench: Speedbench, tmp_pa
     kept = speedbench(*mapped, "--keep-good")
     assert kept.code == 0
     assert "all            1" in kept.out
-    assert kept.err.startswith("speedbench: warning: left out 1 bad row(s), 1 good")
+    assert kept.err.startswith("speedbench: warning: left out 1 bad row, 1 good")
 
 
 @pytest.mark.usefixtures("bag_of_words")

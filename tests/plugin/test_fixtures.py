@@ -121,6 +121,6 @@ def test_a_users_file_with_its_own_columns_and_a_bad_row(project: Project) -> No
     refused.stdout.fnmatch_lines(["*t.csv, row 2: column 'body' is missing or empty*"])
     kept = project.run("--speed-split=t.csv", columns, "--speed-keep-good")
     kept.assert_outcomes(passed=1)
-    kept.stdout.fnmatch_lines(["*left out 1 bad row(s), 1 good*"])
+    kept.stdout.fnmatch_lines(["*left out 1 bad row, 1 good*"])
     wrong = project.run("--speed-split=t.csv", "--speed-columns=body")
     wrong.stderr.fnmatch_lines(["*--speed-columns: cannot read 'body': expected FIELD=COLUMN*"])
