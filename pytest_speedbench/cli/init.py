@@ -81,15 +81,22 @@ def init(
 ) -> None:
     """Write a starter test and a CI pipeline.
 
-    Existing files are never overwritten.
+    Existing files are never overwritten. A test_speed.py that is there is the one that the pipeline
+    runs.
     """
     if folder.exists() and not folder.is_dir():
         raise CliError(f"{folder} is not a folder")
     project = inspect_project(folder)
     wanted = _files(project, ci)
+    test = _test_file(project)
+    kept = test.is_file()
+    if kept:
+        del wanted[test]
     existing = [str(path) for path in wanted if path.exists() or path.is_symlink()]
     if existing:
         raise CliError(f"nothing written: {', '.join(existing)} already there; move it away first")
+    if kept:
+        echo(f"kept: {test}")
     entry_exists = ci in _ENTRIES and (folder / _ENTRIES[ci][0]).exists()
     for path, text in wanted.items():
         _write(path, text)
@@ -106,9 +113,13 @@ def init(
 
 def _files(project: Project, ci: Ci) -> dict[Path, str]:
     return {
-        project.tests / "test_speed.py": _template("test_speed.py.txt"),
+        _test_file(project): _template("test_speed.py.txt"),
         project.folder / _PIPELINES[ci]: _pipeline(project, ci),
     }
+
+
+def _test_file(project: Project) -> Path:
+    return project.tests / "test_speed.py"
 
 
 def _template(name: str) -> str:
@@ -129,7 +140,7 @@ def _pipeline(project: Project, ci: Ci) -> str:
 
 
 def _test_path(project: Project) -> str:
-    path = (project.tests / "test_speed.py").relative_to(project.folder)
+    path = _test_file(project).relative_to(project.folder)
     return shlex.quote(path.as_posix())
 
 

@@ -462,13 +462,26 @@ def test_in_a_folder_of_a_repository(speedbench: Speedbench, tmp_path: Path) -> 
 
 
 def test_never_overwrites(speedbench: Speedbench, tmp_path: Path) -> None:
+    pipeline = tmp_path / ".github/workflows/speedbench.yml"
+    pipeline.parent.mkdir(parents=True)
+    pipeline.write_text("mine")
+    result = speedbench("init", tmp_path)
+    assert (result.code, result.out) == (2, "")
+    assert f"nothing written: {pipeline} already there; move it away first" in result.err
+    assert pipeline.read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == [".github"]
+
+
+def test_a_test_that_is_there_is_the_one_that_the_pipeline_runs(
+    speedbench: Speedbench, tmp_path: Path
+) -> None:
     test = tmp_path / "test_speed.py"
     test.write_text("mine")
     result = speedbench("init", tmp_path)
-    assert (result.code, result.out) == (2, "")
-    assert f"nothing written: {test} already there; move it away first" in result.err
+    assert result.code == 0
+    assert f"kept: {test}\n" in result.out
     assert test.read_text() == "mine"
-    assert [path.name for path in tmp_path.iterdir()] == ["test_speed.py"]
+    assert "pytest test_speed.py " in (tmp_path / ".github/workflows/speedbench.yml").read_text()
 
 
 def test_not_a_folder(speedbench: Speedbench, tmp_path: Path) -> None:
