@@ -12,6 +12,7 @@ from pytest_speedbench.compare.changes import Change
 from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.report.folding import WIDEST
+from pytest_speedbench.report.grid import grids
 from pytest_speedbench.report.terminal import summary_lines
 from pytest_speedbench.report.terminal_lines import COMMAND
 from tests.report.conftest import estimate, record, result
@@ -213,3 +214,12 @@ def test_a_category_that_is_not_gated_has_its_bound_where_there_is_one() -> None
     ):
         text = " ".join(" ".join(lines(SessionResults(cases, comparing=True))).split())
         assert f"too few samples to gate each category: {names}; " in text
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_untimed_run_does_not_hide_the_speedup_of_its_point(order: int) -> None:
+    soak = record("all", 3, metrics={"speedup": None, "reference_tps": None})
+    timed = record("all", 3, metrics={"speedup": estimate(1.59, 1.5, 1.7)})
+    (grid,) = grids([soak, timed, record("all", 1)][::order])
+    ((shown,),) = (cells for name, cells in grid.rows if name == "DL 3")
+    assert str(shown) == "2.50 1.59x"
