@@ -188,7 +188,7 @@ def test_changed_speedup_is_attributed(speedbench: Speedbench) -> None:
     drafter = next(line for line in result.out.splitlines() if "AL (drafter)" in line)
     assert "-" in drafter.partition(")")[2]
     step = next(line for line in result.out.splitlines() if "step time with SD" in line)
-    assert "-18.8%" in step  # 13 ms a step there, 16 ms here
+    assert re.search(r"-18\.[78]%", step)  # 13 ms a step there, 16 ms here: -18.75%
 
 
 def test_another_machine_is_not_compared_in_time(speedbench: Speedbench, edited: Edited) -> None:
