@@ -256,8 +256,8 @@ def show(found: Analysis, plot: Path | None, output: Path | None) -> None:
     titles: list[Column] = [
         (column.title, "left" if column.form == "text" else "right") for column in narrow.columns
     ]
-    told = {title: text for title, text in common.items() if text not in ("", NOTHING)}
-    settings = ", ".join(f"{title} {text}" for title, text in told.items())
+    same = {title: text for title, text in common.items() if text not in ("", NOTHING)}
+    settings = ", ".join(f"{title} {text}" for title, text in same.items())
     out.line(f"{table.title} ({settings})" if settings else table.title, "bold")
     out.table(titles, text_rows(narrow))
     for note in table.notes:

@@ -116,7 +116,7 @@ class SessionResults:
         saved: files that hold the records.
         report: the HTML report of the session, for links to it; empty without one.
         skipped: reason → how many tests were skipped for it.
-        told: tests whose messages of failure stand above the report.
+        reported: tests whose messages of failure stand above the report.
     """
 
     cases: list[CaseResult] = field(default_factory=list)
@@ -127,7 +127,7 @@ class SessionResults:
     saved: list[str] = field(default_factory=list)
     report: str = ""
     skipped: dict[str, int] = field(default_factory=dict)
-    told: frozenset[str] = frozenset()
+    reported: frozenset[str] = frozenset()
 
     @property
     def verdicts(self) -> list[Verdict]:

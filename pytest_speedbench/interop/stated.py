@@ -67,10 +67,10 @@ def refuse_contradictions(found: ForeignRun, source: Path, stated: Stated) -> No
         ForeignFileError: the file says something else; the message names both.
     """
     for name, value in stated.case.items():
-        told = found.known.get(name, value)
-        if told != value:
+        given = found.known.get(name, value)
+        if given != value:
             option = f"--{name.replace('_', '-')}"
-            raise ForeignFileError(f"{source} says {name} {told}, and {option} says {value}")
+            raise ForeignFileError(f"{source} says {name} {given}, and {option} says {value}")
     _refuse_another_model(found, source, stated)
     _refuse_another_engine(found, source, stated)
     for request in found.requests:

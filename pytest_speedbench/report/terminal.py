@@ -33,7 +33,8 @@ def summary_lines(
     failed, improved or is undecided.
     """
     width = min(width, WIDEST)
-    results = replace(results, cases=[_without_told(c, results.told) for c in results.cases])
+    shown = [_without_reported(case, results.reported) for case in results.cases]
+    results = replace(results, cases=shown)
     runs = runs_of(results.cases)
     tables = [run_table(cases) for cases in runs]
     own = [
@@ -55,9 +56,9 @@ def summary_lines(
         yield from wrapped(problem, width, {"red": True, "bold": True}, indent="")
 
 
-def _without_told(case: CaseResult, told: Container[str]) -> CaseResult:
+def _without_reported(case: CaseResult, reported: Container[str]) -> CaseResult:
     """The case without the reason for which its test failed, where that stands above."""
-    if case.nodeid not in told:
+    if case.nodeid not in reported:
         return case
     for outcomes in (FAILING, {Outcome.UNDECIDED}, {Outcome.NO_BASELINE}):
         for place, verdict in enumerate(case.verdicts):

@@ -26,7 +26,7 @@ _QUIET = (Outcome.PASS, Outcome.NO_BASELINE)
 def run_lines(
     table: RunTable, width: int, everything: Everything, said: str = ""
 ) -> Iterator[Line]:
-    """The table of a run and what stands below; ``said`` is the setting that was told before."""
+    """The table of a run and what stands below; ``said`` is the setting that stands above."""
     yield from wrapped(table.title, width, {"bold": True}, indent="")
     if table.setting != said:
         yield from wrapped(table.setting, width)

@@ -66,8 +66,8 @@ def sweep_lines(
         yield from run_lines(opened[0][1], width, everything, said=tables[0].setting)
     elif opened:
         yield from _open_lines(opened, width, everything)
-    told = opened[0][1].notes if len(opened) == 1 else ()
-    notes = dict.fromkeys(note for table in tables for note in table.notes if note not in told)
+    above = opened[0][1].notes if len(opened) == 1 else ()
+    notes = dict.fromkeys(note for table in tables for note in table.notes if note not in above)
     for note in list(notes)[:MOST_REASONS]:
         yield from wrapped(f"note: {note}", width, indent="")
     if len(notes) > MOST_REASONS:

@@ -189,7 +189,7 @@ class SessionHooks:
         return self._fail(str(trouble))
 
     def _fail(self, reason: str) -> NoReturn:
-        """Fails the test; the whole reason is told by the first test that has it."""
+        """Fails the test; the whole reason is given by the first test that has it."""
         first = self._told.setdefault(reason, self._running)
         if first != self._running:
             reason = f"not run, for the same reason as {first}"

@@ -190,7 +190,7 @@ class Summary:
             self.results.skipped = skip_reasons(terminalreporter.getreports("skipped"))
         if terminalreporter.config.option.tbstyle != "no":
             failed = terminalreporter.getreports("failed")
-            self.results.told = frozenset(report.nodeid for report in failed)
+            self.results.reported = frozenset(report.nodeid for report in failed)
         if not (self.results.cases or self.results.problems or self.results.skipped):
             return
         terminalreporter.section("speedbench")

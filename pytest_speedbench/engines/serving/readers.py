@@ -69,15 +69,15 @@ def read_tensorrt_llm(event: Event) -> SpeculationReport | None:
     if choice is None:
         return None
     inside = choice.get("speculative_decoding")
-    average = choice.get("avg_decoded_tokens_per_iter")
-    if average is None and not isinstance(inside, Mapping):
+    per_pass = choice.get("avg_decoded_tokens_per_iter")
+    if per_pass is None and not isinstance(inside, Mapping):
         return None
     found = TensorrtLlmSpeculation.model_validate(inside or {})
-    told = TensorrtLlmAverage.model_validate({"avg_decoded_tokens_per_iter": average})
+    average = TensorrtLlmAverage.model_validate({"avg_decoded_tokens_per_iter": per_pass})
     return SpeculationReport(
         totals=RequestTotals(None, found.total_draft_tokens, found.total_accepted_draft_tokens),
         drafting_steps=found.num_spec_steps,
-        tokens_per_pass=told.avg_decoded_tokens_per_iter,
+        tokens_per_pass=average.avg_decoded_tokens_per_iter,
         draft_length=found.num_spec_tokens,
     )
 
