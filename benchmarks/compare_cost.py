@@ -46,7 +46,7 @@ def make(storage: str, tokens: int, samples: int | str) -> None:
             samples=samples,
             max_tokens=tokens,
             rounds=0,
-            engine_arg={"step_ms": 0, "draft_ms": 0, "divergence": divergence},
+            engine_arg={"step_ms": 1, "draft_ms": 0, "divergence": divergence},
         )
         run.save(name, storage)
 
