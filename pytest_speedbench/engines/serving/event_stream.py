@@ -83,6 +83,7 @@ class EventStream:
             self._end_event(found)
             self._error = False
         elif line.startswith(b"event:"):
+            self._end_whole(found)  # its data, if whole, may have been read in an earlier block
             self._error = line[6:].strip() == b"error"
         elif line.startswith(b"error:"):  # llama.cpp, until 2025
             found.append(_as_error(line[6:].strip()))

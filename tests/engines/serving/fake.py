@@ -53,6 +53,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # which would hold a body back for 40 ms after its headers
     server: _Server
 
     def log_message(self, *arguments: object) -> None:

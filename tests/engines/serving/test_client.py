@@ -36,7 +36,8 @@ def config(url: str, speculation: Speculation = EAGLE3, *args: tuple[str, object
 
 
 def requests(count: int, name: str = "r") -> list[Request]:
-    return [Request(f"{name}{i}", (1, 2, 3), Sampling(16), (7,), EAGLE3) for i in range(count)]
+    """``count`` of them; the last token of a prompt is the request's number."""
+    return [Request(f"{name}{i}", (1, 2, i), Sampling(16), (7,), EAGLE3) for i in range(count)]
 
 
 def drain(engine: Engine, count: int) -> list[Trace]:
@@ -82,7 +83,7 @@ def test_the_body_of_a_request(engine: Engine, vllm: tuple[Vllm, str]) -> None:
     engine.submit(requests(1))
     drain(engine, 1)
     body = vllm[0].script.asked[0]
-    assert body["prompt"] == [1, 2, 3]
+    assert body["prompt"] == [1, 2, 0]
     assert body["stop_token_ids"] == [7]
     assert body["max_tokens"] == 16
     assert body["return_token_ids"] is True
