@@ -32,11 +32,12 @@ Report = Callable[[Trace | BaseException], None]
 
 @dataclass(slots=True)
 class Received:
-    """What has arrived of all answers: ``tokens`` of output, and when one of them last
-    ``progressed``, by the clock of the event loop."""
+    """What has arrived of all answers: ``tokens`` of output, when one of them last ``progressed``,
+    by the clock of the event loop, and how many ``stalled`` since one came to its end."""
 
     tokens: int = 0
     progressed: float = -math.inf
+    stalled: int = 0
 
 
 class Load:
@@ -44,8 +45,9 @@ class Load:
 
     When a request finishes, the next one is sent at once, without the caller's thread. An answer
     that the server breaks off is a trace like others as long as the server goes on; it does if it
-    is healthy, and has either answered before or failed in fewer answers than are in flight. Any
-    other failure ends the load: it is reported once, after the traces finished before it.
+    is healthy, has either answered before or failed in fewer answers than are in flight, and not
+    as many answers stall as are in flight. Any other failure ends the load: it is reported once,
+    after the traces finished before it.
     """
 
     def __init__(self, http: Http, dialect: Dialect, report: Report) -> None:
@@ -113,11 +115,14 @@ class Load:
             return answer.trace("abort")
         answer.check_counts()
         self.answered = True
+        self.received.stalled = 0
         return self.dialect.trace(answer)
 
     async def _goes_on(self) -> bool:
         """Whether the server works, but for the answers that it broke off."""
         if not self.answered and self.broken >= self.batch_size:
+            return False
+        if self.received.stalled >= self.batch_size:
             return False
         status = await self.http.ask_status(self.dialect.health or MODELS)
         return status == 200 if self.dialect.health else status is not None
@@ -178,6 +183,7 @@ async def read_stream(
                     progressed = received.progressed = loop.time()
                     _postpone(limit, progressed, http.timeout)
     except TimeoutError:
+        received.stalled += 1
         alone = received.progressed > progressed
         raise http.stalled(dialect.path, len(answer.chunks), alone=alone) from None
     return False

@@ -89,11 +89,14 @@ def test_one_answer_that_breaks_off_leaves_the_others(
 
 def stalling(vllm: Vllm, which: Callable[[int], bool]) -> None:
     """Sends one token, and then nothing, to the requests whose number in their batch, from 0, is
-    one of ``which``; the others take a quarter of the time limit."""
+    one of ``which``, to every other one a quarter of the time limit late; the rest take as long."""
 
     def events(body: dict[str, Any]) -> Sequence[Event]:
+        number = _number(body)
         first, *rest = vllm.events(body)
-        return [first, 30.0] if which(_number(body)) else [first, LIMIT / 4, *rest]
+        if which(number):
+            return [number % 2 * LIMIT / 4, first, 30.0]
+        return [first, LIMIT / 4, *rest]
 
     vllm.script.events = events
 
