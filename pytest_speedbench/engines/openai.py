@@ -72,6 +72,7 @@ class OpenAiDialect(Dialect):
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
         self.extra: dict[str, object] = {}
+        self._unreadable = ""
         if config.raw:
             self.path, self.read_choice = "/v1/completions", read_completion_choice
 
@@ -88,7 +89,7 @@ class OpenAiDialect(Dialect):
             "joined": True,
             "server": family or "not recognized",
             "served_model": self.model,
-            "acceptance": _source(per_request, counted),
+            "acceptance": self._source(per_request, counted),
             "speculative_method": UNKNOWN_METHOD,
         }
         if window is not None:
@@ -102,7 +103,7 @@ class OpenAiDialect(Dialect):
     def _recognize(self, http: Http) -> str:
         """The engine behind the address, by its metrics page; empty if it has none."""
         for path in _PAGES:
-            page = _page(http, path)
+            page = self._page(http, path)
             for prefix, name, names, extra in _FAMILIES:
                 if page is not None and page.has(prefix):
                     self.metrics_path, self.metrics, self.extra = path, names, dict(extra)
@@ -110,8 +111,26 @@ class OpenAiDialect(Dialect):
         return ""
 
     def _has_counters(self, http: Http) -> bool:
-        page = _page(http, self.metrics_path)
+        page = self._page(http, self.metrics_path)
         return page is not None and self.counters(page.read(self.metrics)) is not None
+
+    def _page(self, http: Http, path: str) -> Page | None:
+        """The metrics page; None if there is none (TensorRT-LLM's is JSON)."""
+        if http.status(path) != 200:
+            return None
+        try:
+            return parse_page(http.get_text(path), http.address.url + path)
+        except EngineError:
+            self._unreadable = http.address.url + path
+            return None
+
+    def _source(self, per_request: bool, counted: bool) -> str:
+        if per_request:
+            return "reported with each response"
+        if counted:
+            return "counters of the metrics page"
+        page = f" ({self._unreadable} is not a metrics page)" if self._unreadable else ""
+        return f"unknown: the server reports nothing about its speculation{page}; timing only"
 
     def _probe(self, http: Http) -> Answer:
         """One short request: does the server accept it, and what does it report?"""
@@ -163,24 +182,6 @@ class OpenAiDialect(Dialect):
         if report is None or report.drafted is None or not answer.token_ids:
             return answer.totals_trace(every_step_drafts=every)
         return answer.step_trace(self.draft_length, every_step_drafts=every)
-
-
-def _page(http: Http, path: str) -> Page | None:
-    """The metrics page; None if there is none (TensorRT-LLM's is JSON)."""
-    if http.status(path) != 200:
-        return None
-    try:
-        return parse_page(http.get_text(path), http.address.url + path)
-    except EngineError:
-        return None
-
-
-def _source(per_request: bool, counted: bool) -> str:
-    if per_request:
-        return "reported with each response"
-    if counted:
-        return "counters of the metrics page"
-    return "unknown: the server reports nothing about its speculation; timing only"
 
 
 def _refuse(config: EngineConfig) -> None:

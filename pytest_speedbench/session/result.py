@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_speedbench.compare.asserts import Judgement, Measured
-from pytest_speedbench.errors import NoData, warn
+from pytest_speedbench.errors import NoData, did_you_mean, warn
 from pytest_speedbench.escapes import html_table
 from pytest_speedbench.measure.run import Run, SliceView
 from pytest_speedbench.splits import RANDOM_LENGTHS
@@ -122,6 +122,15 @@ class SliceResult:
         return "lowest: " + ", ".join(f"{name} {value:.2f}" for name, value in worst)
 
 
+class _Categories(dict[str, SliceResult]):
+    """By name; a missing one says what there is."""
+
+    def __missing__(self, name: str) -> SliceResult:
+        __tracebackhide__ = True
+        known = f"{did_you_mean(name, self)}; measured: {', '.join(self)}"
+        raise KeyError(f"no category {name!r}{known}")
+
+
 class SpeedResult(SliceResult):
     """A measured case: what the fixture ``speed`` gives.
 
@@ -229,8 +238,15 @@ class SpeedResult(SliceResult):
 
     @property
     def by_category(self) -> Mapping[str, SliceResult]:
-        """Acceptance of every category that this case's run has measured, by name."""
-        return {name: SliceResult(self.run.view(name), self._judgement) for name in self.run.slices}
+        """Acceptance of every category that this case's run has measured, by name.
+
+        Raises:
+            KeyError: it was not measured; the message names those that were.
+        """
+        run = self.run
+        return _Categories(
+            (name, SliceResult(run.view(name), self._judgement)) for name in run.slices
+        )
 
     def assert_no_regression(self, **margins: str | float) -> None:
         """Fails where a metric fell by more than its margin against the baseline.

@@ -42,6 +42,13 @@ def test_several_points_have_no_whole(measured: Measurement) -> None:
     assert measure(**{**COMMON, "category": "math"}, rounds=0).whole.acceptance_length > 1
 
 
+def test_a_category_that_was_not_measured_names_those_that_were(measured: Measurement) -> None:
+    found = measured.select(dl=3, slice="all").by_category
+    with pytest.raises(KeyError, match=r"no category 'maths'; did you mean 'math'\?; measured: "):
+        found["maths"]
+    assert "maths" not in found
+
+
 def test_a_measurement_prints_as_a_table(measured: Measurement) -> None:
     head, *rows = repr(measured).splitlines()
     assert head.split() == ["case", "requests", "AL", "speedup", "tokens/s"]

@@ -305,12 +305,20 @@ def test_counters_of_a_page_are_recognized_by_their_prefix(family: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['[{"iter": 1}]', "<html></html>", "sglang:spec_accept_length 2\n"]
+    ("text", "readable"),
+    [
+        ('[{"iter": 1}]', False),
+        ("<html></html>", False),
+        ("vllm:spec_decode_num_drafts_total{engine=\n", False),
+        ("sglang:spec_accept_length 2\n", True),
+    ],
 )
-def test_a_page_without_counters_is_unknown_and_not_nothing(text: str) -> None:
+def test_a_page_without_counters_is_unknown_and_not_nothing(text: str, readable: bool) -> None:
     with joined(Script(stream(), {"/metrics": text})) as engine:
         assert engine.counters() is None
-        assert "timing only" in str(engine.info.details["acceptance"])
+        found = str(engine.info.details["acceptance"])
+    assert "timing only" in found
+    assert ("/metrics is not a metrics page" in found) is not readable
 
 
 def test_vllm_gives_its_token_ids_and_steps_in_a_chat_too() -> None:
