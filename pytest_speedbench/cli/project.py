@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
 from pytest_speedbench.errors import CliError
 
 PLUGIN = "pytest-speedbench[demo,report]"
@@ -167,6 +165,8 @@ def _python(settings: dict[str, Any]) -> str:
     Raises:
         CliError: there is none.
     """
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # slow to import
+
     wanted = _table(settings, "project").get("requires-python", "")
     try:
         allowed = SpecifierSet(wanted if isinstance(wanted, str) else "")
