@@ -66,7 +66,8 @@ def _was_given(context: typer.Context, name: str) -> bool:
 def check_written(files: Mapping[str, Path | None]) -> None:
     """Refuses files that could not be written, or that would replace one another.
 
-    ``files`` are paths by option; None: not asked for.
+    ``files`` are paths by option; None: not asked for. A missing folder is made when its file is
+    written.
 
     Raises:
         CliError: the message names the options.
@@ -75,8 +76,9 @@ def check_written(files: Mapping[str, Path | None]) -> None:
     for option, path in asked.items():
         if path.is_dir():
             raise CliError(f"{option} {path}: it is a folder, and a file is expected")
-        if not path.absolute().parent.is_dir():
-            raise CliError(f"{option} {path}: there is no folder {path.parent}: make it first")
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        if not there.is_dir():
+            raise CliError(f"{option} {path}: {there} is a file, and a folder is expected")
     places = {option: path.resolve() for option, path in asked.items()}
     for option, other in combinations(places, 2):
         if places[option] == places[other]:

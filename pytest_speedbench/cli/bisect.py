@@ -106,6 +106,7 @@ def _commands(suspects: Suspects, script: Path | None) -> Iterator[str]:
 
 def _write(path: Path, text: str) -> None:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as out:
             out.write(text)
     except FileExistsError as error:

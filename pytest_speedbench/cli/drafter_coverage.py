@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, numbers
+from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, check_written, numbers
 from pytest_speedbench.cli.drafter_outputs import (
     SOURCE,
     Asked,
@@ -173,6 +173,7 @@ def _check_plot(path: Path) -> None:
     from pytest_speedbench.report.figures import check_format
 
     check_format(path.suffix)
+    check_written({"--plot": path})
 
 
 def _plot(costs: VocabularyCosts, path: Path) -> None:

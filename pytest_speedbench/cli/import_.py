@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -136,18 +138,19 @@ def _totals(found: ForeignTotals, output: Path | None) -> None:
 
     _check_suffix(output, (".yaml", ".yml"), "averages become a table, which is YAML")
     out = Lines()
-    unknown = "" if found.certain else ", uncertainty unknown"
-    out.line(f"{found.tool}: averages{unknown}", "bold")
+    shared, names = _parted([threshold.name for threshold in found.thresholds])
+    of = f" of {shared}" if shared else ""
+    out.line(f"{found.tool}: averages{of}{_uncertainty(found)}", "bold")
     rows = [
         (
-            threshold.name,
+            name,
             NOTHING if threshold.n is None else str(threshold.n),
             f"{threshold.acceptance_length:.2f}",
             "–".join(f"{end:.2f}" for end in threshold.interval or ()) or NOTHING,
             NOTHING if threshold.stated is None else f"{threshold.stated:.2f}",
             NOTHING if threshold.least is None else f"{threshold.least:.2f}",
         )
-        for threshold in found.thresholds
+        for name, threshold in zip(names, found.thresholds, strict=True)
     ]
     used = [n for n in range(len(_TOTALS)) if any(row[n] != NOTHING for row in rows)]
     out.table([_TOTALS[n] for n in used], [tuple(row[n] for n in used) for row in rows])
@@ -161,6 +164,24 @@ def _totals(found: ForeignTotals, output: Path | None) -> None:
     out.exact(f"  assert speed.acceptance_length >= {limit:.2f}")
     if output is not None:
         write_file(output, threshold_file(found))
+
+
+def _parted(names: Sequence[str]) -> tuple[str, list[str]]:
+    """The words that all names begin with, and what is left of each, which is never empty."""
+    if len(names) < 2:
+        return "", list(names)
+    split = [name.split(" ") for name in names]
+    ends = [words[:-1] for words in split]
+    shared = list(takewhile(lambda column: len(set(column)) == 1, zip(*ends, strict=False)))
+    head = " ".join(column[0] for column in shared)
+    return head, [" ".join(words[len(shared) :]) for words in split]
+
+
+def _uncertainty(found: ForeignTotals) -> str:
+    if not found.uncertain:
+        return ""
+    some = found.uncertain < len(found.thresholds)
+    return f", uncertainty {f'of {found.uncertain} ' if some else ''}unknown"
 
 
 def _check_suffix(output: Path | None, allowed: tuple[str, ...], why: str) -> None:

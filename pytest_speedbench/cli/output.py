@@ -36,7 +36,7 @@ def echo(text: str = "", *, err: bool = False) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file that a command was asked for.
+    """Writes a file that a command was asked for, and makes its folder.
 
     Raises:
         CliError: it cannot be written.
@@ -44,6 +44,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     from pytest_speedbench.errors import CliError
 
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     except OSError as error:
         raise CliError(f"cannot write {path}: {error.strerror or error}") from error

@@ -155,7 +155,8 @@ def read(file: ForeignFile, given: Given) -> ForeignRun:
     """The requests of a run.
 
     Raises:
-        ForeignFileError: no request reports acceptance, or a line cannot be read.
+        ForeignFileError: no request reports acceptance, nothing was drafted, or a line cannot be
+            read.
     """
     whole = file.is_folder or file.path.suffix == ".json"
     records = file.beside(RECORDS) if whole else file
@@ -167,6 +168,11 @@ def read(file: ForeignFile, given: Given) -> ForeignRun:
     lines = [records.parse(Line, data, number) for number, data in records.lines]
     left_out: Counter[str] = Counter()
     kept = list(_kept(lines, left_out))
+    if kept and given.method != "none" and not any(_drafted(line) for line in kept):
+        raise ForeignFileError(
+            f"{records}: nothing was drafted in this run, so it has no AL; if it ran without "
+            "speculation on purpose, say so with --method none"
+        )
     sessions = _sessions(records)
     summary = _summary(records)
     payloads = [p for line in kept for p in sessions.get(line.metadata.conversation_id, ())[:1]]
@@ -175,7 +181,7 @@ def read(file: ForeignFile, given: Given) -> ForeignRun:
     every = _drafts_in_every_step(kept, given)
     requests = [_request(records, line, sessions, start, most, every) for line in kept]
     if unknown := sum(request.trace.decoding_steps is None for request in requests):
-        left_out["steps without a draft leave their number of steps open"] = unknown
+        left_out["steps without a draft are not counted"] = unknown
         requests = [r for r in requests if r.trace.decoding_steps is not None]
     if not requests:
         raise ForeignFileError(_no_acceptance(records, left_out))
@@ -193,7 +199,12 @@ def read(file: ForeignFile, given: Given) -> ForeignRun:
             *(f"{count_of(count, 'request')} left out: {why}" for why, count in left_out.items()),
             *_contradictions(lines, summary),
         ),
+        prompts_file=INPUTS,
     )
+
+
+def _drafted(line: Line) -> int:
+    return line.spec_decode_acceptance.num_draft_tokens if line.spec_decode_acceptance else 0
 
 
 def _kept(lines: Sequence[Line], left_out: Counter[str]) -> Iterator[Line]:
@@ -228,7 +239,7 @@ def _drafts_in_every_step(lines: Sequence[Line], given: Given) -> bool:
 
 
 def _no_acceptance(file: ForeignFile, left_out: Counter[str]) -> str:
-    found = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "no requests"
+    found = ", ".join(f"{why}: {count}" for why, count in left_out.items()) or "no requests"
     return (
         f"{file} holds no request with acceptance ({found}): start vLLM with "
         "--per-request-spec-decode-metrics detailed and --speculative-config, and run AIPerf 0.13 "

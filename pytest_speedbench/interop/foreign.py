@@ -63,6 +63,7 @@ class ForeignRun:
         last_steps: whether the last step of each request is among its steps.
         hidden: decoding steps that cut-off last steps may hide, over all requests.
         notes: what was left out, and what limits the numbers.
+        prompts_file: name of the file that the tool writes the prompts to, beside this one.
     """
 
     tool: str
@@ -74,6 +75,7 @@ class ForeignRun:
     last_steps: bool = True
     hidden: int = 0
     notes: tuple[str, ...] = ()
+    prompts_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +127,9 @@ class ForeignTotals:
     depends_on: frozenset[str] = frozenset()
 
     @property
-    def certain(self) -> bool:
-        """Whether every average has an interval."""
-        return all(threshold.interval for threshold in self.thresholds)
+    def uncertain(self) -> int:
+        """How many averages have no interval."""
+        return sum(threshold.interval is None for threshold in self.thresholds)
 
     @property
     def suggested(self) -> Threshold:

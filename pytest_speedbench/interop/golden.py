@@ -71,8 +71,8 @@ def threshold_file(found: ForeignTotals) -> bytes:
         "Acceptance length (tokens per decoding step).",
         f"{found.tool} {found.counting}.",
     ]
-    if not found.certain:
-        comments.append("Without the requests behind it nobody knows how far it may be off.")
+    if found.uncertain:
+        comments.append("Without an interval nobody knows how far a value may be off.")
     return golden_table(found.thresholds, [*comments, *map(label, found.notes)])
 
 

@@ -106,10 +106,7 @@ def _placed(
     has_prompts = all(request.turns for request in found.requests)
     if given is None:
         if not has_prompts:
-            raise ForeignFileError(
-                f"{source} holds no prompts: name those that it was measured on with --split, as "
-                "in --speed-split"
-            )
+            raise ForeignFileError(_no_prompts(found, source))
         split = make_split(source.stem, name_rows(_samples(found.requests)))
     else:
         split = load_split(given)
@@ -134,6 +131,15 @@ def _placed(
     reasons = {"their prompts are not in the split": lost, "the same prompt again": repeated}
     notes = [f"{count_of(n, 'request')} left out: {why}" for why, n in reasons.items() if n]
     return split, list(turns.values()), notes
+
+
+def _no_prompts(found: ForeignRun, source: Path) -> str:
+    file = found.prompts_file
+    beside = f"{found.tool} writes them to {file} beside it; without that file, " if file else ""
+    return (
+        f"{source} holds no prompts: {beside}name those that it was measured on with --split, as "
+        "in --speed-split"
+    )
 
 
 def _samples(requests: Sequence[ForeignRequest]) -> Iterator[Sample]:

@@ -238,7 +238,7 @@ def test_bias_takes_another_run(tmp_path: Path) -> None:
             ["--plot", "figure.gif"],
             "--plot: expected a path that ends in .png, .svg, .pdf, got '.gif'",
         ),
-        (["--plot", "nowhere/figure.png"], "there is no folder nowhere: make it first"),
+        (["--plot", "run.json/figure.png"], "is a file, and a folder is expected"),
         (["--fail", "a lot"], "--fail: cannot read 'a lot'"),
     ],
 )

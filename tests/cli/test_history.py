@@ -382,9 +382,10 @@ def test_a_page_of_one_run_without_intervals(
 
 def test_a_page_that_cannot_be_written(speedbench: Speedbench) -> None:
     pytest.importorskip("matplotlib")
-    result = speedbench("history", "--html", "nowhere/page.html")
+    Path("taken").touch()
+    result = speedbench("history", "--html", "taken/page.html")
     assert result.code == 2
-    assert "--html nowhere/page.html: there is no folder nowhere" in result.err
+    assert f"--html taken/page.html: {Path('taken').absolute()} is a file" in result.err
 
 
 # -- bisect ---------------------------------------------------------------------------------

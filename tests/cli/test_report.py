@@ -30,7 +30,7 @@ def test_terminal(speedbench: Speedbench) -> None:
 
 def test_markdown_and_html(speedbench: Speedbench, tmp_path: Path) -> None:
     pytest.importorskip("jinja2")
-    page, text = tmp_path / "r.html", tmp_path / "r.md"
+    page, text = tmp_path / "r.html", tmp_path / "new" / "folder" / "r.md"
     result = speedbench("report", "base", "--html", page, "--markdown", text)
     assert result.code == 0
     assert result.out == f"written: {page}\nwritten: {text}\n"
@@ -51,10 +51,13 @@ def test_html_without_jinja2(
 
 
 def test_cannot_write(speedbench: Speedbench, tmp_path: Path) -> None:
-    path = tmp_path / "no" / "r.md"
+    taken = tmp_path / "taken"
+    taken.touch()
+    path = taken / "new" / "r.md"
     result = speedbench("report", "1", "--markdown", path)
     assert result.code == 2
-    assert f"speedbench: --markdown {path}: there is no folder {path.parent}" in result.err
+    expected = f"--markdown {path}: {taken} is a file, and a folder is expected"
+    assert result.err == f"speedbench: {expected}\n"
 
 
 def test_unknown_run(speedbench: Speedbench) -> None:

@@ -39,10 +39,6 @@ CONTRADICTIONS = [
     ("tune --method none", "--method none: no draft length to tune"),
     ("tune --plot x.doc", "--plot: expected a path that ends in"),
     ("analyze bias 1 --against 2 --fail x", "--fail: cannot read 'x'"),
-    ("analyze length 1 --json no/x.json", "there is no folder no: make it first"),
-    ("history --html no/x.html", "there is no folder no: make it first"),
-    ("export 1 -o no/x.csv", "there is no folder no: make it first"),
-    ("import result.json -o no/x.yaml", "there is no folder no: make it first"),
 ]
 
 

@@ -57,7 +57,7 @@ def test_a_number_of_steps_that_is_open_leaves_the_request_out(tmp_path: Path) -
     for row in rows:
         del row["metrics"]["inter_chunk_latency"]
     found = run_in(lines(tmp_path / "profile_export.jsonl", rows), Given("ngram"))
-    assert "steps without a draft leave their number of steps open" in found.notes[-1]
+    assert "steps without a draft are not counted" in found.notes[-1]
     assert len(found.requests) == 8  # the last draft of these was rejected: nothing was cut off
 
 
@@ -130,8 +130,29 @@ def test_failed_and_repeated_requests_are_left_out_and_counted(tmp_path: Path) -
 
 def test_a_file_without_acceptance_names_the_fix(tmp_path: Path) -> None:
     rows = [row | {"spec_decode_acceptance": None} for row in aiperf_lines()]
-    with pytest.raises(ForeignFileError, match=r"12 without acceptance.*--per-request-spec-decode"):
+    with pytest.raises(ForeignFileError, match=r"without acceptance: 12.*--per-request-spec"):
         run_in(lines(tmp_path / "profile_export.jsonl", rows))
+
+
+@pytest.mark.parametrize("tokens", [1, 32])
+def test_a_run_that_drafted_nothing_is_refused_before_its_prompts_are_missed(
+    tokens: int, tmp_path: Path
+) -> None:
+    rows = aiperf_lines()
+    nothing = {"num_spec_steps": 0, "num_draft_tokens": 0, "num_accepted_draft_tokens": 0}
+    for row in rows:
+        row["spec_decode_acceptance"] = {**nothing, "completion_tokens": tokens}
+        row["metrics"]["inter_chunk_latency"] = {"value": [20.0] * (tokens - 1)}
+    path = lines(tmp_path / "profile_export.jsonl", rows)
+    with pytest.raises(ForeignFileError, match=r"nothing was drafted in this run.*--method none"):
+        run_in(path)
+    assert run_in(path, Given("none")).requests
+
+
+def test_prompts_that_are_missing_name_the_file_that_has_them(tmp_path: Path) -> None:
+    path = lines(tmp_path / "profile_export.jsonl", aiperf_lines())
+    with pytest.raises(ForeignFileError, match=r"no prompts: AIPerf writes them to inputs\.json"):
+        records_of(path, split=None)
 
 
 def test_counts_that_cannot_have_emitted_the_tokens_are_refused(tmp_path: Path) -> None:

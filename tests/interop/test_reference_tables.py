@@ -95,6 +95,16 @@ def test_our_golden_table_is_read_back_with_n_and_interval(tmp_path: Path) -> No
     assert "assert speed.acceptance_length >= 1.51" in done.output  # below the lower limit of `all`
 
 
+def test_what_the_names_of_a_table_share_is_shown_once(tmp_path: Path) -> None:
+    names = [f"vllm m eagle3 dl3 {case}" for case in ("bs1 math", "bs1 all", "bs32 all")]
+    values = [Threshold(name, 2.0, interval=None if "32" in name else (1.9, 2.1)) for name in names]
+    path = tmp_path / "golden.yaml"
+    path.write_bytes(golden_table(values, ["AL."]))
+    shown = CliRunner().invoke(app, ["import", str(path)]).output.splitlines()
+    assert shown[0] == "pytest-speedbench: averages of vllm m eagle3 dl3, uncertainty of 1 unknown"
+    assert [line.split("  ")[1] for line in shown[3:6]] == ["bs1 math", "bs1 all", "bs32 all"]
+
+
 def test_a_table_of_another_tool_keeps_its_origin(tmp_path: Path) -> None:
     """Its values are not in our definition, which a second import must not forget."""
     theirs = totals_in(written(tmp_path / "acceptance_length.yaml", yaml.safe_dump(TRTLLM)))
