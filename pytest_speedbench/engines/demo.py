@@ -7,7 +7,9 @@ compile it for many minutes.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -78,7 +80,8 @@ def demo_folder() -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
     try:
-        _convert(demo_gguf().parent, work)
+        with contextlib.redirect_stderr(io.StringIO()):  # progress bars, a page of them in a log
+            _convert(demo_gguf().parent, work)
         os.replace(work, folder)
     except OSError:
         # Another process was faster, and its folder is the same.
