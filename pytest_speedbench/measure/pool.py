@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from pytest_speedbench.engines.process.lifetime import descendants
 from pytest_speedbench.engines.protocol import Engine, EngineConfig
 from pytest_speedbench.engines.registry import engine_type, open_engine
+from pytest_speedbench.errors import EngineError, EngineUnavailable
 
 # A second engine takes about what the first one took; this much must be left over.
 _HEADROOM = 1.25
@@ -54,6 +55,28 @@ class EnginePool:
             for closed in [executor.submit(self.close, config) for config in unwanted]:
                 with contextlib.suppress(OSError):
                     closed.result()
+
+    @contextlib.contextmanager
+    def asking(self, configs: Collection[EngineConfig]) -> Iterator[None]:
+        """Around whatever is asked of the engines of ``configs``. Where it ends in the middle, they
+        are closed: requests in flight, or a reply to come, would be taken for those of the next."""
+        try:
+            yield
+        except EngineUnavailable:
+            raise
+        except EngineError:
+            for config in configs:
+                self.close(config)
+            raise
+        except BaseException:  # a time limit, pytest.fail, Ctrl-C
+            self.close_all()
+            raise
+
+    def close_busy(self) -> None:
+        """Ends every engine with requests in flight, whose answers nobody waits for any more."""
+        for config, engine in list(self._open.items()):
+            if getattr(engine, "in_flight", 0):
+                self.close(config)
 
     def close_all(self) -> None:
         self.close_except(())

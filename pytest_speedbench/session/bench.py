@@ -151,25 +151,22 @@ class Bench:
 
     def _measure(self, run: RunKey) -> None:
         try:
-            if run.soak:
-                self._keep(run, self.arms.soaked(run), None)
-            elif run.against is not None:
-                self._measure_side_by_side(run)
-            elif self.decider is not None:
-                arm, replayed = self.arms.until_decided(run, self.decider(run))
-                self._keep(run, arm, None, replayed)
-            elif self._has_reference(run):
-                self._measure_in_turns(run)
-            else:
-                self._keep(run, self.arms.alone(run), None)
+            with self.pool.asking(self.needed(run)):
+                if run.soak:
+                    self._keep(run, self.arms.soaked(run), None)
+                elif run.against is not None:
+                    self._measure_side_by_side(run)
+                elif self.decider is not None:
+                    arm, replayed = self.arms.until_decided(run, self.decider(run))
+                    self._keep(run, arm, None, replayed)
+                elif self._has_reference(run):
+                    self._measure_in_turns(run)
+                else:
+                    self._keep(run, self.arms.alone(run), None)
         except EngineUnavailable:
             raise
         except EngineError as error:
             self._here.failed[run] = error
-            self._discard(run)
-            raise
-        except BaseException:  # a time limit, pytest.fail, Ctrl-C: requests are still in flight
-            self.pool.close_all()
             raise
 
     def check_counterpart(self, run: RunKey) -> None:
@@ -251,7 +248,9 @@ class Bench:
                 return Replay(refused="--speed-replay off")
             if not self.pool.running(self.inputs.config(run)):
                 return Replay(refused="the engine has ended, and its cache with it")
-            found[run] = self.arms.along_cold(run, self.run(run).arm)
+            arm = self.run(run).arm
+            with self.pool.asking(self.needed(run)):
+                found[run] = self.arms.along_cold(run, arm)
         return found[run]
 
     def in_turns(self, run: RunKey, other: RunKey) -> tuple[ArmResult, ArmResult]:
@@ -266,7 +265,8 @@ class Bench:
         if known is None:
             self._check_turns(run, other)
             self._check(other)
-            own, theirs = self.arms.rounds([run, other], planned=run)
+            with self.pool.asking(self.needed(run) | self.needed(other)):
+                own, theirs = self.arms.rounds([run, other], planned=run)
             known = self._here.in_turns[run, other] = own, theirs
             if self.inputs.config(other) not in {
                 c for one in self.inputs.plan for c in self.needed(one)

@@ -210,7 +210,8 @@ class LosslessCheck:
         )
         arm = replace(run, speculation=speculation)
         seeds = range(first_seed, first_seed + copies)
-        return seeded_copies(bench.engine(arm), request, seeds, run.bs)
+        with bench.pool.asking(bench.needed(arm)):
+            return seeded_copies(bench.engine(arm), request, seeds, run.bs)
 
     def _without_sd(
         self,

@@ -269,7 +269,9 @@ class SpeedSession:
         return self._cases.get(nodeid)
 
     def finished(self, case: Case) -> None:
-        """A test is over: engines that no test needs any more are closed."""
+        """A test is over: engines that no test needs any more are closed, and those that it left at
+        work."""
+        self.bench.pool.close_busy()
         self._users[case.run] -= 1
         if not self._users[case.run]:
             left = [run for run, users in self._users.items() if users]

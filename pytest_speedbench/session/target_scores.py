@@ -17,7 +17,6 @@ from pytest_speedbench.compare.lossless import (
 from pytest_speedbench.compare.replay_ties import other_numerics, scored
 from pytest_speedbench.engines.protocol import Engine, TokenScore
 from pytest_speedbench.engines.registry import engine_type
-from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.plan.cases import RunKey
 from pytest_speedbench.session.bench import Bench
@@ -58,10 +57,8 @@ class TargetScores:
             bench.show(f"starting {run.engine} without SD")
             bench.pool.close_all()
         try:
-            yield bench.engine(run.base())
-        except EngineError:
-            bench.pool.close(config)
-            raise
+            with bench.pool.asking([config]):
+                yield bench.engine(run.base())
         finally:
             if reopened:
                 bench.pool.close(config)

@@ -112,6 +112,21 @@ def test_counters_and_scores_are_answered_between_loads() -> None:
         assert set(child.score([1, 2, 3], 2, [7, 8]).logprobs) == {7, 8}
 
 
+def test_an_interrupted_question_leaves_the_engine_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer is still to come, and the next question must not get it."""
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with engine() as child:
+        child.counters()
+        assert child.in_flight == 0
+        monkeypatch.setattr(ChildEngine, "_receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            child.score([1, 21, 1], 2, [5])
+        assert child.in_flight == 1
+
+
 def test_closing_ends_the_process_and_may_be_done_twice() -> None:
     with engine() as child:
         pid = child.pid

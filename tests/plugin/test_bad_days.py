@@ -158,6 +158,60 @@ def test_ctrl_c_ends_engines_and_saves_what_is_finished(project: Project) -> Non
     assert "eagle3 · DL 3 · BS 1" in text  # the numbers so far
 
 
+# A time limit that strikes in a check, while the engine works for it.
+LATE = """
+import pytest
+from pytest_speedbench.engines.process.parent import ChildEngine
+
+def late(*arguments): pytest.fail("Timeout")
+
+@pytest.mark.speed
+def test_first(speed, monkeypatch):
+    monkeypatch.setattr(ChildEngine, "{method}", late)
+    speed.{check}
+
+@pytest.mark.speed
+def test_second(speed): speed.{check}
+"""
+
+
+@pytest.mark.parametrize(
+    ("check", "method", "starts"),
+    [("assert_lossless()", "_receive", 3), ("assert_never_worse(than=[2])", "collect", 5)],
+)
+def test_what_a_time_limit_interrupts_is_not_taken_for_the_next_answer(
+    project: Project, engines: EngineLog, check: str, method: str, starts: int
+) -> None:
+    project.file("test_it.py", LATE.format(check=check, method=method))
+    result = project.run("--speed-engine-arg=divergence=0.3", speed_rounds="1")
+    result.assert_outcomes(passed=1, failed=1)
+    assert "Failed: Timeout" in text_of(result)
+    assert len(engines.starts) == starts
+    assert engines.alive == []
+
+
+LEFT = """
+import pytest
+from pytest_speedbench import engines
+
+@pytest.mark.speed
+def test_first(speed_engine, speed_config):
+    sampling = engines.Sampling(max_tokens=1_000_000, ignore_eos=True)
+    speed_engine.submit([engines.Request("own", (1, 2, 3), sampling, (), speed_config)])
+
+@pytest.mark.speed
+def test_second(speed): assert speed.acceptance_length > 0
+"""
+
+
+def test_requests_that_a_test_leaves_in_flight_are_not_those_of_the_next(
+    project: Project, engines: EngineLog
+) -> None:
+    project.file("test_it.py", LEFT)
+    project.run().assert_outcomes(passed=2)
+    assert len(engines.starts) == 2
+
+
 def test_a_killed_run_leaves_no_engine(project: Project) -> None:
     with running(project) as (process, _):
         children = children_of(process.pid)

@@ -66,6 +66,7 @@ class ChildEngine:
         self.config = config
         self.timeout = timeout
         self.in_flight = 0
+        """Requests, and questions such as those for counters, that are not yet answered."""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
         self._process, self._connection, self._lifeline = _start(
             config.python, backend, environment, self._log
@@ -107,14 +108,19 @@ class ChildEngine:
         self._send(("cancel", list(request_ids)))
 
     def counters(self) -> Counters | None:
-        self._send(("counters",))
-        return self._wait_for("reply", read_counters)
+        return self._answer(("counters",), read_counters)
 
     def score(
         self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
     ) -> TokenScore:
-        self._send(("score", list(token_ids), position, list(candidates)))
-        return self._wait_for("reply", read_score)
+        return self._answer(("score", list(token_ids), position, list(candidates)), read_score)
+
+    def _answer(self, question: Sequence[object], read: Callable[[Any], T]) -> T:
+        self._send(question)
+        self.in_flight += 1
+        reply = self._wait_for("reply", read)
+        self.in_flight -= 1
+        return reply
 
     def close(self) -> None:
         """Asks the child to end; kills it if it does not end in time.
