@@ -7,10 +7,12 @@ come to its end. Few of them leave a run usable; many would make it a run of oth
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.results import ArmResult, Turn
+from pytest_speedbench.splits import Sample
 
 MAX_FAILED = 0.01
 _UNNAMED = "abort"
@@ -18,6 +20,38 @@ _BUSY = ("HTTP 429", "HTTP 503", "no new token")
 _LOG = "see the engine's own log"
 # An engine's words may be others for each answer.
 _SHOWN = 5
+
+
+@dataclass(slots=True)
+class FailureLimit:
+    """Ends a run at the first answer that makes it too many: those to come cannot make up for it.
+
+    Attributes:
+        most: the share of all answers that may be broken off.
+        planned: how many answers the whole run can come to.
+        answers: those so far.
+        failed: those of them that were broken off, by reason.
+    """
+
+    most: float
+    planned: int = 0
+    answers: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+
+    def plan(self, samples: Iterable[Sample]) -> None:
+        """Adds the turns of ``samples``, which are going to be sent."""
+        self.planned += sum(max(1, len(sample.turns)) for sample in samples)
+
+    def add(self, turn: Turn) -> None:
+        """Takes an answer.
+
+        Raises:
+            EngineError: too many were broken off.
+        """
+        self.answers += 1
+        self.failed += count_failed([turn])
+        if not turn.complete and self.failed.total() > self.most * self.planned:
+            raise too_many_failed(self.failed, self.answers, self.most, self.planned)
 
 
 def count_failed(turns: Sequence[Turn]) -> Counter[str]:
@@ -45,12 +79,15 @@ def refuse_failed(arm: ArmResult, most: float) -> None:
         raise too_many_failed(arm.failed, arm.answers, most)
 
 
-def too_many_failed(failed: Mapping[str, int], of: int, most: float) -> EngineError:
-    """The error for a run of which too little is left."""
+def too_many_failed(
+    failed: Mapping[str, int], of: int, most: float, planned: int = 0
+) -> EngineError:
+    """The error for a run of which too little is left; ``of`` answers came of ``planned``."""
     busy = any(word.startswith(_BUSY) for word in failed)
     look = "lower --speed-bs, or raise the server's limit of requests" if busy else _LOG
+    every = f" of the run's {planned}" if planned > of else ""
     return EngineError(
         f"{describe_failed(failed, of)} by the engine or by what is before it, and at most "
-        f"{most:.1%} may be: {look}; --speed-max-failed=SHARE allows more, and leaves them out of "
-        "every number"
+        f"{most:.1%}{every} may be: {look}; --speed-max-failed=SHARE allows more, and leaves them "
+        "out of every number"
     )

@@ -18,6 +18,7 @@ from pytest_speedbench.engines.protocol import (
     Trace,
 )
 from pytest_speedbench.errors import EngineError
+from pytest_speedbench.measure.failures import FailureLimit
 from pytest_speedbench.measure.heap import frozen_heap
 from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.measure.tokenizer import Message, Tokenizer
@@ -106,6 +107,7 @@ class ClosedLoop:
         batch_size: int,
         progress: Progress = lambda done, of: None,
         enough: Enough | None = None,
+        limit: FailureLimit | None = None,
     ) -> list[Turn]:
         """All turns of ``samples``, in the order in which they finished.
 
@@ -115,7 +117,8 @@ class ClosedLoop:
 
         Raises:
             EngineDied: the engine ended or fell silent.
-            EngineError: a prompt does not fit the context window.
+            EngineError: a prompt does not fit the context window, or more answers are broken off
+                than ``limit`` allows.
         """
         self._runs += 1
         self.grown.clear()
@@ -143,6 +146,8 @@ class ClosedLoop:
                 sample = conversation.sample
                 turns.append(_turn(conversation, trace))
                 self.meter.add(trace)
+                if limit is not None:
+                    limit.add(turns[-1])
                 conversation.turns.append(turns[-1])
                 follow_up = self._follow_up(conversation, trace)
                 if follow_up is not None:

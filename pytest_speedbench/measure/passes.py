@@ -9,7 +9,7 @@ from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculat
 from pytest_speedbench.errors import ForeignTrafficError
 from pytest_speedbench.measure.check import check_counters, check_prompt, check_traces
 from pytest_speedbench.measure.counted import count
-from pytest_speedbench.measure.failures import count_failed, too_many_failed
+from pytest_speedbench.measure.failures import FailureLimit, count_failed, too_many_failed
 from pytest_speedbench.measure.load import ClosedLoop, Enough, Progress
 from pytest_speedbench.measure.results import Counted, Pass, Turn
 from pytest_speedbench.splits import Sample
@@ -28,6 +28,7 @@ def checked_pass(
     batch_size: int,
     progress: Progress,
     enough: Enough | None = None,
+    limit: FailureLimit | None = None,
 ) -> Pass:
     """Sends ``samples`` and holds what came back against the engine's own counts.
 
@@ -35,11 +36,9 @@ def checked_pass(
         MeasurementMismatch, EngineDied: as :func:`run_rounds`.
     """
     before = loop.engine.counters()
-    every = loop.run(samples, batch_size, progress, enough)
+    every = loop.run(samples, batch_size, progress, enough, limit)
     after = loop.engine.counters()
     turns, failed = [turn for turn in every if turn.complete], count_failed(every)
-    if failed and not turns:
-        raise too_many_failed(failed, len(every), loop.max_failed)
     traces = [turn.trace for turn in turns]
     grown = None if before is None or after is None else after - before
     # The counters hold what was decoded of the failed ones, too.
@@ -56,9 +55,18 @@ def checked_pass(
 
 
 def send_parts(
-    loop: ClosedLoop, parts: Sequence[Sequence[Sample]], batch_size: int, progress: Progress
+    loop: ClosedLoop,
+    parts: Sequence[Sequence[Sample]],
+    batch_size: int,
+    progress: Progress,
+    limit: FailureLimit | None = None,
 ) -> list[Pass]:
-    """A pass for each of ``parts``, one after another; ``progress`` counts over all of them."""
+    """A pass for each of ``parts``, one after another; ``progress`` counts over all of them.
+
+    Raises:
+        EngineError: every answer of a pass was broken off, so that there is nothing to time.
+        MeasurementMismatch, EngineDied: as :func:`checked_pass`.
+    """
     passes: list[Pass] = []
     sent, of = 0, sum(map(len, parts))
     for part in parts:
@@ -66,7 +74,10 @@ def send_parts(
         def show(finished: int, _: int, before: int = sent) -> None:
             progress(before + finished, of)
 
-        passes.append(checked_pass(loop, part, batch_size, show))
+        done = checked_pass(loop, part, batch_size, show, limit=limit)
+        if done.failed and not done.turns:
+            raise too_many_failed(done.failed, sum(done.failed.values()), loop.max_failed)
+        passes.append(done)
         sent += len(part)
     return passes
 

@@ -252,14 +252,18 @@ class ArmResult:
     cold: list[Turn] = field(default_factory=list)
     digests: dict[tuple[str, int], str] = field(default_factory=dict)
 
+    def count(self, done: Pass) -> None:
+        """Counts the answers of a pass, and those of them that were broken off."""
+        self.answers += len(done.turns) + sum(done.failed.values())
+        for word, count in done.failed.items():
+            self.failed[word] = self.failed.get(word, 0) + count
+
     def take(self, done: Pass, first: bool) -> None:
         """Adds what a pass measured; only a sample's first time counts for acceptance."""
         if done.grown is not None:
             self.counters = (self.counters or Counters()) + done.grown
         self.unknown = self.unknown or done.unknown
-        self.answers += len(done.turns) + sum(done.failed.values())
-        for word, count in done.failed.items():
-            self.failed[word] = self.failed.get(word, 0) + count
+        self.count(done)
         if not first:
             return
         self.turns += [turn for turn in done.turns if turn.copy == 0]

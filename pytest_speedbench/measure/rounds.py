@@ -13,7 +13,7 @@ from functools import partial
 from itertools import cycle, islice
 
 from pytest_speedbench.engines.protocol import Speculation
-from pytest_speedbench.measure.failures import refuse_failed
+from pytest_speedbench.measure.failures import FailureLimit, refuse_failed
 from pytest_speedbench.measure.load import ClosedLoop, Progress
 from pytest_speedbench.measure.passes import counts_by_slice, send_parts
 from pytest_speedbench.measure.results import (
@@ -111,13 +111,22 @@ def run_rounds(
         EngineDied: an engine ended or fell silent.
         EngineError: an engine broke off more answers than allowed.
     """
-    arms = [_Arm(loop, ArmResult(loop.speculation, alternated=len(loops) > 1)) for loop in loops]
+    arms = [
+        _Arm(
+            loop,
+            ArmResult(loop.speculation, alternated=len(loops) > 1),
+            FailureLimit(loop.max_failed),
+        )
+        for loop in loops
+    ]
     by_slice = any(counts_by_slice(loop, batch_size) for loop in loops)
     plan = plan_parts(samples, batch_size, rounds, by_slice)
     (once,) = plan_parts(samples, batch_size, 0, by_slice)
     sent = sum(len(part.samples) for part in plan[0])
     for arm in arms:
         arm.result.repeated = sent if sent > len(samples) else 0
+        for parts in plan:
+            arm.limit.plan(sample for part in parts for sample in part.samples)
     for number, parts in enumerate(plan):
         if restart is not None and number:
             for arm, loop in zip(arms, restart(number), strict=True):
@@ -143,21 +152,26 @@ def run_rounds(
 class _Arm:
     loop: ClosedLoop
     result: ArmResult
+    limit: FailureLimit
 
     def fill_cache(self, parts: Sequence[Part], batch_size: int, progress: RoundProgress) -> None:
         """A cold pass, whose turns are kept, and one that leaves its prompts in the cache."""
         show = partial(progress, self.loop.speculation, 0, 0)
         samples = [part.samples for part in parts]
+        for sent in 2 * samples:
+            self.limit.plan(sent)
         self.loop.uncached = True
         try:
-            cold = send_parts(self.loop, samples, batch_size, show)
+            cold = send_parts(self.loop, samples, batch_size, show, self.limit)
         finally:
             self.loop.uncached = False
         self.result.cold = [turn for done in cold for turn in done.turns]
-        send_parts(self.loop, samples, batch_size, show)
+        for done in cold + send_parts(self.loop, samples, batch_size, show, self.limit):
+            self.result.count(done)
 
     def round(self, parts: Sequence[Part], batch_size: int, start: int, progress: Progress) -> None:
-        passes = send_parts(self.loop, [part.samples for part in parts], batch_size, progress)
+        samples = [part.samples for part in parts]
+        passes = send_parts(self.loop, samples, batch_size, progress, self.limit)
         for part, done in zip(parts, passes, strict=True):
             self.result.take(done, part.first)
         self.result.rounds.append(replace(timed_round(passes, batch_size), start=start))

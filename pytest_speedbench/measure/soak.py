@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pytest_speedbench.measure.failures import refuse_failed
+from pytest_speedbench.measure.failures import FailureLimit, refuse_failed
 from pytest_speedbench.measure.load import ClosedLoop
 from pytest_speedbench.measure.passes import counts_by_slice, send_parts
 from pytest_speedbench.measure.results import ArmResult, Emitted, Pass, SoakRound
@@ -35,13 +35,16 @@ def run_soak(
     result = ArmResult(loop.speculation, alternated=False)
     result.warmup_requests = warm_up(loop, samples, batch_size)
     (parts,) = plan_parts(samples, batch_size, 0, counts_by_slice(loop, batch_size))
+    limit = FailureLimit(loop.max_failed)
     origin, spent = 0.0, 0.0
     while len(result.soak) < max(rounds, MIN_ROUNDS) or spent < seconds:
 
         def show(done: int, of: int, number: int = len(result.soak), now: float = spent) -> None:
             progress(number + 1, now, done, of)
 
-        passes = send_parts(loop, [part.samples for part in parts], batch_size, show)
+        for part in parts:
+            limit.plan(part.samples)
+        passes = send_parts(loop, [part.samples for part in parts], batch_size, show, limit)
         for done in passes:
             result.take(done, not result.rounds)
         refuse_failed(result, loop.max_failed)

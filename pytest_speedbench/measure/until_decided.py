@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_speedbench.measure.early import BlockWatch, Decider
-from pytest_speedbench.measure.failures import refuse_failed
+from pytest_speedbench.measure.failures import FailureLimit, refuse_failed
 from pytest_speedbench.measure.load import ClosedLoop, Progress
 from pytest_speedbench.measure.passes import checked_pass
 from pytest_speedbench.measure.replay import Outputs, replay
@@ -28,7 +28,9 @@ def run_until_decided(
         MeasurementMismatch, EngineDied: as :func:`~pytest_speedbench.measure.rounds.run_rounds`.
     """
     watch = BlockWatch(samples, decider)
-    done = checked_pass(loop, watch.order, batch_size, progress, watch.enough)
+    limit = FailureLimit(loop.max_failed)
+    limit.plan(samples)
+    done = checked_pass(loop, watch.order, batch_size, progress, watch.enough, limit)
     return _looked_at(loop, watch, [done])
 
 
@@ -49,11 +51,13 @@ def replay_until_decided(
         MeasurementMismatch, EngineDied: as :func:`run_until_decided`.
     """
     watch = BlockWatch(samples, decider)
+    limit = FailureLimit(loop.max_failed)
+    limit.plan(samples)
     passes: list[Pass] = []
     turns: dict[tuple[str, int], ReplayedTurn] = {}
     refused, sent = "", 0
     for group in watch.groups(batch_size):
-        passes.append(checked_pass(loop, group, batch_size, lambda done, of: None))
+        passes.append(checked_pass(loop, group, batch_size, lambda done, of: None, limit=limit))
         if not refused:
             found = replay(loop, group, passes[-1].turns, outputs, batch_size)
             turns.update(found.turns)

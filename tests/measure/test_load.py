@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -21,7 +21,7 @@ from pytest_speedbench.engines.protocol import (
 from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.load import ClosedLoop, Reported
 from pytest_speedbench.measure.passes import checked_pass, counts_by_slice, send_parts
-from pytest_speedbench.measure.rounds import plan_parts
+from pytest_speedbench.measure.rounds import plan_parts, run_rounds
 from pytest_speedbench.measure.tokenizer import WordTokenizer
 from pytest_speedbench.splits import Sample
 
@@ -35,7 +35,8 @@ class Server:
     """Answers every request with ``tokens`` tokens, two a step, and counts like a server.
 
     ``text`` None: it gives token ids. ``stranger`` tokens go to somebody else at every request;
-    ``silent_after`` so many readings it has no counters any more.
+    ``silent_after`` so many readings it has no counters any more. It breaks off the requests that
+    ``broken`` says.
     """
 
     tokens: int = 9
@@ -43,6 +44,7 @@ class Server:
     ids: bool = True
     stranger: int = 0
     silent_after: int = 1 << 30
+    broken: Callable[[Request], bool] = lambda request: False
     seen: list[Request] = field(default_factory=list)
     waiting: list[Request] = field(default_factory=list)
     most_waiting: int = 0
@@ -63,18 +65,19 @@ class Server:
         self.grown += Counters(steps, 3 * steps, steps, self.tokens + self.stranger)
         now = float(len(self.seen))
         ids = list(range(self.tokens)) if self.ids else []
-        return [
-            Trace(
-                request.id,
-                len(request.prompt_ids),
-                now - 0.5,
-                ids,
-                spread_tokens(self.tokens, 2),
-                [now - 0.3, now],
-                totals=RequestTotals(),
-                text=self.text,
-            )
-        ]
+        trace = Trace(
+            request.id,
+            len(request.prompt_ids),
+            now - 0.5,
+            ids,
+            spread_tokens(self.tokens, 2),
+            [now - 0.3, now],
+            totals=RequestTotals(),
+            text=self.text,
+        )
+        if self.broken(request):
+            trace.finish_reason, trace.failure = "abort", "error"
+        return [trace]
 
     def cancel(self, request_ids: Sequence[str]) -> None: ...
 
@@ -151,6 +154,36 @@ def test_slices_are_counted_one_by_one() -> None:
         assert (counted.requests, counted.tokens, counted.steps) == (3, 24, 12)
     assert shown[-1] == (6, 6)
     assert shown == sorted(shown)
+
+
+def test_a_run_ends_at_the_answer_that_makes_it_too_many() -> None:
+    """Not after the last of them, hours later; the warm-up does not count."""
+    server = Server(broken=lambda request: "math" in request.id)
+    every = [Sample(f"qa{i}", "qa", ("hello",)) for i in range(90)]
+    every[60:60] = [Sample(f"math{i}", "math", ("hello",)) for i in range(10)]
+    own = loop(server, Reported())
+    own.max_failed = 0.02
+    with pytest.raises(EngineError, match=r"3 of 33 answers .* at most 2.0% of the run's 100 may"):
+        run_rounds([own], every, 1, 2)
+
+
+def test_answers_of_the_pass_without_the_cache_count_too() -> None:
+    server = Server(broken=lambda request: request.cache_salt != "" and "0/0/0" in request.id)
+    own = loop(server, Reported())
+    own.max_failed = 0.2
+    (arm,) = run_rounds([own], samples("math", "qa"), 1, 0, prefix_caching=True)
+    assert {turn.sample for turn in arm.cold} == {"math1", "math2", "qa1", "qa2"}
+    assert (arm.answers, arm.failed) == (18, {"error": 2})
+    own.max_failed = 0.1
+    with pytest.raises(EngineError, match=r"2 of 2 answers .* at most 10.0% of the run's 18 may"):
+        run_rounds([own], samples("math", "qa"), 1, 0, prefix_caching=True)
+
+
+def test_a_pass_of_one_sample_may_lose_it() -> None:
+    """As the groups of samples that an early decision sends: the share is that of the run."""
+    server = Server(broken=lambda request: True)
+    done = checked_pass(loop(server), [Sample("a", "math", ("hello",))], 1, lambda *_: None)
+    assert (done.turns, done.failed) == ([], {"error": 1})
 
 
 def test_slices_that_ran_together_are_not_told_apart() -> None:

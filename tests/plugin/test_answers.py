@@ -42,8 +42,9 @@ def test_too_many_failures_end_the_run_with_their_number(project: Project) -> No
     one_turn(project)
     result = project.run(*FAILS)
     assert result.ret == 1
-    message = "2 of 8 answers were broken off ('error': 2) by the engine"
+    message = "1 of 2 answers were broken off ('error': 1) by the engine"
     assert message in text_of(result)
+    assert "at most 1.0% of the run's 8 may be" in text_of(result)
     assert "--speed-max-failed=SHARE" in text_of(result)
 
 
@@ -90,7 +91,7 @@ def test_a_server_that_breaks_answers_off(project: Project, chat: Script, reason
     with serving(chat) as url:
         result = project.run(f"--speed-url={url}", speed_engine="openai")
     assert result.ret == 1
-    assert f"4 of 8 answers were broken off ({reason!r}: 4)" in text_of(result)
+    assert f"1 of 1 answers were broken off ({reason!r}: 1)" in text_of(result)
 
 
 @pytest.mark.parametrize(
