@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -306,6 +307,37 @@ def test_an_engine_that_hangs_is_killed_in_time() -> None:
         with pytest.raises(EngineDied, match=r"sent nothing for 1 s.*--speed-timeout"):
             collect_all(child, 3)
         assert not alive(child.pid)
+
+
+def test_an_engine_that_reads_nothing_is_killed_in_time() -> None:
+    """More than a pipe holds is sent to it."""
+    with engine(timeout=2) as child:
+        os.kill(child.pid, signal.SIGSTOP)
+        long = [replace(request, prompt_ids=(1,) * 100_000) for request in requests(20)]
+        child.submit(long)
+        with pytest.raises(EngineDied, match="sent nothing for 2 s and was killed"):
+            child.collect(60)
+
+
+def send_more_than_a_pipe_holds(child: ChildEngine) -> None:
+    """Has the engine begin a long message, whose rest waits until the beginning is read."""
+    child.submit([replace(requests(1)[0], sampling=Sampling(40_000, ignore_eos=True))])
+    assert child._connection.poll(None)
+
+
+def test_long_messages_may_cross() -> None:
+    with engine() as child:
+        send_more_than_a_pipe_holds(child)
+        child.submit([replace(requests(1)[0], id="next", prompt_ids=(1,) * 100_000)])
+        assert collect_all(child, 2) == ["r0", "next"]
+
+
+def test_an_engine_that_stops_in_the_middle_of_a_message_is_killed_in_time() -> None:
+    with engine(timeout=2) as child:
+        send_more_than_a_pipe_holds(child)
+        os.kill(child.pid, signal.SIGSTOP)
+        with pytest.raises(EngineDied, match="sent nothing for 2 s and was killed"):
+            child.collect(60)
 
 
 def test_work_that_takes_longer_than_the_timeout_is_not_a_hang() -> None:

@@ -157,7 +157,7 @@ def test_slices_are_counted_one_by_one() -> None:
 
 
 def test_a_run_ends_at_the_answer_that_makes_it_too_many() -> None:
-    """Not after the last of them, hours later; the warm-up does not count."""
+    """Not after the last of them, hours later."""
     server = Server(broken=lambda request: "math" in request.id)
     every = [Sample(f"qa{i}", "qa", ("hello",)) for i in range(90)]
     every[60:60] = [Sample(f"math{i}", "math", ("hello",)) for i in range(10)]

@@ -21,6 +21,7 @@ from pytest_speedbench.engines.process.lifetime import (
     kill_group,
     last_output,
 )
+from pytest_speedbench.engines.process.outbox import Outbox
 from pytest_speedbench.engines.process.wire import (
     PROTOCOL,
     Channel,
@@ -71,6 +72,8 @@ class ChildEngine:
         self._process, self._connection, self._lifeline = _start(
             config.python, backend, environment, self._log
         )
+        self._connection.limit(timeout)
+        self._outbox = Outbox(self._connection)
         self._last_message = time.monotonic()
         try:
             self._send(("start", PROTOCOL, replace(config, python="")))
@@ -128,8 +131,7 @@ class ChildEngine:
         With requests in flight it is killed at once: they were interrupted, and a step may be long.
         """
         if self._process.poll() is None and not self.in_flight:
-            with contextlib.suppress(OSError):
-                self._connection.send(("close",))
+            self._outbox.put(("close",))
             self._let_end()
         self.kill()
 
@@ -144,6 +146,7 @@ class ChildEngine:
             kill_all(descendants(self._process.pid))
         kill_group(self._process.pid)
         self._process.wait()
+        self._outbox.close()
         self._connection.close()
         self._log.close()
         if self._lifeline is not None:
@@ -157,10 +160,9 @@ class ChildEngine:
     def _send(self, message: Sequence[object]) -> None:
         if not self.in_flight:  # an idle engine sends nothing: the time limit starts now
             self._last_message = time.monotonic()
-        try:
-            self._connection.send(message)
-        except (OSError, ValueError) as error:
-            raise self._death() from error
+        if self._log.closed:
+            raise self._death()
+        self._outbox.put(message)
 
     def _wait_for(self, kind: str, read: Callable[[Any], T]) -> T:
         while True:
@@ -183,6 +185,8 @@ class ChildEngine:
                     raise self._hang()
                 return None
             message = self._connection.recv()
+        except BlockingIOError as error:
+            raise self._hang() from error
         except (EOFError, OSError) as error:
             raise self._death() from error
         except ProtocolError as error:

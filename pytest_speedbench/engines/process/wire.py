@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import operator
+import os
+import socket
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from multiprocessing.connection import Connection
@@ -43,9 +46,19 @@ class Channel:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def limit(self, seconds: float) -> None:
+        """Lets :meth:`recv` wait no longer for the rest of a message."""
+        interval = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+        with socket.socket(fileno=os.dup(self._connection.fileno())) as own:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
+
     def send(self, message: Sequence[object]) -> None:
         """Raises OSError where the other side is gone."""
-        self._connection.send_bytes(encode(message))
+        self.write(encode(message))
+
+    def write(self, data: bytes) -> None:
+        """Sends a message that is encoded already, as :meth:`send`."""
+        self._connection.send_bytes(data)
 
     def poll(self, timeout: float | None) -> bool:
         """Whether a message, or the end, arrives within ``timeout`` seconds; None: no limit."""
@@ -56,6 +69,7 @@ class Channel:
 
         Raises:
             EOFError, OSError: the other side is gone, or the message is longer than 256 MiB.
+            BlockingIOError: the rest of the message did not come within the limit.
             ProtocolError: it cannot be read.
         """
         return decode(self._connection.recv_bytes(_MOST_BYTES))
