@@ -89,7 +89,7 @@ def test_marker_arguments_and_fixtures_are_all_named() -> None:
 def test_attributes_of_speed_exist() -> None:
     from pytest_speedbench.session.result import SpeedResult
 
-    rows = table(section(page("at-the-desk"), "What `speed` has"))[1:]
+    rows = table(section(page("at-the-desk"), "Attributes of `speed`"))[1:]
     for row in rows:
         for name in re.findall(r"[a-z_]+", row[0].split("(")[0]):
             assert hasattr(SpeedResult, name), name
