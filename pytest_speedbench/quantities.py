@@ -1,4 +1,5 @@
-"""How changes are written in every report and message: ``-2.00%``, ``[-3.10%, -0.90%]``."""
+"""How changes and estimated counts are written in every report and message: ``-2.00%``,
+``[-3.10%, -0.90%]``, ``about 24,000``."""
 
 from __future__ import annotations
 
@@ -6,6 +7,12 @@ from __future__ import annotations
 def change_of(ratio: float, digits: int = 2) -> str:
     """The ratio new / old as a change: 0.98 → ``-2.00%``; what rounds to nothing is ``+0.00%``."""
     return f"{round(ratio - 1, digits + 2) + 0.0:+.{digits}%}"
+
+
+def about(count: int) -> int:
+    """An estimated count in two digits, rounded up: 23,299 → 24,000."""
+    unit: int = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // unit) * unit
 
 
 def span_of(low: float | None, high: float | None, digits: int = 2) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_speedbench.quantities import change_of, span_of
+from pytest_speedbench.quantities import about, change_of, span_of
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,13 @@ def test_every_change_has_its_sign_and_none_is_minus_nothing(ratio: float, digit
     text = change_of(ratio, digits)
     assert re.fullmatch(r"[+-]\d+(\.\d+)?%", text)
     assert float(text[:-1]) != 0 or text.startswith("+")
+
+
+@given(st.integers(0, 10**12))
+def test_an_estimated_count_has_two_digits_and_is_not_too_small(count: int) -> None:
+    shown = about(count)
+    assert count <= shown <= 1.1 * count + 1
+    assert not str(shown)[2:].strip("0")
 
 
 def test_limits_that_say_nothing_are_left_out() -> None:

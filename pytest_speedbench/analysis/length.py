@@ -116,11 +116,11 @@ def _table(curves: Iterable[LengthCurve]) -> Table:
         Column("run", "run", "text"),
         Column("dl", "DL"),
         Column("bs", "BS"),
-        Column("tier", "tier", "text"),
+        Column("tier", "slice", "text"),
         Column("shortest", "from"),
         Column("longest", "to"),
-        Column("per_doubling", "a doubling", "percent", 1),
-        Column("over_range", "over the range", "percent", 1),
+        Column("per_doubling", "a doubling", "difference", 1),
+        Column("over_range", "over the range", "difference", 1),
     )
     return Table(NAME, "Change of AL over input length in tokens", columns, tuple(rows))
 

@@ -10,9 +10,9 @@ from pytest_speedbench.quantities import change_of
 from pytest_speedbench.stats import Estimate
 
 Value = str | int | float | Estimate | None
-Form = Literal["text", "number", "value", "percent", "change"]
+Form = Literal["text", "number", "value", "percent", "change", "difference"]
 """``value`` is a number without its interval; ``percent`` shows 0.12 as 12%, ``change`` a ratio of
-0.97 as -3%."""
+0.97 as -3%, ``difference`` -0.03 as -3%."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,8 @@ def _number(value: float, column: Column) -> str:
             return f"{value:.{column.digits}%}"
         case "change":
             return change_of(value, column.digits)
+        case "difference":
+            return change_of(1 + value, column.digits)
         case _:
             return f"{value:,}" if isinstance(value, int) else f"{value:,.{column.digits}f}"
 

@@ -110,7 +110,7 @@ def tuning(records: Sequence[Record]) -> Tuning:
         Column("acceptance_length", "AL"),
         Column("speedup", "speedup"),
         Column("predicted", "predicted"),
-        Column("error", "error", "percent", 0),
+        Column("error", "error", "difference", 0),
         Column("best", "", "text"),
     )
     mean = sum(errors) / len(errors) if errors else None

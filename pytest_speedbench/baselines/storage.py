@@ -31,6 +31,8 @@ from pytest_speedbench.errors import BaselineError, GitError, RecordError, did_y
 # What pytest-benchmark writes outside of a repository, and in one without a commit.
 _NO_COMMIT = frozenset({"", "unversioned", "unknown"})
 # What a summary leaves out of a record: what is long, and serves comparing alone.
+_COMPRESSED = (b"\xfd7zXZ", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh")
+"""How files of xz, gzip, zstandard and bzip2 begin."""
 _LEFT_OUT = {"rounds", "reference_rounds", "drift", "warmup", "counted", "arm", "requests"}
 _MOST_NAMED = 6
 # Clocks of machines differ; a record from further ahead has a wrong time.
@@ -111,7 +113,8 @@ class SavedRun:
 
     @property
     def number(self) -> str:
-        return self.name.partition("_")[0]
+        head = self.name.partition("_")[0]
+        return head if head.isdigit() else self.name
 
     @property
     def known_commit(self) -> bool:
@@ -154,8 +157,10 @@ def parse_run(read: Callable[[], bytes], shown: str) -> SavedRun:
     Raises:
         BaselineError: as :func:`read_run`.
     """
+    content = b""
     try:
-        data = json.loads(read().decode("utf-8"))
+        content = read()
+        data = json.loads(content.decode("utf-8"))
     except OSError as error:
         raise BaselineError(f"cannot read {shown}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -163,6 +168,10 @@ def parse_run(read: Callable[[], bytes], shown: str) -> SavedRun:
             raise BaselineError(
                 f"{shown} is no saved run: a table of averages has no requests to compare, only "
                 "numbers for asserts (speedbench import prints them)"
+            ) from error
+        if content.startswith(_COMPRESSED):
+            raise BaselineError(
+                f"{shown} is compressed, and saved runs are plain JSON: unpack it first"
             ) from error
         raise BaselineError(
             f"{shown} is not JSON ({error}); was it cut off? Restore it, or delete it"

@@ -86,7 +86,7 @@ def report(
         from pytest_speedbench.report.markdown import render_markdown
 
         results.report = str(html or "")
-        write_file(markdown, render_markdown(results).encode())
+        write_file(markdown, render_markdown(results, markdown.parent).encode())
 
 
 def show(

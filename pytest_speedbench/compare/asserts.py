@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from pytest_speedbench.errors import count_of
 from pytest_speedbench.measure.metrics import METRICS
+from pytest_speedbench.quantities import about
 from pytest_speedbench.stats import Estimate
 
 
@@ -180,7 +181,7 @@ class Measured(Estimate):
         if missing is not None:
             of_run = self.name in METRICS and METRICS[self.name].scope == "run"
             unit = "more round" if of_run else "more sample"
-            yield f"about {count_of(missing, unit)} like these would settle it"
+            yield f"about {count_of(about(missing), unit)} like these would settle it"
 
     def samples_missing(self, sign: str, number: float) -> int | None:
         """How many more units would move the bound past ``number``; None where it is decided or

@@ -12,6 +12,7 @@ from pytest_speedbench.compare.side_by_side import of_one_pair
 from pytest_speedbench.compare.timing import gate_side_by_side, gate_stored
 from pytest_speedbench.compare.verdict import COMPARED, Outcome, Verdict
 from pytest_speedbench.errors import RecordError, count_of
+from pytest_speedbench.quantities import about
 from pytest_speedbench.stats import (
     Conclusion,
     Decision,
@@ -187,9 +188,8 @@ def _reason(decision: Decision, beside_all: bool) -> str:
     undecided = decision.conclusion is Conclusion.UNDECIDED
     parts = [_too_few(decision) if beside_all and undecided else decision.reason]
     if decision.more_samples is not None:
-        parts.append(
-            f"about {count_of(decision.more_samples, 'more sample')} like these would settle it"
-        )
+        more = count_of(about(decision.more_samples), "more sample")
+        parts.append(f"about {more} like these would settle it")
     if decision.only_old or decision.only_new:
         parts.append(
             f"{count_of(len(decision.only_old), 'sample')} only in the baseline, "

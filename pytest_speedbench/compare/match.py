@@ -130,7 +130,7 @@ def nearest(new: Identity, runs: Sequence[SavedRun], eligibility: Eligibility) -
     least in BS and DL; the latest of equals. Of the same case, why it is no baseline."""
     cases = [(run, summary) for run in reversed(runs) for summary in run.summaries]
     if not cases:
-        return "no record of this case: nothing is saved there"
+        return "no record of this case: nothing is saved yet"
     run, summary = min(cases, key=lambda found: _far(found[1].case, new.case))
     differences = _key_differences(summary.case, new.case)
     if not differences:
@@ -147,10 +147,14 @@ def _far(old: CaseKey, new: CaseKey) -> tuple[int, float]:
 
 def _key_differences(old: CaseKey, new: CaseKey) -> list[str]:
     return [
-        f"{name} {getattr(old, name)} (here {getattr(new, name)})"
+        f"{name} {_shown(getattr(old, name))} (here {_shown(getattr(new, name))})"
         for name in KEY_FIELDS
         if getattr(old, name) != getattr(new, name)
     ]
+
+
+def _shown(value: object) -> str:
+    return "–" if value == "" else str(value)
 
 
 def records_under_another_key(run: SavedRun, new: Identity) -> list[Record]:

@@ -113,6 +113,7 @@ class SessionResults:
         comparing: whether the session compared with saved runs.
         failure: why the session fails although no test did; empty if it does not.
         problems: files that could not be read or written.
+        remarks: what workers of pytest-xdist would have said after collection.
         saved: files that hold the records.
         report: the HTML report of the session, for links to it; empty without one.
         skipped: reason → how many tests were skipped for it.
@@ -124,6 +125,7 @@ class SessionResults:
     comparing: bool = False
     failure: str = ""
     problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
     report: str = ""
     skipped: dict[str, int] = field(default_factory=dict)
@@ -163,7 +165,7 @@ class SessionResults:
             cases,
             _family_of(records),
             comparing=any(case.verdicts for case in cases),
-            problems=list(_unfinished(run.measured)),
+            problems=list(unfinished(run.measured)),
             saved=[run.path],
         )
 
@@ -194,7 +196,7 @@ def _family_of(records: Sequence[Record]) -> str:
     return Family(gate.alpha, gate.cases).describe() if gate else ""
 
 
-def _unfinished(records: Sequence[Record]) -> Iterator[str]:
+def unfinished(records: Sequence[Record]) -> Iterator[str]:
     """That the session was ended before all of its cases were measured."""
     ended = [record.gate for record in records if record.gate and record.interrupted]
     if ended:

@@ -10,7 +10,8 @@ from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.results import CaseResult, SessionResults, merged
-from pytest_speedbench.compare.verdict import COMPARED, Outcome
+from pytest_speedbench.compare.verdict import COMPARED, FAILING, Outcome, Verdict
+from pytest_speedbench.plan.values import GATED_METRICS
 from pytest_speedbench.report.view import SIMULATED, change_text, runs_of, title_of, widest
 
 TONES = {
@@ -68,13 +69,21 @@ def headline_of(results: SessionResults) -> Headline:
     runs = runs_of(results.cases)
     if gravest is None:
         return _measured(results, runs, counts, against)
-    title = _TITLES[gravest]
+    title = _title(gravest, verdicts)
     if gravest is Outcome.PASS and found[Outcome.IMPROVED]:
         title = "No regression, some improved"
     text = _sentence(gravest, runs)
     if not found.keys() & COMPARED and TONES[gravest] != "bad":
         text = "No case was compared."
     return Headline(title, text, TONES[gravest], counts, against)
+
+
+def _title(gravest: Outcome, verdicts: Sequence[Verdict]) -> str:
+    """What failed, where that is a check or an assert and no comparison with a baseline."""
+    metrics = dict.fromkeys(v.metric for v in verdicts if v.outcome is gravest)
+    if gravest is Outcome.FAIL and not metrics.keys() & {*GATED_METRICS}:
+        return f"Failed: {', '.join(metrics)}"
+    return _TITLES[gravest]
 
 
 def _judged(case: CaseResult) -> bool:
@@ -135,14 +144,16 @@ def _best(heads: Sequence[Record]) -> str:
 
 
 def _sentence(gravest: Outcome, runs: Sequence[Sequence[CaseResult]]) -> str:
-    """The numbers of the gravest verdict: old and new AL, and speedup."""
-    concerned = [
-        (case, verdict)
+    """The numbers of the gravest verdict: old and new AL, and speedup. A slice that is not the
+    whole split stands for a run only where it fails."""
+    of_runs = [
+        [(case, v) for case in group for v in case.verdicts if v.outcome is gravest]
         for cases in runs
-        for case in (widest(cases), *cases)
-        for verdict in case.verdicts
-        if verdict.outcome is gravest
+        for group in ([widest(cases)], cases)
     ]
+    whole, every = of_runs[::2], of_runs[1::2]
+    first = whole if gravest not in FAILING and any(whole) else every
+    concerned = [pair for pairs in first for pair in pairs]
     if not concerned:
         return ""
     case, verdict = min(concerned, key=lambda pair: pair[1].ratio or 1.0)

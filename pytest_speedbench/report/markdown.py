@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import FAILING, Outcome
@@ -29,14 +31,21 @@ _MOST_ROWS = 20
 _BAD = FAILING | {Outcome.UNDECIDED}
 
 
-def render_markdown(results: SessionResults) -> str:
-    """The whole summary."""
-    return "\n".join(_lines(results)) + "\n"
+def render_markdown(results: SessionResults, folder: Path | None = None) -> str:
+    """The whole summary.
+
+    Args:
+        results: of the session.
+        folder: where the text is written to, from which the HTML report is linked; without it the
+            report is named.
+    """
+    return "\n".join(_lines(results, folder)) + "\n"
 
 
-def _lines(results: SessionResults) -> Iterator[str]:
+def _lines(results: SessionResults, folder: Path | None) -> Iterator[str]:
     headline = headline_of(results)
-    yield f"## Speculative decoding: {headline.sign} {markdown_cell(headline.title)}"
+    sign = "" if headline.tone == "plain" else f"{headline.sign} "  # a dash would be a minus
+    yield f"## Speculative decoding: {sign}{markdown_cell(headline.title)}"
     if headline.text:
         yield from ("", f"**{markdown_cell(headline.text)}**")
     counts = [f"{count} {outcome}" for outcome, count in headline.counts]
@@ -59,8 +68,7 @@ def _lines(results: SessionResults) -> Iterator[str]:
     if results.verdicts and results.family:
         yield from ("", markdown_cell(results.family))
     if results.report:
-        link = f"[{_link_text(results.report)}](<{_address(results.report)}>)"
-        yield from ("", f"Full report: {link}")
+        yield from ("", f"Full report: {_report(results.report, folder)}")
 
 
 def _gravity(cases: Sequence[CaseResult]) -> tuple[int, float]:
@@ -144,15 +152,16 @@ def _grid(grid: Grid) -> Iterator[str]:
 
 def _details(table: RunTable) -> Iterator[str]:
     yield from ("", f"<details><summary>{markdown_cell(table.title)}</summary>", "")
-    columns = _columns(any(row.outcome for row in table.rows))
+    columns = _columns(table.judged)
     yield f"| {' | '.join(title for title, _ in columns)} |"
     yield f"| --- |{' ---: |' * (len(columns) - 1)}"
     for row in _worst_first(table.rows):
         yield f"| {' | '.join(markdown_cell(cell(row)) for _, cell in columns)} |"
     yield ""
     others = [text for text, _ in table.verdicts]
-    for text in (table.speed, table.setting, *others, *table.details, *table.notes):
-        yield f"- {markdown_cell(text)}"
+    for text in (table.over, table.speed, table.setting, *others, *table.details, *table.notes):
+        if text:
+            yield f"- {markdown_cell(text)}"
     yield from (f"- {markdown_cell(str(reason))}" for reason in table.reasons)
     if not table.calls_for_causes:
         yield from (f"- changed: {markdown_cell(str(change))}" for change in table.changes)
@@ -187,8 +196,11 @@ def _worst_first(rows: Iterable[Row]) -> list[Row]:
 # -- links ----------------------------------------------------------------------------------
 
 
-def _link_text(path: str) -> str:
-    return markdown_cell(path.rpartition("/")[2])
+def _report(path: str, folder: Path | None) -> str:
+    if folder is None:
+        return markdown_cell(path)
+    target = os.path.relpath(path, folder)
+    return f"[{markdown_cell(Path(path).name)}](<{_address(target)}>)"
 
 
 def _address(path: str) -> str:

@@ -152,6 +152,8 @@ def _change(verdict: Verdict, with_change: bool) -> str:
 
 
 def _skip_lines(results: SessionResults, width: int) -> Iterator[Line]:
+    for remark in results.remarks:
+        yield from wrapped(remark, width, {"yellow": True}, "")
     for reason, count in results.skipped.items():
         yield from wrapped(f"{count} skipped: {reason}", width, {"yellow": True}, "")
 

@@ -32,6 +32,7 @@ def run_lines(
         yield from wrapped(table.setting, width)
     for text, row in _slices(table, width):
         yield Line(text, colour_of(None if row is None else table.rows[row].outcome))
+    yield from over_lines([table], width)
     yield from wrapped(table.speed, width, {"yellow" if table.slower else "green": True})
     for text, outcome in (*_reasons(table, everything), *grouped(table.verdicts, everything)):
         yield from wrapped(text, width, colour_of(outcome))
@@ -56,6 +57,12 @@ def _reasons(table: RunTable, everything: Everything) -> Iterator[tuple[str, Out
     if len(found) > MOST_REASONS:
         more = len(found) - MOST_REASONS
         yield f"… and {more} more (all in {everything.markdown})", Outcome.UNDECIDED
+
+
+def over_lines(tables: Iterable[RunTable], width: int) -> Iterator[Line]:
+    """What the changes of AL are over, each text once."""
+    for text in dict.fromkeys(table.over for table in tables if table.over):
+        yield from wrapped(text, width)
 
 
 def is_open(row: Row) -> bool:
@@ -96,7 +103,7 @@ def _columns(table: RunTable) -> Columns:
         ("category", "left", lambda row: row.slice),
         ("n", "right", lambda row: row.n),
     ]
-    if not any(row.outcome for row in table.rows):
+    if not table.judged:
         return [
             *first,
             ("AL", "right", lambda row: row.acceptance_length),

@@ -15,6 +15,7 @@ from pytest_speedbench.report.terminal_run import (
     change_lines,
     grouped,
     is_open,
+    over_lines,
     run_lines,
     verdict_text,
 )
@@ -87,6 +88,7 @@ def _open_lines(
         yield from _row_lines(rows[:_MOST_ROWS], width)
         if len(rows) > _MOST_ROWS:
             yield Line(f"  … and {len(rows) - _MOST_ROWS} more (all in {everything.markdown})")
+        yield from over_lines([table for _, table in opened], width)
     yield from _reason_lines(rows, opened, width, everything)
     causes = [(name, table.attribution) for name, table in opened if table.attribution]
     for name, attribution in causes[:_MOST_CAUSES]:

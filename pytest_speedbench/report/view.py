@@ -26,6 +26,8 @@ BETWEEN = " · "
 SIMULATED = " (simulated)"
 """Behind times and rates of an engine that has measured none."""
 _OF_THE_RUN = [metric.name for metric in METRICS.values() if metric.scope == "run"]
+_VISIBLE = 0.005
+"""Relative difference of two AL that shows in their two digits."""
 _WITH_CAUSES = FAILING | {Outcome.UNDECIDED, Outcome.IMPROVED}
 
 
@@ -74,6 +76,13 @@ class RunTable:
     changes: tuple[Change, ...] = ()
     """In what the run differs from its baseline, the most likely causes first."""
     attribution: Attribution | None = None
+    over: str = ""
+    """What the changes of AL are over, where the AL beside them visibly give other ones."""
+
+    @property
+    def judged(self) -> bool:
+        """Whether the verdicts say more of any slice than that it has no baseline."""
+        return any(row.outcome not in (None, Outcome.NO_BASELINE) for row in self.rows)
 
     @property
     def outcomes(self) -> set[Outcome]:
@@ -147,7 +156,24 @@ def run_table(cases: Sequence[CaseResult]) -> RunTable:
         tuple(record.notes),
         tuple(dict.fromkeys(change for case in cases for change in case.changes)),
         causes[0] if causes else None,
+        _over(cases),
     )
+
+
+def _over(cases: Sequence[CaseResult]) -> str:
+    samples = tokens = False
+    for case in cases:
+        verdict = verdict_on(ACCEPTANCE, case.verdicts)
+        new = case.record.metric(ACCEPTANCE)
+        old = None if case.baseline is None else case.baseline.metric(ACCEPTANCE)
+        if verdict is None or verdict.ratio is None or old is None or new is None:
+            continue
+        if abs(new.value / old.value / verdict.ratio - 1) > _VISIBLE:
+            samples = samples or new.n != old.n
+            tokens = tokens or (verdict.coverage is not None and verdict.coverage < 1)
+    what = ("the samples of both runs" * samples, "the tokens that were compared" * tokens)
+    compared = " and ".join(filter(None, what))
+    return compared and f"change: over {compared}; AL: over each run's own outputs"
 
 
 def _beside(cases: Sequence[CaseResult]) -> Iterator[str]:

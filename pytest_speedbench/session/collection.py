@@ -89,14 +89,23 @@ class _Overridden:
             if value is not None and name in self._given:
                 self._tests.setdefault(self._given[name], []).append(test.name)
 
-    def pytest_report_collectionfinish(self) -> list[str]:
+    def lines(self) -> list[str]:
+        """One an option."""
         return [
             label(
-                f"speedbench: {flag} is overridden by the marker of {tests[0]}"
+                f"{flag} is overridden by the marker of {tests[0]}"
                 + (f" and {len(tests) - 1} more" if len(tests) > 1 else "")
             )
             for flag, tests in self._tests.items()
         ]
+
+    def pytest_report_collectionfinish(self) -> list[str]:
+        return [f"speedbench: {line}" for line in self.lines()]
+
+
+def overridden_options(config: pytest.Config) -> list[str]:
+    """Options of the command line that markers override; once collection is done."""
+    return _Overridden.of(config).lines()
 
 
 def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from numbers import Real
 from pathlib import Path
@@ -23,7 +24,7 @@ from pytest_speedbench.errors import (
 )
 from pytest_speedbench.escapes import printable
 from pytest_speedbench.report.properties import properties_of
-from pytest_speedbench.session.collection import case_of, settings_of
+from pytest_speedbench.session.collection import case_of, overridden_options, settings_of
 from pytest_speedbench.session.devices import claim, gpus_of_engine
 from pytest_speedbench.session.progress import Overall, Progress
 from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
@@ -312,7 +313,8 @@ class SessionHooks:
         if output is None:
             Summary.of(self.config).add(self._news())
         else:
-            output[WORKER_OUTPUT] = self._news().as_dict()
+            news = replace(self._news(), remarks=overridden_options(self.config))
+            output[WORKER_OUTPUT] = news.as_dict()
         return (yield)
 
     def pytest_unconfigure(self) -> None:

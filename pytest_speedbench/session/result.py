@@ -178,7 +178,7 @@ class SpeedResult(SliceResult):
 
     @property
     def best_draft_length(self) -> BestDraftLength:
-        """The fastest of the grid's draft lengths at this BS, with those not told apart from it.
+        """The fastest of the grid's draft lengths at this BS, with those that tie with it.
 
         No SD takes part as DL 0. ``assert 3 in speed.best_draft_length`` fails where another draft
         length is shown to be faster than 3. Draft lengths that are not measured yet are measured.

@@ -16,7 +16,7 @@ import pytest
 
 from pytest_speedbench.baselines.storage import Store
 from pytest_speedbench.compare.gate import is_beside_all
-from pytest_speedbench.compare.results import CaseResult, SessionResults, merged
+from pytest_speedbench.compare.results import CaseResult, SessionResults, merged, unfinished
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.errors import ReportError, SpeedbenchError
 from pytest_speedbench.escapes import on_terminal, printable
@@ -50,6 +50,7 @@ class SessionOutput:
     saved_records: int
     refused: str
     problems: list[str]
+    remarks: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, session: SpeedSession, refused: str) -> SessionOutput:
@@ -105,6 +106,8 @@ class Summary:
         self.refused = output.refused
         known = self.results.problems
         known += [problem for problem in output.problems if problem not in known]
+        noted = self.results.remarks
+        noted += [remark for remark in output.remarks if remark not in noted]
 
     def before_saving(self, session: pytest.Session) -> None:
         """Hands the records to pytest-benchmark, which saves them next."""
@@ -115,7 +118,9 @@ class Summary:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         self.results.cases += SessionJournal.of(self.config).missing(self.results.cases)
         self._note_outcome(session)
-        saving.add(merged(self.results.cases))
+        cases = merged(self.results.cases)
+        self.results.problems += unfinished([case.record for case in cases])
+        saving.add(cases)
         if any(verdict.outcome is Outcome.NO_BASELINE for verdict in self.results.verdicts):
             saving.save_anyway()
 
@@ -311,7 +316,7 @@ def _write_html(path: Path, results: SessionResults) -> None:
 def _write_markdown(path: Path, results: SessionResults) -> None:
     from pytest_speedbench.report.markdown import render_markdown
 
-    path.write_text(render_markdown(results), encoding="utf-8")
+    path.write_text(render_markdown(results, path.parent), encoding="utf-8")
 
 
 def _append_markdown(path: Path, results: SessionResults) -> None:

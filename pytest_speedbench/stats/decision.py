@@ -252,7 +252,11 @@ def _hidden(findings: tuple[Finding, ...], pairs: Pairs, scale: Scale, rule: Rul
     if lost and (doubts := withheld_fail(pairs, rule)):
         return doubts
     worst = worst_whole(pairs, scale, rule)
-    bound = "have no bound" if worst is None else f"{bound_text(worst, None)} at 95%"
+    bound = (
+        "have no bound"
+        if worst is None
+        else f"{bound_text(worst, None)} at 95%, however a loss spreads"
+    )
     changed = ""
     if seen.low is not None and seen.low > 1 - rule.margin:
         changed = f"{bound_text(seen.low, None)} but "

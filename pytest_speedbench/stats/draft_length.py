@@ -24,7 +24,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class BestDraftLength:
-    """The fastest draft length, and those that cannot be told apart from it.
+    """The fastest draft length, and those that tie with it.
 
     ``3 in best`` is true where DL 3 is among ``candidates``.
 
@@ -48,7 +48,7 @@ class BestDraftLength:
         rivals = [_named(dl) for dl in self.candidates if dl != self.value]
         if not rivals:
             return _named(self.value)
-        return f"{_named(self.value)}, not told apart from {', '.join(rivals)}"
+        return f"{_named(self.value)}, tied with {', '.join(rivals)}"
 
 
 @dataclass(frozen=True, slots=True)

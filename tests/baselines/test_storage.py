@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import lzma
 import os
 import socket
 import subprocess
@@ -396,6 +398,8 @@ def test_an_import_takes_no_number_from_another_run(tmp_path: Path) -> None:
         ("a/b/c/0001_a.json", saved(), "not the name of a run"),
         ("0001_a.txt", saved(), "not the name of a run"),
         ("0001_a.json", saved()[:200], "is not JSON"),
+        ("0001_a.json", lzma.compress(saved()), "is compressed"),
+        ("0001_a.json", gzip.compress(saved()), "is compressed"),
         ("0001_a.json", b'{"benchmarks": []}', "holds no records"),
         ("0001_a.json", b'{"benchmarks": [{"extra_info": {"speedbench": {}}}]}', "not a record"),
     ],

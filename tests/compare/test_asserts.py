@@ -81,7 +81,7 @@ def test_what_is_undecided_says_by_what_and_how_much_more_would_do(name: str, un
     (text,) = undecided
     assert text.startswith(f"{name} >= 2.4: 2.500 tokens/step [2.000, 3.000] (n 9), ")
     assert "at this assert's α = 0.01 it lies in [2.000, 3.000]; " in text
-    assert text.endswith(f"about 216 more {unit} like these would settle it")
+    assert text.endswith(f"about 220 more {unit} like these would settle it")
 
 
 def test_samples_missing_grow_with_the_square_of_the_gap() -> None:

@@ -328,7 +328,7 @@ def check(
 
 def reason(project: Project) -> str:
     text = (project.path / "summary.md").read_text()
-    return next(line for line in text.splitlines() if "lossless" in line).replace("\\", "")
+    return next(line for line in text.splitlines() if "lossless: " in line).replace("\\", "")
 
 
 def test_equal_outputs_pass(project: Project, engines: EngineLog) -> None:

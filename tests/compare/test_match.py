@@ -136,6 +136,12 @@ def test_another_temperature_is_another_case(record: Record, saved: Saver) -> No
     assert "temperature 0.0 (here 0.7)" in match.nearest
 
 
+def test_what_the_nearest_case_lacks_is_a_dash(record: Record, saved: Saver) -> None:
+    case = record.case.model_copy(update={"environment": "numa"})
+    match = find_baseline(identity_of(record.model_copy(update={"case": case})), [saved(record)])
+    assert "environment – (here numa)" in match.nearest
+
+
 @pytest.mark.parametrize(("here", "nearest"), [(48, "bs 32"), (6, "bs 8"), (2, "bs 1")])
 def test_of_several_batch_sizes_the_nearest_is_named(
     record: Record, saved: Saver, here: int, nearest: str

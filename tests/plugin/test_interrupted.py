@@ -71,6 +71,8 @@ def test_a_signal_ends_a_session_as_ctrl_c_does(project: Project, number: signal
     assert finished(project) == {1: False, 2: False}
     (run,) = Store(project.path / ".benchmarks").runs()
     assert {r.gate.session for r in run.records.values() if r.gate} == {"interrupted"}
+    said = (project.path / "output.txt").read_text()
+    assert "the session was interrupted: 2 of " in said
     assert not any(map(is_alive, engines))
     assert not list((project.path / ".benchmarks" / FOLDER).glob("*"))
 

@@ -33,7 +33,7 @@ def test_the_summary_of_a_step_of_github_actions_is_appended_to(
     project.run()
     project.run()
     text = (project.path / "step.md").read_text()
-    assert text.startswith("before\n## Speculative decoding: – AL ")
+    assert text.startswith("before\n## Speculative decoding: AL ")
     assert text.count("## Speculative decoding: ") == 2
 
 

@@ -37,8 +37,9 @@ def test_all_workers_reach_one_record(spread: Project) -> None:
     assert "α = 0.01 for a false fail anywhere in 4 cases, 0.0013 for the first comparison" in text
     assert (spread.path / "o.md").exists()
 
-    result = spread.run("-n1", "--speed-compare", "--dist=loadgroup")
+    result = spread.run("-n1", "--speed-compare", "--dist=loadgroup", "--speed-dl=5")
     assert "@speedbench" not in result.stdout.str()
+    assert "--speed-dl is overridden by the marker of test_gate" in result.stdout.str()
     assert "gate: 4 undecided (against 0001" in result.stdout.str()
     assert "no baseline" not in result.stdout.str()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_speedbench.compare.results import SessionResults
@@ -34,6 +36,23 @@ def test_the_gravest_outcome(outcomes: tuple[Outcome, ...], title: str, tone: st
     headline = headline_of(SessionResults(cases, comparing=True))
     assert (headline.title, headline.tone) == (title, tone)
     assert dict(headline.counts) == dict.fromkeys(outcomes, 1)
+
+
+def test_an_assert_that_failed_is_no_regression() -> None:
+    failed = result(record(), Outcome.PASS)
+    failed.add(replace(failed.verdicts[0], metric="assert", outcome=Outcome.FAIL))
+    assert headline_of(SessionResults([failed])).title == "Failed: assert"
+    worse = result(record("qa"), Outcome.FAIL)
+    assert headline_of(SessionResults([failed, worse])).title == "Regression"
+
+
+@pytest.mark.parametrize(("outcome", "named"), [(Outcome.PASS, "all"), (Outcome.FAIL, "qa")])
+def test_the_sentence_is_about_the_whole_split_unless_a_category_fails(
+    outcome: Outcome, named: str
+) -> None:
+    cases = [result(record(name), outcome) for name in ("qa", "all")]
+    cases[0].verdicts = [replace(cases[0].verdicts[0], ratio=0.9)]
+    assert headline_of(SessionResults(cases)).text.startswith(f"{named}, vllm · m")
 
 
 def test_a_run_without_a_baseline_is_its_numbers() -> None:

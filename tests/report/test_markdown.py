@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 from pytest_speedbench.compare.attribution import Attribution, Factor
 from pytest_speedbench.compare.changes import Change
@@ -48,9 +49,10 @@ def test_old_and_new_with_intervals_and_the_worst_first() -> None:
 
 
 def test_changes_are_said_once_and_the_report_is_linked() -> None:
-    text = render_markdown(compared())
+    text = render_markdown(compared(), Path("out/summaries"))
     assert text.count("engine.version: 0.31 → 0.32") == 1
-    assert "Full report: [my report.html](<out/my%20report.html>)" in text
+    assert "Full report: [my report.html](<../my%20report.html>)" in text
+    assert "Full report: out/my report.html\n" in render_markdown(compared())
 
 
 def test_a_change_of_speedup_names_its_run() -> None:
@@ -84,4 +86,4 @@ def test_hostile_names_are_text() -> None:
 def test_without_a_comparison_there_are_no_columns_of_the_gate() -> None:
     text = render_markdown(SessionResults([result(record())]))
     assert "| category | n | AL | 95% | macro | engine's own | accepted |" in text
-    assert text.startswith("## Speculative decoding: – AL 2.50, 1.40x")
+    assert text.startswith("## Speculative decoding: AL 2.50, 1.40x")

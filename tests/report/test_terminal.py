@@ -55,6 +55,40 @@ def test_no_line_is_wider_than_80_columns_or_repeats_another(outcome: Outcome, r
     assert not {text for text in repeated if set(text.strip()) != {"─"}}
 
 
+@pytest.mark.parametrize("runs", [1, 2])
+@pytest.mark.parametrize(
+    ("old", "coverage", "over"),
+    [
+        (estimate(2.6), 0.96, "the tokens that were compared"),
+        (estimate(2.6) | {"n": 12}, 1.0, "the samples of both runs"),
+        (estimate(2.52), 0.96, ""),  # 2.50 / 2.52 is the change as far as two digits show it
+    ],
+)
+def test_a_change_that_the_al_beside_it_do_not_give_says_over_what_it_is(
+    runs: int, old: dict[str, object], coverage: float, over: str
+) -> None:
+    cases = [
+        result(
+            record("all", bs=bs),
+            Outcome.UNDECIDED,
+            baseline=record("all", bs=bs, metrics={"acceptance_length": old}),
+        )
+        for bs in range(1, runs + 1)
+    ]
+    for case in cases:
+        case.verdicts = [replace(case.verdicts[0], coverage=coverage)]
+    found = [line.strip() for line in lines(SessionResults(cases)) if "  change: over" in line]
+    assert found == [f"change: over {over}; AL: over each run's own outputs"] * bool(over)
+
+
+def test_without_any_baseline_the_table_has_no_columns_of_the_gate() -> None:
+    cases = [result(record(name), Outcome.NO_BASELINE) for name in CATEGORIES]
+    shown = lines(SessionResults(cases))
+    titles = ["category", "n", "AL", "95%", "macro", "engine", "acc."]
+    assert titles in [line.split() for line in shown]
+    assert any(line.startswith("gate: 3 no baseline") for line in shown)
+
+
 def test_a_sweep_is_a_grid_with_the_best_marked() -> None:
     found = lines(SessionResults(sweep(Outcome.PASS)))
     rows = [" ".join(line.split()) for line in found]

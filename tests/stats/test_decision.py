@@ -84,7 +84,7 @@ def test_a_prefix_cannot_give_a_pass_and_what_could_hide_is_named() -> None:
     assert decision.conclusion is Conclusion.UNDECIDED
     assert decision.reason.startswith("common prefixes lost at most ")
     assert "% of the tokens; whole outputs lost at most " in decision.reason
-    assert decision.reason.endswith("% at 95%; margin 2.00%")
+    assert decision.reason.endswith("% at 95%, however a loss spreads; margin 2.00%")
 
 
 def test_what_prefixes_do_not_see_is_named_where_they_show_nothing() -> None:

@@ -36,7 +36,7 @@ def test_a_clear_winner_stands_alone() -> None:
 def test_what_cannot_be_told_apart_is_a_set() -> None:
     found = best_draft_length({0: FLAT, 3: scaled(1.5, 0.05), 5: scaled(1.55, -0.05)})
     assert found.candidates == (3, 5)
-    assert str(found) == "DL 5, not told apart from DL 3"
+    assert str(found) == "DL 5, tied with DL 3"
 
 
 def test_no_speculation_takes_part() -> None:

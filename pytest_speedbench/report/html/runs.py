@@ -122,7 +122,7 @@ def _section(
         table,
         tuple(PageRow(row, chip(row.outcome) if row.outcome else None) for row in table.rows),
         record.spec.drafter.name if record.spec.drafter else "",
-        any(row.outcome for row in table.rows),
+        table.judged,
         any(case.baseline for case in cases),
         None if gravest is None else chip(gravest),
         tuple((chip(outcome), text) for text, outcome in table.verdicts),
