@@ -152,7 +152,7 @@ def check_counters(
     """
     if grown is None or not speculation.active:
         return
-    _check_output(traces, grown)
+    check_output(traces, grown)
     ours = [_counts(trace) for trace in traces]
     reported = [counts for counts in ours if counts is not None]
     if len(reported) < len(ours):
@@ -186,12 +186,19 @@ def _disagreement(grown: Counters, ours: Counters) -> MeasurementMismatch:
     )
 
 
-def _check_output(traces: Sequence[Trace], grown: Counters) -> None:
+def check_output(traces: Sequence[Trace], grown: Counters, unseen: int = 0) -> None:
+    """The output tokens that the engine counted, where it does: those of ``traces``, and up to
+    ``unseen`` more of answers that were broken off.
+
+    Raises:
+        MeasurementMismatch: fewer, or more.
+    """
     ours = sum(trace.tokens for trace in traces)
-    if grown.output_tokens not in (None, ours):
+    if grown.output_tokens is not None and not 0 <= grown.output_tokens - ours <= unseen:
+        broken = f" and up to {unseen} more, in answers that were broken off" if unseen else ""
         raise MeasurementMismatch(
-            f"the engine emitted {grown.output_tokens} output tokens, our requests {ours}; is "
-            "another client using this engine?"
+            f"the engine emitted {grown.output_tokens} output tokens, our requests {ours}{broken}; "
+            "is another client using this engine?"
         )
 
 

@@ -170,6 +170,8 @@ def _step_trace(turn: Turn) -> StepTrace:
 def cache_hit_rate(turns: Sequence[Turn], level: float) -> Estimate:
     """Share of the prompt tokens that came from the engine's prefix cache; samples are the units.
 
+    Of an engine that reports it for some requests, the others have none: servers may leave a 0 out.
+
     Raises:
         NoData: the engine does not report it, or there is no prompt.
     """
@@ -179,12 +181,11 @@ def cache_hit_rate(turns: Sequence[Turn], level: float) -> Estimate:
     from pytest_speedbench.stats.data import stratum_codes
     from pytest_speedbench.stats.estimates import share_estimate
 
-    known = [turn for turn in turns if turn.trace.cached_tokens is not None]
-    if not known:
+    if all(turn.trace.cached_tokens is None for turn in turns):
         raise NoData("the engine does not report which prompt tokens came from its prefix cache")
-    strata = {turn.sample: turn.category for turn in known}
+    strata = {turn.sample: turn.category for turn in turns}
     cached, prompts = dict.fromkeys(strata, 0), dict.fromkeys(strata, 0)
-    for turn in known:
+    for turn in turns:
         cached[turn.sample] += turn.trace.cached_tokens or 0
         prompts[turn.sample] += turn.trace.prompt_tokens
     codes = stratum_codes(list(strata.values()))

@@ -7,7 +7,12 @@ from dataclasses import replace
 
 from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation
 from pytest_speedbench.errors import ForeignTrafficError
-from pytest_speedbench.measure.check import check_counters, check_prompt, check_traces
+from pytest_speedbench.measure.check import (
+    check_counters,
+    check_output,
+    check_prompt,
+    check_traces,
+)
 from pytest_speedbench.measure.counted import count
 from pytest_speedbench.measure.failures import FailureLimit, count_failed, too_many_failed
 from pytest_speedbench.measure.load import ClosedLoop, Enough, Progress
@@ -49,8 +54,11 @@ def checked_pass(
     if loop.reported.prompt_form == "token_ids":
         for turn in turns:
             check_prompt(turn.trace, turn.prompt_ids)
-    if loop.reported.counts:
-        check_counters(traces, loop.speculation, done.grown)
+    if loop.reported.counts and grown is not None:
+        if failed:
+            check_output(traces, grown, failed.total() * loop.sampling.max_tokens)
+        else:
+            check_counters(traces, loop.speculation, grown)
     return done
 
 

@@ -19,6 +19,7 @@ from pytest_speedbench.errors import MeasurementMismatch
 from pytest_speedbench.measure.check import (
     align_drafts,
     check_counters,
+    check_output,
     check_prompt,
     check_traces,
 )
@@ -84,6 +85,17 @@ def test_honest_requests_and_counters_agree(traces: list[Trace]) -> None:
 def test_a_counter_that_lies_is_found_out(traces: list[Trace], lie: int) -> None:
     with pytest.raises(MeasurementMismatch, match="add up to"):
         check_counters(traces, SD, counters_of(traces) + Counters(0, 0, lie))
+
+
+@pytest.mark.parametrize("fits", [9, 12, 25])
+def test_answers_that_were_broken_off_leave_bounds_to_the_output(fits: int) -> None:
+    check_output([request([3, 5], None, None)], Counters(output_tokens=fits), 16)
+
+
+@pytest.mark.parametrize("counted", [8, 26])
+def test_output_that_broken_answers_do_not_explain_is_foreign(counted: int) -> None:
+    with pytest.raises(MeasurementMismatch, match=r"our requests 9 and up to 16 more.*another cl"):
+        check_output([request([3, 5], None, None)], Counters(output_tokens=counted), 16)
 
 
 @given(st.lists(requests(), min_size=1, max_size=5))

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pytest_speedbench.engines.protocol import Counters, EngineInfo, Sampling, Speculation, Trace
+from pytest_speedbench.errors import NoData
+from pytest_speedbench.measure.metrics import cache_hit_rate
 from pytest_speedbench.measure.replayed import Replay, ReplayedTurn
 from pytest_speedbench.measure.results import ArmResult, RunSetting, Turn
 from pytest_speedbench.measure.run import Run
@@ -79,3 +81,13 @@ def test_a_note_says_whose_outputs_were_followed(source: str) -> None:
 def test_a_method_outside_the_table_is_noted() -> None:
     assert run(method="dspark").notes[-1].startswith("method 'dspark' is not in the table")
     assert not any("table" in note for note in run(method="eagle3").notes)
+
+
+def test_a_server_may_leave_out_that_a_request_had_no_cache_hit() -> None:
+    found = [
+        Turn(f"s{cached}", "math", 0, Trace("r", 10, 0.0, cached_tokens=cached))
+        for cached in (8, None, 4, None)
+    ]
+    assert cache_hit_rate(found, 0.95).value == 12 / 40
+    with pytest.raises(NoData, match="does not report"):
+        cache_hit_rate(found[1:2], 0.95)

@@ -254,13 +254,8 @@ def _join(dialect: Dialect, config: EngineConfig, timeout: float) -> ServerEngin
     address = Address(parse_url(server_url(config)), api_key(config))
     http = Http(address, timeout, reuse=dialect.reuses_connections)
     try:
-        status = http.status(dialect.health) if dialect.health else 200
-        if status is None:
-            raise EngineDied(
-                f"no server answers at {http.address.url}: start it, or correct --speed-url"
-            )
-        if status != 200:
-            raise http.refusal(dialect.health, status, "")
+        if dialect.health:
+            http.check(dialect.health)
         return ServerEngine(dialect, http)
     except BaseException:
         http.close()
@@ -274,7 +269,10 @@ def _start(
     http = Http(Address(process.url), timeout, reuse=dialect.reuses_connections)
     try:
         process.wait_until(lambda: http.status(dialect.health) == 200)
-        engine = ServerEngine(dialect, http, process)
+        try:
+            engine = ServerEngine(dialect, http, process)
+        except EngineDied as error:
+            raise process.death(str(error)) from error
         engine.info = replace(engine.info, packages=installed_packages())
         return engine
     except BaseException:

@@ -46,6 +46,12 @@ _FIX_LOAD = (
 )
 
 
+_FIX_READY = (
+    "the server is still loading, or overloaded: wait until this address answers with 200, see its "
+    "own log, then run again"
+)
+
+
 class Http:
     """A client of one server. Methods that are not ``async`` may be called from any thread.
 
@@ -146,6 +152,14 @@ class Http:
     def get_text(self, path: str) -> str:
         return self.wait(self._ask("GET", path, None)).decode(errors="replace")
 
+    def check(self, path: str) -> None:
+        """Checks that ``path`` answers, within ten seconds at most.
+
+        Raises:
+            EngineError: as :meth:`get`, for anything but HTTP 200.
+        """
+        self.wait(self._ask("GET", path, None, min(self.timeout, _CONNECT_SECONDS)))
+
     def status(self, path: str) -> int | None:
         """The HTTP status of ``path``; None if no server responds."""
         return self.wait(self.ask_status(path))
@@ -163,10 +177,13 @@ class Http:
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
 
-    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
-        with self._explained(path):
+    async def _ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None, limit: float | None = None
+    ) -> bytes:
+        limit = limit or self.timeout
+        with self._explained(path, limit):
             async with (
-                asyncio.timeout(self.timeout),
+                asyncio.timeout(limit),
                 self._request(method, path, body) as reply,
             ):
                 await self._accepted(path, reply)
@@ -249,7 +266,7 @@ class Http:
             EngineError: an error response, or an event of more than 4 MiB; EngineDied: no
                 connection, a broken stream.
         """
-        with self._explained(path):
+        with self._explained(path, self.timeout):
             async with self._request("POST", path, body, sent) as reply:
                 await self._accepted(path, reply)
                 self._uncompressed(path, reply)
@@ -279,10 +296,10 @@ class Http:
     async def _accepted(self, path: str, reply: aiohttp.ClientResponse) -> None:
         if reply.status != 200:
             text = (await reply.content.read(_ERROR_BYTES)).decode(errors="replace")
-            raise self.refusal(path, reply.status, text)
+            raise self.refusal(path, reply.status, text, page=reply.method == "GET")
 
     @contextlib.contextmanager
-    def _explained(self, path: str) -> Any:
+    def _explained(self, path: str, limit: float) -> Any:
         """Turns exceptions of aiohttp into one message that names the fix."""
         import aiohttp
 
@@ -296,9 +313,11 @@ class Http:
                 "no connection",
             ) from error
         except TimeoutError as error:
+            fix = "see its own log"
+            if limit == self.timeout:
+                fix = "raise the limit with --speed-timeout=SECONDS"
             raise EngineDied(
-                f"{where} did not answer within {self.timeout:g} s: the server hangs, or is busy "
-                "(raise the limit with --speed-timeout=SECONDS)"
+                f"{where} did not answer within {limit:g} s: the server hangs, or is busy ({fix})"
             ) from error
         except aiohttp.ClientResponseError as error:  # endless headers, chunks without a size
             raise AnswerFailed(
@@ -315,8 +334,9 @@ class Http:
                 "connection closed",
             ) from error
 
-    def refusal(self, path: str, status: int, text: str) -> EngineError:
-        """The error for an HTTP status other than 200; the message names the fix."""
+    def refusal(self, path: str, status: int, text: str, *, page: bool = False) -> EngineError:
+        """The error for an HTTP status other than 200, of a request or a ``page``; the message
+        names the fix."""
         what = f"HTTP {status} from {self.address.url}{path}"
         if message := self.address.hide(_message(text)):
             what += f": {message}"
@@ -324,7 +344,7 @@ class Http:
             return EngineError(f"{what}\n  {_FIX_KEY}")
         reason = f"HTTP {status}: {message}" if message else f"HTTP {status}"
         if status in (429, 503):
-            return AnswerFailed(f"{what}\n  {_FIX_LOAD}", reason)
+            return AnswerFailed(f"{what}\n  {_FIX_READY if page else _FIX_LOAD}", reason)
         if status in (404, 405):
             return EngineError(
                 f"{what}\n  the server has no such endpoint or model: correct --speed-url, or give "
@@ -345,17 +365,24 @@ class Http:
         text = _message(to_json({"error": error}).decode())
         return self.refusal(path, int(code) if _STATUS.fullmatch(code) else 500, text)
 
-    def stalled(self, path: str, tokens: int, *, alone: bool) -> EngineDied:
-        """The error for a stream without a new token for too long, after ``tokens`` of them;
-        ``alone`` where other streams had some meanwhile."""
-        message = (
-            f"{self.address.url}{path} sent no new token for {self.timeout:g} s, after {tokens}: "
-            "the server hangs, or has too few slots and queues requests (raise the limit with "
-            "--speed-timeout=SECONDS, or lower --speed-bs)"
+    def stalled(self, path: str, tokens: int, *, finished: bool, alone: bool) -> EngineDied:
+        """The error for a stream without progress for too long, after ``tokens`` of them, and a
+        finish reason where it is ``finished``; ``alone`` where other streams went on."""
+        where, limit = f"{self.address.url}{path}", f"{self.timeout:g} s"
+        message, reason = (
+            f"{where} sent no new token for {limit}, after {tokens}: the server hangs, or has too "
+            "few slots and queues requests (raise the limit with --speed-timeout=SECONDS, or lower "
+            "--speed-bs)",
+            f"no new token for {limit}",
         )
-        if not alone:
-            return EngineDied(message)
-        return AnswerFailed(message, f"no new token for {self.timeout:g} s")
+        if finished:
+            message, reason = (
+                f"{where} sent a finish reason, and did not end the stream within {limit}: it has "
+                "neither [DONE] nor an end, as behind a proxy that keeps connections open; connect "
+                "to the engine directly",
+                f"no end for {limit} after the finish reason",
+            )
+        return AnswerFailed(message, reason) if alone else EngineDied(message)
 
     def invalid(self, path: str, content: bytes, error: ValidationError) -> EngineError:
         """The error for a response that is not JSON, or of another form than expected."""

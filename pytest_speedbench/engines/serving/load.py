@@ -32,12 +32,17 @@ Report = Callable[[Trace | BaseException], None]
 
 @dataclass(slots=True)
 class Received:
-    """What has arrived of all answers: ``tokens`` of output, when one of them last ``progressed``,
-    by the clock of the event loop, and how many ``stalled`` since one came to its end."""
+    """What has arrived of all answers: ``tokens`` of output, when one of them last ``progressed``
+    and when one ``ended``, by the clock of the event loop, and how many ``stalled`` since then."""
 
     tokens: int = 0
     progressed: float = -math.inf
+    ended: float = -math.inf
     stalled: int = 0
+
+    def end(self, now: float) -> None:
+        """An answer came to its end at ``now``."""
+        self.ended, self.stalled = now, 0
 
 
 class Load:
@@ -115,7 +120,7 @@ class Load:
             return answer.trace("abort")
         answer.check_counts()
         self.answered = True
-        self.received.stalled = 0
+        self.received.end(asyncio.get_running_loop().time())
         return self.dialect.trace(answer)
 
     async def _goes_on(self) -> bool:
@@ -161,11 +166,12 @@ async def read_stream(
 
     Raises:
         EngineError: the data is not an event of a stream, or reports an error.
-        EngineDied: no new token within the time limit; AnswerFailed: though others had some.
+        EngineDied: no new token within the time limit; AnswerFailed: though others had some, or
+            came to their end since this request was sent.
     """
     loop = asyncio.get_running_loop()
     received = received or Received()
-    progressed = loop.time()
+    began = progressed = loop.time()
     try:
         async with (
             asyncio.timeout(http.timeout) as limit,
@@ -184,8 +190,12 @@ async def read_stream(
                     _postpone(limit, progressed, http.timeout)
     except TimeoutError:
         received.stalled += 1
-        alone = received.progressed > progressed
-        raise http.stalled(dialect.path, len(answer.chunks), alone=alone) from None
+        raise http.stalled(
+            dialect.path,
+            len(answer.chunks),
+            finished=answer.finish_reason is not None,
+            alone=received.progressed > progressed or received.ended > began,
+        ) from None
     return False
 
 

@@ -134,5 +134,6 @@ def check_growth(before: Reading, after: Reading, where: str) -> None:
         if old is not None and (new is None or new < old):
             raise EngineError(
                 f"the counter of {name.replace('_', ' ')} at {where} went from {old} to {new}: the "
-                "server was restarted, or its counters were reset, during the run; run again"
+                "server was restarted, or its counters were reset, during the run: run again; or "
+                "several servers share the address: connect to one of them"
             )

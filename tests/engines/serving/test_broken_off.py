@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -110,6 +111,34 @@ def test_an_answer_that_stalls_while_others_go_on_is_broken_off(vllm: Vllm) -> N
     stalled = found.pop("r2")
     assert (stalled.finish_reason, stalled.failure) == ("abort", f"no new token for {LIMIT:g} s")
     assert {(t.finish_reason, t.failure) for t in found.values()} == {("length", "")}
+    engine.close()
+
+
+def test_the_last_answer_of_a_load_may_stall(vllm: Vllm) -> None:
+    """Nothing goes on beside it any more, but others came to their end since it was sent."""
+    last_is_sent = threading.Event()
+
+    def events(body: dict[str, Any]) -> Iterator[Event]:
+        number = _number(body)
+        first, *rest = vllm.events(body)
+        yield first
+        if number == 7:
+            last_is_sent.set()
+            yield LIMIT / 2
+            yield from [*rest[:1], 30.0]
+        elif number > 3:
+            last_is_sent.wait()
+        yield from rest
+
+    vllm.script.events = events
+    engine = open_engine(config(vllm.url), LIMIT)
+    engine.hold(4)
+    engine.submit(requests(8))
+    found = {trace.request_id: trace.failure for trace in drain(engine, 8)}
+    assert found.pop("r7") == f"no new token for {LIMIT:g} s"
+    assert set(found.values()) == {""}
+    engine.submit(requests(2, "more"))
+    assert [trace.failure for trace in drain(engine, 2)] == ["", ""]
     engine.close()
 
 

@@ -147,6 +147,13 @@ def test_a_server_that_dies_at_work_is_reported_with_its_last_output(engine: Ser
         drain(engine, 1)
 
 
+def test_a_server_that_dies_when_it_is_ready_is_reported_with_its_last_output() -> None:
+    dies = "if self.path == '/': print('no such head', flush=True); os._exit(4)"
+    program = SERVER.replace("def do_GET(self):", f"def do_GET(self):\n        {dies}")
+    with pytest.raises(EngineDied, match=r"plain ended with code 4; [\s\S]*no such head"):
+        start(program)
+
+
 def test_a_server_that_died_idle_is_reported_with_its_last_output() -> None:
     engine = start()
     engine.dialect.metrics_path, engine.dialect.metrics = "/metrics", MetricNames(drafts="x")

@@ -268,9 +268,26 @@ def test_a_metrics_page_that_cannot_be_parsed(vllm: Vllm) -> None:
 
 
 def test_a_server_that_is_still_loading(vllm: Vllm) -> None:
-    vllm.script.pages["/health"] = (503, "")
-    with pytest.raises(EngineError, match=r"HTTP 503 from .*/health"):
+    vllm.script.pages["/health"] = (503, '{"error": {"message": "Loading model"}}')
+    expected = r"HTTP 503 from .*/health: Loading model\n  the server is still loading.*wait until"
+    with pytest.raises(EngineError, match=expected):
         open_engine(config(vllm.url), TIMEOUT)
+
+
+def test_a_server_that_accepts_connections_and_says_nothing(vllm: Vllm) -> None:
+    def hang() -> str:
+        time.sleep(30)
+        return ""
+
+    vllm.script.pages["/health"] = hang
+    with pytest.raises(EngineDied, match=r"/health did not answer within 1 s: the server hangs"):
+        open_engine(config(vllm.url), TIMEOUT)
+
+
+def test_streams_that_are_finished_and_never_end(engine: Engine, vllm: Vllm) -> None:
+    vllm.script.events = lambda body: [*vllm.events(body)[:-1], 30.0]
+    with pytest.raises(EngineDied, match=r"sent a finish reason, and did not end the stream"):
+        send(engine)
 
 
 @pytest.mark.parametrize(
