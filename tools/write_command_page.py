@@ -17,8 +17,8 @@ FILE = Path(__file__).parents[1] / "docs" / "commands.md"
 HEAD = """# Commands
 
 `speedbench COMMAND --help` prints the same. `speedbench --install-completion` completes commands
-and options in the shell. Exit codes: 0; 1 for *fail*, *speculation off* and *incomparable*; 2 for
-nothing compared, usage and unreadable input; 3 for an error of ours.
+and options in the shell. Exit codes: 0; 1 for *fail*, *degenerate*, *speculation off* and
+*incomparable*; 2 for nothing compared, wrong usage and unreadable input; 3 for an internal error.
 
 """
 

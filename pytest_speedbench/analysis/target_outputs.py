@@ -26,7 +26,7 @@ def outputs_of_turns(turns: Sequence[Turn], languages: Mapping[str, str]) -> lis
     for turn in turns:
         trace = turn.trace
         if not trace.ids_known:
-            raise NoData("the engine gives no token ids: take one that does, such as vllm")
+            raise NoData("the engine gives no token ids: use one that does, such as vllm")
         found.append(
             Output(
                 turn.sample,

@@ -39,7 +39,7 @@ class GateRecord(Part):
     Attributes:
         alpha: bound on a false *fail* anywhere in the session.
         cases: the family over which ``alpha`` was divided: the selected cases of the session.
-        reach: smallest share of samples that a loss was looked for in.
+        reach: smallest share of samples that a loss was assumed to affect.
         session: how the session ended: ``passed``, ``failed`` or ``interrupted``.
         beside_all: the case is a category beside ``all``: it can fail, and is *not gated* where its
             own samples decide nothing.

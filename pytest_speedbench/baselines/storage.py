@@ -166,7 +166,7 @@ def parse_run(read: Callable[[], bytes], shown: str) -> SavedRun:
     except (ValueError, RecursionError) as error:
         if shown.endswith((".yaml", ".yml")):
             raise BaselineError(
-                f"{shown} is no saved run: a table of averages has no requests to compare, only "
+                f"{shown} is not a saved run: a table of averages has no requests to compare, only "
                 "numbers for asserts (speedbench import prints them)"
             ) from error
         if content.startswith(_COMPRESSED):
@@ -370,7 +370,9 @@ class Store:
             raise BaselineError(self._unknown(reference, runs, others))
         if len(found) > 1:
             names = ", ".join(list(found)[-_MOST_NAMED:])
-            raise BaselineError(f"{self.option}{reference}: several runs begin so: {names}")
+            raise BaselineError(
+                f"{self.option}{reference}: several runs have names that begin with this: {names}"
+            )
         return next(iter(found.values()))
 
     def _by_commit(

@@ -54,7 +54,7 @@ def categories(
     context: typer.Context,
     runs: Runs = None,
     at_least: Annotated[
-        float | None, typer.Option(metavar="AL", help="Exit with 1 where a category lies below.")
+        float | None, typer.Option(metavar="AL", help="Exit with 1 if a category is below this AL.")
     ] = None,
     plot: Plot = None,
     output: Json = None,
@@ -79,7 +79,7 @@ def bias(
         str,
         typer.Option(
             metavar="RUN",
-            help="The same on another split, such as Spec-Bench; a SPLIT with --measure.",
+            help="Run on another split, such as Spec-Bench; with --measure, that SPLIT.",
         ),
     ],
     runs: Runs = None,
@@ -132,7 +132,8 @@ def pareto(
     context: typer.Context,
     runs: Runs = None,
     faster_up_to: Annotated[
-        int | None, typer.Option(metavar="BS", help="Exit with 1 where SD is slower up to this BS.")
+        int | None,
+        typer.Option(metavar="BS", help="Exit with 1 if SD is slower at any BS up to this."),
     ] = None,
     plot: Plot = None,
     output: Json = None,
@@ -212,7 +213,9 @@ def routing(
 @app.command()
 def similarity(
     split: Annotated[str, typer.Argument(metavar="SPLIT", help="Name or file.")],
-    against: Annotated[str, typer.Option(metavar="SPLIT", help="Another split beside it.")] = "",
+    against: Annotated[
+        str, typer.Option(metavar="SPLIT", help="Another split to compare with.")
+    ] = "",
     plot: Plot = None,
     output: Json = None,
 ) -> None:

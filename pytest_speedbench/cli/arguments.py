@@ -30,7 +30,9 @@ Storage = Annotated[
 Reach = Annotated[
     str,
     typer.Option(
-        "--reach", metavar="SHARE", help="Smallest share of samples in which a loss is looked for."
+        "--reach",
+        metavar="SHARE",
+        help="Smallest share of samples that a loss is assumed to affect.",
     ),
 ]
 DEFAULT_REACH = "12%"

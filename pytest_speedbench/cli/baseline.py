@@ -34,7 +34,7 @@ def promote(
     ],
     name: Name = _DEFAULT,
     reason: Annotated[
-        str, typer.Option(metavar="TEXT", help="Why this level is the one to hold.")
+        str, typer.Option(metavar="TEXT", help="Reason, which is kept with the name.")
     ] = "",
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
@@ -78,7 +78,7 @@ def list_(storage: Storage = DEFAULT_STORAGE) -> None:
     if not known:
         out.line(
             f"nothing is promoted in {store.folder}: runs are compared with the latest eligible "
-            "one; speedbench baseline promote REF holds them to one level"
+            "one; speedbench baseline promote REF makes one run their reference"
         )
         return
     rows = [
@@ -131,8 +131,8 @@ def prune(
 ) -> None:
     """Remove runs that are not among the latest N of any case.
 
-    The latest run of a case that may be its baseline stays, however many have failed since. Files
-    without records of this package stay.
+    The latest run of each case that may be its baseline stays, even if many have failed since.
+    Files without records of this package stay.
     """
     from pytest_speedbench.baselines.archive import prunable
     from pytest_speedbench.baselines.archive import prune as remove
@@ -156,9 +156,9 @@ def export(
     archive: Annotated[Path, typer.Argument(metavar="FILE.zip", help="The archive to write.")],
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Write all runs, and what is promoted, to one archive.
+    """Write all runs and promotions to one archive.
 
-    For a cache of CI, or for another machine.
+    For example for a CI cache, or for another machine.
     """
     from pytest_speedbench.baselines.archive import export as write
 
@@ -177,14 +177,13 @@ def import_(
 ) -> None:
     """Add the runs of an archive to the saved ones.
 
-    Those that are there already are left alone. Every record is checked before the first one
-    is written.
+    Existing runs are left alone. All records are checked before the first one is written.
     """
     from pytest_speedbench.baselines.archive import import_runs
 
     out, store = Lines(), store_at(storage)
     result = import_runs(store, archive)
-    known = f", {len(result.present)} were there already" if result.present else ""
+    known = f", {len(result.present)} already existed" if result.present else ""
     out.line(f"imported: {count_of(len(result.added), 'run')} into {store.folder}{known}")
     if result.promoted:
         out.line(f"promoted: {', '.join(result.promoted)}")

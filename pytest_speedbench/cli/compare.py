@@ -79,8 +79,8 @@ def compare(
         str | None,
         typer.Option(
             metavar="SHARE",
-            help="Smallest share of samples that a loss is looked for in. [default: that of NEW, "
-            "or 12%]",
+            help="Smallest share of samples that a loss is assumed to affect. [default: that of "
+            "NEW, or 12%]",
         ),
     ] = None,
     storage: Storage = DEFAULT_STORAGE,

@@ -26,7 +26,7 @@ def doctor(
 
     Engines, extras, models and splits.
 
-    *works* is what did its work just now; *found* is there and was not tried. Exit code 1 only if
+    *works*: tried just now, with success; *found*: present, but not tried. Exit code 1 only if
     no engine that runs a model is found.
     """
     from pytest_speedbench.cli import checkup
@@ -53,7 +53,7 @@ def _print(sections: Iterable[tuple[str, Iterable[Check]]]) -> None:
     for title, checks in sections:
         _section(out, title, checks)
     out.line()
-    out.item("  ", "found: it is there, and was not tried; the first run of a test tries it")
+    out.item("  ", "found: it is there, but was not tried; the first test that uses it tries it")
     _evidence(out)
 
 

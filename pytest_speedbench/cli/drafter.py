@@ -39,8 +39,8 @@ def inspect(
 ) -> None:
     """Show what a drafter's checkpoint is, and check that it is sound.
 
-    Reads config.json and the headers of safetensors files; of the weights only the maps of the
-    vocabulary. Exit code 0: sound; 1: problems were found; 2: it cannot be read.
+    Reads config.json and the headers of safetensors files, and of the weights only the vocabulary
+    maps. Exit code 0: sound; 1: problems were found; 2: it cannot be read.
     """
     from pytest_speedbench.engines.checkpoints import local_checkpoint
     from pytest_speedbench.engines.drafter_summary import summarize

@@ -221,13 +221,13 @@ def _explain(out: Lines, costs: VocabularyCosts) -> None:
     out.line(
         "outside: share of the tokens that cannot be drafted. ≤ DL: the largest AL of any drafter "
         f"with this vocabulary on these outputs; with the whole one {whole}. steps: decoding steps "
-        "that this ceiling would be spared with the token in the vocabulary."
+        "that this ceiling would save if the vocabulary had the token."
     )
     if first.expected:
         out.line(
-            f"AL: that of the run, at DL {costs.draft_length}. expected: that of its drafter if it "
-            "could propose the vocabulary alone; it says nothing of tokens that this drafter lacks "
-            "itself."
+            f"AL: measured in the run, at DL {costs.draft_length}. expected: AL if its drafter "
+            "could propose only this vocabulary; tokens that the drafter itself lacks are not "
+            "accounted for."
         )
 
 

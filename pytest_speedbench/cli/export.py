@@ -69,7 +69,7 @@ def export(
         typer.Option("--format", metavar="FORMAT", help=f"What is written: {', '.join(Form)}."),
     ] = Form.CSV,
     per: Annotated[
-        Level, typer.Option(help="What a row of csv, parquet, jsonl and json is.")
+        Level, typer.Option(help="What each row of csv, parquet, jsonl and json is.")
     ] = Level.CASE,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="PATH", help="The file. [default: -]")

@@ -52,7 +52,7 @@ def history(
             help="Words that a case must have, such as 'math bs32 dl3' or 'Llama*'.",
         ),
     ] = "",
-    case: Annotated[str, typer.Option(metavar="CASE", help="The same as an option.")] = "",
+    case: Annotated[str, typer.Option(metavar="CASE", help="CASE as an option.")] = "",
     metric: Annotated[str, typer.Option(help="The metric to show.")] = _METRIC,
     since: Annotated[
         str, typer.Option(metavar="DATE", help="First day or time, UTC; or an age: 14d.")
@@ -72,7 +72,7 @@ def history(
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Show how a metric of each case has moved over the saved runs.
+    """Show how a metric of each case has changed over the saved runs.
 
     Up to three cases have a table each, with a row for each run; more have one table, with a row
     for each case.

@@ -65,13 +65,13 @@ def import_(
     """Convert what another tool has measured to our AL.
 
     Reads AIPerf, vllm bench serve, specdec_bench, llama.cpp speed-bench, speculators, TensorRT-LLM,
-    InferenceX and our own tables of reference values; says of SGLang's bench_serving and guidellm
-    what to do instead. Requests become a run that --speed-compare=PATH and speedbench compare take
-    when it is named. Averages become a table of thresholds, whose uncertainty is unknown unless the
-    table is ours.
+    InferenceX and our own tables of reference values. For SGLang's bench_serving and guidellm it
+    explains what to do instead. Requests become a run for --speed-compare=PATH or
+    speedbench compare. Averages become a table of thresholds, whose uncertainty is unknown unless
+    the table is ours.
 
-    Options state what the file does not say; the rest is not compared, and listed. Exit code 2:
-    the file cannot be read or converted.
+    Options state what the file does not contain; what remains unknown is listed and not compared.
+    Exit code 2: the file cannot be read or converted.
     """
     from pytest_speedbench.interop.foreign import ForeignTotals
     from pytest_speedbench.interop.recognise import read_foreign

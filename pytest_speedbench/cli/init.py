@@ -81,8 +81,7 @@ def init(
 ) -> None:
     """Write a starter test and a CI pipeline.
 
-    Existing files are never overwritten. A test_speed.py that is there is the one that the pipeline
-    runs.
+    Existing files are never overwritten. If there is a test_speed.py, the pipeline runs it.
     """
     if folder.exists() and not folder.is_dir():
         raise CliError(f"{folder} is not a folder")

@@ -52,7 +52,7 @@ def wandb(
     run: Run,
     project: Annotated[str, typer.Option(metavar="NAME", help="The project.")] = "speedbench",
     offline: Annotated[
-        bool, typer.Option("--offline", help="Write files alone; wandb sync sends them.")
+        bool, typer.Option("--offline", help="Only write files; wandb sync sends them.")
     ] = False,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:

@@ -75,7 +75,7 @@ def plan(
         ),
     ] = "",
     replay: Annotated[
-        bool, typer.Option(help="Whether later runs are replayed along the baseline's text.")
+        bool, typer.Option(help="Whether later runs replay the baseline's text.")
     ] = True,
     diverging: Annotated[
         str,
@@ -144,7 +144,7 @@ def plan(
     if purpose == "drafter" or rebuild:
         second = SecondRun.of(store, against or rebuild, retrained=purpose == "drafter")
     if not _show(Lines(), run, rule, count, Outlook(replay, parted, power, wanted), second):
-        raise CliError(f"run {run.number}: no slice can be planned; the reasons stand above")
+        raise CliError(f"run {run.number}: no slice can be planned; see the reasons above")
 
 
 def _run(store: Store, reference: str) -> SavedRun:
@@ -185,10 +185,10 @@ def _show(
             out.line(text)
             out.line()
     out.line(
-        "n: samples measured. to pass: samples until an unchanged engine passes, with a chance of "
-        f"{outlook.power:.0%} whatever samples they are, so more than an undecided case asks for, "
-        "which takes the next ones to be like its own; to fail: until a loss of "
-        f"{_short(asked)} fails. finds: the smallest loss that n samples fail; "
+        "n: samples measured. to pass: samples with which an unchanged engine passes with a "
+        f"probability of {outlook.power:.0%}. An undecided case asks for fewer, since it assumes "
+        f"that further samples are like its own. to fail: samples with which a loss of "
+        f"{_short(asked)} fails. finds: the smallest loss that n samples fail. "
         "passes at: the smallest margin at which an unchanged engine passes with n samples. "
         f"{NOTHING}: more than {MOST:,} samples."
     )

@@ -72,9 +72,9 @@ class SecondRun:
         how = f"measured against {self.other}" if self.other else "assumed: --against RUN measures"
         try:
             yield (
-                "A retrained drafter drafts some prompts better and others worse, at the same AL "
-                f"too: by {self.spread(record):.0%} from prompt to prompt ({how}). The samples "
-                "above are what it takes to average that out; a rebuilt engine needs far fewer."
+                "A retrained drafter drafts some prompts better and others worse, even at the same "
+                f"AL: by {self.spread(record):.0%} from prompt to prompt ({how}). The samples "
+                "above average that out; a rebuilt engine needs far fewer."
             )
         except NoData as error:
             yield f"no spread between two checkpoints: {error.reason}"

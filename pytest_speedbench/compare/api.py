@@ -45,7 +45,7 @@ def compare(
             ``"2%"``. The metrics are ``acceptance_length``, ``speedup`` and ``output_tps``.
         alpha: P(any false *fail*), and P(false *pass*) of each single case; None: that of the
             session that measured ``new``, else 0.01.
-        reach: smallest share of samples that a loss is looked for in; None: as in that session,
+        reach: smallest share of samples that a loss is assumed to affect; None: as in that session,
             else 0.12.
         storage: folder or address of saved runs; as pytest-benchmark's ``--benchmark-storage``. A
             timing is held against the earlier sessions there.

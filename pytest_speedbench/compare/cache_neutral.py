@@ -36,7 +36,7 @@ def cache_neutral_verdict(
     if not any(turn.trace.cached_tokens for turn in run.view(slice_name).turns):
         raise NoData(
             "no prompt of the warm rounds came from the prefix cache: the engine has evicted them "
-            "(give it a larger KV cache, or take fewer samples), or they are shorter than one block"
+            "(give it a larger KV cache, or use fewer samples), or they are shorter than one block"
         )
     cold, warm = (write_record(each.view(slice_name), key) for each in (run.cold, run))
     found = gate(str(key), warm, Match(record=cold), ACCEPTANCE, margin, levels)

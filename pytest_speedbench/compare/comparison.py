@@ -136,7 +136,7 @@ def compare_runs(
         alpha: P(any false *fail*), and P(false *pass*) of each single case; None: that of the
             session that measured NEW, else 1%.
         maps: pairs different cases on purpose.
-        reach: smallest share of samples that a loss is looked for in; None: as NEW's, else 12%.
+        reach: smallest share of samples that a loss is assumed to affect; None: as NEW's, else 12%.
         saved: lists the saved runs, oldest first, among which a timing's earlier sessions are.
 
     Raises:

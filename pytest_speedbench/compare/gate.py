@@ -30,7 +30,7 @@ class Levels:
     Attributes:
         alpha: bound on a false *pass* of the case.
         fail_alpha: bound on a false *fail* of this comparison, its part of the family's α.
-        reach: smallest share of samples that a loss is looked for in.
+        reach: smallest share of samples that a loss is assumed to affect.
     """
 
     alpha: float
@@ -134,7 +134,7 @@ def _gate_acceptance(
     elsewhere = []
     if decided is None and replayed is None and any(r.replay for r in new.requests):
         elsewhere.append(
-            "compared by whole outputs alone, since replay followed another run's text"
+            "only whole outputs are compared, since replay followed another run's text"
         )
     finding = decision.carried_by
     ratio = finding.ratio if finding else None

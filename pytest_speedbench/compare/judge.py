@@ -77,7 +77,7 @@ class Judge:
     Attributes:
         margins: ``METRIC`` or ``METRIC/SLICE`` → loss that is still accepted, as a share.
         family: the selected cases, over which α is divided.
-        reach: smallest share of samples that a loss is looked for in.
+        reach: smallest share of samples that a loss is assumed to affect.
     """
 
     margins: Mapping[str, float]

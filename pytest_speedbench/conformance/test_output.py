@@ -45,7 +45,7 @@ def test_output_does_not_depend_on_the_batch_size(
 
 def test_a_request_goes_on_from_a_given_output(subject: Subject, speculation: Speculation) -> None:
     if subject.adapter.prompt_form == "chat":
-        pytest.skip(f"engine {subject.name} takes text alone")
+        pytest.skip(f"engine {subject.name} takes only text")
     load = subject.load(speculation, 1)
     longer = [(r, t) for r, t in zip(load.requests, load.traces, strict=True) if t.tokens > 1]
     halves = [(*pair, pair[1].tokens // 2) for pair in longer]

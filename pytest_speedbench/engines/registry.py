@@ -93,7 +93,7 @@ def check(config: EngineConfig) -> EngineType:
     _check_prefix_caching(adapter, config)
     if config.environment and config.url:
         raise EngineError(
-            f"a server that runs already (--speed-url {config.url}) has its own environment "
+            f"a running server (--speed-url {config.url}) has its own environment "
             "variables: leave --speed-engine-env out"
         )
     check_arguments(adapter, config)
@@ -114,7 +114,7 @@ def _check_draft_sampling(adapter: EngineType, config: EngineConfig) -> None:
     asked = config.speculation.draft_sampling
     if asked and asked not in adapter.draft_samplings:
         raise EngineError(
-            f"engine {config.engine!r} does not let one choose how the drafter chooses its tokens "
+            f"engine {config.engine!r} has no setting for how the drafter chooses its tokens "
             f"(--speed-draft-sampling {asked}): leave it out"
         )
 

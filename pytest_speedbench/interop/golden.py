@@ -72,7 +72,7 @@ def threshold_file(found: ForeignTotals) -> bytes:
         f"{found.tool} {found.counting}.",
     ]
     if found.uncertain:
-        comments.append("Without an interval nobody knows how far a value may be off.")
+        comments.append("Without an interval the uncertainty of a value is unknown.")
     return golden_table(found.thresholds, [*comments, *map(label, found.notes)])
 
 

@@ -178,5 +178,5 @@ def _not_known(file: ForeignFile, ending: str) -> str:
 
 def _unfinished(found: Foreign) -> Foreign:
     """With a note on a text that may end anywhere, unlike JSON."""
-    note = "the last line of the file has no end: was it cut off there?"
+    note = "the last line of the file has no line break: was it cut off there?"
     return replace(found, notes=(*found.notes, note))

@@ -87,7 +87,7 @@ def too_many_failed(
     look = "lower --speed-bs, or raise the server's limit of requests" if busy else _LOG
     every = f" of the run's {planned}" if planned > of else ""
     return EngineError(
-        f"{describe_failed(failed, of)} by the engine or by what is before it, and at most "
+        f"{describe_failed(failed, of)} by the engine or a proxy before it, and at most "
         f"{most:.1%}{every} may be: {look}; --speed-max-failed=SHARE allows more, and leaves them "
         "out of every number"
     )

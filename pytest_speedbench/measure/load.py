@@ -189,7 +189,7 @@ class ClosedLoop:
         if trace.tokens and not trace.token_ids:
             raise EngineError(
                 f"request {trace.request_id}: the engine gave neither token ids nor text, so the "
-                "conversation cannot go on; take samples of one turn"
+                "conversation cannot go on; use samples with one turn"
             )
         return self.tokenizer.decode(trace.token_ids)
 
@@ -197,7 +197,7 @@ class ClosedLoop:
         sample = conversation.sample
         if sample.token_ids and self.reported.prompt_form == "chat":
             raise EngineError(
-                f"sample {sample.id!r} is a list of token ids, and the server takes text alone: "
+                f"sample {sample.id!r} is a list of token ids, and the server takes only text: "
                 "choose a split of text"
             )
         ids = sample.token_ids or self.tokenizer.render(conversation.messages)

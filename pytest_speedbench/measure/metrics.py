@@ -273,9 +273,9 @@ def step_time(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
 def _none_timed(turns: Sequence[Turn]) -> str:
     """Why no request can be timed."""
     if any(in_burst(turn.trace) for turn in turns):
-        return "the stream came in bursts: what sends it holds it back"
+        return "the stream came in bursts: the server or a proxy buffers it"
     if any(turn.trace.hidden_tokens for turn in turns):
-        return "the server sends nothing of its first tokens"
+        return "the server does not send its first tokens"
     return "no request has two output events"
 
 

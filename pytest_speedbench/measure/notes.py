@@ -226,7 +226,7 @@ def _scored(replay: Replay) -> str:
         return f"; {replay.scored} divergences scored, all numerical ties"
     sample, turn, position = defects[0]
     return (
-        f"; {len(defects)} of {replay.scored} divergences scored are no numerical ties, the first "
+        f"; {len(defects)} of {replay.scored} divergences scored are not numerical ties, the first "
         f"in sample {sample!r}, turn {turn}, output token {position}"
     )
 
@@ -236,7 +236,7 @@ def _cache_notes(setting: RunSetting, arm: ArmResult) -> list[str]:
     notes = []
     hits = sum(turn.trace.cached_tokens or 0 for turn in arm.turns)
     if any(turn.trace.cached_tokens for turn in arm.cold):
-        notes.append("the cold pass was served from the prefix cache in part: it is not cold")
+        notes.append("part of the cold pass came from the prefix cache: it is not cold")
     if arm.cold and not hits:
         notes.append("no prompt came from the prefix cache, or the engine does not report it")
     # Prompts of later turns hold the answer before, which may be another one than in the cold pass.
@@ -245,7 +245,7 @@ def _cache_notes(setting: RunSetting, arm: ArmResult) -> list[str]:
         notes.append(
             f"{lost} of {len(first)} warm prompts were no longer in the prefix cache, or in part: "
             "the engine evicted them, and their AL is not that of a warm cache; give it a larger "
-            "KV cache, or take fewer samples"
+            "KV cache, or use fewer samples"
         )
     if hits and not setting.prefix_caching:
         tokens = sum(turn.trace.prompt_tokens for turn in arm.turns)

@@ -105,7 +105,7 @@ def make_room(engine: str, count: int) -> str:
     """How ``count`` engines are given room beside one another."""
     adapter = engine_type(engine)
     if not adapter.memory_share:
-        return "take a smaller model, or a device with more memory"
+        return "use a smaller model, or a device with more memory"
     return (
         "give each a share or a size with --speed-engine-arg, such as "
         f"{adapter.memory_share}={int(100 * _WHOLE_DEVICE / count) / 100} or "

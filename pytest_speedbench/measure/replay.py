@@ -78,7 +78,7 @@ def refusal(
     if not sampling.greedy:
         return f"temperature {sampling.temperature:g}: another draw is another text"
     if prompt_form != "token_ids":
-        return f"engine {info.engine} takes text alone, and replay resumes by token ids"
+        return f"engine {info.engine} takes only text, and replay resumes by token ids"
     if method.remembers or details.get("shared_draft_pool"):
         return f"method {method.name} drafts from earlier requests too"
     if not method.in_table:
@@ -86,7 +86,7 @@ def refusal(
     if details.get("prefix_caching") and not cached:
         return "prefix caching is on, so a resumed request would not start with its own prefill"
     if adaptive := [name for name, value in details.items() if value and _ADAPTIVE.search(name)]:
-        return f"{adaptive[0]} changes the draft length on the way"
+        return f"{adaptive[0]} changes the draft length during a run"
     return ""
 
 

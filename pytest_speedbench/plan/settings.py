@@ -384,7 +384,7 @@ class Settings(OptionTable):
         group=GATE,
         metavar="KEY=VALUE",
         marker=True,
-        text="an engine argument of the reference build, over `--speed-engine-arg`; may be "
+        text="an engine argument of the reference build; it overrides `--speed-engine-arg`; may be "
         "repeated, in the ini file one per line, in a marker a dict",
     )
     against_drafter: str = option(
@@ -401,8 +401,7 @@ class Settings(OptionTable):
         group=GATE,
         metavar="URL",
         marker=True,
-        text="address of the reference build's server; that of the build under test is at "
-        "`--speed-url`",
+        text="address of the reference build's server; the build under test is at `--speed-url`",
     )
     alpha: float = option(
         default=0.01,
@@ -416,9 +415,9 @@ class Settings(OptionTable):
         read=values.share_or_zero,
         group=GATE,
         metavar="SHARE",
-        text="the smallest share of samples in which a loss is "
-        "[looked for](gate-statistics.md#the-one-assumption-and-its-price): a smaller one needs "
-        "more samples, `0` assumes nothing",
+        text="the smallest share of samples that a loss is "
+        "[assumed to affect](gate-statistics.md#the-one-assumption-and-its-price): a smaller one "
+        "needs more samples, `0` assumes nothing",
     )
     inconclusive: str = option(
         default="warn",

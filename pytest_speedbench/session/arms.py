@@ -109,7 +109,7 @@ class Arms:
         if counts_by_slice(loop, run.bs):
             raise EngineError(
                 f"--speed-early decides sample by sample, and engine {run.engine} reports "
-                "acceptance by its counters alone: leave it out, or take --speed-bs 1"
+                "acceptance only by counters: leave it out, or use --speed-bs 1"
             )
         outputs = self._followed(run)
         if isinstance(outputs, Replay) or outputs is None:

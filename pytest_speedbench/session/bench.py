@@ -143,7 +143,7 @@ class Bench:
         check_prompts(run.prompt_form, self.inputs.samples(run), self.inputs.tokenizer(run))
         if adapter.prompt_form == "chat" and any(s.token_ids for s in self.inputs.samples(run)):
             raise CannotRun(
-                f"engine {run.engine} takes text alone, and split {run.split} holds token ids"
+                f"engine {run.engine} takes only text, and split {run.split} holds token ids"
             )
         if bucket := throughput_bucket(run.split):
             window = self.inputs.context_window(run)
@@ -278,22 +278,22 @@ class Bench:
         own, theirs = self.inputs.config(run), self.inputs.config(other)
         switches = engine_type(run.engine).switches
         if not self.settings.rounds or self.decider is not None or run.soak:
-            raise NoData("no rounds are timed, so that no arms can take turns: --speed-rounds 5")
+            raise NoData("no rounds are timed, so arms cannot take turns: use --speed-rounds 5")
         if own == theirs and not switches:
             raise UsageError(f"{other.speculation}: this is the case itself, without a schedule")
         if own.url and not switches and other.speculation.active:
             raise NoData(
-                f"the server at {own.url} runs already: its draft length cannot be changed for "
-                f"{other.speculation}"
+                f"the server at {own.url} is already running: its draft length cannot be "
+                f"changed for {other.speculation}"
             )
         if not self._has_reference(run):
             raise NoData(
-                f"the server at {own.url} runs already, so that the arm without SD needs a second "
+                f"the server at {own.url} is already running, so the arm without SD needs a second "
                 "server: --speed-engine-arg reference_url=URL"
             )
         if not switches and not self.pool.room_beside(own, {theirs}):
             raise NoData(
-                f"no memory for an engine of {other.speculation} beside that of the case, so that "
+                f"no memory for an engine of {other.speculation} beside that of the case, so "
                 f"they cannot take turns: {make_room(run.engine, 2)}"
             )
 

@@ -49,7 +49,7 @@ class Cost:
             f"{count_of(self.requests, 'request')}{rounds}, at most {self.tokens:,} output tokens"
         )
         if self.seconds is None:
-            return f"{text}; how long is not known without a saved run of each case"
+            return f"{text}; the time is unknown without a saved run of each case"
         kind = " of simulated time" if self.simulated else ""
         return f"{text}; about {duration(self.seconds)}{kind} at the speed of {self.baseline}"
 

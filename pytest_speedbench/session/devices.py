@@ -101,7 +101,7 @@ def _too_few(gpus: Gpus, workers: int, needed: int) -> str:
     else:
         fix = f"at most {len(gpus.ids)} for tensor_parallel_size and the like, with -n 1"
     return (
-        f"-n {workers}: every worker has GPUs of its own and an engine takes {each}, but {have}: "
+        f"-n {workers}: every worker has its own GPUs and an engine needs {each}, but {have}: "
         f"{fix} (engines that run on the CPU: {_VISIBLE[0]}= )"
     )
 

@@ -184,7 +184,7 @@ class LosslessCheck:
             rejected = [one for one in found if one.check.rejected]
             healthy = [self._without_sd(one, turns, copies, score, alpha) for one in rejected]
         if not rejected and not any(one.informative for one in found):
-            reason = "no drafted position leaves two likely tokens: other samples, or more copies"
+            reason = "no drafted position has two likely tokens: use other samples, or more copies"
             return self._result(Outcome.UNDECIDED, reason)
         text = sampling_text(found, 1 - alpha)
         outcome = Outcome.FAIL if any(p > alpha for p in healthy) else Outcome.PASS

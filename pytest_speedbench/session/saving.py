@@ -121,7 +121,7 @@ class Saving:
                 save_json(output)
             except OSError as error:
                 kept = keep_unsaved(output, get_machine_id(), target.stem or "run")
-                other = "the results are in this output alone (another file: --benchmark-json=PATH)"
+                other = "the results are only in this output (another file: --benchmark-json=PATH)"
                 reason = error.strerror or error
                 self._problems.append(f"NOT SAVED: {target}: {reason}; {kept or other}")
             else:

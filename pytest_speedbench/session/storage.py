@@ -162,7 +162,7 @@ class SharedStorage(Base):  # type: ignore[misc] # pytest-benchmark has no types
     def _keep(self, output_json: Any, tag: str, error: OSError) -> None:
         reason = f"NOT SAVED: {self.files.shown()}: {error.strerror or error}"
         kept = keep_unsaved(output_json, self.folder, tag)
-        other = "the results are in this output alone (another place: --benchmark-storage=DIR)"
+        other = "the results are only in this output (another place: --benchmark-storage=DIR)"
         self.problems.append(f"{reason}; {kept or other}")
 
 

@@ -87,7 +87,7 @@ class TargetScores:
         if measured.reference is None or not up:
             return "there is no engine without SD (--speed-rounds)"
         if baseline is None:
-            return "the types that the baseline computes in are not known"
+            return "the dtypes of the baseline are unknown"
         return other_numerics(baseline, measured.setting)
 
     def healthy(self, run: RunKey, score: Score, stop_ids: Sequence[int]) -> Healthy | None:

@@ -42,7 +42,7 @@ class Fitter:
             if len(pieces) < 2:
                 raise SplitError(
                     f"tokenizer {self.tokenizer.name!r}: the instruction of a {task.kind} prompt "
-                    f"leaves no space for a body in {self.length} tokens; take a larger bucket"
+                    f"leaves no space for a body in {self.length} tokens; use a larger bucket"
                 )
             pieces.pop()
             kept, instruction = task.finish(pieces)

@@ -246,7 +246,7 @@ def require_context(bucket: str, context_window: int, max_tokens: int) -> None:
     fix = f"use throughput_{fitting[-1]}" if fitting else "no bucket fits"
     raise SplitError(
         f"throughput_{bucket}: {length} prompt tokens + {max_tokens} output tokens do not fit the "
-        f"context window of {context_window} tokens; {fix}, lower max_tokens, or take a model "
+        f"context window of {context_window} tokens; {fix}, lower max_tokens, or use a model "
         "with a longer context"
     )
 

@@ -185,7 +185,7 @@ def withheld_pass(pairs: Pairs, rule: Rule) -> list[str]:
         reasons.append(f"replay gave up {replay.given_up} of {n} samples")
     if replay.defects:
         reasons.append(
-            f"{replay.defects} of {replay.scored} scored divergences are no numerical ties"
+            f"{replay.defects} of {replay.scored} scored divergences are not numerical ties"
         )
     if _diverge_too_often(pairs, rule):
         reasons.append(

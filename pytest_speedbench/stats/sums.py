@@ -81,7 +81,7 @@ class ReplayedSums:
         divergences: tokens at which the new build differed from the baseline's text.
         given_up: samples that diverged too often and are left out on both sides from there on.
         scored: of how many divergences the target was asked.
-        defects: of those, how many are no numerical ties.
+        defects: of those, how many are not numerical ties.
         unscored: why it was not asked.
     """
 

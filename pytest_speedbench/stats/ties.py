@@ -112,7 +112,7 @@ def calibrated_ulps(
         ValueError: unequal lengths, or a gap that is not finite.
     """
     if not gaps:
-        raise NoData("the two runs without SD never part, nothing to calibrate on")
+        raise NoData("the two runs without SD never diverge: nothing to calibrate on")
     pairs = list(zip(gaps, magnitudes, strict=True))
     if not all(math.isfinite(gap) for gap in gaps):
         raise ValueError("gaps must be finite")

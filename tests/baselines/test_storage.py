@@ -263,7 +263,9 @@ def test_the_beginning_of_one_name_is_enough(reference: str, name: str, nights: 
 
 
 def test_the_beginning_of_several_names_is_refused_with_them(nights: Store) -> None:
-    with pytest.raises(BaselineError, match="several runs begin so: night_a5c9d60, night_b7"):
+    with pytest.raises(
+        BaselineError, match="several runs have names that begin with this: night_a5c9d60, night_b7"
+    ):
         nights.find("night", Path.cwd())
 
 

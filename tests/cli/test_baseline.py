@@ -47,7 +47,7 @@ def test_runs_travel_in_an_archive(speedbench: Speedbench, saved: Path, tmp_path
     first = speedbench("baseline", "import", str(archive), "--storage", str(other))
     assert first.words == f"imported: {len(names(saved))} runs into {other}"
     again = speedbench("baseline", "import", str(archive), "--storage", str(other))
-    assert f"0 runs into {other}, {len(names(saved))} were there already" in again.words
+    assert f"0 runs into {other}, {len(names(saved))} already existed" in again.words
     assert names(other / saved.name) == names(saved)
 
 

@@ -269,7 +269,7 @@ def test_a_table_of_averages_is_no_run(speedbench: Speedbench, tmp_path: Path) -
     table.write_text("acceptance_length: 2.4\n")
     result = speedbench("compare", table, "1")
     assert result.code == 2
-    assert "golden.yaml is no saved run: a table of averages has no requests" in result.err
+    assert "golden.yaml is not a saved run: a table of averages has no requests" in result.err
 
 
 def test_file_cut_in_half(speedbench: Speedbench, saved: Path) -> None:

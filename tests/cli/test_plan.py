@@ -28,7 +28,7 @@ def test_samples_and_tokens(speedbench: Speedbench) -> None:
         "margin 5%, α = 0.01 for a false pass, 0.0033 for a false fail of each of 3, power 90%"
         in result.words
     )
-    assert "until a loss of 10% fails" in result.words
+    assert "with which a loss of 10% fails" in result.words
     row = _row(result.out, "alpha")
     assert row[1] == "40"
     samples, tokens = int(row[2].replace(",", "")), int(row[3].replace(",", ""))
@@ -114,7 +114,7 @@ def test_another_checkpoint_is_for_a_drafter(speedbench: Speedbench) -> None:
     missing = speedbench("plan", "--for", "drafter", "--baseline", "1", "--against", "4")
     assert (missing.code, missing.err) == (
         2,
-        "speedbench: run 0001: no slice can be planned; the reasons stand above\n",
+        "speedbench: run 0001: no slice can be planned; see the reasons above\n",
     )
     assert "no plan for" in missing.out
     assert "dl 5 (here 3)" in missing.words

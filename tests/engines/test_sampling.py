@@ -31,7 +31,7 @@ def test_vllm_has_no_min_p_with_speculation() -> None:
 
 def test_draft_sampling_is_refused_where_the_engine_has_no_choice() -> None:
     config = EngineConfig("simulated", "m", Speculation("eagle3", 3, None, "probabilistic"))
-    with pytest.raises(EngineError, match="engine 'simulated' does not let one choose how"):
+    with pytest.raises(EngineError, match="engine 'simulated' has no setting for how"):
         check(config)
 
 

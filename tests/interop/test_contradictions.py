@@ -191,7 +191,7 @@ def test_a_last_line_without_an_end_is_told(tmp_path: Path) -> None:
     whole = totals_in(written(tmp_path / "acceptance.csv", f"{HEADER}qa,100,150,2.5\n"))
     cut = totals_in(written(tmp_path / "acceptance.csv", f"{HEADER}qa,100,150,2.5"))
     assert whole.notes == ()
-    assert cut.notes == ("the last line of the file has no end: was it cut off there?",)
+    assert cut.notes == ("the last line of the file has no line break: was it cut off there?",)
 
 
 def test_requests_that_aiperfs_summary_counts_and_its_records_lack(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_hidden_tokens_leave_a_rate_but_no_ttft() -> None:
     hiding.totals = RequestTotals(31)
     assert user_tps(turns(hiding)).value == pytest.approx(100.0)
     for metric in (ttft, step_time):
-        with pytest.raises(NoData, match="nothing of its first tokens"):
+        with pytest.raises(NoData, match="does not send its first tokens"):
             metric(turns(hiding))
 
 

@@ -168,7 +168,7 @@ def _with_ids(turn: BaselineTurn, token: int) -> BaselineTurn:
     ("method", "temperature", "form", "details", "reason"),
     [
         ("eagle3", 0.7, "token_ids", {}, "temperature 0.7: another draw is another text"),
-        ("eagle3", 0.0, "chat", {}, "engine e takes text alone"),
+        ("eagle3", 0.0, "chat", {}, "engine e takes only text"),
         ("suffix", 0.0, "token_ids", {}, "method suffix drafts from earlier requests too"),
         ("ngram", 0.0, "token_ids", {"shared_draft_pool": True}, "drafts from earlier requests"),
         ("dspark", 0.0, "token_ids", {}, "whether method dspark keeps a state"),
@@ -178,7 +178,7 @@ def _with_ids(turn: BaselineTurn, token: int) -> BaselineTurn:
             0.0,
             "token_ids",
             {"speculative.num_speculative_tokens_per_batch_size": [[1, 8, 3]]},
-            "changes the draft length on the way",
+            "changes the draft length during a run",
         ),
     ],
 )

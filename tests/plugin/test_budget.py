@@ -76,4 +76,4 @@ def test_durations() -> None:
 
 def test_a_cost_without_a_saved_run_says_so() -> None:
     text = str(Cost(1, 16, None))
-    assert text.startswith("1 request, at most 16 output tokens; how long is not known")
+    assert text.startswith("1 request, at most 16 output tokens; the time is unknown")

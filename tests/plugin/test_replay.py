@@ -89,10 +89,10 @@ def test_tokens_that_are_no_ties_fail(saved: Project) -> None:
     in_session, later = record.verdicts[-1], comparison.verdicts[-1]
     assert (in_session.metric, in_session.outcome) == ("output", "fail")
     assert (later.metric, later.reason) == ("output", in_session.reason)
-    assert "48 of 48 divergences scored are no numerical ties, the first in sample" in text_of(
+    assert "48 of 48 divergences scored are not numerical ties, the first in sample" in text_of(
         wrong
     )
-    assert "48 of 48 scored divergences are no numerical ties" in text_of(wrong)
+    assert "48 of 48 scored divergences are not numerical ties" in text_of(wrong)
 
 
 def test_nothing_is_replayed_where_al_is_not_gated(saved: Project) -> None:

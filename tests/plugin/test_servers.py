@@ -75,7 +75,7 @@ def test_there_is_no_speedup_without_a_second_address(project: Project, vllm: Vl
 @pytest.mark.parametrize(
     ("check", "why"),
     [
-        ("never_worse(than='none')", "runs already, so that the arm without SD needs a second"),
+        ("never_worse(than='none')", "is already running, so the arm without SD needs a second"),
         ("lossless()", "assert_lossless needs the arm without SD, and a server at --speed-url"),
     ],
 )

@@ -221,7 +221,7 @@ def test_early_decision_by_counters_names_the_fix(project: Project) -> None:
     project.run(AUTOSAVE, reports("counters"))
     result = project.run("--speed-early", reports("counters"))
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*reports acceptance by its counters alone: leave it out*"])
+    result.stdout.fnmatch_lines(["*reports acceptance only by counters: leave it out*"])
 
 
 def test_reports_show_no_number_where_none_is_told(project: Project) -> None:

@@ -98,9 +98,9 @@ def test_shares_are_equal_and_apart_or_refused(count: int, workers: int, needed:
 @pytest.mark.parametrize(
     ("gpus", "workers", "needed", "told"),
     [
-        (2, 4, 1, "-n 4: every worker has GPUs of its own and an engine takes 1 GPU, but this "
+        (2, 4, 1, "-n 4: every worker has its own GPUs and an engine needs 1 GPU, but this "
                   "machine has 2 GPUs: -n 2"),
-        (4, 4, 2, "an engine takes 2 GPUs (its parallel sizes), but this machine has 4 GPUs: -n 2"),
+        (4, 4, 2, "an engine needs 2 GPUs (its parallel sizes), but this machine has 4 GPUs: -n 2"),
         (1, 2, 2, "this machine has 1 GPU: at most 1 for tensor_parallel_size and the like"),
     ],
 )  # fmt: skip

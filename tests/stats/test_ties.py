@@ -35,7 +35,7 @@ def test_a_gap_is_a_tie_within_the_tolerance() -> None:
 def test_calibration_covers_every_healthy_gap() -> None:
     assert calibrated_ulps([0.1, 0.75], [20.0, 20.0], "bfloat16") == 6
     assert calibrated_ulps([0.0], [20.0], "bfloat16") == 4
-    with pytest.raises(NoData, match="never part"):
+    with pytest.raises(NoData, match="never diverge"):
         calibrated_ulps([], [], "bfloat16")
 
 

@@ -193,8 +193,9 @@ class ServerEngine:
         if grown == expected or cancelled:
             return
         why = (
-            f"not usable: {self.http.address.url} counts {grown} output tokens, received were "
-            f"{expected}; other clients use the server, or several servers share the address"
+            f"not usable: {self.http.address.url} counts {grown} output tokens, but "
+            f"{expected} were received; other clients use the server, or several servers share "
+            "the address"
         )
         self.info = replace(self.info, details={**self.info.details, "counters": why})
 
