@@ -41,15 +41,26 @@ def plan_rounds(
     """Which samples each round sends.
 
     With enough samples to fill the batch at least twice in every round, the samples are spread
-    over the rounds, in order, and each is sent once. Otherwise each round sends all of them, and
-    where that is too few to hold the batch, sends them again from the first one on.
+    over the rounds, those of each category evenly, and each is sent once. Otherwise each round
+    sends all of them, and where that is too few to hold the batch, sends them again from the first
+    one on.
     ``rounds`` is 0 where nothing is timed: each sample is sent once.
     """
     if rounds == 0:
         return [tuple(samples)]
     if rounds > 1 and len(samples) >= 2 * batch_size * rounds:
-        return [tuple(samples[r::rounds]) for r in range(rounds)]
+        return _deal(samples, rounds)
     return [_enough(samples, batch_size)] * rounds
+
+
+def _deal(samples: Sequence[Sample], rounds: int) -> list[tuple[Sample, ...]]:
+    """Category by category, as interleaved ones would meet the same rounds again and again; within
+    a round they keep their order."""
+    categories: dict[str, list[int]] = {}
+    for number, sample in enumerate(samples):
+        categories.setdefault(sample.category, []).append(number)
+    numbers = [number for own in categories.values() for number in own]
+    return [tuple(samples[n] for n in sorted(numbers[r::rounds])) for r in range(rounds)]
 
 
 def _enough(samples: Sequence[Sample], batch_size: int) -> tuple[Sample, ...]:

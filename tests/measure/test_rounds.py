@@ -36,6 +36,20 @@ def test_samples_are_dealt_out_once_or_sent_whole_in_every_round(
         assert all(block[:count] == tuple(sent) for block in plan)
 
 
+@given(st.integers(1, 7), st.integers(0, 6), st.integers(2, 6))
+def test_every_round_has_its_share_of_every_category(kinds: int, more: int, rounds: int) -> None:
+    """The samples of a split come interleaved."""
+    each = 2 * rounds + more
+    sent = [Sample(f"s{i}", f"kind {i % kinds}", ("hello",)) for i in range(kinds * each)]
+    plan = plan_rounds(sent, 1, rounds)
+    for block in plan:
+        counts = Counter(sample.category for sample in block)
+        assert all(
+            each // rounds <= counts[f"kind {k}"] <= -(-each // rounds) for k in range(kinds)
+        )
+        assert [s.id for s in block] == [s.id for s in sent if s in block]
+
+
 @given(st.integers(1, 60), st.integers(2, 16), st.integers(1, 6))
 def test_samples_that_fill_the_batch_are_repeated_until_they_hold_it(
     count: int, batch: int, rounds: int
