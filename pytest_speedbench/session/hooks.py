@@ -281,7 +281,7 @@ class SessionHooks:
             raise
         except SpeedbenchError as error:
             if not self.config.getoption("fulltrace"):
-                cut_our_frames(error.__traceback__)
+                cut_our_frames(error)
             raise
 
     def _news(self) -> SessionOutput:

@@ -7,9 +7,9 @@ A library's error is shown by pytest with its message as it is, its causes too, 
 from __future__ import annotations
 
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any
 
 import pytest
@@ -84,11 +84,15 @@ def _folded(line: str, style: str) -> list[str]:
     return within(line, _MESSAGE) if line.startswith(_MESSAGE) else [line]
 
 
-def cut_our_frames(traceback: TracebackType | None) -> None:
-    """Ends a traceback at the last line outside of this package, which called us."""
-    last, entry = None, traceback
+def cut_our_frames(error: SpeedbenchError) -> None:
+    """Ends the traceback of an error of ours at the line of the user that called us, and leaves out
+    the error that caused it: the message says what it meant."""
+    error.__cause__ = error.__context__ = None
+    last, entry = None, error.__traceback__
     while entry is not None:
-        if not is_ours(entry.tb_frame.f_code.co_filename):
+        frame = entry.tb_frame
+        module = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if not is_ours(frame.f_code.co_filename) and module not in sys.stdlib_module_names:
             last = entry
         entry = entry.tb_next
     if last is not None:

@@ -190,6 +190,31 @@ def test_what_a_time_limit_interrupts_is_not_taken_for_the_next_answer(
     assert engines.alive == []
 
 
+DIES = """
+import os
+import pytest
+
+@pytest.mark.speed
+def test_first(speed_engine, speed):
+    os.kill(speed_engine.pid, 9)
+    speed.assert_never_worse(than=[2])
+
+@pytest.mark.speed
+def test_second(speed): assert speed.acceptance_length > 0
+"""
+
+
+def test_an_engine_that_dies_in_a_check_is_one_message(project: Project) -> None:
+    project.file("test_it.py", DIES)
+    result = project.run("--benchmark-autosave", speed_rounds="1")
+    result.assert_outcomes(passed=1, failed=1)
+    text = result.stdout.str()
+    assert "engine simulated ended by signal SIGKILL" in text
+    assert "EOFError" not in text
+    assert "pytest_speedbench/" not in text
+    assert len(project.records()) == 1
+
+
 LEFT = """
 import pytest
 from pytest_speedbench import engines

@@ -47,8 +47,8 @@ _FIX_LOAD = (
 
 
 _FIX_READY = (
-    "the server is still loading, or overloaded: wait until this address answers with 200, see its "
-    "own log, then run again"
+    "the server is loading, overloaded, or has failed: see its own log, wait until this address "
+    "answers with 200, then run again"
 )
 
 

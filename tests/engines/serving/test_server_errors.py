@@ -269,7 +269,7 @@ def test_a_metrics_page_that_cannot_be_parsed(vllm: Vllm) -> None:
 
 def test_a_server_that_is_still_loading(vllm: Vllm) -> None:
     vllm.script.pages["/health"] = (503, '{"error": {"message": "Loading model"}}')
-    expected = r"HTTP 503 from .*/health: Loading model\n  the server is still loading.*wait until"
+    expected = r"HTTP 503 from .*/health: Loading model\n  the server is loading.*wait until"
     with pytest.raises(EngineError, match=expected):
         open_engine(config(vllm.url), TIMEOUT)
 
