@@ -16,9 +16,10 @@ from pytest_speedbench.cli import app
 FILE = Path(__file__).parents[1] / "docs" / "commands.md"
 HEAD = """# Commands
 
-`speedbench COMMAND --help` prints the same. `speedbench --install-completion` completes commands
-and options in the shell. Exit codes: 0; 1 for *fail*, *degenerate*, *speculation off* and
-*incomparable*; 2 for nothing compared, wrong usage and unreadable input; 3 for an internal error.
+`speedbench COMMAND --help` prints the same. `speedbench --install-completion` completes
+commands, options and saved runs in the shell. Exit codes: 0; 1 for *fail*, *degenerate*,
+*speculation off* and *incomparable*; 2 for nothing compared, wrong usage and unreadable input; 3
+for an internal error.
 
 """
 

@@ -133,6 +133,8 @@ class RecordSummary(Part):
         length = "" if found is None else f", AL {found.value:.4g}"
         return f"<{type(self).__name__} {self.case}{length}>"
 
+    __str__ = __repr__
+
     def _repr_html_(self) -> str:
         """The metrics as a table, for notebooks."""
         from pytest_speedbench.escapes import html_table

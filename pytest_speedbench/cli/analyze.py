@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Protocol
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, check_written, share
+from pytest_speedbench.cli.arguments import (
+    DEFAULT_STORAGE,
+    Storage,
+    check_written,
+    run_names,
+    share,
+)
 from pytest_speedbench.cli.measuring import Measure, Save, records_of, saved_records
 from pytest_speedbench.cli.output import Lines, write_file
 from pytest_speedbench.errors import GateFailure
@@ -31,7 +37,9 @@ app = typer.Typer(
 
 Runs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="RUN", help="Numbers, names, files, commits or branches."),
+    typer.Argument(
+        metavar="RUN", autocompletion=run_names, help="Numbers, names, files, commits or branches."
+    ),
 ]
 Plot = Annotated[
     Path | None, typer.Option(metavar="PATH", help="Draw a figure: .png, .svg or .pdf.")
@@ -79,6 +87,7 @@ def bias(
         str,
         typer.Option(
             metavar="RUN",
+            autocompletion=run_names,
             help="Run on another split, such as Spec-Bench; with --measure, that SPLIT.",
         ),
     ],

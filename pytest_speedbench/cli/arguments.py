@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
 from pytest_speedbench.cli.output import echo
-from pytest_speedbench.errors import CliError
+from pytest_speedbench.errors import CliError, SpeedbenchError
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.storage import SavedRun, Store
@@ -98,6 +98,39 @@ def store_at(storage: str) -> Store:
     from pytest_speedbench.baselines.storage import Store
 
     return Store(storage, option="")
+
+
+def run_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completes the name of a saved run, with or without its number, and of a promoted one.
+
+    Empty for a storage that has an address: a shell does not wait for a network.
+    """
+    from pytest_speedbench.baselines.files import is_remote
+    from pytest_speedbench.baselines.names import beginning_with
+    from pytest_speedbench.baselines.promoted import promotions
+
+    storage = ctx.params.get("storage") or DEFAULT_STORAGE
+    if is_remote(storage):
+        return []
+    store = store_at(storage)
+    try:
+        files, promoted = store.names(), list(promotions(store))
+    except SpeedbenchError:  # the command says why it cannot be read
+        return []
+    names = beginning_with(files, incomplete) if incomplete else map(_stem, files)
+    return [*names, *(name for name in promoted if name.startswith(incomplete))]
+
+
+def _stem(file: str) -> str:
+    return PurePosixPath(file).stem
+
+
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", autocompletion=run_names, help="Number, name, file, commit or branch."
+    ),
+]
 
 
 def find_run(store: Store, reference: str, others: Iterable[str] = ()) -> SavedRun:

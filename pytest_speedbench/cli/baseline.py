@@ -12,6 +12,7 @@ from pytest_speedbench.cli.arguments import (
     Storage,
     find_run,
     report_skipped,
+    run_names,
     store_at,
 )
 from pytest_speedbench.cli.output import NOTHING, Lines
@@ -30,7 +31,10 @@ Name = Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the r
 @app.command()
 def promote(
     reference: Annotated[
-        str, typer.Argument(metavar="REF", help="Number, name, file, commit or branch.")
+        str,
+        typer.Argument(
+            metavar="REF", autocompletion=run_names, help="Number, name, file, commit or branch."
+        ),
     ],
     name: Name = _DEFAULT,
     reason: Annotated[

@@ -14,6 +14,7 @@ from pytest_speedbench.cli.arguments import (
     margins,
     reach_share,
     read,
+    run_names,
     share,
     store_at,
 )
@@ -21,6 +22,7 @@ from pytest_speedbench.cli.output import (
     NOTHING,
     WORD_STYLES,
     Lines,
+    shared_words,
 )
 from pytest_speedbench.errors import CliError, did_you_mean
 from pytest_speedbench.quantities import change_of
@@ -51,10 +53,16 @@ _MOST_NAMED = 6
 
 def compare(
     old: Annotated[
-        str, typer.Argument(metavar="OLD", help="Number, name, file, commit or branch.")
+        str,
+        typer.Argument(
+            metavar="OLD", autocompletion=run_names, help="Number, name, file, commit or branch."
+        ),
     ],
     new: Annotated[
-        str, typer.Argument(metavar="NEW", help="Number, name, file, commit or branch.")
+        str,
+        typer.Argument(
+            metavar="NEW", autocompletion=run_names, help="Number, name, file, commit or branch."
+        ),
     ],
     fail: Annotated[
         list[str] | None,
@@ -148,7 +156,7 @@ def _show(out: Lines, comparison: Comparison) -> None:
         ("NEW", comparison.new, comparison.only_new),
     ):
         if keys:
-            out.line(f"only in {side} ({run.number}): {_named(keys)}", "yellow")
+            out.line(f"only in {side} ({run.number}){_named(keys)}", "yellow")
     if not comparison.paired:
         return
     out.line(_verdicts(comparison), "bold")
@@ -271,8 +279,13 @@ def _show_reasons(out: Lines, comparison: Comparison) -> None:
     from pytest_speedbench.compare.verdict import Outcome
     from pytest_speedbench.report.reasons import each_once
 
+    several = len(comparison.runs()) > 1
     open_cases = [
-        (f"{key.slice} bs{key.bs} dl{key.dl}", verdict.reason, verdict.outcome)
+        (
+            f"{key.slice} bs{key.bs} dl{key.dl}" if several else key.slice,
+            verdict.reason,
+            verdict.outcome,
+        )
         for case in sorted(comparison.paired, key=_ratio)
         if (verdict := case.acceptance) is not None
         and (key := case.new.case)
@@ -298,11 +311,17 @@ def _verdicts(comparison: Comparison) -> str:
 
 
 def _named(keys: Sequence[CaseKey]) -> str:
-    """Cases by run, each run's slices behind it."""
-    runs: dict[str, list[str]] = {}
+    """What the runs share once; then those with the same slices, and the slices."""
+    slices: dict[tuple[str, str], list[str]] = {}
     for key in keys:
-        runs.setdefault(str(key).removesuffix(f":{key.slice}"), []).append(key.slice)
-    return "; ".join(f"{run}: {_some(slices)}" for run, slices in runs.items())
+        run = str(key).removesuffix(f" {key.split}:{key.slice}")
+        slices.setdefault((run, key.split), []).append(key.slice)
+    shared, names = shared_words([run for run, _ in slices])
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for name, ((_, split), own) in zip(names, slices.items(), strict=True):
+        alike.setdefault((split, tuple(own)), []).append(name)
+    groups = (f"{_some(runs)} ({split}: {_some(own)})" for (split, own), runs in alike.items())
+    return f"{f', {shared}' if shared else ''}: {'; '.join(groups)}"
 
 
 def _some(names: Sequence[str]) -> str:

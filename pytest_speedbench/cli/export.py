@@ -15,6 +15,7 @@ from pytest_speedbench.cli.arguments import (
     check_written,
     find_runs,
     refuse_unused,
+    run_names,
     store_at,
 )
 from pytest_speedbench.cli.output import write_file
@@ -62,7 +63,11 @@ def export(
     context: typer.Context,
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN", help="Numbers, names, files, commits or branches."),
+        typer.Argument(
+            metavar="RUN",
+            autocompletion=run_names,
+            help="Numbers, names, files, commits or branches.",
+        ),
     ],
     form: Annotated[
         Form,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pytest_speedbench.cli.arguments import check_written, refuse_unused
-from pytest_speedbench.cli.output import NOTHING, Lines, write_file
+from pytest_speedbench.cli.output import NOTHING, Lines, shared_words, write_file
 from pytest_speedbench.errors import CliError, did_you_mean
 from pytest_speedbench.report.tables import Column
 
@@ -138,7 +136,7 @@ def _totals(found: ForeignTotals, output: Path | None) -> None:
 
     _check_suffix(output, (".yaml", ".yml"), "averages become a table, which is YAML")
     out = Lines()
-    shared, names = _parted([threshold.name for threshold in found.thresholds])
+    shared, names = shared_words([threshold.name for threshold in found.thresholds])
     of = f" of {shared}" if shared else ""
     out.line(f"{found.tool}: averages{of}{_uncertainty(found)}", "bold")
     rows = [
@@ -164,17 +162,6 @@ def _totals(found: ForeignTotals, output: Path | None) -> None:
     out.exact(f"  assert speed.acceptance_length >= {limit:.2f}")
     if output is not None:
         write_file(output, threshold_file(found))
-
-
-def _parted(names: Sequence[str]) -> tuple[str, list[str]]:
-    """The words that all names begin with, and what is left of each, which is never empty."""
-    if len(names) < 2:
-        return "", list(names)
-    split = [name.split(" ") for name in names]
-    ends = [words[:-1] for words in split]
-    shared = list(takewhile(lambda column: len(set(column)) == 1, zip(*ends, strict=False)))
-    head = " ".join(column[0] for column in shared)
-    return head, [" ".join(words[len(shared) :]) for words in split]
 
 
 def _uncertainty(found: ForeignTotals) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, find_run, store_at
+from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Run, Storage, find_run, store_at
 from pytest_speedbench.cli.output import echo
 from pytest_speedbench.errors import count_of
 
@@ -19,8 +19,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Number, name, file, commit or branch.")]
 
 
 @app.command()

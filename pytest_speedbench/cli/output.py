@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from pytest_speedbench.escapes import label, on_terminal, printable
@@ -54,6 +55,17 @@ def write_file(path: Path, data: bytes, *, err: bool = False) -> None:
     """As :func:`write_bytes`, and says so; ``err``: on standard error."""
     write_bytes(path, data)
     echo(f"written: {path}", err=err)
+
+
+def shared_words(names: Sequence[str]) -> tuple[str, list[str]]:
+    """The words that all names begin with, and what is left of each, which is never empty."""
+    if len(names) < 2:
+        return "", list(names)
+    split = [name.split(" ") for name in names]
+    ends = [words[:-1] for words in split]
+    shared = list(takewhile(lambda column: len(set(column)) == 1, zip(*ends, strict=False)))
+    head = " ".join(column[0] for column in shared)
+    return head, [" ".join(words[len(shared) :]) for words in split]
 
 
 def rewrite(text: str, *, last: bool) -> None:

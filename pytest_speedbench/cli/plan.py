@@ -15,6 +15,7 @@ from pytest_speedbench.cli.arguments import (
     find_run,
     reach_share,
     refuse_unused,
+    run_names,
     saved_runs,
     share,
     store_at,
@@ -50,7 +51,10 @@ def plan(
     context: typer.Context,
     margin: Annotated[str, typer.Option(metavar="SHARE", help="Accepted loss.")] = "2%",
     baseline: Annotated[
-        str, typer.Option(metavar="REF", help="Saved run; by default the latest.")
+        str,
+        typer.Option(
+            metavar="REF", autocompletion=run_names, help="Saved run; by default the latest."
+        ),
     ] = "",
     power: Annotated[float, typer.Option(help="Probability of the wanted verdict.")] = 0.9,
     alpha: Annotated[str, typer.Option(metavar="SHARE", help="Error rate of the gate.")] = "1%",
@@ -71,6 +75,7 @@ def plan(
         str,
         typer.Option(
             metavar="REF",
+            autocompletion=run_names,
             help="Second run of the same build: how samples differ is measured, not modelled.",
         ),
     ] = "",
@@ -90,7 +95,12 @@ def plan(
         typer.Option("--for", help="What changes between the runs to compare."),
     ] = "engine",
     against: Annotated[
-        str, typer.Option(metavar="REF", help="For a drafter: a run with another checkpoint.")
+        str,
+        typer.Option(
+            metavar="REF",
+            autocompletion=run_names,
+            help="For a drafter: a run with another checkpoint.",
+        ),
     ] = "",
     reach: Reach = DEFAULT_REACH,
     storage: Storage = DEFAULT_STORAGE,
@@ -160,7 +170,7 @@ def _show(
     second: SecondRun | None,
 ) -> bool:
     """Prints the plan of every run; whether any slice has one."""
-    from pytest_speedbench.stats.power import MOST
+    from pytest_speedbench.stats.power import LARGEST, MOST
 
     planned = False
     asked = min(0.999, 2 * rule.margin) if outlook.loss is None else outlook.loss
@@ -190,7 +200,7 @@ def _show(
         f"that further samples are like its own. to fail: samples with which a loss of "
         f"{_short(asked)} fails. finds: the smallest loss that n samples fail. "
         "passes at: the smallest margin at which an unchanged engine passes with n samples. "
-        f"{NOTHING}: more than {MOST:,} samples."
+        f"{NOTHING}: more than {MOST:,} samples, or no loss or margin below {_short(LARGEST)}."
     )
     out.line("A category verdict needs at least 8 samples; set it with --speed-samples N.")
     return planned

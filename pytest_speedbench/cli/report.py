@@ -9,10 +9,12 @@ import typer
 
 from pytest_speedbench.cli.arguments import (
     DEFAULT_STORAGE,
+    Run,
     Storage,
     check_written,
     find_run,
     refuse_unused,
+    run_names,
     store_at,
 )
 from pytest_speedbench.cli.output import Lines, console, echo, write_file
@@ -28,13 +30,12 @@ if TYPE_CHECKING:
 
 def report(
     context: typer.Context,
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="Number, name, file, commit or branch.")
-    ],
+    run: Run,
     against: Annotated[
         str | None,
         typer.Option(
             metavar="OLD",
+            autocompletion=run_names,
             help="Compare with this run. [default: as the session did, where it compared]",
         ),
     ] = None,
@@ -90,9 +91,7 @@ def report(
 
 
 def show(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="Number, name, file, commit or branch.")
-    ],
+    run: Run,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Print a saved run as its session printed it."""

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_speedbench.cli.arguments import DEFAULT_STORAGE, Storage, numbers, read, refuse_unused
+from pytest_speedbench.cli.arguments import (
+    DEFAULT_STORAGE,
+    Storage,
+    numbers,
+    read,
+    refuse_unused,
+    run_names,
+)
 from pytest_speedbench.cli.measuring import Save, measured, saved_records
 from pytest_speedbench.cli.output import echo
 from pytest_speedbench.errors import CliError
@@ -46,7 +53,12 @@ def tune(
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; 3 give intervals.")] = 5,
     source: Annotated[
         list[str] | None,
-        typer.Option("--from", metavar="RUN", help="Read saved runs; nothing is measured."),
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            autocompletion=run_names,
+            help="Read saved runs; nothing is measured.",
+        ),
     ] = None,
     schedule: Annotated[
         Schedule | None, typer.Option(help="Print the schedule that this engine takes.")

@@ -144,20 +144,24 @@ def _best(heads: Sequence[Record]) -> str:
 
 
 def _sentence(gravest: Outcome, runs: Sequence[Sequence[CaseResult]]) -> str:
-    """The numbers of the gravest verdict: old and new AL, and speedup. A slice that is not the
-    whole split stands for a run only where it fails."""
+    """The gravest verdict: old and new AL and speedup, or why there is none.
+
+    A slice that is not the whole split stands for a run only where it fails.
+    """
     of_runs = [
         [(case, v) for case in group for v in case.verdicts if v.outcome is gravest]
         for cases in runs
         for group in ([widest(cases)], cases)
     ]
     whole, every = of_runs[::2], of_runs[1::2]
-    first = whole if gravest not in FAILING and any(whole) else every
+    first = whole if gravest is not Outcome.FAIL and any(whole) else every
     concerned = [pair for pairs in first for pair in pairs]
     if not concerned:
         return ""
     case, verdict = min(concerned, key=lambda pair: pair[1].ratio or 1.0)
+    where = f"{case.record.case.slice}, {title_of(case.record)}"
+    if gravest in FAILING - {Outcome.FAIL}:  # for another reason than its numbers
+        return f"{where}: {verdict.reason}." if verdict.reason else f"{where}."
     checked = "" if verdict.metric in (ACCEPTANCE, "speedup") else str(verdict)
     numbers = ", ".join(filter(None, (change_text(case, verdict), checked)))
-    where = f"{case.record.case.slice}, {title_of(case.record)}"
     return f"{where}: {numbers}." if numbers else f"{where}."

@@ -364,7 +364,7 @@ def _context(record: Record) -> Iterator[str]:
         yield f"{record.case.slice}: {none.value:.0%} of decoding steps without a draft" + (
             "" if proposed is None else f"; {proposed.value:.2f} draft tokens a step"
         )
-    if len(record.depth) > 1:
+    if len(record.depth) > 1 and record.spec.method != "none":
         lengths = (f"{_depth(d.end)} {d.acceptance_length.value:.2f}" for d in record.depth)
         yield f"{record.case.slice}: AL by position in the context: {', '.join(lengths)}"
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from pytest_speedbench.baselines.case_key import CaseKey
 from pytest_speedbench.baselines.schema import SCHEMA
+from pytest_speedbench.cli.compare import _named
 
 from .conftest import Speedbench
 
@@ -38,8 +40,23 @@ def test_what_only_one_side_has_is_named(speedbench: Speedbench) -> None:
     for old, new, side in ((1, 2, "OLD"), (2, 1, "NEW")):
         printed = speedbench("compare", old, new, *AT_10).words
         assert re.search(
-            rf"only in {side} \(0001\): simulated sim eagle3 dl3 bs1 \S+: beta", printed
+            rf"only in {side} \(0001\): simulated sim eagle3 dl3 bs1 \(\S+: beta\)", printed
         )
+
+
+def test_what_many_cases_share_is_named_once(speedbench: Speedbench) -> None:
+    keys = [
+        CaseKey(
+            engine="vllm", model="m", method="eagle3", dl=dl, bs=1, split="qualitative", slice=name
+        )
+        for dl in range(1, 10)
+        for name in ("math", "all")
+    ]
+    text = _named([*keys, keys[0].model_copy(update={"bs": 8})])
+    runs = ", ".join(f"dl{dl} bs1" for dl in range(1, 7))
+    assert text == (
+        f", vllm m eagle3: {runs} and 3 more (qualitative: math, all); dl1 bs8 (qualitative: math)"
+    )
 
 
 def test_regression_is_one(speedbench: Speedbench) -> None:

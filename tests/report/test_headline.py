@@ -55,6 +55,12 @@ def test_the_sentence_is_about_the_whole_split_unless_a_category_fails(
     assert headline_of(SessionResults(cases)).text.startswith(f"{named}, vllm · m")
 
 
+def test_what_cannot_be_compared_says_why_in_place_of_numbers() -> None:
+    reason = "sampling: max_tokens 64 there, max_tokens 32 here"
+    case = result(record("all"), Outcome.INCOMPARABLE, reason=reason, baseline=record("all"))
+    assert headline_of(SessionResults([case])).text.endswith(f"BS 1: {reason}.")
+
+
 def test_a_run_without_a_baseline_is_its_numbers() -> None:
     headline = headline_of(SessionResults([result(record())]))
     assert headline.title == "AL 2.50, 1.40x"

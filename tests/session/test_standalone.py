@@ -73,6 +73,7 @@ def test_results_records_and_comparisons_are_tables_in_a_notebook(measured: Meas
     assert all("+0.00%" in row for row in rows)
     length = f"AL {result.acceptance_length.value:.4g}"
     assert repr(record) == f"<Record simulated org/model eagle3 dl3 bs4 qualitative:all, {length}>"
+    assert str(record) == repr(record)
     assert repr(result) == "<SpeedResult all>"
     assert repr(compared.old) == f"<SavedRun {compared.old}>"
 
