@@ -119,10 +119,11 @@ def page(
     yield (
         f"A nightly gate at a margin of {MARGIN:.0%} and α = {ALPHA:.0%}, simulated "
         f"{simulations} times: {CATEGORIES * SAMPLES} prompts, each night a rebuild whose outputs "
-        f"diverge after {1 / DIVERGENCE:.0f} tokens on average. In the slide AL falls by "
-        f"{SLIDE:.1%} a night, and by night {due + 1} it has lost a point more than the margin; "
-        f"the drop loses {DROP:.0%} in night {DROP_NIGHT + 1}, for good. Made by "
-        "`python benchmarks/nightly_chain.py`; in brackets 95 % Clopper–Pearson limits."
+        f"diverge after {1 / DIVERGENCE:.0f} tokens on average. In the *slide*, AL falls by "
+        f"{SLIDE:.1%} a night, and by night {due + 1} the loss exceeds the margin by a percentage "
+        f"point. In the *drop*, AL falls by {DROP:.0%} in night {DROP_NIGHT + 1} and stays there. "
+        "The table is made by `python benchmarks/nightly_chain.py`; brackets are 95% "
+        "Clopper–Pearson limits."
     )
     yield ""
     yield (
@@ -142,12 +143,12 @@ def page(
         )
     yield ""
     yield (
-        "The latest run follows a slide, since no step of it exceeds the margin, and a drop is red "
-        "for one night only where failed runs become references. A promoted reference holds "
-        "every night to one level, so that the slide is red from the night on that exceeds the "
-        "margin by what the samples can resolve, and stays red. The alarms in healthy nights are "
-        "bounded by "
-        f"{NIGHTS - 1} × α/2, the share of the first comparison of a session with one case."
+        "Compared with the latest run, a slide is never found, since no single step exceeds the "
+        "margin; and if failed runs become references, a drop is red for one night only. Compared "
+        "with a promoted reference, the slide is red from the night on in which it exceeds the "
+        "margin by what the samples can resolve, and stays red. The probability of an alarm in "
+        f"healthy nights is at most {NIGHTS - 1} × α/2, where α/2 is the share of the first "
+        "comparison of a session with one case."
     )
 
 
