@@ -133,6 +133,7 @@ def test_counters_include_other_clients(engine: Engine, vllm: tuple[Vllm, str]) 
 def test_the_batch_size_is_held_and_not_exceeded(engine: Engine, vllm: tuple[Vllm, str]) -> None:
     fake = vllm[0]
     lock, running, most = threading.Lock(), 0, 0
+    all_first = threading.Barrier(5)
 
     def events(body: dict[str, Any]) -> Iterator[Event]:
         nonlocal running, most
@@ -140,6 +141,8 @@ def test_the_batch_size_is_held_and_not_exceeded(engine: Engine, vllm: tuple[Vll
         with lock:
             running += 1
             most = max(most, running)
+        if body["prompt"][-1] < 5:
+            all_first.wait(30)
         yield from [0.02, *answer]
         with lock:
             running -= 1  # before the end arrives: the client may send its next request at once
@@ -154,20 +157,36 @@ def test_the_batch_size_is_held_and_not_exceeded(engine: Engine, vllm: tuple[Vll
 
 def test_follow_ups_may_go_first(engine: Engine, vllm: tuple[Vllm, str]) -> None:
     fake = vllm[0]
-    fake.script.events = lambda body: [0.05, *fake.events(body)]
+    submitted = threading.Event()
+
+    def events(body: dict[str, Any]) -> Iterator[Event]:
+        submitted.wait(30)
+        yield from fake.events(body)
+
+    fake.script.events = events
     engine.hold(1)
     engine.submit(requests(3))
     engine.submit(requests(1, "follow-up"), first=True)
+    submitted.set()
     order = [trace.request_id for trace in drain(engine, 4)]
     assert order == ["r0", "follow-up0", "r1", "r2"]
 
 
 def test_cancelled_requests_come_back_as_aborted(engine: Engine, vllm: tuple[Vllm, str]) -> None:
     fake = vllm[0]
-    fake.script.events = lambda body: [*fake.events(body)[:1], 0.3, *fake.events(body)[1:]]
+    cancelled = threading.Event()
+
+    def events(body: dict[str, Any]) -> Iterator[Event]:
+        first, *rest = fake.events(body)
+        yield first
+        cancelled.wait(30)
+        yield from rest
+
+    fake.script.events = events
     engine.hold(2)
     engine.submit(requests(4))
     engine.cancel(["r0", "r3"])
+    cancelled.set()
     reasons = {trace.request_id: trace.finish_reason for trace in drain(engine, 4)}
     assert reasons == {"r0": "abort", "r1": "length", "r2": "length", "r3": "abort"}
 

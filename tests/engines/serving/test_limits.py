@@ -62,10 +62,12 @@ def test_what_brings_no_token_does_not_reset_the_time_limit(silence: tuple[Event
 
 
 def test_a_slow_stream_with_tokens_goes_on() -> None:
-    events = [event for text in "abcdef" for event in (chat_chunk(text), 0.1)]
+    """It takes longer than the limit, and each token a fifth of it."""
+    limit = 1.5
+    events = [event for text in "abcdef" for event in (chat_chunk(text), limit / 5)]
     script = Script(stream())
     with joined(script) as engine:
-        engine.http.timeout = TIMEOUT
+        engine.http.timeout = limit
         script.events = lambda body: [*events, chat_chunk(None, "stop"), usage(6), "[DONE]"]
         assert one(engine).tokens == 6
 
