@@ -9,11 +9,12 @@ import typer
 
 from pytest_speedbench.cli.arguments import find_runs, refuse_unused, store_at
 from pytest_speedbench.cli.output import echo
-from pytest_speedbench.errors import CliError
+from pytest_speedbench.errors import CliError, count_of
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
     from pytest_speedbench.plan.settings import Settings
+    from pytest_speedbench.session.standalone import Measurement
 
 Measure = Annotated[
     list[str] | None,
@@ -73,19 +74,28 @@ def saved_records(names: Sequence[str], storage: str) -> list[Record]:
 def measured(context: typer.Context, settings: Settings, save: str, storage: str) -> list[Record]:
     """The records of a new run; its progress is shown on stderr.
 
-    Saved records name the command: a run on the grid of a figure is no default baseline.
+    Saved records name the command: a run on the grid of a figure is no default baseline. Where an
+    error or Ctrl-C ends the run, what had been measured is saved.
     """
     from rich.console import Console
 
     from pytest_speedbench.escapes import label
     from pytest_speedbench.session.standalone import measure_settings
 
-    with Console(stderr=True, markup=False).status("starting") as status:
-        run = measure_settings(settings, lambda text: status.update(label(text)))
-    if save:
+    def keep(run: Measurement) -> str:
         command = {"command": context.command_path}
         run.records = [record.model_copy(update=command) for record in run.records]
-        echo(f"saved: {run.save(save, storage)}")
+        return run.save(save, storage)
+
+    def keep_unfinished(run: Measurement) -> None:
+        if save:
+            cases = count_of(len(run.records), "case")
+            echo(f"saved: {keep(run)}, {cases} that had been measured when the run ended")
+
+    with Console(stderr=True, markup=False).status("starting") as status:
+        run = measure_settings(settings, lambda text: status.update(label(text)), keep_unfinished)
+    if save:
+        echo(f"saved: {keep(run)}")
     return run.records
 
 

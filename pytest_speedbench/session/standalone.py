@@ -134,8 +134,14 @@ def measure(*, show: Callable[[str], None] = lambda text: None, **options: Any) 
     return measure_settings(settings_of_keywords(options), show)
 
 
-def measure_settings(settings: Settings, show: Callable[[str], None]) -> Measurement:
+def measure_settings(
+    settings: Settings,
+    show: Callable[[str], None],
+    unfinished: Callable[[Measurement], None] = lambda found: None,
+) -> Measurement:
     """What :func:`measure` does, with settings that are read already.
+
+    Where an error or Ctrl-C ends it, ``unfinished`` gets the cases that had been measured, if any.
 
     Raises:
         SpeedbenchError: as :func:`measure`.
@@ -149,14 +155,22 @@ def measure_settings(settings: Settings, show: Callable[[str], None]) -> Measure
     cases, ids = build_grid({}, settings)
     session_ = SpeedSession(settings, Path(".benchmarks"), Path.cwd(), show)
     session_.plan(cases)
-    results = []
+    results: list[SpeedResult] = []
+
+    def found() -> Measurement:
+        return Measurement(results, [result.final_record for result in session_.results])
+
     try:
         for case, name in zip(cases, ids, strict=True):
             results.append(session_.measure(case, name, name))
             session_.finished(case)
+    except BaseException:
+        if results:
+            unfinished(found())
+        raise
     finally:
         session_.close()
-    return Measurement(results, [result.final_record for result in session_.results])
+    return found()
 
 
 def _cell(result: SpeedResult, metric: str, digits: int) -> str:

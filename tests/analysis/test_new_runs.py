@@ -11,6 +11,10 @@ from typer.testing import CliRunner
 from pytest_speedbench.baselines.storage import Store
 from pytest_speedbench.cli import app
 from pytest_speedbench.compare.eligible import ANY
+from pytest_speedbench.errors import EngineError
+from pytest_speedbench.measure.run import Run
+from pytest_speedbench.plan.cases import RunKey
+from pytest_speedbench.session.bench import Bench
 
 HEAD = [
     *("--measure", "engine=simulated", "--measure", "model=org/model"),
@@ -38,6 +42,28 @@ def test_a_new_run_has_the_grid_of_its_figure_and_can_be_kept() -> None:
     (run,) = Store(".benchmarks").runs()
     reasons = {ANY.objection(record, run) for record in run.summaries}
     assert reasons == {"it was measured by speedbench analyze categories"}
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"), [(EngineError("no memory"), 2), (KeyboardInterrupt(), 130)]
+)
+def test_what_was_measured_before_the_end_is_kept(
+    monkeypatch: pytest.MonkeyPatch, ended: BaseException, code: int
+) -> None:
+    measure = Bench.run
+
+    def until_the_last(bench: Bench, run: RunKey) -> Run:
+        if run.speculation.draft_length == 5:
+            raise ended
+        return measure(bench, run)
+
+    monkeypatch.setattr(Bench, "run", until_the_last)
+    done = CliRunner().invoke(app, ["analyze", "categories", *HEAD, "--save", "kept"])
+    assert done.exit_code == code
+    (run,) = Store(".benchmarks").runs()
+    assert {key.dl for key in run.keys} == {1, 3}
+    told = f"{len(run.keys)} cases that had been measured when the run ended"
+    assert told in done.output.replace("\n", " ")
 
 
 def test_options_replace_the_grid() -> None:
