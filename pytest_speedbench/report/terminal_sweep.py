@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pytest_speedbench.compare.results import CaseResult
@@ -48,7 +49,7 @@ def sweep_lines(
 ) -> Iterator[Line]:
     """A grid of each method; a single run that is open has its table, several have one of all."""
     tables = [table for _, table in runs]
-    yield from wrapped(f"{len(runs)} runs: {tables[0].setting}", width, indent="")
+    yield from wrapped(f"{len(runs)} runs: {_shared_setting(tables)}", width, indent="")
     found = grids([widest(cases).record for cases, _ in runs])
     for grid in found:
         yield from _grid_lines(grid, width)
@@ -73,6 +74,21 @@ def sweep_lines(
         yield from wrapped(f"note: {note}", width, indent="")
     if len(notes) > MOST_REASONS:
         yield Line(f"… and {len(notes) - MOST_REASONS} more notes (all in {everything.markdown})")
+
+
+def _shared_setting(tables: Sequence[RunTable]) -> str:
+    """The setting of all runs; where they differ, what they share, and the rest with how many."""
+    settings = Counter(table.setting for table in tables)
+    if len(settings) == 1:
+        return tables[0].setting
+    items = [[part.split(", ") for part in setting.split("; ")] for setting in settings]
+    counts = Counter[str]()
+    for parts, runs in zip(items, settings.values(), strict=True):
+        counts.update({item: runs for part in parts for item in part})
+    parts = [[item for item in part if counts[item] == len(tables)] for part in items[0]]
+    shared = [", ".join(part) for part in parts if part]
+    others = [f"{item} in {runs}" for item, runs in counts.items() if runs < len(tables)]
+    return "; ".join((*shared, ", ".join(others)))
 
 
 # -- several runs that failed or are undecided ----------------------------------------------

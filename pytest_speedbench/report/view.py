@@ -230,7 +230,8 @@ def _where(record: Record) -> str:
 
 def _commit(record: Record) -> str:
     """That of the engine's build, where two builds are to be distinguished."""
-    return f" (commit {record.engine.commit[:12]})" if record.side else ""
+    known = record.side and record.engine.commit not in ("", "unknown")
+    return f" (commit {record.engine.commit[:12]})" if known else ""
 
 
 def _row(case: CaseResult, gated: bool) -> Row:

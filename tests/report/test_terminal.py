@@ -257,3 +257,14 @@ def test_an_untimed_run_does_not_hide_the_speedup_of_its_point(order: int) -> No
     (grid,) = grids([soak, timed, record("all", 1)][::order])
     ((shown,),) = (cells for name, cells in grid.rows if name == "DL 3")
     assert str(shown) == "2.50 1.59x"
+
+
+def test_runs_of_several_settings_say_how_many_have_each() -> None:
+    cases = [result(record("all", bs=bs)) for bs in (1, 2, 4)]
+    agentic = {"name": "agentic", "version": "1", "digest": "d2", "samples": 8}
+    cases.append(result(record("all", bs=8, split=agentic)))
+    head = " ".join(map(str.strip, lines(SessionResults(cases))[:2]))
+    assert head == (
+        "4 runs: vllm 0.32.0, bfloat16 on cpu; max_tokens 128, greedy; "
+        "split qualitative 1 (d1) in 3, split agentic 1 (d2) in 1"
+    )
