@@ -137,6 +137,12 @@ def _cell(record: Record | None, *, best: bool) -> Cell | None:
     return Cell(text, f"{speedup.value:.2f}x", interval, shows, tone, best)
 
 
+def _rarer_axes(record: Record) -> str:
+    """What is not default of prefix caching, prompt form, filters, template and environment."""
+    named = {record.case.drafter, f"t{record.case.temperature:g}"}
+    return " ".join(text for text in record.case.extras() if text not in named)
+
+
 _AXES: tuple[Callable[[Record], str], ...] = (
     lambda record: record.engine.name,
     lambda record: record.model.name,
@@ -145,9 +151,10 @@ _AXES: tuple[Callable[[Record], str], ...] = (
     lambda record: record.spec.drafter.name if record.spec.drafter else "",
     lambda record: f"max_tokens {record.sampling.max_tokens}",
     lambda record: f"temperature {record.sampling.temperature:g}",
+    _rarer_axes,
     lambda record: f"{record.split.samples or 'all'} samples",
 )
-_METHOD = 3
+_METHOD, _DRAFTER = 3, 4
 
 
 def _grid_names(records: Sequence[Record]) -> list[str]:
@@ -162,7 +169,14 @@ def _grid_names(records: Sequence[Record]) -> list[str]:
 def arm_names(
     records: Sequence[Record], axes: Sequence[Callable[[Record], str]] = _AXES
 ) -> list[str]:
-    """What each run is called beside the others: its method, and whatever else they differ in."""
+    """What each run is called beside the others: its method, and whatever else they differ in.
+
+    That runs without SD have no drafter is no such difference.
+    """
     columns = [[axis(record) for record in records] for axis in axes]
-    shown = [c for n, c in enumerate(columns) if n == _METHOD or len(set(c) - {""}) > 1]
+    shown = [
+        column
+        for n, column in enumerate(columns)
+        if n == _METHOD or len(set(column) - ({""} if n == _DRAFTER else set())) > 1
+    ]
     return [" · ".join(filter(None, parts)) for parts in zip(*shown, strict=True)]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.attribution import Attribution, Factor
 from pytest_speedbench.compare.changes import Change
 from pytest_speedbench.compare.results import CaseResult, SessionResults
@@ -268,3 +269,13 @@ def test_runs_of_several_settings_say_how_many_have_each() -> None:
         "4 runs: vllm 0.32.0, bfloat16 on cpu; max_tokens 128, greedy; "
         "split qualitative 1 (d1) in 3, split agentic 1 (d2) in 1"
     )
+
+
+def test_runs_with_and_without_a_prefix_cache_are_no_points_of_one_grid() -> None:
+    def at(bs: int, *, cached: bool) -> Record:
+        found = record("all", bs=bs)
+        case = found.case.model_copy(update={"prefix_caching": cached})
+        return found.model_copy(update={"case": case})
+
+    found = grids([at(bs, cached=cached) for bs in (1, 8) for cached in (False, True)])
+    assert [grid.title for grid in found] == ["eagle3", "eagle3 · cached"]
