@@ -122,7 +122,8 @@ class Trend:
 def trends(runs: Sequence[SavedRun], pattern: str, metric: str) -> list[Trend]:
     """The trends of the cases that ``pattern`` names; ``runs`` are in order, oldest first.
 
-    What belongs to a run is one trend, not one for each of its slices.
+    A pattern that is the whole title of a trend names no other one. What belongs to a run is one
+    trend, not one for each of its slices.
     """
     found: dict[str, tuple[CaseKey, dict[str, Point]]] = {}
     for run in runs:
@@ -134,6 +135,7 @@ def trends(runs: Sequence[SavedRun], pattern: str, metric: str) -> list[Trend]:
     return [
         _with_changes(Trend(title, key, metric, tuple(_remarked(list(points.values())))))
         for title, (key, points) in found.items()
+        if pattern not in found or title == pattern
     ]
 
 

@@ -123,11 +123,12 @@ def run_tables(results: Sequence[CaseResult]) -> list[RunTable]:
 
 
 def short_titles(tables: Sequence[RunTable]) -> list[str]:
-    """The title of each run without the axes that all of them share."""
+    """The title of each run without the axes that all of them share; of one that has no other axis,
+    method, DL and BS."""
     parts = [table.title.split(BETWEEN) for table in tables]
     shared = set(parts[0]).intersection(*parts)
     short = [BETWEEN.join(part for part in own if part not in shared) for own in parts]
-    return [name or table.title for name, table in zip(short, tables, strict=True)]
+    return [name or BETWEEN.join(own[2:]) for name, own in zip(short, parts, strict=True)]
 
 
 def widest(cases: Sequence[CaseResult]) -> CaseResult:

@@ -143,6 +143,19 @@ def test_the_overview_names_the_command_for_one_case(speedbench: Speedbench) -> 
     assert _runs(speedbench(*shlex.split(command)).out) == ["0001", "0002", "0003"]
 
 
+def test_a_case_that_is_named_whole_is_no_other_one_with_more_axes(
+    speedbench: Speedbench, nights: Callable[..., Path]
+) -> None:
+    def change(night: int, record: dict[str, Any]) -> None:
+        record["case"]["environment"] = ("", "numa0", "numa1", "numa2")[night]
+
+    folder = nights(4, change)
+    overview = speedbench("history", "--storage", folder)
+    command = shlex.split(overview.out.splitlines()[-1].partition("every run: speedbench ")[2])
+    assert _runs(speedbench(*command).out) == ["0001"]
+    assert "4 cases" in speedbench("history", "all", "--storage", folder).out
+
+
 def test_of_many_cases_steady_categories_are_left_out(
     speedbench: Speedbench, nights: Callable[..., Path]
 ) -> None:

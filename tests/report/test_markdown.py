@@ -11,6 +11,7 @@ from pytest_speedbench.compare.changes import Change
 from pytest_speedbench.compare.results import SessionResults
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.report.markdown import render_markdown
+from pytest_speedbench.report.view import run_table, short_titles
 from tests.report.conftest import estimate, record, result
 
 
@@ -87,3 +88,9 @@ def test_without_a_comparison_there_are_no_columns_of_the_gate() -> None:
     text = render_markdown(SessionResults([result(record())]))
     assert "| category | n | AL | 95% | macro | engine's own | accepted |" in text
     assert text.startswith("## Speculative decoding: AL 2.50, 1.40x")
+
+
+def test_a_run_that_has_no_axis_of_its_own_is_named_by_method_and_point() -> None:
+    tables = [run_table([result(record(bs=bs))]) for bs in (1, 1)]
+    tables[1] = replace(tables[1], title=f"{tables[1].title} · cached")
+    assert short_titles(tables) == ["eagle3 · DL 3 · head · BS 1", "cached"]
