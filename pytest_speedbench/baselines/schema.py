@@ -162,7 +162,7 @@ class Record(RecordSummary):
         depth: AL by position in the context, by bucket; empty where steps are unknown.
         warmup: what was left out at the beginning.
         counted: the engine's counters for the slice, where its requests report nothing.
-        arm: what else the run is; None in records of earlier versions.
+        arm: further facts about the run; None in records of earlier versions.
         engine_acceptance_length: the engine's own average, which is defined differently.
         requests: shape (turns,), one entry a turn of a sample: tokens, steps, ids and times.
     """

@@ -47,8 +47,8 @@ def compare(
             session that measured ``new``, else 0.01.
         reach: smallest share of samples that a loss is assumed to affect; None: as in that session,
             else 0.12.
-        storage: folder or address of saved runs; as pytest-benchmark's ``--benchmark-storage``. A
-            timing is held against the earlier sessions there.
+        storage: folder or address of saved runs; as pytest-benchmark's ``--benchmark-storage``.
+            Timings are compared with the earlier sessions there.
 
     Raises:
         UsageError: an unknown metric, or a number that is not a share.

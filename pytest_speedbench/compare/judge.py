@@ -44,7 +44,7 @@ class JudgedCase:
             themselves after them.
         attribution: what a change of the run's speedup is due to.
         no_attribution: why there is none.
-        changes: in what the run differs from its baseline, likeliest causes of a change first.
+        changes: how the run differs from its baseline, likeliest causes of a change first.
     """
 
     new: Record

@@ -21,7 +21,7 @@ class Outcome(StrEnum):
         NO_BASELINE: there is no saved record of this case.
         INCOMPARABLE: the record was measured on something else, such as other weights.
         SPECULATION_OFF: nothing is drafted, although a method was asked for.
-        DEGENERATE: the answers themselves became worse, such as loops; whatever AL says.
+        DEGENERATE: the answers themselves became worse, such as loops; whatever AL is.
         NOT_GATED: the metric was measured, but cannot be tested; the reason says why.
     """
 

@@ -151,8 +151,8 @@ class Request:
         messages: (role, content) each, the conversation behind the prompt: for servers that take no
             token ids and apply their own template.
         template: arguments of that template.
-        resumed: tokens at the end of ``prompt_ids`` that are an output, which is to go on; read by
-            the simulated engine alone.
+        resumed: tokens at the end of ``prompt_ids`` that belong to an output to be continued; read
+            only by the simulated engine.
         cache_salt: only requests of the same salt may share the prefix cache; empty for the cache
             of all others. Given where prefix caching is on.
     """
@@ -205,12 +205,12 @@ class Trace:
             already verified a draft.
         drafted: the engine's own number of draft tokens of each step that had a draft; None where
             it does not report them.
-        accepted: shape of ``drafted``, of those the accepted, before the output was cut off.
+        accepted: shape of ``drafted``, how many of these were accepted, before the output was cut.
         finish_reason: ``stop`` (complete), ``length`` (cut), or ``abort``: the client cancelled it,
             or the engine broke it off.
-        failure: the engine's own word for an answer that it broke off; empty for others.
-        hidden_tokens: output tokens that the engine counts, but sent nothing of, as a parser of
-            reasoning may do: when the first token came is not known then.
+        failure: the engine's reason for breaking the answer off; empty for others.
+        hidden_tokens: output tokens that the engine counts but did not send, as a reasoning parser
+            may do; the time of the first token is then unknown.
         totals: given where the events are not decoding steps (the chunks of a server may merge or
             split them). Then ``steps`` means nothing, and D is ``totals.steps``.
         steps_proven: the engine's own number of steps is that of the events.
@@ -285,8 +285,8 @@ class Counters:
             engine does not count them.
         draft_tokens: draft tokens proposed.
         accepted_tokens: draft tokens accepted.
-        output_tokens: all tokens emitted, for every client (vLLM: ``generation_tokens``); foreign
-            traffic is noticed by them. None where the engine does not count them.
+        output_tokens: all tokens emitted, for every client (vLLM: ``generation_tokens``); used
+            to detect foreign traffic. None where the engine does not count them.
     """
 
     drafts: int = 0
@@ -397,7 +397,7 @@ class EngineType:
     Attributes:
         name: what users ask for.
         methods: the methods that it offers.
-        open: starts an engine within so many seconds.
+        open: starts an engine, within a limit in seconds.
         own_methods: returns all names that the installed engine lists itself, without importing it
             (empty where it is not installed). Without it the list of methods is closed; with it, a
             name that is not in our table is passed to the engine as it is.

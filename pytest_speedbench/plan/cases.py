@@ -83,7 +83,7 @@ class Case:
         run: what is measured together: engine, model, method, draft length, batch size, split,
             sampling.
         slice: a category, an entropy tier, or ``all``.
-        beside_all: the slice was not asked for by name and stands beside the case ``all``.
+        beside_all: the slice was not named and runs beside the case ``all``.
     """
 
     run: RunKey

@@ -200,7 +200,7 @@ class SpeedResult(SliceResult):
 
     @property
     def user_tps(self) -> Measured:
-        """Tokens per second that one request sees after its first event: mean over requests.
+        """Tokens per second after the first event: Σ tokens / Σ time, over requests.
 
         Raises:
             NoData: no request had a second event.
@@ -287,11 +287,11 @@ class SpeedResult(SliceResult):
     def assert_lossless(self, tolerance: float | None = None, *, copies: int = 256) -> None:
         """Fails where speculation changed the output, and not just a numerical tie.
 
-        Greedy: each output of the case against the same run's output without SD, token for token;
-        a later turn counts while the conversation before it is equal. Where two outputs diverge,
-        the target without SD is asked, given the text both share, for the log-probabilities of both
-        tokens. Both within ``tolerance`` nats of its best token is a tie; anything else fails, and
-        so does an output that ends where the other goes on. Without a ``tolerance``: some ulps of
+        Greedy: each output is compared with that of the run's arm without SD, token for token; a
+        later turn counts only if the conversation before it is equal. Where two outputs diverge,
+        the target without SD scores both tokens after the text that both share. If both are within
+        ``tolerance`` nats of its best token, that is a tie; anything else fails, and so does an
+        output that ends where the other goes on. Without a ``tolerance``: some ulps of
         the engine's dtype at the logits' magnitude (4 in half precision, 64 in single), more where
         two runs without SD at different BS diverge by more (at most 4 times as much). Ties far more
         frequent than between those two runs are *undecided*.
@@ -300,14 +300,14 @@ class SpeedResult(SliceResult):
         draw at the first two verified positions, after the most common beginning, is compared with
         the target's probabilities (G test) at the case's share of α. This covers accepting and
         replacing a draft token at the first, and the next draft, the bonus token or a new step at
-        the second; not the prefill's token, later positions, or how requests hang together. At
-        temperatures other than 1 the tokens that the pilot quarter of the copies has drawn are
-        compared with one another, since only at 1 are the target's probabilities known in full. A
-        case whose engine without SD is rejected too is *undecided*.
+        the second; not the prefill's token, later positions, or dependence between requests. At
+        temperatures other than 1, only the tokens drawn by a first quarter of the copies are
+        compared, with one another, since only at 1 are the target's full probabilities known. If
+        the engine without SD is rejected too, the case is *undecided*.
 
         Raises:
             GateFailure: an AssertionError with sample, turn, position, both tokens, gap and
-                tolerance; or with the tokens drawn too often or too seldom.
+                tolerance; or with the tokens drawn too often or too rarely.
             NoData: the arm without SD was not measured; the message names the fix.
             UsageError: a tolerance, or a number of copies, that cannot be used.
         """
@@ -318,7 +318,7 @@ class SpeedResult(SliceResult):
     def draftless_share(self) -> Measured:
         """Decoding steps without a draft, a share of all.
 
-        With a draft length that the engine adapts, DL is a maximum, and steps may have no draft.
+        If the engine adapts the draft length, DL is a maximum, and steps may have no draft.
 
         Raises:
             NoData: the run has no SD, or the engine does not report the drafts of each step.
@@ -327,7 +327,7 @@ class SpeedResult(SliceResult):
 
     @property
     def proposed_length(self) -> Measured:
-        """Draft tokens proposed per decoding step, steps without a draft included.
+        """Draft tokens proposed per decoding step, including steps without a draft.
 
         Raises:
             NoData: the run has no SD, or the engine does not report its drafts.
@@ -359,12 +359,11 @@ class SpeedResult(SliceResult):
     ) -> None:
         """Fails where the case is slower than no SD, or than a fixed draft length, at its BS.
 
-        ``than`` names what it is held against: ``"none"`` for no SD, a draft length, or several of
-        them, with the engine's own schedule of draft lengths left out. Without it no SD, and where
-        there is a schedule the case's own DL. For each, both engines take turns over the same
+        ``than`` names the alternatives: ``"none"`` for no SD, a draft length, or several of these,
+        without the engine's own schedule of draft lengths. The default is no SD and, if there is a
+        schedule, the case's own DL. The case takes turns with each alternative over the same
         samples, ``--speed-rounds`` times, at least 3. Output tokens/s may be lower by ``margin``;
-        slower than any one fails, so that it is held against the best of them. α is divided over
-        them.
+        it fails if it is slower than any one of them. α is divided over them.
 
         Raises:
             GateFailure: an ``AssertionError`` with the ratio to each.
@@ -406,8 +405,8 @@ class SpeedResult(SliceResult):
 
         Mann–Kendall test with Theil–Sen slope for both, one-sided, at ``alpha`` together (the
         case's share of the session's without it). A step time that rises by less than 1% over the
-        soak passes. Too few rounds for ``alpha`` are *undecided*. A soak is tested after its test
-        body anyway; this chooses another α in its place.
+        soak passes. Too few rounds for ``alpha`` are *undecided*. A soak is always tested after its
+        test body; this replaces that test and uses another α.
 
         Raises:
             GateFailure: an ``AssertionError`` with the slope and the test.

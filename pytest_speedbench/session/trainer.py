@@ -25,8 +25,8 @@ class AcceptanceCallback(TrainerCallback):  # type: ignore[misc]  # transformers
         Trainer(model=drafter, …, callbacks=[callback]).train()
         print(callback.curve.best.step)
 
-    The trainer's own device is shared with the engine: give it room, or another device, by engine
-    arguments. A measurement that fails is a warning; training goes on.
+    The engine shares the trainer's device: limit its memory, or choose another device, by engine
+    arguments. A failed measurement is a warning; training goes on.
 
     Attributes:
         points: shape (checkpoints,), what was measured so far.

@@ -28,11 +28,11 @@ class StepOutput:
     Attributes:
         request_id: id of the request.
         token_ids: shape (tokens,), what the step emitted.
-        finish_reason: set with the last output, in the engine's own word (see
+        finish_reason: set with the last output, by the engine's own name for it (see
             ``pytest_speedbench.engines.finish.read_finish``).
         time: when, on the clock of ``Backend.now``, in seconds; None for now.
         drafted: draft tokens of each step that had a draft.
-        accepted: shape of ``drafted``, of those the accepted.
+        accepted: shape of ``drafted``, how many of these were accepted.
         totals: instead of both, where outputs are not decoding steps.
         steps_proven: with the finish, whether the engine's own count shows that they are.
         cached_tokens: prompt tokens from the prefix cache, with the finish.
@@ -79,7 +79,7 @@ class Backend(Protocol):
     def score(
         self, token_ids: Sequence[int], position: int, candidates: Sequence[int]
     ) -> TokenScore:
-        """What the target thinks of ``candidates`` at ``position``, given the tokens before it."""
+        """The target's scores of ``candidates`` at ``position``, given the tokens before it."""
 
     def close(self) -> None:
-        """Ends the engine and gives its memory back."""
+        """Ends the engine and frees its memory."""
