@@ -30,6 +30,7 @@ def run_notes(
     return [
         *answer_notes(arm, reference),
         *_acceptance_notes(setting, arm),
+        *_foreign_notes(arm, reference),
         *_server_notes(setting),
         *_batch_notes(setting, arm),
         *_arms_notes(setting, arm, reference),
@@ -84,6 +85,15 @@ def _loops(traces: Sequence[Trace]) -> int:
     from pytest_speedbench.stats.repetition import repeats_itself
 
     return sum(repeats_itself(trace.token_ids) for trace in traces)
+
+
+def _foreign_notes(arm: ArmResult, reference: ArmResult | None) -> list[str]:
+    """Arms that did not have their engine to themselves; where AL is unknown, that says it."""
+    return [
+        f"{what}the server's counters are {one.foreign}: its times are not those of this load alone"
+        for what, one in (("", arm), ("without SD, ", reference))
+        if one is not None and one.foreign and not one.unknown
+    ]
 
 
 def _server_notes(setting: RunSetting) -> list[str]:

@@ -46,8 +46,9 @@ def checked_pass(
     turns, failed = [turn for turn in every if turn.complete], count_failed(every)
     traces = [turn.trace for turn in turns]
     grown = None if before is None or after is None else after - before
+    foreign = str(loop.engine.info.details.get("counters", ""))
     # The counters hold what was decoded of the failed ones, too.
-    done = Pass(turns, None if failed else grown, failed)
+    done = Pass(turns, None if failed else grown, failed, foreign=foreign)
     if not loop.reported.counts and loop.speculation.active:
         done = _from_counters(loop, done, grown, batch_size)
     check_traces(traces, loop.speculation)
@@ -96,7 +97,7 @@ def _from_counters(loop: ClosedLoop, done: Pass, grown: Counters | None, batch_s
         why = "the engine's counters hold what was decoded of answers that were broken off"
         return replace(done, unknown=why)
     if grown is None:  # none are kept, or the engine states why they must not be used
-        return replace(done, unknown=str(loop.engine.info.details.get("counters", "")))
+        return replace(done, unknown=done.foreign)
     try:
         if batch_size == 1:
             return replace(done, hidden=_count_each(loop, done.turns))

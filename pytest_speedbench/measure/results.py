@@ -91,7 +91,7 @@ def total(parts: Iterable[Counted]) -> Counted:
 class Pass:
     """The turns of a pass that came to an end, and what the engine's counters grew by meanwhile.
 
-    ``failed``, ``counted``, ``hidden`` and ``unknown`` are as those of :class:`ArmResult`.
+    The other fields are as those of :class:`ArmResult`.
     """
 
     turns: list[Turn]
@@ -100,6 +100,7 @@ class Pass:
     counted: dict[str, Counted] = field(default_factory=dict)
     hidden: int = 0
     unknown: str = ""
+    foreign: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,10 +230,11 @@ class ArmResult:
     ``counted`` is, by category, what the counters say of it where requests report no acceptance and
     categories ran one after another; ``hidden`` how many decoding steps of requests that ran one by
     one may hide behind cut-off last steps; ``unknown`` why acceptance is not known although it is
-    counted. ``answers`` are all that were asked for, and ``failed`` those that the engine broke
-    off, by its own word for the reason; they are in no other number. ``cold`` are the same turns as
-    ``turns`` without the engine's prefix cache, where it is on. ``digests`` identifies the
-    outputs of an arm whose turns were not kept, by sample and turn: the reference arm of a record.
+    counted; ``foreign`` what shows that the engine had other clients. ``answers`` are all that were
+    asked for, and ``failed`` those that the engine broke off, by its own word for the reason; they
+    are in no other number. ``cold`` are the same turns as ``turns`` without the engine's prefix
+    cache, where it is on. ``digests`` identifies the outputs of an arm whose turns were not kept,
+    by sample and turn: the reference arm of a record.
     """
 
     speculation: Speculation
@@ -247,6 +249,7 @@ class ArmResult:
     counted: dict[str, Counted] = field(default_factory=dict)
     hidden: int = 0
     unknown: str = ""
+    foreign: str = ""
     answers: int = 0
     failed: dict[str, int] = field(default_factory=dict)
     cold: list[Turn] = field(default_factory=list)
@@ -263,6 +266,7 @@ class ArmResult:
         if done.grown is not None:
             self.counters = (self.counters or Counters()) + done.grown
         self.unknown = self.unknown or done.unknown
+        self.foreign = self.foreign or done.foreign
         self.count(done)
         if not first:
             return

@@ -98,6 +98,27 @@ def test_the_second_address_is_the_arm_without_speculation(project: Project, vll
     assert len(plain.script.asked) == len(vllm.script.asked)
 
 
+def test_somebody_else_on_the_server_without_speculation_is_noted(
+    project: Project, vllm: Vllm
+) -> None:
+    plain = Vllm(chunks=[1] * 5, accepted=None)
+    own = plain.count
+
+    def count() -> None:
+        own()
+        plain.generated += 1
+
+    plain.count = count  # type: ignore[method-assign]
+    with serving(plain.script) as url:
+        project.gate(body="assert speed.speedup.value > 0")
+        reference = ("--speed-engine-arg", f"reference_url={url}")
+        result = project.run(f"--speed-url={vllm.url}", *reference, **TIMED)
+    result.assert_outcomes(passed=1)
+    text = text_of(result)
+    assert f"note: without SD, the server's counters are not usable: {url} counts 30 output" in text
+    assert "but 25 were received; other clients use the server" in text
+
+
 def test_an_unknown_server_gives_timing_and_no_acceptance(project: Project) -> None:
     with serving(Script(stream())) as url:
         project.gate(

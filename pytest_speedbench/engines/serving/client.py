@@ -186,18 +186,18 @@ class ServerEngine:
     def _note_foreign_traffic(self, expected: int, reading: Reading) -> None:
         ended = self._load.cancelled + self._load.broken
         cancelled, self._cancelled = ended - self._cancelled, ended
-        if reading.generated is None or self._base.generated is None:
-            return
-        grown = reading.generated - self._base.generated
+        details = {name: found for name, found in self.info.details.items() if name != "counters"}
+        grown = expected
+        if reading.generated is not None and self._base.generated is not None:
+            grown = reading.generated - self._base.generated
         # After a cancel, or a stream that broke, the server may generate some more tokens.
-        if grown == expected or cancelled:
-            return
-        why = (
-            f"not usable: {self.http.address.url} counts {grown} output tokens, but "
-            f"{expected} were received; other clients use the server, or several servers share "
-            "the address"
-        )
-        self.info = replace(self.info, details={**self.info.details, "counters": why})
+        if grown != expected and not cancelled:
+            details["counters"] = (
+                f"not usable: {self.http.address.url} counts {grown} output tokens, but "
+                f"{expected} were received; other clients use the server, or several servers share "
+                "the address"
+            )
+        self.info = replace(self.info, details=details)
 
     # -- the rest -----------------------------------------------------------------------------
 
