@@ -190,12 +190,9 @@ def _reason(decision: Decision, beside_all: bool) -> str:
     if decision.more_samples is not None:
         more = count_of(about(decision.more_samples), "more sample")
         parts.append(f"about {more} like these would settle it")
-    if decision.only_old or decision.only_new:
-        parts.append(
-            f"{count_of(len(decision.only_old), 'sample')} only in the baseline, "
-            f"{len(decision.only_new)} only in the new run"
-        )
-    return "; ".join(filter(None, parts))
+    sides = {"the baseline": decision.only_old, "the new run": decision.only_new}
+    alone = [f"{count_of(len(own), 'sample')} only in {side}" for side, own in sides.items() if own]
+    return "; ".join(filter(None, (*parts, ", ".join(alone))))
 
 
 def _too_few(decision: Decision) -> str:

@@ -16,6 +16,7 @@ from pytest_speedbench.engines.protocol import (
     Speculation,
     Trace,
 )
+from pytest_speedbench.quantities import about
 from pytest_speedbench.splits import ALL
 
 
@@ -212,7 +213,7 @@ class EarlyStop:
         rest = f"; {left_out} more were in flight and are left out" if left_out else ""
         return (
             f"stopped early: decided after {self.looked} of {self.planned} samples; "
-            f"{self.planned - self.sent} samples, about {self.tokens_saved:,} tokens, "
+            f"{self.planned - self.sent} samples, about {about(self.tokens_saved):,} tokens, "
             f"saved{rest}"
         )
 

@@ -15,6 +15,7 @@ from pytest_speedbench.measure.rounds import plan_parts
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.plan.values import ALL_SAMPLES
+from pytest_speedbench.quantities import about
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.splits import ALL
 from pytest_speedbench.stats import Rule
@@ -181,6 +182,6 @@ class Costs:
                 continue
             have = len(self._session.inputs.samples(run, samples))
             if needed is None or needed > have:
-                more = f"about {needed}" if needed else "more than 4,096"
+                more = f"about {about(needed):,}" if needed else "more than 4,096"
                 found.append(f"{run}: {have} samples, a pass within {margin:.0%} needs {more}")
         return found

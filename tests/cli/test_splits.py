@@ -211,6 +211,18 @@ def test_check_writes_a_page_without_matplotlib(
     assert "<img" not in page.read_text(encoding="utf-8")
 
 
+def test_a_page_without_embeddings_has_no_column_of_similarity(
+    speedbench: Speedbench, prompts: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("jinja2")
+    page = tmp_path / "check.html"
+    result = speedbench("splits", "check", prompts, "--no-embeddings", "--html", page)
+    assert f"written: {page}" in result.out
+    text = page.read_text(encoding="utf-8")
+    assert "imilarity" not in text
+    assert text.count("<td") == 7 * text.count('<th scope="row">')
+
+
 def test_names_with_control_characters_stay_in_one_line(
     speedbench: Speedbench, tmp_path: Path
 ) -> None:

@@ -415,6 +415,14 @@ def test_a_case_without_a_record_names_the_nearest_one(saved: Project) -> None:
     assert f"no baseline: {nearest}" in text_of(result)
 
 
+def test_samples_of_one_side_alone_are_counted_where_there_are_any(saved: Project) -> None:
+    saved.run("--benchmark-save=few", "--speed-samples=9")
+    text = text_of(saved.run(f"{COMPARE}=few", "--speed-summary=o.md"))
+    text += (saved.path / "o.md").read_text()
+    assert re.search(r"; \d+ samples? only in the new run", text)
+    assert "only in the baseline" not in text
+
+
 def test_a_named_run_of_which_nothing_fits_fails_the_session_and_says_so(saved: Project) -> None:
     saved.gate("bs=4")
     result = saved.run("--speed-compare=1")
