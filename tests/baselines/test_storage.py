@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from s3_server import s3_server
 
 from pytest_speedbench.baselines import index
 from pytest_speedbench.baselines.archive import export, import_runs, prunable, prune
@@ -36,14 +37,9 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    server = pytest.importorskip("moto.server", reason="tox installs moto[server] and s3fs")
-    pytest.importorskip("s3fs")
-    running = server.ThreadedMotoServer(port=0)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
+def s3() -> Iterator[str]:
+    with s3_server() as address:
+        yield address
 
 
 @pytest.fixture(params=["folder", "memory", "s3"])
@@ -54,7 +50,7 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "memory":
         pytest.importorskip("fsspec")
         return f"memory://{uuid.uuid4()}/runs"
-    return bucket(request.getfixturevalue("s3_server"))
+    return bucket(request.getfixturevalue("s3"))
 
 
 def bucket(server: str) -> str:
@@ -124,8 +120,8 @@ def test_a_changed_file_is_read_again(location: str) -> None:
     assert Store(location).runs() == []
 
 
-def test_credentials_are_never_shown(s3_server: str, own_cache: Path) -> None:
-    address = bucket(s3_server)
+def test_credentials_are_never_shown(s3: str, own_cache: Path) -> None:
+    address = bucket(s3)
     fill(open_files(address), 1)
     store = Store(address)
     (run,) = store.runs()

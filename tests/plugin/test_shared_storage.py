@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.session import BenchmarkSession
 from pytest_benchmark.storage.file import FileStorage
+from s3_server import s3_server
 
 from pytest_speedbench.baselines.files import LocalFiles, open_files
 from pytest_speedbench.baselines.storage import Store
@@ -106,15 +107,11 @@ def test_pytest_benchmark_compares_with_an_address(project: Project, memory: str
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    server = pytest.importorskip("moto.server", reason="tox installs moto[server] and s3fs")
-    s3fs = pytest.importorskip("s3fs")
-    running = server.ThreadedMotoServer(port=0)
-    running.start()
-    host, port = running.get_host_and_port()
-    url = f"http://{host}:{port}"
-    s3fs.S3FileSystem(key="K", secret="S", endpoint_url=url).mkdir("bucket")
-    yield f"s3://THEKEY:THESECRET@bucket/runs?endpoint_url={url}"
-    running.stop()
+    with s3_server() as url:
+        import s3fs
+
+        s3fs.S3FileSystem(key="K", secret="S", endpoint_url=url).mkdir("bucket")
+        yield f"s3://THEKEY:THESECRET@bucket/runs?endpoint_url={url}"
 
 
 def test_workers_of_xdist_share_an_s3_server(project: Project, bucket: str) -> None:
