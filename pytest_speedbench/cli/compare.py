@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -144,10 +144,14 @@ def _show(out: Lines, comparison: Comparison) -> None:
     runs = comparison.runs()
     changes = [dict.fromkeys(str(c) for case in group for c in case.changes) for group in runs]
     shared = [text for text in changes[0] if all(text in own for own in changes)] if changes else []
-    for group, own in zip(runs, changes, strict=True):
-        _show_run(out, group)
-        _show_changes(out, [text for text in own if len(runs) == 1 or text not in shared])
-        out.line()
+    own = [[text for text in texts if len(runs) == 1 or text not in shared] for texts in changes]
+    if len(runs) > 1 and all(len(group) == 1 for group in runs):
+        _show_points([case for (case,) in runs], own, out)
+    else:
+        for group, texts in zip(runs, own, strict=True):
+            _show_run(out, group)
+            _show_changes(out, texts)
+            out.line()
     if len(runs) > 1:
         _show_changes(out, shared)
     _show_reasons(out, comparison)
@@ -182,11 +186,46 @@ def _why_not(comparison: Comparison) -> str:
 def _show_run(out: Lines, group: Sequence[JudgedCase]) -> None:
     out.line(_title(group[0]), "bold")
     rows = [_row(case) for case in group]
-    verdicts = [case.acceptance for case in group]
-    styles = ["" if one is None else WORD_STYLES.get(one.outcome, "") for one in verdicts]
-    out.table(_COLUMNS, rows, styles)
-    for text in (*_notes(group[0]), *_other_verdicts(group), *_attribution(group)):
+    out.table(_COLUMNS, rows, list(map(_style, group)))
+    for text in (*_notes(group[0]), *_other_verdicts(group)):
         out.line(f"  {text}")
+    for number, text in enumerate(_attribution(group)):
+        out.line(f"  {text}" if number == 0 else f"    {text}")
+
+
+def _show_points(cases: Sequence[JudgedCase], changes: Sequence[Sequence[str]], out: Lines) -> None:
+    """Runs of one slice each, as the points of a sweep are: one table, and what they share once."""
+    from pytest_speedbench.report.view import BETWEEN, short_titles
+
+    titles = [_title(case) for case in cases]
+    names = short_titles(titles)
+    shared = set(titles[0].split(BETWEEN)).intersection(*(title.split(BETWEEN) for title in titles))
+    out.line(BETWEEN.join(part for part in titles[0].split(BETWEEN) if part in shared), "bold")
+    rows = [(name, *_row(case)) for name, case in zip(names, cases, strict=True)]
+    out.table((("run", "left"), *_COLUMNS), rows, list(map(_style, cases)))
+    said: dict[str, list[str]] = {}
+    for name, case, own in zip(names, cases, changes, strict=True):
+        texts = (*_notes(case), *_other_verdicts([case]), *_in_one_line(_attribution([case])))
+        for text in (*texts, *(f"changed: {change}" for change in own)):
+            said.setdefault(text, []).append(name)
+    for text, of in said.items():
+        if len(of) == 1:
+            out.item(f"  {of[0]}: ", text)
+        else:
+            out.item("  ", f"{_some(of)}: {text}")
+    out.line()
+
+
+def _in_one_line(attribution: Iterable[str]) -> Iterator[str]:
+    """The lines of an attribution, where there are any, as one: the causes behind the total."""
+    total, *causes = [" ".join(text.split()) for text in attribution] or [""]
+    if total:
+        others = (cause.removeprefix("of which ") for cause in causes[1:])
+        yield ", ".join((total, *causes[:1], *others))
+
+
+def _style(case: JudgedCase) -> str:
+    return "" if case.acceptance is None else WORD_STYLES.get(case.acceptance.outcome, "")
 
 
 def _show_changes(out: Lines, changes: Sequence[str]) -> None:
@@ -264,9 +303,9 @@ def _attribution(group: Sequence[JudgedCase]) -> Iterator[str]:
     found = case.attribution
     yield f"speedup {_speedups(old, new)}: {factor_text(found.total)}"
     for factor in found.causes:
-        yield f"  of which {factor.name:20}{factor_text(factor)}"
+        yield f"of which {factor.name:20}{factor_text(factor)}"
     if found.total.low is None:
-        yield "  no intervals: the arms did not alternate, or had fewer than 3 rounds"
+        yield "no intervals: the arms did not alternate, or had fewer than 3 rounds"
 
 
 def _speedups(old: Record, new: Record) -> str:
@@ -279,21 +318,28 @@ def _show_reasons(out: Lines, comparison: Comparison) -> None:
     from pytest_speedbench.compare.verdict import Outcome
     from pytest_speedbench.report.reasons import each_once
 
-    several = len(comparison.runs()) > 1
+    names = dict(_names(comparison.runs()))
     open_cases = [
-        (
-            f"{key.slice} bs{key.bs} dl{key.dl}" if several else key.slice,
-            verdict.reason,
-            verdict.outcome,
-        )
+        (names[case.new.case], verdict.reason, verdict.outcome)
         for case in sorted(comparison.paired, key=_ratio)
         if (verdict := case.acceptance) is not None
-        and (key := case.new.case)
         and verdict.outcome is not Outcome.PASS
         and verdict.reason
     ]
     for reason in each_once(open_cases):
         out.line(str(reason), WORD_STYLES.get(reason.outcome.value, ""))
+
+
+def _names(runs: Sequence[Sequence[JudgedCase]]) -> Iterator[tuple[CaseKey, str]]:
+    """What each case is called beside the others: by its run, by its slice, or by both."""
+    from pytest_speedbench.report.view import short_titles
+
+    titles = [_title(group[0]) for group in runs]
+    titles = short_titles(titles) if len(titles) > 1 else [""] * len(titles)
+    for title, group in zip(titles, runs, strict=True):
+        for case in group:
+            of_several = len(group) > 1 or not title
+            yield case.new.case, f"{title} {case.new.case.slice}".strip() if of_several else title
 
 
 def _ratio(case: JudgedCase) -> float:

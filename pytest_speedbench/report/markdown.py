@@ -56,7 +56,8 @@ def _lines(results: SessionResults, folder: Path | None) -> Iterator[str]:
         yield from ("", f"**{markdown_cell(text)}**")
     runs = sorted(runs_of(results.cases), key=_gravity)
     tables = [run_table(cases) for cases in runs]
-    names = short_titles(tables) if len(tables) > 1 else [table.title for table in tables]
+    titles = [table.title for table in tables]
+    names = short_titles(titles) if len(tables) > 1 else titles
     yield from _overview(runs, tables, names)
     yield from _causes(tables, names)
     for grid in grids([widest(cases).record for cases in runs]):

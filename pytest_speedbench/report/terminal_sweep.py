@@ -60,7 +60,7 @@ def sweep_lines(
             yield from wrapped(f"{table.title}: {in_short(table)}", width)
     yield from _check_lines(tables, width, everything)
     yield Line("")
-    titles = short_titles(tables)
+    titles = short_titles([table.title for table in tables])
     opened = [
         (name, table) for name, table in zip(titles, tables, strict=True) if table.calls_for_causes
     ]

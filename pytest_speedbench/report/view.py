@@ -122,10 +122,10 @@ def run_tables(results: Sequence[CaseResult]) -> list[RunTable]:
     return [run_table(cases) for cases in runs_of(results)]
 
 
-def short_titles(tables: Sequence[RunTable]) -> list[str]:
+def short_titles(titles: Sequence[str]) -> list[str]:
     """The title of each run without the axes that all of them share; of one that has no other axis,
     method, DL and BS."""
-    parts = [table.title.split(BETWEEN) for table in tables]
+    parts = [title.split(BETWEEN) for title in titles]
     shared = set(parts[0]).intersection(*parts)
     short = [BETWEEN.join(part for part in own if part not in shared) for own in parts]
     return [name or BETWEEN.join(own[2:]) for name, own in zip(short, parts, strict=True)]

@@ -59,6 +59,22 @@ def test_what_many_cases_share_is_named_once(speedbench: Speedbench) -> None:
     )
 
 
+def test_the_points_of_a_sweep_are_one_table(speedbench: Speedbench, saved: Path) -> None:
+    base = json.loads((saved / "0001_base.json").read_text())
+    records = [benchmark["extra_info"]["speedbench"] for benchmark in base["benchmarks"]]
+    whole = next(record for record in records if record["case"]["slice"] == "all")
+    for name, acceptance in (("0008_old", {}), ("0009_new", {"acceptance": "0.9"})):
+        slow, fast = copy.deepcopy(whole), copy.deepcopy(whole)
+        fast["case"]["bs"], fast["engine"]["args"] = 8, acceptance
+        runs = [{"name": "a", "extra_info": {"speedbench": record}} for record in (slow, fast)]
+        (saved / f"{name}.json").write_text(json.dumps(base | {"benchmarks": runs}))
+    result = speedbench("compare", "8", "9", *AT_10)
+    assert result.out.count("AL old") == 1
+    assert re.findall(r"^  (BS \d)  all ", result.out, re.M) == ["BS 1", "BS 8"]
+    assert "BS 8: changed: acceptance: – → 0.9" in result.words
+    assert "BS 1, BS 8: speedup " in result.words  # the same of both
+
+
 def test_regression_is_one(speedbench: Speedbench) -> None:
     result = speedbench("compare", "base", "worse")
     assert result.code == 1
