@@ -116,6 +116,9 @@ def judge(pairs: Pairs, scale: Scale, rule: Rule) -> Decision:
     """
     n = len(pairs.whole.samples)
     findings = find(pairs, scale, rule)
+    if scale.top == 1:
+        reason = "a step without a draft emits one token, so AL is 1"
+        return _decision(Conclusion.PASS, reason, (None, None), findings[-1], findings, pairs, rule)
     if n < rule.min_clusters:
         reason = f"{count_of(n, 'sample')} in common; a verdict needs at least {rule.min_clusters}"
         nothing = (None, None)
@@ -135,6 +138,8 @@ def verdict_of(pairs: Pairs, scale: Scale, rule: Rule) -> Conclusion:
     Raises:
         NoData: one of the runs has no tokens or steps.
     """
+    if scale.top == 1:
+        return Conclusion.PASS
     if len(pairs.whole.samples) < rule.min_clusters:
         return Conclusion.UNDECIDED
     floor, roof = 1 - rule.margin, 1 + rule.margin

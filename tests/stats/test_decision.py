@@ -21,6 +21,7 @@ from pytest_speedbench.stats import (
     scale_of,
 )
 from pytest_speedbench.stats.betting import contrast, stress
+from pytest_speedbench.stats.decision import verdict_of
 
 from .stats_makers import diverging, recorded, run, slower, trace, without_ids
 
@@ -60,6 +61,15 @@ def test_the_further_samples_it_asks_for_settle_it() -> None:
     assert few.more_samples is not None
     enough = old[: 30 + round(1.2 * few.more_samples)]
     assert non_inferiority(enough, enough, margin=0.02).conclusion is Conclusion.PASS
+
+
+def test_without_drafts_there_is_nothing_to_lose() -> None:
+    plain = [trace(f"s{n}", [1] * 9) for n in range(4)]
+    decision = non_inferiority(plain, plain, margin=0.02, draft_length=0)
+    assert decision.conclusion is Conclusion.PASS
+    assert decision.reason == "a step without a draft emits one token, so AL is 1"
+    pairs, scale = pair(plain, plain), scale_of(plain, 0)
+    assert verdict_of(pairs, scale, Rule(0.02, 0.01)) is Conclusion.PASS
 
 
 def test_fewer_than_eight_samples_give_no_verdict() -> None:
