@@ -80,8 +80,8 @@ def _warnings(suspects: Suspects) -> Iterator[str]:
         )
     if not suspects.same_arguments:
         yield (
-            "the engine's arguments differ between the two runs, so the script gives none and "
-            "leaves them to the project's settings"
+            "the engine's arguments differ between the two runs, so the script sets none and "
+            "uses those of the project's settings"
         )
 
 
@@ -134,7 +134,9 @@ def bisect_script(suspects: Suspects) -> str:
 def _marker(suspects: Suspects) -> list[str]:
     lines = [f"{name}={_literal(value)}," for name, value in marker_arguments(suspects).items()]
     if _split(suspects) is None:
-        lines.append("# split: the file of the prompts was not found; the project's setting holds")
+        lines.append(
+            "# split: the file of the prompts was not found; the project's setting applies"
+        )
     return lines
 
 

@@ -115,7 +115,7 @@ def coverage(
     out.line(found.about)
     if counts and frequencies == source:
         out.line(
-            "note: the sizes are ranked on these very outputs, so they cover them too well: give "
+            "note: the sizes are ranked on these same outputs, so they cover them too well: give "
             "--frequencies another SOURCE",
             "yellow",
         )

@@ -58,7 +58,7 @@ class Eligibility:
         if self.clean and run.dirty:
             return "it was measured with uncommitted changes, and this tree has none"
         if self.skip_commit and run.commit == self.skip_commit:
-            return "it is of this very commit"
+            return "it is of the current commit"
         return ""
 
 

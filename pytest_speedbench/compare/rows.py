@@ -93,6 +93,6 @@ def _renamed(record: Record, ids: Mapping[str, str]) -> Record:
 def _unknown(old: SplitRecord, new: SplitRecord) -> str:
     return (
         f"split digest: {old.digest[:KEY_LENGTH]} there, {new.digest[:KEY_LENGTH]} here; the "
-        "record does not hold its prompts' digests, and its own cannot be recomputed from the "
-        "present file, whose rows or their order have changed: save a new baseline"
+        "record has no digests of its prompts, and its split digest cannot be recomputed, since "
+        "rows of the file or their order have changed: save a new baseline"
     )

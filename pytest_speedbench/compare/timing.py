@@ -103,7 +103,7 @@ def check_same_samples(old: Record, new: Record) -> None:
         raise NoData("one side was not timed (--speed-early times nothing)")
     if sum(there) != sum(here) and set(there) != set(here):
         raise NoData(
-            f"another sample set: rounds of {max(there, default=0)} requests there, of "
+            f"different samples: rounds of {max(there, default=0)} requests there, "
             f"{max(here, default=0)} here"
         )
 

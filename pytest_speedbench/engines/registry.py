@@ -142,9 +142,9 @@ def _check_elsewhere(config: EngineConfig) -> EngineType:
     adapter = engine_type(config.engine)
     if not adapter.elsewhere or config.option("serve"):
         raise EngineError(
-            f"{OPTION}: engine {config.engine} cannot be started with another interpreter, only "
-            "engines that run as a library; start both servers, and join them with --speed-url "
-            "and --speed-against-url"
+            f"{OPTION}: engine {config.engine} cannot be started with another interpreter: only "
+            "engines that run as a library can. Start both servers, and join them with "
+            "--speed-url and --speed-against-url"
         )
     survey(config)
     return adapter

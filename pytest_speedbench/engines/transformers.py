@@ -257,8 +257,8 @@ class TransformersBackend:
             return {"assistant_model": self._fix_length(drafter, length)}
         if not request.sampling.greedy:
             raise EngineError(
-                f"the drafter {path!r} has another vocabulary than the target, which works at "
-                "temperature 0 only: choose a drafter with the target's vocabulary"
+                f"the drafter {path!r} has a different vocabulary than the target, which works "
+                "only at temperature 0: choose a drafter with the target's vocabulary"
             )
         return {
             "assistant_model": self._fix_length(drafter, length),

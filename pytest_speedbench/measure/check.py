@@ -118,8 +118,8 @@ def check_prompt(trace: Trace, prompt_ids: Sequence[int]) -> None:
         raise MeasurementMismatch(
             f"request {trace.request_id}: the engine counts {trace.prompt_tokens} prompt tokens, "
             f"{len(prompt_ids)} were sent as ids. It adds tokens, such as a second BOS, or drops "
-            "some, so it sees other prompts than other engines: use a version that takes token ids "
-            "as they are"
+            "some, so its prompts differ from those of other engines: use a version that takes "
+            "token ids as they are"
         )
 
 

@@ -75,9 +75,9 @@ def _prompt_note(arm: ArmResult) -> list[str]:
         return []
     changed = sum(map(bool, more))
     return [
-        f"the server counts other prompt tokens than the model's own template and tokenizer give, "
-        f"in {changed} of {len(more)} requests ({median(more):+g} in the median): its template is "
-        "another one, or it adds BOS a second time"
+        f"in {changed} of {len(more)} requests the server counts more or fewer prompt tokens than "
+        f"the model's own template and tokenizer give (median {median(more):+g}): its template "
+        "differs, or it adds a second BOS"
     ]
 
 
@@ -108,7 +108,7 @@ def _server_notes(setting: RunSetting) -> list[str]:
         )
     caching = details.get("prefix_caching")
     if caching:
-        notes.append("the server caches prefixes: a repeated prompt has no prefill of its own")
+        notes.append("the server caches prefixes: a repeated prompt skips its prefill")
     elif caching is None:
         notes.append("whether the server caches prefixes is unknown")
     return notes
@@ -184,7 +184,7 @@ def _acceptance_notes(setting: RunSetting, arm: ArmResult) -> list[str]:
     if arm.counted:
         notes = [
             "AL from the engine's counters: slices ran one after another, the counters read in "
-            "between; values without intervals, which no gate uses"
+            "between; the values have no intervals and cannot be gated"
         ]
     elif len(reported) < len(arm.turns):
         notes = [
@@ -253,8 +253,8 @@ def _cache_notes(setting: RunSetting, arm: ArmResult) -> list[str]:
     first = [turn.trace for turn in arm.turns if turn.turn == 0]
     if arm.cold and (lost := evicted(first)):
         notes.append(
-            f"{lost} of {len(first)} warm prompts were no longer in the prefix cache, or in part: "
-            "the engine evicted them, and their AL is not that of a warm cache; give it a larger "
+            f"{lost} of {len(first)} warm prompts were no longer whole in the prefix cache: "
+            "the engine evicted them, so their AL is not that of a warm cache; give it a larger "
             "KV cache, or use fewer samples"
         )
     if hits and not setting.prefix_caching:

@@ -76,7 +76,7 @@ def refusal(
     prefix cache is what is compared."""
     method, details = traits(speculation.method), info.details
     if not sampling.greedy:
-        return f"temperature {sampling.temperature:g}: another draw is another text"
+        return f"temperature {sampling.temperature:g}: sampled outputs always differ"
     if prompt_form != "token_ids":
         return f"engine {info.engine} takes only text, and replay resumes by token ids"
     if method.remembers or details.get("shared_draft_pool"):

@@ -120,7 +120,7 @@ class Run:
 
         self._timed()
         if self.arm.soak:
-            raise NoData("a soak measures one engine alone, without the arm without SD")
+            raise NoData("a soak measures one engine, and no arm without SD")
         if self.setting.side is not None and self.setting.side.no_plain:
             raise NoData(f"the arm without SD was not measured: {self.setting.side.no_plain}")
         if self.reference is None:

@@ -190,7 +190,7 @@ class UnknownTokenizer:
 
     def encode(self, text: str) -> list[int]:
         raise EngineError(
-            f"this split needs the tokenizer of {self.model!r}, which is not here: give "
+            f"this split needs the tokenizer of {self.model!r}, which is not available here: give "
             "--speed-model a hub name that is in the local cache, or a folder with tokenizer files"
         )
 

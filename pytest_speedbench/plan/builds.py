@@ -62,8 +62,8 @@ def reference_build(asked: Settings) -> Build | None:
         return None
     if asked.early:
         raise CaseError(
-            "early decides against a saved run while it measures, but a second build is measured "
-            "beside it (against_…): leave one of them out"
+            "early decides against a saved run, but against_… measures a second build: leave one "
+            "of them out"
         )
     if asked.soak:
         raise CaseError("a soak measures one engine alone: leave soak or against_… out")

@@ -37,7 +37,7 @@ def lossless_text(found: Losslessness) -> str:
             f"SD (p = {rates.p_value:.2g})"
         )
         if rates.far_above:
-            parts.append("more than another batch size explains by rounding")
+            parts.append("more than rounding at another batch size explains")
     return "; ".join(parts)
 
 

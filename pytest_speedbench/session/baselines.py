@@ -20,7 +20,7 @@ class Baselines:
     """What ``--speed-compare`` names, case by case.
 
     * nothing: the promoted run, and for a case that it lacks the latest eligible record
-    * a branch or a commit: the eligible record of the nearest ancestor; none of this very commit
+    * a branch or a commit: the eligible record of the nearest ancestor; none of the current commit
       for a branch
     * a file, a number, a name, or the name of a promoted run: that run, whatever came of it
 

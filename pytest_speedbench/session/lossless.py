@@ -124,7 +124,7 @@ class LosslessCheck:
     def _texts_alone(self, pairs: Sequence[tuple[Turn, Turn]]) -> str:
         equal = sum(ours.trace.text == theirs.trace.text for ours, theirs in pairs)
         return (
-            f"engine {self.case.run.engine} gives texts and no token ids: {equal} of {len(pairs)} "
+            f"engine {self.case.run.engine} gives text but no token ids: {equal} of {len(pairs)} "
             "are equal; whether tokens are, and where they diverge, is unknown"
         )
 
@@ -170,7 +170,7 @@ class LosslessCheck:
         turns = [t for t in self.run.view(self.case.slice).turns if t.turn == 0][:PROMPTS]
         drawn = {turn.sample: self._copies(turn, run.speculation, 0, copies) for turn in turns}
         if not all(trace.ids_known for traces in drawn.values() for trace in traces):
-            reason = f"engine {run.engine} gives texts and no token ids: no draws to compare"
+            reason = f"engine {run.engine} gives text but no token ids: no draws to compare"
             return self._result(Outcome.UNDECIDED, reason)
         alpha = self._alpha / (PROMPTS * sampling.POSITIONS)
         with self.target.scores(run) as score:

@@ -232,7 +232,7 @@ class SpeedResult(SliceResult):
         """SPEED-Bench's warning: no drafter, expert or cache meets random tokens in service."""
         if self.run.setting.split["name"] in RANDOM_LENGTHS:
             warn(
-                "speed on random token ids overstates the throughput of real text; take a "
+                "speed on random token ids overstates the throughput of real text; use a "
                 "throughput_* split (--speed-split=throughput_1k,random shows both)"
             )
 

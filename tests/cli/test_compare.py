@@ -241,7 +241,7 @@ def test_other_sample_sets_are_not_compared_in_time(speedbench: Speedbench, edit
 
     edited("0009_fewer", fewer)
     result = speedbench("compare", "1", "9", *AT_10)
-    assert "speedup not compared: another sample set: rounds of " in result.words
+    assert "speedup not compared: different samples: rounds of " in result.words
 
 
 def test_records_without_step_times_of_rounds(speedbench: Speedbench, edited: Edited) -> None:

@@ -142,7 +142,7 @@ def test_old_records_without_the_fields_are_readable_and_have_none() -> None:
 def test_other_samples_are_another_run() -> None:
     fewer = [r.model_copy(update={"requests": 8}) for r in OLD.rounds]
     other = Match(OLD.model_copy(update={"rounds": fewer}))
-    with pytest.raises(NoData, match="another sample set"):
+    with pytest.raises(NoData, match="different samples"):
         attribute_records(OLD, other)
 
 

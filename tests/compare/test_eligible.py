@@ -197,7 +197,7 @@ def test_demoting_what_is_not_promoted_names_what_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("measured", "rule", "why"),
     [
-        (judged(Outcome.PASS), {"skip_commit": "c" * 40}, "it is of this very commit"),
+        (judged(Outcome.PASS), {"skip_commit": "c" * 40}, "it is of the current commit"),
         (judged(Outcome.FAIL), {}, "its verdict was acceptance_length: fail"),
         (record(partial=True), {}, "its run was not finished"),
     ],

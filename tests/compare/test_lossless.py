@@ -479,7 +479,7 @@ def test_far_more_ties_than_batch_sizes_make_are_told(project: Project) -> None:
     report = " ".join(result.stdout.str().partition("= speedbench =")[2].split())
     assert "lossless: undecided, 0 of 20 outputs equal" in report
     assert "ties in 100% of outputs, 0% between runs without SD (p = " in report
-    assert "more than another batch size explains by rounding" in report
+    assert "more than rounding at another batch size explains" in report
     check(project, *arguments, "--speed-inconclusive=fail", marker=BATCHES).assert_outcomes(
         passed=1, failed=1
     )

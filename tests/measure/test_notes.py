@@ -23,8 +23,9 @@ def prompted(*counted: int, ids: int = 5) -> ArmResult:
 
 def test_prompts_that_a_server_renders_otherwise_are_noted() -> None:
     (note,) = answer_notes(prompted(6, 6, 5), None)
-    assert "in 2 of 3 requests (+1 in the median)" in note
-    assert "BOS a second time" in note
+    assert "in 2 of 3 requests" in note
+    assert "(median +1)" in note
+    assert "adds a second BOS" in note
 
 
 def test_prompts_that_agree_or_have_no_ids_here_are_not() -> None:

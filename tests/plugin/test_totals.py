@@ -264,7 +264,7 @@ def test_texts_alone_are_measured_and_gated_but_not_lossless(project: Project) -
     result.assert_outcomes(passed=1)
     told = (project.path / "out.md").read_text()
     assert "lossless: undecided" in told
-    assert "gives texts and no token ids: 11 of 11 are equal" in told
+    assert "gives text but no token ids: 11 of 11 are equal" in told
     (record,) = project.records()
     assert not any(len(request.token_ids) for request in record.requests)
     assert {request.tokens for request in record.requests} == {16}

@@ -172,7 +172,7 @@ class RequestLoop:
         if len(trace.token_ids) > most:
             raise EngineError(
                 f"request {trace.request_id}: the engine emitted {len(trace.token_ids)} tokens, "
-                f"more than max_tokens={most}, and was ended: use another version of it"
+                f"more than max_tokens={most}, and was stopped: use another version of it"
             )
 
 

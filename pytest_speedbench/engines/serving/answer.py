@@ -241,7 +241,7 @@ class Answer:
             return
         raise EngineError(
             f"request {self.request.id}: the server sent {what}, more than max_tokens={most} "
-            "allows, and was ended: it ignores max_tokens; use another version, or a proxy that "
+            "allows, and was stopped: it ignores max_tokens; use another version, or a proxy that "
             "passes max_tokens on"
         )
 

@@ -237,7 +237,7 @@ class Http:
         if coding.lower() != "identity":
             raise EngineError(
                 f"{self.address.url}{path} is compressed ({_excerpt(coding)}), although the "
-                "request does not accept it, and that holds tokens back: switch compression off in "
+                "request does not accept it, and this delays tokens: switch compression off in "
                 "the proxy before the server, or connect to the server itself"
             )
 
