@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_speedbench.engines.protocol import Engine, Request, Trace
+from pytest_speedbench.measure.failures import count_failed, too_many_failed
 
 _PATIENCE_SECONDS = 0.5
 
 
 def seeded_copies(
-    engine: Engine, request: Request, seeds: Sequence[int], batch_size: int
+    engine: Engine, request: Request, seeds: Sequence[int], batch_size: int, max_failed: float
 ) -> list[Trace]:
-    """The traces of ``request`` under every one of ``seeds``, in the order of the seeds.
+    """The traces of ``request`` under ``seeds`` that came to their end, in the order of the seeds.
 
     Raises:
         EngineDied: the engine ended or fell silent.
+        EngineError: more than the share ``max_failed`` were broken off.
     """
     copies = [
         replace(request, id=f"{request.id}/{seed}", sampling=replace(request.sampling, seed=seed))
@@ -27,4 +29,8 @@ def seeded_copies(
     found: dict[str, Trace] = {}
     while len(found) < len(copies):
         found.update({trace.request_id: trace for trace in engine.collect(_PATIENCE_SECONDS)})
-    return [found[copy.id] for copy in copies]
+    failed = count_failed(found.values())
+    if failed.total() > max_failed * len(copies):
+        raise too_many_failed(failed, len(copies), max_failed)
+    traces = (found[copy.id] for copy in copies)
+    return [trace for trace in traces if trace.finish_reason != "abort"]

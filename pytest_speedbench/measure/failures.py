@@ -7,9 +7,10 @@ come to its end. Few of them leave a run usable; many would make it a run of oth
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pytest_speedbench.engines.protocol import Trace
 from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.results import ArmResult, Turn
 from pytest_speedbench.splits import Sample
@@ -49,14 +50,14 @@ class FailureLimit:
             EngineError: too many were broken off.
         """
         self.answers += 1
-        self.failed += count_failed([turn])
+        self.failed += count_failed([turn.trace])
         if not turn.complete and self.failed.total() > self.most * self.planned:
             raise too_many_failed(self.failed, self.answers, self.most, self.planned)
 
 
-def count_failed(turns: Sequence[Turn]) -> Counter[str]:
+def count_failed(traces: Iterable[Trace]) -> Counter[str]:
     """How many answers ended for each reason that is no end of its own."""
-    return Counter(turn.trace.failure or _UNNAMED for turn in turns if not turn.complete)
+    return Counter(trace.failure or _UNNAMED for trace in traces if trace.finish_reason == "abort")
 
 
 def describe_failed(failed: Mapping[str, int], of: int) -> str:

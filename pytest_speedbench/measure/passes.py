@@ -43,7 +43,8 @@ def checked_pass(
     before = loop.engine.counters()
     every = loop.run(samples, batch_size, progress, enough, limit)
     after = loop.engine.counters()
-    turns, failed = [turn for turn in every if turn.complete], count_failed(every)
+    turns = [turn for turn in every if turn.complete]
+    failed = count_failed(turn.trace for turn in every)
     traces = [turn.trace for turn in turns]
     grown = None if before is None or after is None else after - before
     foreign = str(loop.engine.info.details.get("counters", ""))

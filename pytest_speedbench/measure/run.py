@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_speedbench.measure import metrics
 from pytest_speedbench.measure.chains import require_chains
 from pytest_speedbench.measure.drafting import speculation_off
+from pytest_speedbench.measure.failures import describe_failed
 from pytest_speedbench.measure.notes import TIMING_ONLY, run_notes
 from pytest_speedbench.measure.replayed import Replay
 from pytest_speedbench.measure.results import (
@@ -187,8 +188,12 @@ class SliceView:
     def _check_reported(self) -> None:
         from pytest_speedbench.stats import NoData
 
-        if self.run.arm.unknown:
-            raise NoData(self.run.arm.unknown)
+        arm = self.run.arm
+        if arm.failed and not self.turns:
+            found = describe_failed(arm.failed, arm.answers)
+            raise NoData(f"no answer of {self.name!r} came to its end: of the whole run, {found}")
+        if arm.unknown:
+            raise NoData(arm.unknown)
         totals = [turn.trace.totals for turn in self.turns]
         if totals and all(t is not None and t.steps is None for t in totals):
             raise NoData(TIMING_ONLY)

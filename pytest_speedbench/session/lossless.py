@@ -211,7 +211,8 @@ class LosslessCheck:
         arm = replace(run, speculation=speculation)
         seeds = range(first_seed, first_seed + copies)
         with bench.pool.asking(bench.needed(arm)):
-            return seeded_copies(bench.engine(arm), request, seeds, run.bs)
+            engine, most = bench.engine(arm), bench.settings.max_failed
+            return seeded_copies(engine, request, seeds, run.bs, most)
 
     def _without_sd(
         self,

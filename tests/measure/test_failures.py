@@ -24,8 +24,9 @@ def turn(number: int, failure: str | None = None) -> Turn:
 
 def test_failures_are_counted_by_the_engines_own_word() -> None:
     turns = [turn(1), turn(2, "error"), turn(3, "error"), turn(4, "")]
-    assert count_failed(turns) == {"error": 2, "abort": 1}
-    found = describe_failed(count_failed(turns), 4)
+    failed = count_failed(turn.trace for turn in turns)
+    assert failed == {"error": 2, "abort": 1}
+    found = describe_failed(failed, 4)
     assert found == "3 of 4 answers were broken off ('error': 2, 'abort': 1)"
 
 

@@ -19,6 +19,7 @@ from pytest_speedbench.engines.protocol import (
     spread_tokens,
 )
 from pytest_speedbench.errors import EngineError
+from pytest_speedbench.measure.copies import seeded_copies
 from pytest_speedbench.measure.load import ClosedLoop, Reported
 from pytest_speedbench.measure.passes import checked_pass, counts_by_slice, send_parts
 from pytest_speedbench.measure.rounds import plan_parts, run_rounds
@@ -184,6 +185,15 @@ def test_a_pass_of_one_sample_may_lose_it() -> None:
     server = Server(broken=lambda request: True)
     done = checked_pass(loop(server), [Sample("a", "math", ("hello",))], 1, lambda *_: None)
     assert (done.turns, done.failed) == ([], {"error": 1})
+
+
+def test_copies_that_are_broken_off_are_no_draws() -> None:
+    server = Server(broken=lambda request: request.sampling.seed == 2)
+    request = Request("copy", (1, 2), Sampling(16, temperature=1.0), (), SD)
+    found = seeded_copies(server, request, range(5), 2, max_failed=0.2)
+    assert [trace.request_id for trace in found] == ["copy/0", "copy/1", "copy/3", "copy/4"]
+    with pytest.raises(EngineError, match=r"1 of 5 answers were broken off"):
+        seeded_copies(server, request, range(5), 2, max_failed=0.1)
 
 
 def test_slices_that_ran_together_are_not_told_apart() -> None:

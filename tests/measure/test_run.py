@@ -91,3 +91,12 @@ def test_a_server_may_leave_out_that_a_request_had_no_cache_hit() -> None:
     assert cache_hit_rate(found, 0.95).value == 12 / 40
     with pytest.raises(NoData, match="does not report"):
         cache_hit_rate(found[1:2], 0.95)
+
+
+def test_a_category_whose_answers_were_all_broken_off_says_so() -> None:
+    measured = run()
+    measured.arm.answers, measured.arm.failed = 3, {"HTTP 500": 2}
+    assert measured.view("math").acceptance_length().value == 1.0
+    for metric in ("acceptance_length", "acceptance_length_macro", "acceptance_rate"):
+        with pytest.raises(NoData, match=r"no answer of 'qa' .* 2 of 3 answers .*'HTTP 500': 2"):
+            getattr(measured.view("qa"), metric)()
