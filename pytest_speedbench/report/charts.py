@@ -264,7 +264,7 @@ def _label_points(axes: Any, texts: Mapping[tuple[float, float], tuple[str, str]
     A label for which there is no such place is left out: the table has it.
     """
     lay_out(axes.figure)
-    marks = [axes.transData.transform(point) for point in texts]
+    marks = [_mark(axes, point) for point in texts]
     lines = [line.get_path().transformed(line.get_transform()) for line in axes.lines]
     frame = axes.bbox.padded(_GAP)
     taken: list[Any] = []
@@ -273,8 +273,7 @@ def _label_points(axes: Any, texts: Mapping[tuple[float, float], tuple[str, str]
         return (
             frame.contains(*box.min)
             and frame.contains(*box.max)
-            and not any(map(box.overlaps, taken))
-            and not any(box.contains(*mark) for mark in marks)
+            and not any(map(box.overlaps, (*taken, *marks)))
             and not any(line.intersects_bbox(box, filled=False) for line in lines)
         )
 
@@ -296,6 +295,15 @@ def _label_points(axes: Any, texts: Mapping[tuple[float, float], tuple[str, str]
                 taken.append(box)
                 break
             note.remove()
+
+
+def _mark(axes: Any, point: tuple[float, float]) -> Any:
+    """The square that the marker of a point fills, in pixels."""
+    from matplotlib.transforms import Bbox
+
+    size = axes.lines[0].get_markersize() * axes.figure.dpi / 72
+    x, y = axes.transData.transform(point)
+    return Bbox.from_bounds(x - size / 2, y - size / 2, size, size)
 
 
 def _legend(axes: Any, entries: Sequence[object]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 from itertools import combinations
+from typing import Any
 
 import pytest
 
@@ -60,14 +62,16 @@ def test_labels_of_points_do_not_overlap(spread: float, monkeypatch: pytest.Monk
         for run in range(4)
         for k in range(6)
     ]
-    boxes = []
+    boxes, marks = [], []
     label_points = charts._label_points
 
-    def spied(axes: object, labels: object) -> None:
+    def spied(axes: Any, labels: Mapping[tuple[float, float], tuple[str, str]]) -> None:
         label_points(axes, labels)
         boxes.extend(text.get_window_extent() for text in axes.texts)
+        marks.extend(charts._mark(axes, point) for point in labels)
 
     monkeypatch.setattr(charts, "_label_points", spied)
     charts.throughput("t", "t", points)
     assert len(boxes) >= 4
     assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    assert not any(box.overlaps(mark) for box in boxes for mark in marks)
