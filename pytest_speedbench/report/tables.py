@@ -12,6 +12,8 @@ from typing import Literal, NamedTuple
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
+from pytest_speedbench.report.folding import points_joined, points_split
+
 Justify = Literal["left", "right"]
 Column = tuple[str, Justify]
 _GAP = "  "
@@ -81,14 +83,14 @@ class _Cells:
 def _wrap(text: str, width: int) -> list[str]:
     """Lines of at most ``width`` cells, broken at blanks; a longer word is broken anywhere."""
     lines = [""]
-    for word in text.split():
+    for word in points_joined(text).split():
         for piece in chop_cells(word, max(1, width)):
             joined = f"{lines[-1]} {piece}" if lines[-1] else piece
             if cell_len(joined) <= width:
                 lines[-1] = joined
             else:
                 lines.append(piece)
-    return lines
+    return [points_split(line) for line in lines]
 
 
 def _full(widths: Sequence[int]) -> int:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from pytest_speedbench.report.folding import folded
 from pytest_speedbench.report.tables import Column, table_lines
 
 words = st.lists(st.text("ab–日", min_size=1, max_size=14), max_size=6).map(" ".join)
@@ -63,3 +64,11 @@ def test_titles_of_numbers_give_way_where_that_keeps_text_in_one_line() -> None:
     narrow = [line.text for line in table_lines(columns, rows, width - 6)]
     assert "old AL" in narrow[0]
     assert sum(line.row == 0 for line in table_lines(columns, rows, width - 6)) == 2
+
+
+def test_a_batch_size_and_a_draft_length_are_not_broken() -> None:
+    title = "vllm · eagle3 · DL 3 · a-head-with-a-name · BS 128"
+    assert folded(title, 46, "", "  ") == [title.removesuffix(" BS 128"), "  BS 128"]
+    columns: list[Column] = [("run", "left"), ("AL", "right")]
+    cells = [line.text for line in table_lines(columns, [["ngram · DL 7 · BS 32", "1.66"]], 24)]
+    assert cells[2:] == ["ngram · DL 7 ·      1.66", "BS 32"]
