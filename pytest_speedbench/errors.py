@@ -58,7 +58,7 @@ class CliError(UsageError):
 
 
 class DeviceError(SpeedbenchError):
-    """The pytest-xdist workers of a session need more GPUs than there are."""
+    """The pytest-xdist workers of a session need the same GPU, or the same server, at once."""
 
 
 class EngineError(SpeedbenchError):

@@ -108,7 +108,12 @@ class SessionHooks:
         bench, settings = self.session.bench, self.session.settings
         count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
         planned = list(cases.values())
-        bench.shares = place.shares(planned, bool(settings.rounds) and not settings.early, count)
+        timed = bool(settings.rounds) and not settings.early
+        try:
+            bench.shares = place.shares(planned, timed, count, joined=bool(settings.url))
+        except SpeedbenchError as error:
+            self.refused = str(error)
+            return
         if place.assigned:
             self.labels = {item.nodeid: bench.shares[case.run] for item, case in cases.items()}
         if not bench.on_this_machine:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from pytest_speedbench.errors import DeviceError
 from pytest_speedbench.plan.cases import Case, RunKey, engine_group
 
 PLUGIN = "speedbench-assigner"
@@ -108,8 +109,23 @@ class Place:
         reported = getattr(config, "workerinput", {}).get(WORKER_INPUT)
         return cls(**reported) if reported else None
 
-    def shares(self, cases: Sequence[Case], timed: bool, count: int) -> dict[RunKey, int]:
-        """The assignment among ``count`` workers on all machines."""
+    def shares(
+        self, cases: Sequence[Case], timed: bool, count: int, *, joined: bool = False
+    ) -> dict[RunKey, int]:
+        """The assignment among ``count`` workers on all machines. One worker loads a server that
+        they ``joined``: the requests of another would be in its timing and its counters.
+
+        Raises:
+            DeviceError: xdist sends cases of that server to several workers.
+        """
+        if joined and count > 1 and not self.assigned:
+            raise DeviceError(
+                f"{count} workers would load the server at --speed-url at once, and disturb each "
+                "other's timing: leave --dist out, so that one of them gets all its cases, or run "
+                "with -n0"
+            )
+        if joined:
+            return {case.run: 0 for case in cases}
         if self.alike:
             return {}
         return assign(cases, count, timed) if self.assigned else assign_separately(cases)

@@ -61,6 +61,15 @@ def test_an_unknown_baseline_ends_the_run_of_workers_too(spread: Project) -> Non
     assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
 
 
+def test_workers_do_not_share_a_server_that_runs_already(spread: Project) -> None:
+    result = spread.run(
+        "-n2", "--dist=load", "--speed-url=http://127.0.0.1:9", speed_engine="openai"
+    )
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "2 workers would load the server at --speed-url at once" in text_of(result)
+    assert "no server answers" not in text_of(result)
+
+
 def test_n0_is_a_plain_run(project: Project) -> None:
     project.gate()
     project.run("-n0", "--benchmark-autosave").assert_outcomes(passed=1)

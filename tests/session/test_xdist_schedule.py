@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_speedbench.engines.protocol import Sampling, Speculation
+from pytest_speedbench.errors import DeviceError
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.session.xdist_schedule import (
     Assigner,
     EngineScheduling,
+    Place,
     assign,
     assign_separately,
 )
@@ -83,6 +85,16 @@ def test_an_engine_that_switches_serves_all_its_cases_on_one_worker() -> None:
 
 def test_apart_each_configuration_is_a_share() -> None:
     assert len(set(assign_separately(grid([1, 3, 5], [1, 32])).values())) == 3
+
+
+def test_one_worker_loads_a_server_that_runs_already() -> None:
+    cases = grid([1, 3], [1, 32], models="mn")
+    shares = Place(0, 4, assigned=True).shares(cases, True, 4, joined=True)
+    assert shares == {one.run: 0 for one in cases}
+    apart = Place(0, 4, assigned=False)
+    with pytest.raises(DeviceError, match=r"4 workers would load the server .* leave --dist out"):
+        apart.shares(cases, True, 4, joined=True)
+    assert set(apart.shares(cases, True, 1, joined=True).values()) == {0}
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
