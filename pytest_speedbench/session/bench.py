@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 
@@ -48,10 +49,12 @@ from pytest_speedbench.splits import (
 
 @dataclass
 class _Found:
-    """What was measured: runs, those that failed, and arms without SD measured by themselves."""
+    """What was measured: runs, those that failed, how often each has, and arms without SD measured
+    by themselves."""
 
     runs: dict[RunKey, Run] = field(default_factory=dict)
     failed: dict[RunKey, EngineError] = field(default_factory=dict)
+    attempts: Counter[RunKey] = field(default_factory=Counter)
     references: dict[RunKey, ArmResult] = field(default_factory=dict)
     along_cold: dict[RunKey, Replay] = field(default_factory=dict)
     in_turns: dict[tuple[RunKey, RunKey], tuple[ArmResult, ArmResult]] = field(default_factory=dict)
@@ -102,8 +105,10 @@ class Bench:
         self._check(run)
         return self.pool.get(self.inputs.config(run))
 
-    def run(self, run: RunKey) -> Run:
+    def run(self, run: RunKey, attempt: int = 1) -> Run:
         """The measured run; measures it, and those that share its turns, at the first call.
+
+        ``attempt`` counts how often the same test asks: a rerun measures once more what has failed.
 
         Raises:
             EngineUnavailable: the engine is not installed.
@@ -111,7 +116,9 @@ class Bench:
             EngineError: the engine failed; raised again for every case of the run.
         """
         if run in self._here.failed:
-            raise self._here.failed[run]
+            if attempt <= self._here.attempts[run]:
+                raise self._here.failed[run]
+            del self._here.failed[run]
         if run not in self._here.runs:
             self._check(run)
             self._measure(run)
@@ -167,6 +174,7 @@ class Bench:
             raise
         except EngineError as error:
             self._here.failed[run] = error
+            self._here.attempts[run] += 1
             raise
 
     def check_counterpart(self, run: RunKey) -> None:

@@ -17,6 +17,8 @@ import pytest
 from forked import Forked
 from pytest_benchmark.storage.file import FileStorage
 
+from pytest_speedbench.engines.process.parent import ChildEngine
+
 from .conftest import EngineLog, Project, children_of, is_alive, text_of
 
 # -- engines that die or hang -----------------------------------------------------------------
@@ -213,6 +215,46 @@ def test_an_engine_that_dies_in_a_check_is_one_message(project: Project) -> None
     assert "EOFError" not in text
     assert "pytest_speedbench/" not in text
     assert len(project.records()) == 1
+
+
+RERUNS = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    if any(report.failed for report in reports):
+        item._initrequest()
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+"""
+
+
+@pytest.mark.parametrize(("deaths", "outcomes"), [(1, {"passed": 2}), (9, {"errors": 2})])
+def test_a_rerun_measures_once_more_what_has_failed(
+    project: Project,
+    engines: EngineLog,
+    monkeypatch: pytest.MonkeyPatch,
+    deaths: int,
+    outcomes: dict[str, int],
+) -> None:
+    """As pytest-rerunfailures does; two tests of one run share its attempts."""
+    started = ChildEngine.submit
+
+    def dies(self: ChildEngine, *arguments: Any, **more: Any) -> None:
+        if len(engines.starts) <= deaths:
+            os.kill(self.pid, signal.SIGKILL)
+        started(self, *arguments, **more)
+
+    monkeypatch.setattr(ChildEngine, "submit", dies)
+    project.file("conftest.py", RERUNS)
+    project.split("s.jsonl", 8, "math", "qa")
+    project.gate("split='s.jsonl', category=['math', 'qa']")
+    project.run().assert_outcomes(**outcomes)
+    assert len(engines.starts) == 2
 
 
 LEFT = """
