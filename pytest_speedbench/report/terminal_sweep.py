@@ -69,11 +69,7 @@ def sweep_lines(
     elif opened:
         yield from _open_lines(opened, width, everything)
     above = opened[0][1].notes if len(opened) == 1 else ()
-    notes = dict.fromkeys(note for table in tables for note in table.notes if note not in above)
-    for note in list(notes)[:MOST_REASONS]:
-        yield from wrapped(f"note: {note}", width, indent="")
-    if len(notes) > MOST_REASONS:
-        yield Line(f"… and {len(notes) - MOST_REASONS} more notes (all in {everything.markdown})")
+    yield from _note_lines(titles, tables, above, width, everything)
 
 
 def _shared_setting(tables: Sequence[RunTable]) -> str:
@@ -190,6 +186,27 @@ def _check_lines(tables: Sequence[RunTable], width: int, everything: Everything)
         yield from wrapped(text, width, colour_of(outcome))
     if len(found) > MOST_REASONS:
         yield Line(f"  … and {len(found) - MOST_REASONS} more (all in {everything.markdown})")
+
+
+def _note_lines(
+    titles: Sequence[str],
+    tables: Sequence[RunTable],
+    above: Sequence[str],
+    width: int,
+    everything: Everything,
+) -> Iterator[Line]:
+    """Each note once, those ``above`` aside; runs are named where others have other numbers."""
+    notes = each_once(
+        (name, note, Outcome.NOT_GATED)
+        for name, table in zip(titles, tables, strict=True)
+        for note in table.notes
+        if note not in above
+    )
+    for note in notes[:MOST_REASONS]:
+        named = f"{some(note.names)}: " if note.alike else ""
+        yield from wrapped(f"note: {named}{note.text}{note.likewise}", width, indent="")
+    if len(notes) > MOST_REASONS:
+        yield Line(f"… and {len(notes) - MOST_REASONS} more notes (all in {everything.markdown})")
 
 
 def in_short(table: RunTable) -> str:

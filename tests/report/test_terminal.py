@@ -279,3 +279,15 @@ def test_runs_with_and_without_a_prefix_cache_are_no_points_of_one_grid() -> Non
 
     found = grids([at(bs, cached=cached) for bs in (1, 8) for cached in (False, True)])
     assert [grid.title for grid in found] == ["eagle3", "eagle3 · cached"]
+
+
+def test_notes_that_differ_in_numbers_name_their_runs() -> None:
+    loops = "{} of 318 answers repeat themselves"
+    cases = [
+        result(record("all", bs=bs, notes=["repeated", loops.format(bs)])) for bs in (1, 8, 32)
+    ]
+    shown = [line for line in lines(SessionResults(cases)) if line.startswith("note: ")]
+    assert shown == [
+        "note: repeated",
+        f"note: BS 1: {loops.format(1)} (likewise BS 8, BS 32)",
+    ]
