@@ -195,12 +195,11 @@ def _show_run(out: Lines, group: Sequence[JudgedCase]) -> None:
 
 def _show_points(cases: Sequence[JudgedCase], changes: Sequence[Sequence[str]], out: Lines) -> None:
     """Runs of one slice each, as the points of a sweep are: one table, and what they share once."""
-    from pytest_speedbench.report.view import BETWEEN, short_titles
+    from pytest_speedbench.report.titles import joined, shared_axes, short_titles
 
     titles = [_title(case) for case in cases]
     names = short_titles(titles)
-    shared = set(titles[0].split(BETWEEN)).intersection(*(title.split(BETWEEN) for title in titles))
-    out.line(BETWEEN.join(part for part in titles[0].split(BETWEEN) if part in shared), "bold")
+    out.line(joined(shared_axes(titles)), "bold")
     rows = [(name, *_row(case)) for name, case in zip(names, cases, strict=True)]
     out.table((("run", "left"), *_COLUMNS), rows, list(map(_style, cases)))
     said: dict[str, list[str]] = {}
@@ -332,7 +331,7 @@ def _show_reasons(out: Lines, comparison: Comparison) -> None:
 
 def _names(runs: Sequence[Sequence[JudgedCase]]) -> Iterator[tuple[CaseKey, str]]:
     """What each case is called beside the others: by its run, by its slice, or by both."""
-    from pytest_speedbench.report.view import short_titles
+    from pytest_speedbench.report.titles import short_titles
 
     titles = [_title(group[0]) for group in runs]
     titles = short_titles(titles) if len(titles) > 1 else [""] * len(titles)

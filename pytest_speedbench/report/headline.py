@@ -12,7 +12,8 @@ from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.results import CaseResult, SessionResults, merged
 from pytest_speedbench.compare.verdict import COMPARED, FAILING, Outcome, Verdict
 from pytest_speedbench.plan.values import GATED_METRICS
-from pytest_speedbench.report.view import SIMULATED, change_text, runs_of, title_of, widest
+from pytest_speedbench.report.titles import title_of
+from pytest_speedbench.report.view import SIMULATED, change_text, runs_of, widest
 
 TONES = {
     Outcome.FAIL: "bad",

@@ -11,6 +11,7 @@ from pytest_speedbench.compare.verdict import FAILING, Outcome
 from pytest_speedbench.escapes import markdown_cell
 from pytest_speedbench.report.grid import Grid, grids
 from pytest_speedbench.report.headline import gravity, headline_of
+from pytest_speedbench.report.titles import short_titles
 from pytest_speedbench.report.view import (
     NOTHING,
     Row,
@@ -18,7 +19,6 @@ from pytest_speedbench.report.view import (
     attribution_text,
     run_table,
     runs_of,
-    short_titles,
     speedup_text,
     widest,
 )

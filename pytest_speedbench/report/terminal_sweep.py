@@ -20,12 +20,12 @@ from pytest_speedbench.report.terminal_run import (
     run_lines,
     verdict_text,
 )
+from pytest_speedbench.report.titles import joined, shared_axes, short_titles
 from pytest_speedbench.report.view import (
     NOTHING,
     Row,
     RunTable,
     attribution_text,
-    short_titles,
     widest,
 )
 from pytest_speedbench.splits import ALL
@@ -49,27 +49,30 @@ def sweep_lines(
 ) -> Iterator[Line]:
     """A grid of each method; a single run that is open has its table, several have one of all."""
     tables = [table for _, table in runs]
-    yield from wrapped(f"{len(runs)} runs: {_shared_setting(tables)}", width, indent="")
+    titles = [table.title for table in tables]
+    names, setting = short_titles(titles), _shared_setting(tables)
+    axes = joined([axis for axis in shared_axes(titles) if not setting.startswith(f"{axis} ")])
+    head = f"{len(runs)} runs of {axes}" if axes else f"{len(runs)} runs"
+    yield from wrapped(f"{head}: {setting}", width, indent="")
     found = grids([widest(cases).record for cases, _ in runs])
     for grid in found:
         yield from _grid_lines(grid, width)
     in_a_grid = {case for grid in found for case in grid.cases}
-    for cases, table in runs:
+    for name, (cases, table) in zip(names, runs, strict=True):
         record = widest(cases).record
         if record.case not in in_a_grid and (record.spec.method != "none" or not found):
-            yield from wrapped(f"{table.title}: {in_short(table)}", width)
-    yield from _check_lines(tables, width, everything)
+            yield from wrapped(f"{name}: {in_short(table)}", width)
+    yield from _check_lines(names, tables, width, everything)
     yield Line("")
-    titles = short_titles([table.title for table in tables])
     opened = [
-        (name, table) for name, table in zip(titles, tables, strict=True) if table.calls_for_causes
+        (name, table) for name, table in zip(names, tables, strict=True) if table.calls_for_causes
     ]
     if len(opened) == 1:
         yield from run_lines(opened[0][1], width, everything, said=tables[0].setting)
     elif opened:
         yield from _open_lines(opened, width, everything)
     above = opened[0][1].notes if len(opened) == 1 else ()
-    yield from _note_lines(titles, tables, above, width, everything)
+    yield from _note_lines(names, tables, above, width, everything)
 
 
 def _shared_setting(tables: Sequence[RunTable]) -> str:
@@ -173,11 +176,13 @@ def _changes(opened: Sequence[tuple[str, RunTable]]) -> list[str]:
 # -- runs without a table, and grids --------------------------------------------------------
 
 
-def _check_lines(tables: Sequence[RunTable], width: int, everything: Everything) -> Iterator[Line]:
+def _check_lines(
+    names: Sequence[str], tables: Sequence[RunTable], width: int, everything: Everything
+) -> Iterator[Line]:
     """What was tested beside AL, of runs that have no table of their own."""
     found = [
-        (f"{table.title}: {text}", outcome)
-        for table in tables
+        (f"{name}: {text}", outcome)
+        for name, table in zip(names, tables, strict=True)
         if not table.calls_for_causes
         for text, outcome in table.verdicts
         if outcome is not Outcome.NOT_GATED
@@ -189,7 +194,7 @@ def _check_lines(tables: Sequence[RunTable], width: int, everything: Everything)
 
 
 def _note_lines(
-    titles: Sequence[str],
+    names: Sequence[str],
     tables: Sequence[RunTable],
     above: Sequence[str],
     width: int,
@@ -198,7 +203,7 @@ def _note_lines(
     """Each note once, those ``above`` aside; runs are named where others have other numbers."""
     notes = each_once(
         (name, note, Outcome.NOT_GATED)
-        for name, table in zip(titles, tables, strict=True)
+        for name, table in zip(names, tables, strict=True)
         for note in table.notes
         if note not in above
     )

@@ -12,17 +12,15 @@ from pytest_speedbench.compare.changes import Change
 from pytest_speedbench.compare.gate import is_beside_all
 from pytest_speedbench.compare.judge import ACCEPTANCE, verdict_on
 from pytest_speedbench.compare.results import CaseResult, merged
-from pytest_speedbench.compare.side_by_side import NAME
 from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
 from pytest_speedbench.errors import count_of
 from pytest_speedbench.measure.metrics import METRICS
 from pytest_speedbench.quantities import change_of, span_of
 from pytest_speedbench.report.reasons import Reason, each_once
+from pytest_speedbench.report.titles import title_of
 from pytest_speedbench.splits import ALL
 
 NOTHING = "–"
-BETWEEN = " · "
-"""Stands between the axes of a title."""
 SIMULATED = " (simulated)"
 """Behind times and rates of an engine that has measured none."""
 _OF_THE_RUN = [metric.name for metric in METRICS.values() if metric.scope == "run"]
@@ -122,15 +120,6 @@ def run_tables(results: Sequence[CaseResult]) -> list[RunTable]:
     return [run_table(cases) for cases in runs_of(results)]
 
 
-def short_titles(titles: Sequence[str]) -> list[str]:
-    """The title of each run without the axes that all of them share; of one that has no other axis,
-    method, DL and BS."""
-    parts = [title.split(BETWEEN) for title in titles]
-    shared = set(parts[0]).intersection(*parts)
-    short = [BETWEEN.join(part for part in own if part not in shared) for own in parts]
-    return [name or BETWEEN.join(own[2:]) for name, own in zip(short, parts, strict=True)]
-
-
 def widest(cases: Sequence[CaseResult]) -> CaseResult:
     """The case of the whole split where there is one, else that of the first slice."""
     return next((case for case in cases if case.record.case.slice == ALL), cases[0])
@@ -198,19 +187,6 @@ def _other_verdicts(cases: Sequence[CaseResult]) -> Iterator[tuple[str, Outcome]
         everywhere = len(reason.names) == len(cases) or metric in _OF_THE_RUN
         where = "" if everywhere else f"{', '.join(reason.names)}: "
         yield f"{where}{reason.text}{reason.likewise}", reason.outcome
-
-
-def title_of(record: Record) -> str:
-    """The axes of a run, in one line."""
-    spec = record.spec
-    what = "no SD" if spec.method == "none" else f"{spec.method} · DL {spec.draft_length}"
-    drafter = f" · {spec.drafter.name}" if spec.drafter else ""
-    extras = "".join(f" · {text}" for text in record.case.extras() if text != record.case.drafter)
-    build = f" · {NAME} ({record.side.build})" if record.of_reference_build and record.side else ""
-    return (
-        f"{record.engine.name} · {record.model.name} · {what}{drafter} · BS {record.case.bs}"
-        f"{extras}{build}"
-    )
 
 
 def _setting(record: Record) -> str:

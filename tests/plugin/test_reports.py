@@ -97,11 +97,12 @@ def test_junit_property_of_a_failed_gate(project: Project) -> None:
     assert str(properties["speedbench_reason"]).startswith("acceptance_length: ")
 
 
-def test_two_models_have_a_table_each(project: Project) -> None:
+def test_what_all_runs_share_is_named_once(project: Project) -> None:
     project.gate("model=['org/one', 'org/two']")
     text = project.run().stdout.str()
-    assert "simulated · org/one · eagle3" in text
-    assert "simulated · org/two · eagle3" in text
+    assert "2 runs of eagle3 · DL 3 · BS 1: simulated 1" in text
+    assert "  org/one: AL " in text
+    assert "  org/two: AL " in text
 
 
 def test_escape_sequences_of_a_users_split_stay_out_of_terminal_and_files(

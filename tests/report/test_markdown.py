@@ -11,7 +11,8 @@ from pytest_speedbench.compare.changes import Change
 from pytest_speedbench.compare.results import SessionResults
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.report.markdown import render_markdown
-from pytest_speedbench.report.view import run_table, short_titles
+from pytest_speedbench.report.titles import short_titles
+from pytest_speedbench.report.view import run_table
 from tests.report.conftest import estimate, record, result
 
 

@@ -266,7 +266,7 @@ def test_runs_of_several_settings_say_how_many_have_each() -> None:
     cases.append(result(record("all", bs=8, split=agentic)))
     head = " ".join(map(str.strip, lines(SessionResults(cases))[:2]))
     assert head == (
-        "4 runs: vllm 0.32.0, bfloat16 on cpu; max_tokens 128, greedy; "
+        "4 runs of m · eagle3 · DL 3 · head: vllm 0.32.0, bfloat16 on cpu; max_tokens 128, greedy; "
         "split qualitative 1 (d1) in 3, split agentic 1 (d2) in 1"
     )
 

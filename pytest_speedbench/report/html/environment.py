@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.changes import flat
-from pytest_speedbench.report.view import title_of
+from pytest_speedbench.report.titles import title_of
 from pytest_speedbench.splits import ALL
 
 

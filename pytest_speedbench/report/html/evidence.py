@@ -17,7 +17,8 @@ from pytest_speedbench.errors import NoData
 from pytest_speedbench.quantities import change_of, span_of
 from pytest_speedbench.report import charts
 from pytest_speedbench.report.charts import Interval, Series
-from pytest_speedbench.report.view import NOTHING, title_of, widest
+from pytest_speedbench.report.titles import title_of
+from pytest_speedbench.report.view import NOTHING, widest
 
 OLD, NEW = "baseline", "this run"
 _CHANGE = "change of the speedup"
