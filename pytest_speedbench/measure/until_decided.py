@@ -58,7 +58,8 @@ def replay_until_decided(
     refused, sent = "", 0
     for group in watch.groups(batch_size):
         passes.append(checked_pass(loop, group, batch_size, lambda done, of: None, limit=limit))
-        if not refused:
+        # A group may have no sample in common with the baseline, or have lost all its answers.
+        if not refused and any((turn.sample, turn.turn) in outputs for turn in passes[-1].turns):
             found = replay(loop, group, passes[-1].turns, outputs, batch_size)
             turns.update(found.turns)
             refused = found.refused
@@ -67,6 +68,8 @@ def replay_until_decided(
         progress(sent, len(samples))
         if _enough(watch, group, passes[-1].turns):
             break
+    if not turns and not refused:
+        refused = "no sample in common with the baseline"
     kept = {key: turn for key, turn in turns.items() if key[0] in watch.seen}
     return _looked_at(loop, watch, passes), Replay(kept, refused)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from pytest_speedbench import compare
 from pytest_speedbench.cli import app
+from pytest_speedbench.measure import until_decided
+from pytest_speedbench.measure.results import Pass
 
 from .conftest import Project, text_of
 
@@ -75,6 +79,23 @@ def test_an_early_decision_follows_the_baseline_block_by_block(saved: Project) -
     assert record.arm.early.looked < 48
     assert "over the baseline's text" in record.verdicts[0].reason
     assert all(request.replay is not None for request in record.requests)
+
+
+def test_a_group_that_lost_all_its_answers_does_not_end_the_replay(
+    saved: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, passes = until_decided.checked_pass, []
+
+    def first_is_lost(*arguments: Any, **more: Any) -> Pass:
+        passes.append(own(*arguments, **more))
+        lost = replace(passes[0], turns=[], failed={"error": len(passes[0].turns)})
+        return lost if len(passes) == 1 else passes[-1]
+
+    monkeypatch.setattr(until_decided, "checked_pass", first_is_lost)
+    options = ("--speed-early", "--speed-max-failed=50%")
+    result = saved.run(*COMPARE, *REBUILD, *options)
+    assert "'error': 8" in text_of(result)
+    assert "replayed along the baseline" in text_of(result)
 
 
 def test_tokens_that_are_no_ties_fail(saved: Project) -> None:
