@@ -6,6 +6,7 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 from uuid import uuid4
 
 from pytest_speedbench.engines.protocol import (
@@ -27,6 +28,7 @@ from pytest_speedbench.splits import Sample
 # How long to wait for traces before the progress display is updated.
 _PATIENCE_SECONDS = 0.5
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 Enough = Callable[[str, Sequence["Turn"]], bool]
 """(sample, its turns), when it is through → whether no further sample need be sent."""
@@ -142,7 +144,7 @@ class ClosedLoop:
             for trace in self.engine.collect(_PATIENCE_SECONDS):
                 if reader is not None and (grown := reader.growth()) is not None:
                     self.grown[trace.request_id] = grown
-                conversation = open_turns.pop(trace.request_id)
+                conversation = answered(open_turns, trace)
                 sample = conversation.sample
                 turns.append(_turn(conversation, trace))
                 self.meter.add(trace)
@@ -226,6 +228,20 @@ class ClosedLoop:
             "window: "
             "lower --speed-max-tokens, choose another split, or a model with a longer context"
         )
+
+
+def answered(in_flight: dict[str, T], trace: Trace) -> T:
+    """Takes out what ``trace`` answers.
+
+    Raises:
+        EngineError: nothing that is in flight.
+    """
+    if trace.request_id not in in_flight:
+        raise EngineError(
+            f"the engine answered request {trace.request_id!r}, which is not in flight: its "
+            "adapter gave an answer twice, or one that an earlier load had asked for"
+        )
+    return in_flight.pop(trace.request_id)
 
 
 def _turn(conversation: _Conversation, trace: Trace) -> Turn:

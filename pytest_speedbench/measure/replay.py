@@ -26,7 +26,7 @@ from pytest_speedbench.engines.protocol import (
     Trace,
 )
 from pytest_speedbench.measure.check import check_counters, check_traces
-from pytest_speedbench.measure.load import ClosedLoop, Progress
+from pytest_speedbench.measure.load import ClosedLoop, Progress, answered
 from pytest_speedbench.measure.replayed import (
     BASELINE,
     Replay,
@@ -141,7 +141,7 @@ def _follow(
     traces: list[Trace] = []
     while opened:
         for trace in loop.engine.collect(_PATIENCE_SECONDS):
-            path = opened.pop(trace.request_id)
+            path = answered(opened, trace)
             path.add(trace)
             traces.append(trace)
             if (start := path.next_start()) is not None:

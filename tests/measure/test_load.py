@@ -187,6 +187,15 @@ def test_a_pass_of_one_sample_may_lose_it() -> None:
     assert (done.turns, done.failed) == ([], {"error": 1})
 
 
+def test_an_answer_that_nobody_waits_for_is_an_error_of_the_adapter() -> None:
+    class Twice(Server):
+        def collect(self, timeout: float) -> list[Trace]:
+            return 2 * super().collect(timeout)
+
+    with pytest.raises(EngineError, match=r"answered request '1/math0/0/0', which is not in fl"):
+        loop(Twice()).run(samples("math"), 1)
+
+
 def test_copies_that_are_broken_off_are_no_draws() -> None:
     server = Server(broken=lambda request: request.sampling.seed == 2)
     request = Request("copy", (1, 2), Sampling(16, temperature=1.0), (), SD)
