@@ -26,6 +26,7 @@ KINDS = {
         "tests/engines/serving/test_limits.py",
         "tests/engines/serving/test_event_stream.py",
     ),
+    "engines": ("tests/engines/test_parent.py", "tests/plugin/test_bad_days.py"),
     "options": ("tests/fuzz/test_options.py", "tests/plan/test_settings.py"),
     "split files": ("tests/fuzz/test_split_files.py", "tests/splits/test_bad_input.py"),
     "storage": ("tests/fuzz/test_storage_model.py", "tests/baselines/test_journal.py"),
