@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from pytest_speedbench.engines.process.lifetime import how_it_ended, last_output
+from pytest_speedbench.engines.process.lifetime import how_it_ended, last_output, with_output
 
 CAUSE = "ValueError: no memory for the KV cache: 3 GiB free, 8 GiB needed"
 
@@ -35,6 +35,11 @@ def test_the_last_two_causes_of_many() -> None:
     earlier = [line for n in range(5) for line in traceback(f"KeyError: {n}")]
     lines = last_output(log(*earlier, *traceback("RuntimeError: the end"))).splitlines()
     assert lines[:3] == ["    KeyError: 3", "    KeyError: 4", "    …"]
+
+
+def test_a_process_that_printed_nothing() -> None:
+    assert with_output("it ended", last_output(log("why"))) == "it ended; its last output:\n    why"
+    assert with_output("it ended", last_output(log())) == "it ended; it printed nothing"
 
 
 def test_a_line_without_an_end_is_cut() -> None:

@@ -106,6 +106,11 @@ def how_it_ended(code: int | None, output: str = "") -> str:
     return f"by signal {signal.Signals(-code).name}{hint}"
 
 
+def with_output(what: str, output: str) -> str:
+    """A message on a process that ended, with what it printed last."""
+    return f"{what}; its last output:\n{output}" if output else f"{what}; it printed nothing"
+
+
 def last_output(log: IO[bytes]) -> str:
     """The end of a child's output, indented, without noise; empty if the log is closed.
 

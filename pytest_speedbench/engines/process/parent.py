@@ -20,6 +20,7 @@ from pytest_speedbench.engines.process.lifetime import (
     kill_all,
     kill_group,
     last_output,
+    with_output,
 )
 from pytest_speedbench.engines.process.outbox import Outbox
 from pytest_speedbench.engines.process.wire import (
@@ -206,26 +207,26 @@ class ChildEngine:
         code = self._process.poll()
         output = self.last_output()
         self.kill()
-        return EngineDied(
-            f"engine {self.config.engine} ended {how_it_ended(code, output)}; its last output:\n"
-            f"{output}"
-        )
+        what = f"engine {self.config.engine} ended {how_it_ended(code, output)}"
+        return EngineDied(with_output(what, output))
 
     def _unreadable(self, error: ProtocolError) -> EngineDied:
         output = self.last_output()
         self.kill()
-        return EngineDied(
+        what = (
             f"engine {self.config.engine} sent a message that cannot be read ({error}) and was "
-            f"killed; its last output:\n{output}"
+            "killed"
         )
+        return EngineDied(with_output(what, output))
 
     def _hang(self) -> EngineDied:
         output = self.last_output()
         self.kill()
-        return EngineDied(
+        what = (
             f"engine {self.config.engine} sent nothing for {self.timeout:g} s and was killed "
-            f"(raise the limit with --speed-timeout=SECONDS); its last output:\n{output}"
+            "(raise the limit with --speed-timeout=SECONDS)"
         )
+        return EngineDied(with_output(what, output))
 
 
 def _shortened(message: str) -> str:

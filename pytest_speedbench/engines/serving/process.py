@@ -19,6 +19,7 @@ from pytest_speedbench.engines.process.lifetime import (
     kill_all,
     kill_group,
     last_output,
+    with_output,
 )
 from pytest_speedbench.engines.protocol import EngineConfig
 from pytest_speedbench.errors import EngineDied, EngineError
@@ -96,15 +97,14 @@ class ServerProcess:
             code = self._process.poll()
             if code is not None:
                 output = last_output(self._log)
-                raise EngineError(
-                    f"engine {self.engine} does not start, its server ended {how(code, output)}; "
-                    f"its last output:\n{output}"
-                )
+                what = f"engine {self.engine} does not start, its server ended {how(code, output)}"
+                raise EngineError(with_output(what, output))
             if time.monotonic() > deadline:
-                raise EngineDied(
+                what = (
                     f"engine {self.engine} was not ready after {self.timeout:g} s (raise the limit "
-                    f"with --speed-timeout=SECONDS); its last output:\n{last_output(self._log)}"
+                    "with --speed-timeout=SECONDS)"
                 )
+                raise EngineDied(with_output(what, last_output(self._log)))
             time.sleep(_POLL_SECONDS)
 
     def death(self, what: str) -> EngineDied:
@@ -114,7 +114,7 @@ class ServerProcess:
         code, output = self._process.poll(), last_output(self._log)
         if code is not None:
             what = f"engine {self.engine} ended {how(code, output)}"
-        return EngineDied(f"{what}; its last output:\n{output}")
+        return EngineDied(with_output(what, output))
 
     def close(self) -> None:
         """Asks the server to end; kills it and its children if they do not end in time."""
