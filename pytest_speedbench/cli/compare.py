@@ -320,7 +320,7 @@ def _show_reasons(out: Lines, comparison: Comparison) -> None:
     names = dict(_names(comparison.runs()))
     open_cases = [
         (names[case.new.case], verdict.reason, verdict.outcome)
-        for case in sorted(comparison.paired, key=_ratio)
+        for case in sorted(comparison.paired, key=_rank)
         if (verdict := case.acceptance) is not None
         and verdict.outcome is not Outcome.PASS
         and verdict.reason
@@ -341,10 +341,13 @@ def _names(runs: Sequence[Sequence[JudgedCase]]) -> Iterator[tuple[CaseKey, str]
             yield case.new.case, f"{title} {case.new.case.slice}".strip() if of_several else title
 
 
-def _ratio(case: JudgedCase) -> float:
-    """AL new / AL old, so that the largest loss comes first."""
+def _rank(case: JudgedCase) -> tuple[bool, float]:
+    """The whole split comes first, whose numbers stand for reasons alike, then the largest loss."""
+    from pytest_speedbench.splits import ALL
+
     verdict = case.acceptance
-    return 1.0 if verdict is None or verdict.ratio is None else verdict.ratio
+    ratio = 1.0 if verdict is None or verdict.ratio is None else verdict.ratio
+    return case.new.case.slice != ALL, ratio
 
 
 def _verdicts(comparison: Comparison) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pytest_speedbench.compare.verdict import Outcome
-from pytest_speedbench.report.reasons import each_once
 from pytest_speedbench.report.tables import Justify, TableLine
 from pytest_speedbench.report.terminal_lines import (
     Everything,
@@ -14,7 +13,7 @@ from pytest_speedbench.report.terminal_lines import (
     rendered,
     wrapped,
 )
-from pytest_speedbench.report.view import NOTHING, Row, RunTable, attribution_text
+from pytest_speedbench.report.view import NOTHING, Row, RunTable, attribution_text, reasons_of
 
 Columns = Sequence[tuple[str, Justify, Callable[[Row], str]]]
 MOST_REASONS = 4
@@ -47,11 +46,7 @@ def run_lines(
 
 def _reasons(table: RunTable, everything: Everything) -> Iterator[tuple[str, Outcome]]:
     """Why AL is neither a pass nor without a baseline."""
-    found = each_once(
-        (row.slice, row.reason, row.outcome)
-        for row in table.rows
-        if row.outcome and row.reason and is_open(row)
-    )
+    found = reasons_of(filter(is_open, table.rows))
     for reason in found[:MOST_REASONS]:
         yield str(reason), reason.outcome
     if len(found) > MOST_REASONS:

@@ -98,13 +98,18 @@ class RunTable:
     @property
     def reasons(self) -> list[Reason]:
         """Those of the verdicts on AL, each once."""
-        rows = [row for row in self.rows if row.reason]
-        return each_once((row.slice, row.reason, row.outcome) for row in rows if row.outcome)
+        return reasons_of(self.rows)
 
     @property
     def calls_for_causes(self) -> bool:
         """Whether any verdict is neither a pass nor the lack of a comparison."""
         return bool(self.outcomes & _WITH_CAUSES)
+
+
+def reasons_of(rows: Iterable[Row]) -> list[Reason]:
+    """Why AL was judged as it was; of reasons alike, the numbers are those of the whole split."""
+    whole_first = sorted(rows, key=lambda row: row.slice != ALL)
+    return each_once((r.slice, r.reason, r.outcome) for r in whole_first if r.outcome and r.reason)
 
 
 def runs_of(results: Sequence[CaseResult]) -> list[tuple[CaseResult, ...]]:

@@ -153,7 +153,7 @@ def test_a_sweep_details_what_failed_alone() -> None:
     assert sum("· BS 1" in line for line in found) == 1
     assert not any("DL 3 · head" in line for line in found)
     assert any(line.split()[:4] == ["summarization", "8", "2.70", "2.50"] for line in found)
-    reasons = [line for line in found if line.startswith("  fail: coding, summarization, all:")]
+    reasons = [line for line in found if line.startswith("  fail: all, coding, summarization:")]
     assert len(reasons) == 1
 
 
@@ -291,3 +291,13 @@ def test_notes_that_differ_in_numbers_name_their_runs() -> None:
         "note: repeated",
         f"note: BS 1: {loops.format(1)} (likewise BS 8, BS 32)",
     ]
+
+
+def test_of_reasons_alike_the_whole_split_has_its_numbers() -> None:
+    cases = [
+        result(record(name), Outcome.UNDECIDED, reason=f"about {n} more samples")
+        for name, n in (("math", 40), ("qa", 50), ("all", 60))
+    ]
+    assert "  undecided: all: about 60 more samples (likewise math, qa)" in lines(
+        SessionResults(cases)
+    )
