@@ -127,7 +127,7 @@ def test_a_record_of_an_earlier_version_whose_file_changed_is_not(saved: Project
 
     saved.edit(saved.saved[0], named)
     text = " ".join(compared(saved, "mine=prompts.jsonl").split())
-    assert "cannot be recomputed from the present file" in text
+    assert "its split digest cannot be recomputed" in text
 
 
 def test_the_command_compares_the_rows_in_both(saved: Project, capsys: Any) -> None:
