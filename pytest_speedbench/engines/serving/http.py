@@ -1,4 +1,4 @@
-"""One server over HTTP: requests, event streams, and what its error responses mean.
+"""One server over HTTP: requests and event streams.
 
 All traffic runs on one event loop in one thread, so that 512 open streams cost no thread each.
 """
@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
 
 from pytest_speedbench.engines.serving.address import Address
 from pytest_speedbench.engines.serving.arrivals import ArrivalClock
 from pytest_speedbench.engines.serving.event_stream import EventStream
-from pytest_speedbench.engines.serving.failures import AnswerFailed, RequestRefused
-from pytest_speedbench.engines.serving.schema import describe
-from pytest_speedbench.errors import EngineDied, EngineError
+from pytest_speedbench.engines.serving.server_errors import ServerErrors
+from pytest_speedbench.errors import EngineError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -29,27 +26,12 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _M = TypeVar("_M")
 _CONNECT_SECONDS = 10.0
-_EXCERPT = 300
 # An event of a stream; SGLang repeats the whole output so far in each.
 _EVENT_BYTES = 4 << 20
 # Any other response; llama.cpp sends the probabilities of a whole vocabulary.
 _BODY_BYTES = 64 << 20
 _ERROR_BYTES = 1 << 14
 _REDIRECTS = 3
-_STATUS = re.compile("[45][0-9]{2}")
-# pydantic's words for another value where an object was expected.
-_NO_OBJECT = ("model_type", "dict_type", "list_type")
-_FIX_KEY = "set OPENAI_API_KEY, or --speed-engine-arg api_key=…, to a key that the server accepts"
-_FIX_LOAD = (
-    "the server accepts fewer concurrent requests than were sent: lower --speed-bs, or raise its "
-    "limit"
-)
-
-
-_FIX_READY = (
-    "the server is loading, overloaded, or has failed: see its own log, wait until this address "
-    "answers with 200, then run again"
-)
 
 
 class Http:
@@ -65,6 +47,7 @@ class Http:
         self.timeout = timeout
         self.reuse = reuse
         self.closed = False
+        self.errors = ServerErrors(address)
         self.arrivals = ArrivalClock()
         self._loop = asyncio.SelectorEventLoop(self.arrivals)
         self._thread = threading.Thread(target=self._serve, daemon=True, name="http")
@@ -180,10 +163,10 @@ class Http:
     async def _ask(
         self, method: str, path: str, body: Mapping[str, Any] | None, limit: float | None = None
     ) -> bytes:
-        limit = limit or self.timeout
-        with self._explained(path, limit):
+        seconds = limit or self.timeout
+        with self.errors.explained(path, seconds, adjustable=limit is None):
             async with (
-                asyncio.timeout(limit),
+                asyncio.timeout(seconds),
                 self._request(method, path, body) as reply,
             ):
                 await self._accepted(path, reply)
@@ -209,49 +192,31 @@ class Http:
                     with _ends_with_its_connection(reply):
                         yield reply
                     return
-            url = self._same_origin(path, url, urljoin(url, target))
+            target = urljoin(url, target)
+            if urlsplit(target)[:2] != urlsplit(url)[:2]:
+                raise self.errors.redirected(path, target)
+            url = target
         raise EngineError(f"{self.address.url}{path} redirects without an end: correct --speed-url")
 
-    def _same_origin(self, path: str, url: str, target: str) -> str:
-        if urlsplit(target)[:2] != urlsplit(url)[:2]:
-            scheme, place = urlsplit(target)[:2]
-            origin = f"{scheme}://{place.rpartition('@')[2]}"
-            raise EngineError(
-                f"{self.address.url}{path} redirects to another server, "
-                f"{_excerpt(origin)}, which is not followed: give the address of the server itself "
-                "with --speed-url"
-            )
-        return target
-
     async def _body(self, path: str, reply: aiohttp.ClientResponse) -> bytes:
-        self._uncompressed(path, reply)
+        self._check_coding(path, reply)
         found = bytearray()
         async for block in reply.content.iter_any():
             found += block
             if len(found) > _BODY_BYTES:
-                raise self._too_much(path, "a response", _BODY_BYTES)
+                raise self.errors.too_much(path, "a response", _BODY_BYTES)
         return bytes(found)
 
-    def _uncompressed(self, path: str, reply: aiohttp.ClientResponse) -> None:
+    def _check_coding(self, path: str, reply: aiohttp.ClientResponse) -> None:
         coding = reply.headers.get("Content-Encoding", "identity")
         if coding.lower() != "identity":
-            raise EngineError(
-                f"{self.address.url}{path} is compressed ({_excerpt(coding)}), although the "
-                "request does not accept it, and this delays tokens: switch compression off in "
-                "the proxy before the server, or connect to the server itself"
-            )
-
-    def _too_much(self, path: str, what: str, limit: int) -> EngineError:
-        return EngineError(
-            f"{self.address.url}{path} sent {what} of more than {limit >> 20} MiB, the limit: is "
-            "--speed-url the address of an inference server?"
-        )
+            raise self.errors.compressed(path, coding)
 
     def _parsed(self, path: str, content: bytes, form: type[_M]) -> _M:
         try:
             return TypeAdapter(form).validate_json(content)
         except ValidationError as error:
-            raise self.invalid(path, content, error) from None
+            raise self.errors.invalid(path, content, error) from None
 
     # -- streams ------------------------------------------------------------------------------
 
@@ -266,146 +231,26 @@ class Http:
             EngineError: an error response, or an event of more than 4 MiB; EngineDied: no
                 connection, a broken stream.
         """
-        with self._explained(path, self.timeout):
+        with self.errors.explained(path, self.timeout):
             async with self._request("POST", path, body, sent) as reply:
                 await self._accepted(path, reply)
-                self._uncompressed(path, reply)
+                self._check_coding(path, reply)
                 events = EventStream()
                 while block := await reply.content.readany():
                     found = events.feed(block)
                     if events.held > _EVENT_BYTES:
-                        raise self._too_much(path, "an event", _EVENT_BYTES)
+                        raise self.errors.too_much(path, "an event", _EVENT_BYTES)
                     if found:
                         yield found
                 if found := events.end():
                     yield found
                 if events.foreign:
-                    raise self._no_events(path, events.foreign)
-
-    def _no_events(self, path: str, begin: bytes) -> AnswerFailed:
-        return AnswerFailed(
-            f"{self.address.url}{path} answered with something that is not a stream of events, "
-            f"although the request has stream=true: "
-            f"{self.address.hide(_excerpt(begin.decode(errors='replace')))!r}; is --speed-url the "
-            "address of an inference server, and does a proxy before it pass streams on?",
-            "not a stream of events",
-        )
-
-    # -- errors -------------------------------------------------------------------------------
+                    raise self.errors.no_events(path, events.foreign)
 
     async def _accepted(self, path: str, reply: aiohttp.ClientResponse) -> None:
         if reply.status != 200:
             text = (await reply.content.read(_ERROR_BYTES)).decode(errors="replace")
-            raise self.refusal(path, reply.status, text, page=reply.method == "GET")
-
-    @contextlib.contextmanager
-    def _explained(self, path: str, limit: float) -> Any:
-        """Turns exceptions of aiohttp into one message that names the fix."""
-        import aiohttp
-
-        where = f"{self.address.url}{path}"
-        try:
-            yield
-        except aiohttp.ClientConnectorError as error:
-            raise AnswerFailed(
-                f"no server answers at {self.address.url} ({error.strerror or error}): start it, "
-                "or correct --speed-url",
-                "no connection",
-            ) from error
-        except TimeoutError as error:
-            fix = "see its own log"
-            if limit == self.timeout:
-                fix = "raise the limit with --speed-timeout=SECONDS"
-            raise EngineDied(
-                f"{where} did not answer within {limit:g} s: the server hangs, or is busy ({fix})"
-            ) from error
-        except aiohttp.ClientResponseError as error:  # endless headers, chunks without a size
-            raise AnswerFailed(
-                f"{where} answered with something that is not HTTP "
-                f"({self.address.hide(_excerpt(error.message))}); is --speed-url the address of "
-                "an inference server?",
-                "not HTTP",
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            why = self.address.hide(str(error)) or type(error).__name__
-            raise AnswerFailed(
-                f"{where}: the server closed the connection early ({why}); see its own log, then "
-                "run again",
-                "connection closed",
-            ) from error
-
-    def refusal(self, path: str, status: int, text: str, *, page: bool = False) -> EngineError:
-        """The error for an HTTP status other than 200, of a request or a ``page``; the message
-        names the fix."""
-        what = f"HTTP {status} from {self.address.url}{path}"
-        if message := self.address.hide(_message(text)):
-            what += f": {message}"
-        if status in (401, 403):
-            return EngineError(f"{what}\n  {_FIX_KEY}")
-        reason = f"HTTP {status}: {message}" if message else f"HTTP {status}"
-        if status in (429, 503):
-            return AnswerFailed(f"{what}\n  {_FIX_READY if page else _FIX_LOAD}", reason)
-        if status in (404, 405):
-            return EngineError(
-                f"{what}\n  the server has no such endpoint or model: correct --speed-url, or give "
-                "the server's name of the model with --speed-engine-arg served_model_name=NAME"
-            )
-        if status >= 500 or status == 408:
-            return AnswerFailed(
-                f"{what}\n  the server failed; see its own log, then run again", reason
-            )
-        return RequestRefused(
-            f"{what}\n  the server refuses the request; if it exceeds the context length, lower "
-            "--speed-max-tokens or choose a split with shorter prompts"
-        )
-
-    def error_of_event(self, path: str, error: object) -> EngineError:
-        """The error for an event that carries one, with the HTTP status inside it, if any."""
-        code = str(error.get("code") if isinstance(error, dict) else None)
-        text = _message(to_json({"error": error}).decode())
-        return self.refusal(path, int(code) if _STATUS.fullmatch(code) else 500, text)
-
-    def stalled(self, path: str, tokens: int, *, finished: bool, alone: bool) -> EngineDied:
-        """The error for a stream without progress for too long, after ``tokens`` of them, and a
-        finish reason where it is ``finished``; ``alone`` where other streams went on."""
-        where, limit = f"{self.address.url}{path}", f"{self.timeout:g} s"
-        message, reason = (
-            f"{where} sent no new token for {limit}, after {tokens}: the server hangs, or has too "
-            "few slots and queues requests (raise the limit with --speed-timeout=SECONDS, or lower "
-            "--speed-bs)",
-            f"no new token for {limit}",
-        )
-        if finished:
-            message, reason = (
-                f"{where} sent a finish reason, and did not end the stream within {limit}: it has "
-                "neither [DONE] nor an end, as behind a proxy that keeps connections open; connect "
-                "to the engine directly",
-                f"no end for {limit} after the finish reason",
-            )
-        return AnswerFailed(message, reason) if alone else EngineDied(message)
-
-    def invalid(self, path: str, content: bytes, error: ValidationError) -> EngineError:
-        """The error for a response that is not JSON, or of another form than expected."""
-        first = error.errors(include_url=False)[0]
-        if first["type"] == "json_invalid" or (not first["loc"] and first["type"] in _NO_OBJECT):
-            return self.garbage(path, content)
-        return self.unexpected(path, content, describe(error))
-
-    def garbage(self, path: str, content: bytes) -> EngineError:
-        """The error for a response that is not JSON, or not an object."""
-        return EngineError(
-            f"{self.address.url}{path} answered with something that is not JSON: "
-            f"{self.address.hide(_excerpt(content.decode(errors='replace')))!r}; is --speed-url "
-            "the address of an inference server?"
-        )
-
-    def unexpected(self, path: str, content: object, reason: object) -> EngineError:
-        """The error for JSON of another form than that of the server's API."""
-        text = content.decode(errors="replace") if isinstance(content, bytes) else repr(content)
-        return EngineError(
-            f"{self.address.url}{path} answered in a form that is not that of its API "
-            f"({self.address.hide(str(reason))}): {self.address.hide(_excerpt(text))}"
-        )
+            raise self.errors.refusal(path, reply.status, text, page=reply.method == "GET")
 
 
 @contextlib.contextmanager
@@ -459,21 +304,3 @@ def _when_sent() -> aiohttp.TraceConfig:
     trace = aiohttp.TraceConfig()
     trace.on_request_headers_sent.append(on_headers)
     return trace
-
-
-def _message(text: str) -> str:
-    """The message of an error: ``error.message`` (OpenAI), ``detail`` (FastAPI), or the text."""
-
-    try:
-        found = from_json(text)
-    except ValueError:
-        return _excerpt(text)
-    for key in ("error", "message", "detail"):
-        if isinstance(found, dict) and key in found:
-            found = found[key]
-    return _excerpt(found if isinstance(found, str) else str(found))
-
-
-def _excerpt(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _EXCERPT else f"{line[:_EXCERPT]}…"

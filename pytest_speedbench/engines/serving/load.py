@@ -190,9 +190,10 @@ async def read_stream(
                     _postpone(limit, progressed, http.timeout)
     except TimeoutError:
         received.stalled += 1
-        raise http.stalled(
+        raise http.errors.stalled(
             dialect.path,
             len(answer.chunks),
+            http.timeout,
             finished=answer.finish_reason is not None,
             alone=received.progressed > progressed or received.ended > began,
         ) from None
@@ -239,22 +240,22 @@ def _piece(http: Http, dialect: Dialect, data: bytes) -> Piece:
     except ValidationError as error:
         if (whole := whole_characters(data)) != data:
             return _piece(http, dialect, whole)
-        raise http.invalid(dialect.path, data, error) from None
+        raise http.errors.invalid(dialect.path, data, error) from None
     except ValueError as error:
-        raise http.unexpected(dialect.path, data, error) from None
+        raise http.errors.another_form(dialect.path, data, error) from None
 
 
 def _check_error(http: Http, path: str, data: bytes) -> None:
     try:
         event = from_json(data)
     except ValueError:
-        raise http.garbage(path, data) from None
+        raise http.errors.not_json(path, data) from None
     if not isinstance(event, dict):
         return
     if event.get("error"):
-        raise http.error_of_event(path, event["error"])
+        raise http.errors.of_event(path, event["error"])
     if event.get("object") == "error":  # older servers do not wrap it
-        raise http.error_of_event(path, event)
+        raise http.errors.of_event(path, event)
 
 
 def as_engine_error(error: BaseException) -> EngineError:
