@@ -116,7 +116,7 @@ def judge(pairs: Pairs, scale: Scale, rule: Rule) -> Decision:
     """
     n = len(pairs.whole.samples)
     findings = find(pairs, scale, rule)
-    if scale.top == 1:
+    if scale.without_drafts:
         reason = "a step without a draft emits one token, so AL is 1"
         return _decision(Conclusion.PASS, reason, (None, None), findings[-1], findings, pairs, rule)
     if n < rule.min_clusters:
@@ -138,7 +138,7 @@ def verdict_of(pairs: Pairs, scale: Scale, rule: Rule) -> Conclusion:
     Raises:
         NoData: one of the runs has no tokens or steps.
     """
-    if scale.top == 1:
+    if scale.without_drafts:
         return Conclusion.PASS
     if len(pairs.whole.samples) < rule.min_clusters:
         return Conclusion.UNDECIDED

@@ -51,6 +51,12 @@ class Scale:
         return float(self.tokens.sum() / self.steps.sum())
 
     @property
+    def without_drafts(self) -> bool:
+        """Whether no run can draft, by the draft length and by what the baseline emitted: totals
+        of an engine with a draft length of its own may say otherwise."""
+        return self.top == 1 and self.tokens.sum() <= self.steps.sum()
+
+    @property
     def mean_steps(self) -> float:
         """Decoding steps of a sample, on average."""
         return float(self.steps.mean())

@@ -23,7 +23,7 @@ from pytest_speedbench.stats import (
 from pytest_speedbench.stats.betting import contrast, stress
 from pytest_speedbench.stats.decision import verdict_of
 
-from .stats_makers import diverging, recorded, run, slower, trace, without_ids
+from .stats_makers import diverging, recorded, run, slower, totals, trace, without_ids
 
 
 def test_an_equal_run_passes_over_whole_outputs() -> None:
@@ -70,6 +70,13 @@ def test_without_drafts_there_is_nothing_to_lose() -> None:
     assert decision.reason == "a step without a draft emits one token, so AL is 1"
     pairs, scale = pair(plain, plain), scale_of(plain, 0)
     assert verdict_of(pairs, scale, Rule(0.02, 0.01)) is Conclusion.PASS
+
+
+def test_totals_show_drafts_that_the_draft_length_denies() -> None:
+    """Such as of a server that was joined as one without SD."""
+    old = run(1, n=60)
+    decision = non_inferiority(totals(old), totals(slower(old, 1.0)), margin=0.02, draft_length=0)
+    assert decision.conclusion is not Conclusion.PASS
 
 
 def test_fewer_than_eight_samples_give_no_verdict() -> None:
