@@ -200,7 +200,7 @@ def test_the_alpha_of_the_body_goes_before_the_sessions(project: Project) -> Non
             "*UsageError: alpha: cannot read 2: expected a share*",
         ),
         (SOAK, "speed.assert_no_drift(alpha='x')", "*alpha: cannot read 'x': expected a share*"),
-        (SOAK, "speed.speedup", "NoData: a soak measures one engine alone*"),
+        (SOAK, "speed.speedup", "NoData: a soak measures one engine, and no arm without SD*"),
     ],
 )
 def test_what_has_no_answer_says_why(
