@@ -118,7 +118,7 @@ def test_a_drafter_with_another_tokenizer_drafts_and_keeps_the_output(
 
 def test_another_vocabulary_and_a_temperature_are_refused(driver: Driver, stranger: str) -> None:
     sampling = Sampling(8, temperature=1.0)
-    with pytest.raises(EngineError, match="temperature 0 only"):
+    with pytest.raises(EngineError, match="only at temperature 0"):
         driver.run(Speculation("draft_model", 3, stranger), sampling=sampling)
 
 
