@@ -35,8 +35,15 @@ class Drift:
         return f"{self.title} {change_of(1 + self.change)} over the soak (p = {self.p_value:.2g})"
 
 
-def drift_verdict(case: str, points: Sequence[DriftPoint], alpha: float) -> Verdict:
-    """Fails where AL falls or step time rises, at ``alpha`` for both tests together."""
+def drift_verdict(
+    case: str, points: Sequence[DriftPoint], alpha: float, broke_off: str = ""
+) -> Verdict:
+    """Fails where AL falls or step time rises, at ``alpha`` for both tests together; and where the
+    soak ``broke_off``, for the reason given."""
+    if broke_off:
+        what = broke_off.partition("\n")[0].removesuffix("; its last output:")
+        reason = f"the soak ended in round {len(points) + 1}: {what}"
+        return Verdict(case, METRIC, Outcome.FAIL, reason)
     least = rounds_needed(alpha / 2)
     if len(points) < least:
         few = count_of(len(points), "round")

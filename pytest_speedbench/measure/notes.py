@@ -150,7 +150,8 @@ def _arms_notes(setting: RunSetting, arm: ArmResult, reference: ArmResult | None
         notes.append(str(arm.early))
     if arm.soak:
         seconds = arm.soak[-1].end
-        notes.append(f"soak of {count_of(len(arm.soak), 'round')} in {seconds:.0f} s")
+        ended = ", and not to its end" if arm.broke_off else ""
+        notes.append(f"soak of {count_of(len(arm.soak), 'round')} in {seconds:.0f} s{ended}")
     return notes
 
 

@@ -226,7 +226,7 @@ class ArmResult:
     hold the batch size; 0 where none is. ``counters`` is the growth of the engine's own totals over
     the rounds; ``alternated`` whether the arms took turns; ``early`` how far an early decision has
     gone: then nothing was timed, and ``turns`` are those of the complete blocks that were looked
-    at; ``soak`` holds every round of a soak.
+    at; ``soak`` holds every round of a soak, and ``broke_off`` why it ended before its time.
 
     ``counted`` is, by category, what the counters say of it where requests report no acceptance and
     categories ran one after another; ``hidden`` how many decoding steps of requests that ran one by
@@ -247,6 +247,7 @@ class ArmResult:
     alternated: bool = True
     early: EarlyStop | None = None
     soak: list[SoakRound] = field(default_factory=list)
+    broke_off: str = ""
     counted: dict[str, Counted] = field(default_factory=dict)
     hidden: int = 0
     unknown: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.failures import FailureLimit, refuse_failed
 from pytest_speedbench.measure.load import ClosedLoop
 from pytest_speedbench.measure.passes import counts_by_slice, send_parts
@@ -27,10 +28,12 @@ def run_soak(
 ) -> ArmResult:
     """Sends all samples ``rounds`` times, or until ``seconds`` of the engine's clock are over.
 
-    A round is never cut off, and there are at least four. The traces of the first one are kept.
+    A round is never cut off, and there are at least four. The traces of the first one are kept. An
+    error after the fourth ends the soak and is kept in the result: hours may have been measured.
 
     Raises:
-        MeasurementMismatch, EngineDied: as :func:`~pytest_speedbench.measure.rounds.run_rounds`.
+        MeasurementMismatch, EngineDied: as :func:`~pytest_speedbench.measure.rounds.run_rounds`,
+            within the first four rounds.
     """
     result = ArmResult(loop.speculation, alternated=False)
     result.warmup_requests = warm_up(loop, samples, batch_size)
@@ -44,7 +47,13 @@ def run_soak(
 
         for part in parts:
             limit.plan(part.samples)
-        passes = send_parts(loop, [part.samples for part in parts], batch_size, show, limit)
+        try:
+            passes = send_parts(loop, [part.samples for part in parts], batch_size, show, limit)
+        except EngineError as error:
+            if len(result.soak) < MIN_ROUNDS:
+                raise
+            result.broke_off = str(error)
+            return result
         for done in passes:
             result.take(done, not result.rounds)
         refuse_failed(result, loop.max_failed)

@@ -160,7 +160,9 @@ class Bench:
         try:
             with self.pool.asking(self.needed(run)):
                 if run.soak:
-                    self._keep(run, self.arms.soaked(run), None)
+                    self._keep(run, arm := self.arms.soaked(run), None)
+                    if arm.broke_off:
+                        self._discard(run)
                 elif run.against is not None:
                     self._measure_side_by_side(run)
                 elif self.decider is not None:

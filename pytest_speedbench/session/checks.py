@@ -14,7 +14,7 @@ from pytest_speedbench.compare.gate import Levels
 from pytest_speedbench.compare.never_worse import METRIC as NEVER_WORSE
 from pytest_speedbench.compare.never_worse import Pair, never_worse_verdict
 from pytest_speedbench.engines.registry import engine_type
-from pytest_speedbench.errors import UsageError
+from pytest_speedbench.errors import UsageError, warn
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.session.keys import key_of
@@ -157,7 +157,10 @@ class CaseChecks:
             raise NoData("no soak, so no trend: @pytest.mark.speed(soak='30m'), or soak=20 rounds")
         own = self.spending.level(DRIFT) if alpha is None else read_share("alpha", alpha)
         self.checked_drift = True
-        self.settle(drift_verdict(self.key, points, own))
+        broke_off = self.run.arm.broke_off
+        if "\n" in broke_off:  # the verdict has the first line
+            warn(broke_off)
+        self.settle(drift_verdict(self.key, points, own, broke_off))
 
 
 def _read_arms(than: object) -> list[str | int]:

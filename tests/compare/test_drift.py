@@ -9,7 +9,7 @@ from statistics import mean
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plugin.conftest import EngineLog, Project, text_of
+from plugin.conftest import GATE, EngineLog, Project, text_of
 
 from pytest_speedbench.compare.drift import MOST_BLOCKS, averaged, drift_verdict, rounds_needed
 from pytest_speedbench.compare.verdict import Outcome
@@ -170,6 +170,29 @@ def test_a_fading_soak_fails_after_the_body(project: Project) -> None:
         ]
     )
     assert "drift: fail (-" in text_of(result)
+
+
+def test_a_soak_whose_engine_dies_keeps_its_rounds_and_fails(project: Project) -> None:
+    project.gate(SOAK)
+    result = project.run("--speed-engine-arg=die_at=80", "--benchmark-save=a")
+    result.assert_outcomes(failed=1)
+    text = " ".join(text_of(result).split())
+    assert "the soak ended in round 7: engine simulated ended with code 137 " in text
+    assert text.count("simulated: out of memory") == 1
+    (record,) = project.records()
+    assert len(record.drift) == 6
+    assert "note: soak of 6 rounds in" in text
+
+
+def test_a_soak_whose_engine_dies_at_once_has_nothing_to_keep(project: Project) -> None:
+    project.gate(SOAK)
+    project.run("--speed-engine-arg=die_at=20").assert_outcomes(errors=1)
+
+
+def test_after_a_soak_that_broke_off_the_next_test_has_a_new_engine(project: Project) -> None:
+    project.gate(SOAK)
+    project.file("test_next.py", GATE.format(marker="category='qa'", body="print(speed)"))
+    project.run("--speed-engine-arg=die_at=80").assert_outcomes(failed=1, passed=1)
 
 
 def test_a_soak_lasts_as_long_as_it_is_told(project: Project) -> None:
