@@ -18,11 +18,13 @@ from pytest_speedbench.engines.protocol import Engine, EngineConfig, EngineInfo
 from pytest_speedbench.engines.registry import check, check_sampling, engine_type
 from pytest_speedbench.errors import (
     CannotRun,
+    EngineDied,
     EngineError,
     EngineUnavailable,
     NoData,
     UsageError,
     count_of,
+    warn,
 )
 from pytest_speedbench.measure.early import Decider
 from pytest_speedbench.measure.pool import EnginePool, make_room
@@ -211,7 +213,7 @@ class Bench:
             setting = self.inputs.setting(arm, infos[arm], run, side)
             plain_arm = results.get(arm.base()) if timed else None
             self._here.runs[arm] = Run(setting, results[arm], plain_arm)
-        self._here.runs[run].replay = self.arms.replayed(run, results[run])
+        self._here.runs[run].replay = self._replayed(run, results[run])
 
     def _in_turns(self, runs: Sequence[RunKey], planned: RunKey) -> list[ArmResult]:
         """Arms of both builds over the samples of ``planned``; on new engines in every round where
@@ -375,8 +377,19 @@ class Bench:
         info = self.pool.get(self.inputs.config(run)).info
         setting = self.inputs.setting(run, info, run)
         if arm.early is None:
-            replayed = self.arms.replayed(run, arm, reference)
+            replayed = self._replayed(run, arm, reference)
         self._here.runs[run] = Run(setting, arm, reference, replayed)
+
+    def _replayed(
+        self, run: RunKey, arm: ArmResult, reference: ArmResult | None = None
+    ) -> Replay | None:
+        """An engine that dies here costs the replay alone, not what it has measured before."""
+        try:
+            return self.arms.replayed(run, arm, reference)
+        except EngineDied as error:
+            warn(f"the engine died during the replay; what it measured before is kept: {error}")
+            self._discard(run)
+            return Replay(refused="the engine died during the replay")
 
     # -- the life of engines ----------------------------------------------------------------
 

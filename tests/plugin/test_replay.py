@@ -67,6 +67,15 @@ def test_what_is_not_replayed_says_so(saved: Project) -> None:
     assert "note: not replayed: no steps are reported" in text_of(result)
 
 
+def test_an_engine_that_dies_in_the_replay_costs_no_measurement(saved: Project) -> None:
+    result = saved.run(*COMPARE, *REBUILD, "--speed-engine-arg=die_at=80", "--benchmark-save=new")
+    result.assert_outcomes(passed=1, warnings=2)
+    assert "the engine died during the replay; what it measured before is kept" in text_of(result)
+    assert "not replayed: the engine died during the replay" in text_of(result)
+    (record,) = saved.records()
+    assert len(record.requests) == 48
+
+
 def test_an_early_decision_follows_the_baseline_block_by_block(saved: Project) -> None:
     wide = "--speed-compare-fail=acceptance_length:20%"
     result = saved.run(COMPARE[0], wide, *REBUILD, "--speed-early", "--benchmark-save=early")
