@@ -333,7 +333,8 @@ TPS = "--speed-compare-fail=acceptance_length:60%,output_tps:50%"
 
 
 def test_timing_is_gated_against_three_sessions_of_the_same_machine(timed: Project) -> None:
-    slower = "--speed-engine-arg=step_ms=80"
+    # So much that a pause of the machine in one of the short sessions cannot hide it.
+    slower = "--speed-engine-arg=step_ms=800"
     result = timed.run(COMPARE, TPS, slower)
     result.assert_outcomes(passed=1)
     assert "1 earlier session of this machine; timing needs at least 3" in text_of(result)
@@ -344,7 +345,8 @@ def test_timing_is_gated_against_three_sessions_of_the_same_machine(timed: Proje
     result.stdout.fnmatch_lines(
         [
             "output_tps: fail (-*%, allowed -50.00%): *",
-            "  95% interval [[]*], fell by more than 50.0%, over 3 earlier sessions",
+            # Before it the interval, unless both ends read as the change does.
+            "*fell by more than 50.0%, over 3 earlier sessions",
         ]
     )
 
