@@ -157,6 +157,7 @@ CHOICES = {
     r"--speed-dl 1,3,5,7 --speed-bs 1,8,32": "--speed-dl 1,3 --speed-bs 1,2 -k math",
     r"--speed-samples \d+": "--speed-samples 8 -k all",
     r"--speed-max-tokens \d+": "--speed-max-tokens 8",
+    r"--speed-engine-arg dtype=\S+": "",  # of real engines
     r"speedup:2%": "speedup:2% --speed-rounds 2",
     r"--speed-against-python=\S+": "--speed-against-arg=build=2 --speed-rounds 3 -k all",
     **DRAFTER,
