@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -204,7 +204,7 @@ def _show_points(cases: Sequence[JudgedCase], changes: Sequence[Sequence[str]], 
     out.table((("run", "left"), *_COLUMNS), rows, list(map(_style, cases)))
     said: dict[str, list[str]] = {}
     for name, case, own in zip(names, cases, changes, strict=True):
-        texts = (*_notes(case), *_other_verdicts([case]), *_in_one_line(_attribution([case])))
+        texts = (*_notes(case), *_other_verdicts([case]), *_attribution([case], one_line=True))
         for text in (*texts, *(f"changed: {change}" for change in own)):
             said.setdefault(text, []).append(name)
     for text, of in said.items():
@@ -213,14 +213,6 @@ def _show_points(cases: Sequence[JudgedCase], changes: Sequence[Sequence[str]], 
         else:
             out.item("  ", f"{_some(of)}: {text}")
     out.line()
-
-
-def _in_one_line(attribution: Iterable[str]) -> Iterator[str]:
-    """The lines of an attribution, where there are any, as one: the causes behind the total."""
-    total, *causes = [" ".join(text.split()) for text in attribution] or [""]
-    if total:
-        others = (cause.removeprefix("of which ") for cause in causes[1:])
-        yield ", ".join((total, *causes[:1], *others))
 
 
 def _style(case: JudgedCase) -> str:
@@ -287,9 +279,9 @@ def _other_verdicts(group: Sequence[JudgedCase]) -> Iterator[str]:
         yield str(verdict)
 
 
-def _attribution(group: Sequence[JudgedCase]) -> Iterator[str]:
+def _attribution(group: Sequence[JudgedCase], *, one_line: bool = False) -> Iterator[str]:
     """How much of a changed speedup is AL, step time, and the engine without SD."""
-    from pytest_speedbench.report.view import factor_text
+    from pytest_speedbench.report.view import causes_text, factor_text
 
     case = group[0]
     old, new = _sides(case)
@@ -300,11 +292,17 @@ def _attribution(group: Sequence[JudgedCase]) -> Iterator[str]:
             yield f"speedup not compared: {case.no_attribution}"
         return
     found = case.attribution
-    yield f"speedup {_speedups(old, new)}: {factor_text(found.total)}"
+    total = f"speedup {_speedups(old, new)}: {factor_text(found.total)}"
+    without = "no intervals: the arms did not alternate, or had fewer than 3 rounds"
+    unknown = [without] if found.total.low is None else []
+    if one_line:
+        causes = [causes_text(found)] if found.causes else []
+        yield ", ".join((total, *causes, *unknown))
+        return
+    yield total
     for factor in found.causes:
         yield f"of which {factor.name:20}{factor_text(factor)}"
-    if found.total.low is None:
-        yield "no intervals: the arms did not alternate, or had fewer than 3 rounds"
+    yield from unknown
 
 
 def _speedups(old: Record, new: Record) -> str:

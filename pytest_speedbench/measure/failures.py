@@ -50,8 +50,10 @@ class FailureLimit:
             EngineError: too many were broken off.
         """
         self.answers += 1
+        if turn.complete:
+            return
         self.failed += count_failed([turn.trace])
-        if not turn.complete and self.failed.total() > self.most * self.planned:
+        if self.failed.total() > self.most * self.planned:
             raise too_many_failed(self.failed, self.answers, self.most, self.planned)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.schema import Record
@@ -149,14 +150,8 @@ def _sentence(gravest: Outcome, runs: Sequence[Sequence[CaseResult]]) -> str:
 
     A slice that is not the whole split stands for a run only where it fails.
     """
-    of_runs = [
-        [(case, v) for case in group for v in case.verdicts if v.outcome is gravest]
-        for cases in runs
-        for group in ([widest(cases)], cases)
-    ]
-    whole, every = of_runs[::2], of_runs[1::2]
-    first = whole if gravest is not Outcome.FAIL and any(whole) else every
-    concerned = [pair for pairs in first for pair in pairs]
+    whole = _with_verdict(map(widest, runs), gravest) if gravest is not Outcome.FAIL else []
+    concerned = whole or _with_verdict(chain.from_iterable(runs), gravest)
     if not concerned:
         return ""
     case, verdict = min(concerned, key=lambda pair: pair[1].ratio or 1.0)
@@ -166,3 +161,9 @@ def _sentence(gravest: Outcome, runs: Sequence[Sequence[CaseResult]]) -> str:
     checked = "" if verdict.metric in (ACCEPTANCE, "speedup") else str(verdict)
     numbers = ", ".join(filter(None, (change_text(case, verdict), checked)))
     return f"{where}: {numbers}." if numbers else f"{where}."
+
+
+def _with_verdict(
+    cases: Iterable[CaseResult], outcome: Outcome
+) -> list[tuple[CaseResult, Verdict]]:
+    return [(case, v) for case in cases for v in case.verdicts if v.outcome is outcome]

@@ -325,8 +325,13 @@ def _plainly(speedup: MetricRecord) -> str:
 
 def attribution_text(found: Attribution) -> str:
     """What the change of speedup is due to, in one line, without what did not change."""
+    return f"{found.total.name} {factor_text(found.total)}, {causes_text(found)}"
+
+
+def causes_text(found: Attribution) -> str:
+    """The parts of a change of speedup."""
     causes = ", ".join(f"{cause.name} {factor_text(cause)}" for cause in found.causes)
-    return f"{found.total.name} {factor_text(found.total)}, of which {causes}"
+    return f"of which {causes}"
 
 
 def factor_text(factor: Factor) -> str:
