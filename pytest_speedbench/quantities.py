@@ -1,7 +1,9 @@
-"""How changes and estimated counts are written in every report and message: ``-2.00%``,
-``[-3.10%, -0.90%]``, ``about 24,000``."""
+"""How changes, estimated counts and long lists are written in every report and message: ``-2.00%``,
+``[-3.10%, -0.90%]``, ``about 24,000``, ``a, b and 7 more``."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def change_of(ratio: float, digits: int = 2) -> str:
@@ -21,3 +23,9 @@ def span_of(low: float | None, high: float | None, digits: int = 2) -> str:
         return ""
     ends = change_of(low, digits), change_of(high, digits)
     return "" if ends[0] == ends[1] else f"[{', '.join(ends)}]"
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """The first ``most`` names, and how many more there are."""
+    shown, more = ", ".join(names[:most]), len(names) - most
+    return f"{shown} and {more} more" if more > 0 else shown

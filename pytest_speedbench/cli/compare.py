@@ -25,7 +25,7 @@ from pytest_speedbench.cli.output import (
     shared_words,
 )
 from pytest_speedbench.errors import CliError, did_you_mean
-from pytest_speedbench.quantities import change_of
+from pytest_speedbench.quantities import change_of, some_of
 from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
@@ -371,6 +371,4 @@ def _named(keys: Sequence[CaseKey]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MOST_NAMED])
-    more = len(names) - _MOST_NAMED
-    return f"{shown} and {more} more" if more > 0 else shown
+    return some_of(names, _MOST_NAMED)

@@ -18,6 +18,7 @@ from pytest_speedbench.errors import RecordError
 from pytest_speedbench.measure.early import Followed
 from pytest_speedbench.measure.metrics import request_traces
 from pytest_speedbench.measure.results import Turn
+from pytest_speedbench.quantities import some_of
 from pytest_speedbench.splits import ALL
 from pytest_speedbench.stats import Decision, NoData, RequestTrace, Rule, Sequential
 
@@ -135,5 +136,4 @@ def _by_reason(closed: dict[str, str]) -> dict[str, list[str]]:
 
 
 def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MOST_NAMED])
-    return shown if len(names) <= _MOST_NAMED else f"{shown} and {len(names) - _MOST_NAMED} more"
+    return some_of(names, _MOST_NAMED)

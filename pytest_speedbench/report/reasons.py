@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_speedbench.compare.verdict import FAILING, Outcome
+from pytest_speedbench.quantities import some_of
 
 _MOST_NAMED = 4
 # What differs between reasons of one kind: 'about 97 more samples', 'sample math-3, turn 0', and
@@ -61,6 +62,4 @@ def kind_of(text: str) -> str:
 
 def some(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
-    shown = ", ".join(names[:_MOST_NAMED])
-    more = len(names) - _MOST_NAMED
-    return f"{shown} and {more} more" if more > 0 else shown
+    return some_of(names, _MOST_NAMED)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pytest_speedbench.quantities import some_of
+
 ID_LENGTH: Final = 16
 """Hexadecimal digits of a prompt's digest in ids and records: 64 bits."""
 KEY_LENGTH: Final = 12
@@ -127,5 +129,4 @@ def _in_order(rows: Mapping[str, str], wanted: Iterable[str]) -> Iterator[str]:
 
 
 def _listed(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _MOST_NAMED} more" if len(ids) > _MOST_NAMED else ""
-    return ", ".join(ids[:_MOST_NAMED]) + more
+    return some_of(ids, _MOST_NAMED)
