@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_speedbench.analysis.runs import differs, metric, paired_ratio, ratio
@@ -45,7 +45,8 @@ class Engines:
 def engines(records: Sequence[Record]) -> Engines:
     """The cases that exactly two engines have measured, side by side.
 
-    AL is paired sample by sample; output tokens/s are compared by their intervals.
+    AL is paired sample by sample; output tokens/s are compared by their intervals. Of several runs
+    of one case on one engine the last in ``records`` is taken, with a note.
 
     Raises:
         NoData: the records are not of two engines, or share no case.
@@ -54,20 +55,18 @@ def engines(records: Sequence[Record]) -> Engines:
     if len(names) != 2:
         raise NoData(f"expected runs of two engines, got {', '.join(names) or 'none'}")
     first, second = names
-    others = {_case(r): r for r in records if r.case.engine == second}
-    rows: list[Mapping[str, Value]] = []
-    notes: dict[str, None] = {}
-    for record in records:
-        partner = others.get(_case(record))
-        if record.case.engine != first or partner is None:
-            continue
-        rows.append(_row(record, partner))
-        for what, one, two in _differences(record, partner):
-            notes[f"{what} differs: {one or '–'} and {two or '–'}"] = None
-    if not rows:
+    one, two = ({_case(r): r for r in records if r.case.engine == name} for name in names)
+    pairs = [(record, two[case]) for case, record in one.items() if case in two]
+    if not pairs:
         raise NoData(
-            f"{first} and {second} share no case: model, method, DL, BS and split must be the same"
+            f"{first} and {second} share no case: method, DL, BS, split, category, sampling, "
+            "prompt form and prefix caching must be the same"
         )
+    rows = [_row(*pair) for pair in pairs]
+    notes = [
+        *dict.fromkeys(text for pair in pairs for text in _differences(*pair)),
+        *_left_out(records, one, two),
+    ]
     columns = (
         Column("method", "method", "text"),
         Column("dl", "DL"),
@@ -90,14 +89,37 @@ def _speed(row: Mapping[str, Value], first: str, second: str, column: Column) ->
     """Output tokens/s of one run on both, one sentence."""
     plain = Column("", "", "value", 0)
     one, two = (cell(row[key], plain) for key in ("tps_first", "tps_second"))
-    setting = f"DL {row['dl']} BS {row['bs']}" if row["dl"] else f"BS {row['bs']}"
     ratio = cell(row["tps_ratio"], column)
-    return f"{row['method']} {setting}: {one} tokens/s {first}, {two} {second}, {ratio}"
+    run = _run(row["method"], row["dl"], row["bs"])
+    return f"{run}: {one} tokens/s {first}, {two} {second}, {ratio}"
 
 
 def _case(record: Record) -> tuple[object, ...]:
-    case = record.case
-    return case.method, case.dl, case.bs, case.split, case.slice
+    """What both engines must share; a model has another name on each."""
+    case = record.case.model_dump(exclude={"engine", "model", "drafter", "environment"})
+    return tuple(case.values())
+
+
+def _left_out(
+    records: Sequence[Record], *shown: Mapping[tuple[object, ...], Record]
+) -> Iterator[str]:
+    """Runs that the table does not show."""
+    paired = set.intersection(*(set(_runs(own.values())) for own in shown))
+    for own in shown:
+        engine = next(iter(own.values())).case.engine
+        if alone := [run for run in _runs(own.values()) if run not in paired]:
+            yield f"only on {engine}: {', '.join(alone)}"
+        repeated = [r for r in records if r.case.engine == engine and own[_case(r)] is not r]
+        if repeated:
+            yield f"several runs on {engine}, the last is shown: {', '.join(_runs(repeated))}"
+
+
+def _runs(records: Iterable[Record]) -> list[str]:
+    return list(dict.fromkeys(_run(r.case.method, r.case.dl, r.case.bs) for r in records))
+
+
+def _run(method: object, dl: object, bs: object) -> str:
+    return f"{method} DL {dl} BS {bs}" if dl else f"{method} BS {bs}"
 
 
 def _row(record: Record, partner: Record) -> Mapping[str, Value]:
@@ -119,14 +141,16 @@ def _row(record: Record, partner: Record) -> Mapping[str, Value]:
     }
 
 
-def _differences(record: Record, partner: Record) -> list[tuple[str, str, str]]:
-    """What should be the same in both, and is not."""
+def _differences(record: Record, partner: Record) -> Iterator[str]:
+    """What should be the same in both, and is not; what one does not know is not compared."""
     drafters = [r.spec.drafter.weights if r.spec.drafter else "" for r in (record, partner)]
     pairs = (
         ("target weights", record.model.weights, partner.model.weights),
         ("drafter weights", *drafters),
         ("chat template", record.template, partner.template),
         ("split", record.split.digest[:8], partner.split.digest[:8]),
-        ("dtype", record.engine.dtype, partner.engine.dtype),
+        ("dtype", record.engine.known_dtype, partner.engine.known_dtype),
     )
-    return [(what, one[:12], two[:12]) for what, one, two in pairs if one != two]
+    for what, one, two in pairs:
+        if one and two and one != two:
+            yield f"{what} differs: {one[:12]} and {two[:12]}"

@@ -24,6 +24,11 @@ class EngineRecord(Part):
     commit: str = ""
 
     @property
+    def known_dtype(self) -> str:
+        """The dtype; empty where the engine does not report what ``auto`` became."""
+        return "" if self.dtype in ("auto", "unknown") else self.dtype
+
+    @property
     def simulated(self) -> bool:
         """Whether times are declared, and not measured."""
         return self.name == "simulated"

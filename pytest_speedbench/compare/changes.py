@@ -126,7 +126,7 @@ def _facts(record: Record) -> dict[str, str]:
         "engine.version": engine.version,
         "engine.commit": engine.commit,
         "engine.device": engine.device,
-        "dtype": engine.dtype,
+        "dtype": engine.known_dtype,
         **_model("model", record.model),
         **_model("drafter", record.spec.drafter),
         "split.name": record.split.name,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pytest_speedbench.baselines.measured import MetricRecord
+from pytest_speedbench.baselines.provenance import EngineRecord
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.attribution import Attribution, Factor
 from pytest_speedbench.compare.changes import Change
@@ -195,25 +196,33 @@ def _other_verdicts(cases: Sequence[CaseResult]) -> Iterator[tuple[str, Outcome]
 
 
 def _setting(record: Record) -> str:
-    engine, sampling = record.engine, record.sampling
+    sampling = record.sampling
     greedy = "greedy" if not sampling.temperature else f"temperature {sampling.temperature:g}"
     named = f"{record.split.name} {record.split.version}".rstrip()
     return (
-        f"{engine.name} {engine.version}{_commit(record)}, {_where(record)}; "
+        f"{engine_text(record.engine, _commit(record))}; "
         f"split {named} ({record.split.digest[:8]}), max_tokens {sampling.max_tokens}, {greedy}"
     )
 
 
-def _where(record: Record) -> str:
-    if record.engine.simulated:
-        return "in simulated time"
-    return f"{record.engine.dtype} on {record.engine.device}"
+def engine_text(engine: EngineRecord, commit: str = "") -> str:
+    """Such as ``vllm 0.24.0, bfloat16 on NVIDIA H200``; what is unknown is left out."""
+    hardware = [engine.known_dtype, f"on {engine.device}" if _known(engine.device) else ""]
+    parts = (
+        [engine.name, engine.version if _known(engine.version) else "", commit],
+        ["in simulated time"] if engine.simulated else hardware,
+    )
+    return ", ".join(text for part in parts if (text := " ".join(filter(None, part))))
 
 
 def _commit(record: Record) -> str:
     """That of the engine's build, where two builds are to be distinguished."""
-    known = record.side and record.engine.commit not in ("", "unknown")
-    return f" (commit {record.engine.commit[:12]})" if known else ""
+    commit = record.engine.commit
+    return f"(commit {commit[:12]})" if record.side and _known(commit) else ""
+
+
+def _known(text: str) -> bool:
+    return text not in ("", "unknown")
 
 
 def _row(case: CaseResult, gated: bool) -> Row:

@@ -169,6 +169,48 @@ def test_engines_are_paired_sample_by_sample() -> None:
         engines([*first, worse]).assert_equal_within(0.05)
 
 
+def test_runs_that_two_engines_do_not_share_are_named() -> None:
+    first = [case(al=2.0, engine="vllm"), case(al=1.5, engine="vllm", dl=5)]
+    second = [case(al=1.2, engine="sglang"), case(al=1.9, engine="sglang")]
+    found = engines([*first, *second]).table
+    (row,) = found.rows
+    assert isinstance(row["al_second"], Estimate)
+    assert row["al_second"].value == pytest.approx(1.9)
+    bs = first[0].case.bs
+    assert found.notes == (
+        f"only on vllm: eagle3 DL 5 BS {bs}",
+        f"several runs on sglang, the last is shown: eagle3 DL 3 BS {bs}",
+    )
+
+
+def test_runs_at_another_temperature_are_no_pair() -> None:
+    runs = [case(al=2.0, engine=name) for name in ("vllm", "sglang")]
+    key = runs[1].case.model_copy(update={"temperature": 1.0})
+    with pytest.raises(NoData, match=r"vllm and sglang share no case: .* sampling"):
+        engines([runs[0], runs[1].model_copy(update={"case": key})])
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "differ"),
+    [
+        (("bfloat16", "auto"), False),
+        (("unknown", "float16"), False),
+        (("bfloat16", "float16"), True),
+    ],
+)
+def test_a_dtype_that_an_engine_does_not_report_is_no_difference(
+    dtypes: tuple[str, str], differ: bool
+) -> None:
+    runs = [case(al=2.0, engine=name) for name in ("vllm", "sglang")]
+    settings = [
+        run.engine.model_copy(update={"dtype": d}) for run, d in zip(runs, dtypes, strict=True)
+    ]
+    table = engines(
+        [run.model_copy(update={"engine": e}) for run, e in zip(runs, settings, strict=True)]
+    ).table
+    assert any("dtype" in note for note in table.notes) is differ
+
+
 def test_two_engines_are_needed() -> None:
     with pytest.raises(NoData, match="expected runs of two engines, got vllm"):
         engines([case(al=2.0)])

@@ -96,8 +96,9 @@ def test_what_one_record_does_not_know_is_not_a_change() -> None:
         {}, {"attention_backend": "A"}, engine={"packages": {"torch": "2.9", "cuda": "12.8"}}
     )
     assert lines(early, late) == lines(late, early) == []
-    joined = measured(engine={"device": "unknown", "dtype": "unknown"})
-    assert lines(joined, measured()) == []
+    for dtype in ("unknown", "auto"):
+        joined = measured(engine={"device": "unknown", "dtype": dtype})
+        assert lines(joined, measured()) == []
 
 
 def test_a_setting_that_was_not_set_is_known_and_one_that_is_missing_is_not() -> None:

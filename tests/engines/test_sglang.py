@@ -253,6 +253,7 @@ def test_chunks_proven_to_be_steps_make_step_traces(start: Start) -> None:
             assert trace.accepted is not None
             assert sum(trace.accepted) >= sum(trace.steps) - len(trace.steps)
         assert engine.info.version == "0.5.23"
+        assert engine.info.dtype == "bfloat16"  # what the argument "auto" became
         assert engine.info.details["speculative_method"] == "eagle3"
         assert engine.info.details["prefix_caching"] is False
 

@@ -42,7 +42,7 @@ class SglangBackend(StreamingBackend):
             "sglang",
             str(info.get("version", sglang.__version__)),
             device_name(cpu=info.get("device") == "cpu"),
-            str(info.get("dtype", "auto")),
+            _dtype(self.engine),
             describe(info, config.speculation),
         )
 
@@ -106,6 +106,11 @@ class SglangBackend(StreamingBackend):
 
     def close(self) -> None:
         self.engine.shutdown()
+
+
+def _dtype(engine: Any) -> str:
+    """That of the loaded model: the arguments of the engine may say ``auto``."""
+    return str(engine.tokenizer_manager.model_config.dtype).removeprefix("torch.")
 
 
 def _start(sglang: Any, arguments: dict[str, Any], config: EngineConfig) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.changes import flat
 from pytest_speedbench.report.titles import title_of
+from pytest_speedbench.report.view import engine_text
 from pytest_speedbench.splits import ALL
 
 
@@ -37,7 +38,7 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
         record.sampling,
         record.split,
     )
-    yield "engine", f"{engine.name} {engine.version}, {engine.dtype} on {engine.device}"
+    yield "engine", engine_text(engine)
     if engine.args:
         yield "engine arguments", _pairs(engine.args)
     if engine.details:

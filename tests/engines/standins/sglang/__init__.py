@@ -130,9 +130,14 @@ class Engine:
         self.loop.stop()
 
 
+class _ModelConfig:
+    dtype = "torch.bfloat16"
+
+
 class _TokenizerManager:
     def __init__(self) -> None:
         self.aborted: set[str] = set()
+        self.model_config = _ModelConfig()
 
     def abort_request(self, rid: str = "", abort_all: bool = False) -> None:
         self.aborted.add(rid)
