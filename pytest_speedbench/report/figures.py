@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -368,10 +369,11 @@ def _shown(value: float, change: bool) -> float:
 
 
 def _errors(estimates: Sequence[Estimate], change: bool) -> Any:
-    """Distances to the limits, shape (2, estimates); none where there is no interval."""
+    """Distances to the limits, shape (2, estimates); NaN, which is not drawn, where unknown: a
+    distance of 0 would show as an interval without width."""
     scale = 100.0 if change else 1.0
-    down = [scale * (e.value - e.low) if e.low is not None else 0.0 for e in estimates]
-    up = [scale * (e.high - e.value) if e.high is not None else 0.0 for e in estimates]
+    down = [scale * (e.value - e.low) if e.low is not None else math.nan for e in estimates]
+    up = [scale * (e.high - e.value) if e.high is not None else math.nan for e in estimates]
     return np.array([down, up])
 
 

@@ -19,6 +19,7 @@ from pytest_speedbench.analysis.table import Column, Table, cell, shared, text_r
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.cli import app
 from pytest_speedbench.errors import GateFailure, NoData
+from pytest_speedbench.report.figures import draw
 from pytest_speedbench.stats import Estimate
 from tests.compare.saved_runs import record, save
 
@@ -243,6 +244,16 @@ COMMANDS = {
         ("--fail", "5%"),
     ),
 }
+
+
+def test_a_bar_without_an_interval_has_no_whiskers() -> None:
+    def marks(low: float | None, high: float | None) -> int:
+        runs = [case(al=2.0, engine=name) for name in ("vllm", "sglang")]
+        al = runs[0].metrics["acceptance_length"].model_copy(update={"low": low, "high": high})
+        bounded = [r.model_copy(update={"metrics": {"acceptance_length": al}}) for r in runs]
+        return draw(engines(bounded), ".svg").count(b"<use ")
+
+    assert marks(2.0, 2.0) - marks(None, None) == 4  # an upper and a lower end on each bar
 
 
 @pytest.mark.parametrize("name", COMMANDS)
