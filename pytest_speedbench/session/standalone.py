@@ -112,7 +112,12 @@ class Measurement(Sequence[SpeedResult]):
         return html_table(head, rows)
 
 
-def measure(*, show: Callable[[str], None] = lambda text: None, **options: Any) -> Measurement:
+def measure(
+    *,
+    show: Callable[[str], None] = lambda text: None,
+    unfinished: Callable[[Measurement], None] = lambda found: None,
+    **options: Any,
+) -> Measurement:
     """Measure speculative decoding here and now, with the results that the fixtures give.
 
         head = measure(model="org/model", engine="vllm", method="eagle3", drafter="head", bs=8)
@@ -121,6 +126,8 @@ def measure(*, show: Callable[[str], None] = lambda text: None, **options: Any) 
 
     Args:
         show: called with one line at every step of progress.
+        unfinished: called with the cases that were measured before an error or Ctrl-C ended the
+            measurement, if any: ``unfinished=lambda found: found.save("unfinished")``.
         **options: every option of docs/options.md by its name without ``speed_``, one value or a
             list; lists span the grid. Engine arguments are a dict: ``engine_arg={"dtype": "…"}``.
 
@@ -131,7 +138,7 @@ def measure(*, show: Callable[[str], None] = lambda text: None, **options: Any) 
         CannotRun: the engine cannot run one of the cases.
         EngineError: the engine failed.
     """
-    return measure_settings(settings_of_keywords(options), show)
+    return measure_settings(settings_of_keywords(options), show, unfinished)
 
 
 def measure_settings(
@@ -140,8 +147,6 @@ def measure_settings(
     unfinished: Callable[[Measurement], None] = lambda found: None,
 ) -> Measurement:
     """What :func:`measure` does, with settings that are read already.
-
-    Where an error or Ctrl-C ends it, ``unfinished`` gets the cases that had been measured, if any.
 
     Raises:
         SpeedbenchError: as :func:`measure`.

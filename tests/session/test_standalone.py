@@ -111,3 +111,20 @@ def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> Non
 def test_an_engine_that_fails_is_closed() -> None:
     with pytest.raises(EngineError):
         measure(**COMMON, rounds=0, engine_arg={"fail_at": 3})
+
+
+def test_an_error_leaves_the_cases_that_were_measured_before(tmp_path: Path) -> None:
+    kept: list[Measurement] = []
+
+    def interrupted(text: str) -> None:
+        if "dl3" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(**COMMON, dl=[1, 3], rounds=0, show=interrupted, unfinished=kept.append)
+    (found,) = kept
+    assert [(record.case.dl, record.case.slice) for record in found.records] == [
+        (1, "math"),
+        (1, "all"),
+    ]
+    assert len(read_records(found.save("unfinished", tmp_path))) == 2
