@@ -1,9 +1,16 @@
-"""How changes, estimated counts and long lists are written in every report and message: ``-2.00%``,
-``[-3.10%, -0.90%]``, ``about 24,000``, ``a, b and 7 more``."""
+"""How settings, changes, estimated counts and long lists are written in every report and message:
+``0.8``, ``-2.00%``, ``[-3.10%, -0.90%]``, ``about 24,000``, ``a, b and 7 more``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+
+def exact(value: float) -> str:
+    """A setting such that different ones differ: 0.8 → ``0.8``, 1.0 → ``1``, 20261130 →
+    ``20261130``."""
+    short = f"{value:g}"
+    return short if isinstance(value, float) and float(short) == value else repr(value)
 
 
 def change_of(ratio: float, digits: int = 2) -> str:

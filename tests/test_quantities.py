@@ -8,7 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_speedbench.quantities import about, change_of, span_of
+from pytest_speedbench.quantities import about, change_of, exact, span_of
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.8, "0.8"), (1.0, "1"), (0, "0"), (1_000_000, "1000000"), (1e9, "1e+09")]
+)
+def test_a_setting(value: float, text: str) -> None:
+    assert exact(value) == text
+
+
+@given(st.integers(0, 2**63 - 1) | st.floats(0, 1e9))
+def test_different_settings_differ(value: float) -> None:
+    assert float(exact(value)) == float(value)
+    assert not isinstance(value, int) or int(exact(value)) == value
 
 
 @pytest.mark.parametrize(

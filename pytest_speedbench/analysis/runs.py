@@ -9,6 +9,7 @@ from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.records import traces_of
 from pytest_speedbench.baselines.schema import Record, RecordSummary
 from pytest_speedbench.errors import NoData
+from pytest_speedbench.quantities import exact
 from pytest_speedbench.splits import ALL
 from pytest_speedbench.stats import Estimate
 from pytest_speedbench.stats.contrast import ratio_of
@@ -23,8 +24,9 @@ _NAMED: dict[str, Callable[[RecordSummary], str]] = {
     "model": lambda record: record.case.model,
     "method": lambda record: record.case.method,
     "drafter": lambda record: record.spec.drafter.name if record.spec.drafter else "",
-    "temperature": lambda record: f"T={record.sampling.temperature:g}",
-    "template": lambda record: f"template {record.template[:8]}",
+    "temperature": lambda record: f"T={exact(record.sampling.temperature)}",
+    "settings": lambda record: " ".join(record.case.rarer()),
+    "template": lambda record: f"template {record.template[:8]}" if record.template else "",
     "split": lambda record: record.case.split,
 }
 

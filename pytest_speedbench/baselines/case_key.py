@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_speedbench.baselines.part import Part
+from pytest_speedbench.quantities import exact
 
 
 class CaseKey(Part):
@@ -64,12 +65,17 @@ class CaseKey(Part):
         if self.prompt_form != "chat":
             yield self.prompt_form
         if self.temperature:
-            yield f"t{self.temperature:g}"
+            yield f"t{exact(self.temperature)}"
         for name in ("top_p", "top_k", "min_p", "seed"):
             value = getattr(self, name)
             if value != type(self).model_fields[name].default:
-                yield f"{name}={value:g}"
+                yield f"{name}={exact(value)}"
         yield from filter(None, (self.template, self.environment))
+
+    def rarer(self) -> Iterator[str]:
+        """``extras`` without drafter and temperature, which have a place of their own in tables."""
+        placed = {self.drafter, f"t{exact(self.temperature)}"}
+        yield from (text for text in self.extras() if text not in placed)
 
     def _values(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in KEY_FIELDS)

@@ -242,7 +242,17 @@ def _title(case: JudgedCase) -> str:
         parts.append(axis("dl", "DL "))
     # The key of a user's split is a digest; its file has a name.
     splits = dict.fromkeys(record.split.name for record in _sides(case))
-    return " · ".join([*parts, axis("bs", "BS "), " → ".join(splits)])
+    return " · ".join([*parts, axis("bs", "BS "), *_extras(old, new), " → ".join(splits)])
+
+
+def _extras(old: CaseKey, new: CaseKey) -> Iterator[str]:
+    """The rarer axes that both have, and the change of those in which they differ."""
+    before, after = list(old.extras()), list(new.extras())
+    yield from (text for text in after if text in before)
+    only_old = [text for text in before if text not in after]
+    only_new = [text for text in after if text not in before]
+    if only_old or only_new:
+        yield f"{' '.join(only_old) or 'default'} → {' '.join(only_new) or 'default'}"
 
 
 def _row(case: JudgedCase) -> tuple[str, ...]:

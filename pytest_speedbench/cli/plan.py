@@ -229,7 +229,8 @@ def _groups(run: SavedRun) -> dict[str, list[Record]]:
 
 def _title(record: Record) -> str:
     key, split = record.case, record.split.name  # the key of an unnamed file is a digest
-    return " · ".join([key.engine, key.model, key.method, f"DL {key.dl}", f"BS {key.bs}", split])
+    axes = [key.engine, key.model, key.method, f"DL {key.dl}", f"BS {key.bs}", *key.extras()]
+    return " · ".join([*axes, split])
 
 
 def _rows(

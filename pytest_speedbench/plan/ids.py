@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pytest_speedbench.engines.protocol import FILTERS
 from pytest_speedbench.plan.cases import RunKey
 from pytest_speedbench.plan.values import ALL_SAMPLES
+from pytest_speedbench.quantities import exact
 from pytest_speedbench.splits import given_name
 
 
@@ -59,9 +60,9 @@ class Labels:
         if self._min_tokens:
             parts.append(f"min{run.sampling.min_tokens}")
         if self._temperature:
-            parts.append(f"t{run.sampling.temperature:g}")
+            parts.append(f"t{exact(run.sampling.temperature)}")
         if not run.sampling.greedy:
-            parts += [f"{name}{getattr(run.sampling, name):g}" for name in self._filters]
+            parts += [f"{name}{exact(getattr(run.sampling, name))}" for name in self._filters]
             parts += [f"seed{run.sampling.seed}"] if self._seed else []
         if self._form:
             parts.append(run.prompt_form)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pytest_speedbench.baselines.case_key import CaseKey
 from pytest_speedbench.baselines.schema import Record
+from pytest_speedbench.quantities import exact
 
 NO_SD = "no SD"
 _SEVERAL = (
@@ -137,12 +138,6 @@ def _cell(record: Record | None, *, best: bool) -> Cell | None:
     return Cell(text, f"{speedup.value:.2f}x", interval, shows, tone, best)
 
 
-def _rarer_axes(record: Record) -> str:
-    """What is not default of prefix caching, prompt form, filters, template and environment."""
-    named = {record.case.drafter, f"t{record.case.temperature:g}"}
-    return " ".join(text for text in record.case.extras() if text not in named)
-
-
 _AXES: tuple[Callable[[Record], str], ...] = (
     lambda record: record.engine.name,
     lambda record: record.model.name,
@@ -150,8 +145,8 @@ _AXES: tuple[Callable[[Record], str], ...] = (
     lambda record: NO_SD if record.spec.method == "none" else record.spec.method,
     lambda record: record.spec.drafter.name if record.spec.drafter else "",
     lambda record: f"max_tokens {record.sampling.max_tokens}",
-    lambda record: f"temperature {record.sampling.temperature:g}",
-    _rarer_axes,
+    lambda record: f"temperature {exact(record.sampling.temperature)}",
+    lambda record: " ".join(record.case.rarer()),
     lambda record: f"{record.split.samples or 'all'} samples",
 )
 _METHOD, _DRAFTER = 3, 4

@@ -16,7 +16,7 @@ from pytest_speedbench.compare.results import CaseResult, merged
 from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
 from pytest_speedbench.errors import count_of
 from pytest_speedbench.measure.metrics import METRICS
-from pytest_speedbench.quantities import change_of, span_of
+from pytest_speedbench.quantities import change_of, exact, span_of
 from pytest_speedbench.report.reasons import Reason, each_once
 from pytest_speedbench.report.titles import title_of
 from pytest_speedbench.splits import ALL
@@ -197,7 +197,7 @@ def _other_verdicts(cases: Sequence[CaseResult]) -> Iterator[tuple[str, Outcome]
 
 def _setting(record: Record) -> str:
     sampling = record.sampling
-    greedy = "greedy" if not sampling.temperature else f"temperature {sampling.temperature:g}"
+    greedy = "greedy" if not sampling.temperature else f"temperature {exact(sampling.temperature)}"
     named = f"{record.split.name} {record.split.version}".rstrip()
     return (
         f"{engine_text(record.engine, _commit(record))}; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,14 @@ from typing import Any
 
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.changes import flat
+from pytest_speedbench.engines.protocol import FILTERS
+from pytest_speedbench.quantities import exact
 from pytest_speedbench.report.titles import title_of
 from pytest_speedbench.report.view import engine_text
 from pytest_speedbench.splits import ALL
+
+# The arguments of a chat template are one line in the key of a case: ``a=1, b="x"``.
+_NEXT_ARGUMENT = re.compile(r", (?=\w+=)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +38,7 @@ def environments(records: Sequence[Record]) -> list[Environment]:
 
 
 def _facts(record: Record) -> Iterator[tuple[str, str]]:
-    engine, machine, sampling, split = (
-        record.engine,
-        record.machine,
-        record.sampling,
-        record.split,
-    )
+    engine, machine, split = record.engine, record.machine, record.split
     yield "engine", engine_text(engine)
     if engine.args:
         yield "engine arguments", _pairs(engine.args)
@@ -53,8 +54,7 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     yield "split", f"{named}, digest {split.digest}, {count} samples a category"
     yield (
         "sampling",
-        f"max_tokens {sampling.max_tokens}, temperature {sampling.temperature:g}, "
-        f"seed {sampling.seed}",
+        ", ".join(f"{name} {exact(value)}" for name, value in _sampling(record).items()),
     )
     yield "prompts", f"{record.prompt_form.replace('_', ' ')}, chat template {record.template}"
     parts = [machine.cpu, f"{machine.cores} cores", f"{machine.memory_gib} GiB", *machine.gpus]
@@ -62,6 +62,19 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
         parts.append(f"driver {machine.driver}")
     yield "machine", ", ".join([*parts, machine.system])
     yield "machine fingerprint", machine.fingerprint
+
+
+def _sampling(record: Record) -> dict[str, float]:
+    """Of every run length, temperature and seed; what else is not the default."""
+    sampling = record.sampling
+    default = type(sampling).model_fields
+    rarer = {name: getattr(sampling, name) for name in ("min_tokens", *FILTERS)}
+    return {
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "seed": sampling.seed,
+        **{name: value for name, value in rarer.items() if value != default[name].default},
+    }
 
 
 def _pairs(values: dict[str, Any]) -> str:
@@ -80,7 +93,7 @@ def _model(name: str, weights: str, revision: str) -> str:
 def reproduction(records: Sequence[Record]) -> str:
     """The ready-made suite with this run's options; secrets were hidden when it was recorded."""
     record = records[0]
-    sampling, spec = record.sampling, record.spec
+    spec = record.spec
     slices = [r.case.slice for r in records]
     alone = spec.method != "none" and not record.reference_rounds
     options = {
@@ -93,12 +106,20 @@ def reproduction(records: Sequence[Record]) -> str:
         "split": record.split.name,
         "category": ALL if ALL in slices else ",".join(slices),
         "samples": record.split.samples or "all",
-        "max-tokens": sampling.max_tokens,
-        "temperature": f"{sampling.temperature:g}",
-        "seed": sampling.seed,
+        "prompt-form": record.case.prompt_form if record.case.prompt_form != "chat" else None,
+        "prefix-caching": "on" if record.case.prefix_caching else None,
+        **{name: exact(value) for name, value in _sampling(record).items()},
         "rounds": 0 if alone else len(record.rounds),
     }
-    words = [f"--speed-{name}={value}" for name, value in options.items() if value is not None]
+    words = [
+        f"--speed-{name.replace('_', '-')}={value}"
+        for name, value in options.items()
+        if value is not None
+    ]
+    if record.sampling.ignore_eos:
+        words.append("--speed-ignore-eos")
+    template = filter(None, _NEXT_ARGUMENT.split(record.case.template))
+    words += [f"--speed-chat-template-kwargs={argument}" for argument in template]
     for name, value in record.engine.args.items():
         text = value if isinstance(value, str) else json.dumps(value)
         words.append(f"--speed-engine-arg={name}={text}")
