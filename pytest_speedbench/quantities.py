@@ -18,6 +18,11 @@ def change_of(ratio: float, digits: int = 2) -> str:
     return f"{round(ratio - 1, digits + 2) + 0.0:+.{digits}%}"
 
 
+def rate(per_second: float) -> str:
+    """Tokens a second, to a tenth below 1,000: ``592.3``, ``13,206``."""
+    return f"{per_second:,.{1 if round(per_second, 1) < 1000 else 0}f}"
+
+
 def about(count: int) -> int:
     """An estimated count in two digits, rounded up: 23,299 → 24,000."""
     unit: int = 10 ** max(0, len(str(count)) - 2)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_speedbench.quantities import about, change_of, exact, span_of
+from pytest_speedbench.quantities import about, change_of, exact, rate, span_of
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,14 @@ def test_different_settings_differ(value: float) -> None:
 )
 def test_a_change(ratio: float, digits: int, text: str) -> None:
     assert change_of(ratio, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("per_second", "text"),
+    [(0.04, "0.0"), (592.26, "592.3"), (999.96, "1,000"), (13205.5, "13,206")],
+)
+def test_a_rate(per_second: float, text: str) -> None:
+    assert rate(per_second) == text
 
 
 @given(st.floats(0, 10), st.integers(0, 3))

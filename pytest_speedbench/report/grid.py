@@ -111,7 +111,7 @@ def _plain_throughput(
             if metric := record.metric(name):
                 found.setdefault(record.case.bs, []).append(metric.value)
     ends = {bs: (min(values), max(values)) for bs, values in found.items()}
-    return {bs: tuple(dict.fromkeys(f"{end:.0f}" for end in pair)) for bs, pair in ends.items()}
+    return {bs: tuple(dict.fromkeys(f"{end:,.0f}" for end in pair)) for bs, pair in ends.items()}
 
 
 def _best(points: Mapping[tuple[int, int], Record], lengths: Sequence[int], bs: int) -> int | None:

@@ -16,7 +16,7 @@ from pytest_speedbench.compare.results import CaseResult, merged
 from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
 from pytest_speedbench.errors import count_of
 from pytest_speedbench.measure.metrics import METRICS
-from pytest_speedbench.quantities import change_of, exact, span_of
+from pytest_speedbench.quantities import change_of, exact, rate, span_of
 from pytest_speedbench.report.reasons import Reason, each_once
 from pytest_speedbench.report.titles import title_of
 from pytest_speedbench.splits import ALL
@@ -318,8 +318,8 @@ def _speed(record: Record, baseline: Record | None) -> str:
         return "no throughput was measured"
     mark = SIMULATED if record.engine.simulated else ""
     if speedup is None or plain is None:
-        return f"{own.value:.1f} tokens/s{mark}"
-    both = f"{own.value:.1f} tokens/s with SD, {plain.value:.1f} without{mark}"
+        return f"{rate(own.value)} tokens/s{mark}"
+    both = f"{rate(own.value)} tokens/s with SD, {rate(plain.value)} without{mark}"
     return f"speedup {speedup_text(record, baseline)}, {_plainly(speedup)}: {both}"
 
 
@@ -374,7 +374,7 @@ def _details(record: Record) -> Iterable[str]:
     user, ttft, step = record.metric("user_tps"), record.metric("ttft"), record.metric("step_time")
     parts = []
     if user is not None:
-        parts.append(f"user {user.value:.1f} tokens/s")
+        parts.append(f"user {rate(user.value)} tokens/s")
     if ttft is not None:
         parts.append(f"TTFT {ttft.value * 1e3:.0f} ms")
     if step is not None:

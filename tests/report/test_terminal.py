@@ -94,7 +94,7 @@ def test_a_sweep_is_a_grid_with_the_best_marked() -> None:
     found = lines(SessionResults(sweep(Outcome.PASS)))
     rows = [" ".join(line.split()) for line in found]
     assert "BS 1 BS 8 BS 32" in rows
-    assert "no SD 100 tok/s 800 tok/s 3200 tok/s" in rows
+    assert "no SD 100 tok/s 800 tok/s 3,200 tok/s" in rows
     assert "DL 1 2.50 1.10x 2.50 1.10x 2.50 1.10x" in rows
     assert "DL 5 2.50 1.50x* 2.50 1.50x* 2.50 1.50x*" in rows
     assert not any(line.lstrip().startswith("summarization") for line in found)

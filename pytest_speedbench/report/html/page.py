@@ -74,7 +74,7 @@ def _throughput(heads: Sequence[Record]) -> Figure | None:
     rows = tuple(
         (
             " ".join(filter(None, (p.run, f"DL {p.dl}" if p.dl else "", f"BS {p.bs}"))),
-            (f"{p.user_tps:.1f}", f"{p.output_tps:.0f}"),
+            (f"{p.user_tps:,.1f}", f"{p.output_tps:,.0f}"),
         )
         for p in points
     )
