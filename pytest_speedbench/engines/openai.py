@@ -111,8 +111,17 @@ class OpenAiDialect(Dialect):
         return ""
 
     def _has_counters(self, http: Http) -> bool:
+        """Whether the metrics page counts drafts.
+
+        Raises:
+            EngineError: it counts some in a case without SD.
+        """
         page = self._page(http, self.metrics_path)
-        return page is not None and self.counters(page.read(self.metrics)) is not None
+        if page is None:
+            return False
+        reading = page.read(self.metrics)
+        self.check_drafts(reading.drafts, reading.draft_tokens)
+        return self.counters(reading) is not None
 
     def _page(self, http: Http, path: str) -> Page | None:
         """The metrics page; None if there is none (TensorRT-LLM's is JSON)."""

@@ -25,8 +25,12 @@ UNKNOWN_ID = -1
 """Stands for a token id that the server withholds, until the dialect has found it."""
 # The average is a 32-bit float; the number of passes computed from it is much closer than this.
 _ROUNDING = 0.05
+# An average that gives more of them is refused with its number; infinity would be none.
+_MOST_PASSES = float(1 << 31)
 # Beyond one for each token: a chunk that a parser cut in two, and the rest of a text at the end.
 _SPARE_CHUNKS = 16
+# Tokens whose text may come in two chunks: around reasoning, and at the end.
+_SPLIT_TOKENS = 4
 # Tokens that open and close reasoning, and the one that ends the output.
 _MARKERS = 8
 # The longest tokens of any vocabulary have some hundred bytes.
@@ -205,8 +209,7 @@ class Answer:
                 "(its stream has no usage, although stream_options.include_usage was set), so "
                 "nothing can be measured: use a server or a version that does"
             )
-        # A piece of text is at least one token, but for one that a parser cuts in two.
-        if not self.token_ids and len(self.chunks) > 2 * (self.usage or 0):
+        if not self.token_ids and len(self.chunks) > self._most_chunks:
             raise EngineError(
                 f"request {self.request.id}: the server counts {self.usage} output tokens "
                 f"(usage.completion_tokens), but sent output in {len(self.chunks)} chunks; its "
@@ -218,6 +221,13 @@ class Answer:
                 f"stream contained {len(self.token_ids)}; a proxy or a filter may drop events: "
                 "connect to the engine directly"
             )
+
+    @property
+    def _most_chunks(self) -> int:
+        """A chunk of text is at least one token, but for a few that a parser splits; what else is
+        output, such as the call of a tool, may come in smaller parts."""
+        counted = self.usage or 0
+        return 2 * counted if self.others else counted + min(counted, _SPLIT_TOKENS)
 
     def _check_count(self, count: int) -> None:
         most = self.request.sampling.max_tokens
@@ -275,7 +285,7 @@ class Answer:
         trace, report = self.trace(), self.report or SpeculationReport()
         steps = report.totals.steps
         if steps is None and report.tokens_per_pass:
-            steps = _whole_steps(self.tokens / report.tokens_per_pass)
+            steps = _whole_steps(min(_MOST_PASSES, self.tokens / report.tokens_per_pass))
         if steps is None and every_step_drafts:
             steps = self._steps_of(report)
         trace.totals = replace(report.totals, steps=steps)

@@ -126,20 +126,36 @@ class Dialect(ABC):
         """Checks that a joined server speculates as the case says.
 
         Raises:
-            EngineError: another draft length, or drafts in a case without SD.
+            EngineError: another draft length, more accepted in a step than it allows, or drafts in
+                a case without SD.
         """
         if report is None:
             return
         mine, theirs = self.draft_length, report.draft_length
-        if not mine and (theirs or report.totals.draft_tokens):
-            raise EngineError(
-                "the server speculates, but this case is without SD: set its method and draft "
-                "length, --speed-method METHOD --speed-dl N, or use a server without SD"
-            )
+        if not mine:
+            self.check_drafts(theirs, report.totals.draft_tokens)
         if mine and theirs and theirs != mine:
             raise EngineError(
                 f"the server drafts {theirs} tokens per step, this case has dl={mine}: "
                 f"use --speed-dl {theirs}, or start the server with {mine}"
+            )
+        if mine and (taken := max(report.accepted or (), default=0)) > mine:
+            raise EngineError(
+                f"the server says that a step accepted {taken} draft tokens, and at dl={mine} at "
+                f"most {mine} can be: give the server's own draft length with --speed-dl, or use "
+                "another version of the server"
+            )
+
+    def check_drafts(self, *counts: int | None) -> None:
+        """Checks that nothing was drafted in a case without SD, by any of the server's ``counts``.
+
+        Raises:
+            EngineError: it was.
+        """
+        if any(counts) and not self.config.speculation.active:
+            raise EngineError(
+                "the server speculates, but this case is without SD: set its method and draft "
+                "length, --speed-method METHOD --speed-dl N, or use a server without SD"
             )
 
     def without_tree_nodes(self, report: SpeculationReport | None) -> SpeculationReport | None:

@@ -96,7 +96,8 @@ class ServerErrors:
     def invalid(self, path: str, content: bytes, error: ValidationError) -> EngineError:
         """The error for a response that is not JSON, or of another form than expected."""
         first = error.errors(include_url=False)[0]
-        if first["type"] == "json_invalid" or (not first["loc"] and first["type"] in _NO_OBJECT):
+        no_object = not first["loc"] and first["type"] in _NO_OBJECT
+        if first["type"] == "json_invalid" or (no_object and not content.lstrip().startswith(b"{")):
             return self.not_json(path, content)
         return self.another_form(path, content, describe(error))
 

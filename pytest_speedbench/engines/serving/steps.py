@@ -36,13 +36,16 @@ def arrange(
         return Arrangement(list(chunks), len(chunks) - 1)
     found: set[tuple[int, ...]] = set()
     counts: set[int] = set()
-    for cut in range((accepted[-1] if accepted else 0) + 1):
+    uncut, decoded = sum(accepted) + len(accepted), sum(chunks) - 1
+    # Less of a cut would leave more tokens than there are; a reported number may be absurd.
+    least, most = max(0, uncut - decoded), accepted[-1] if accepted else 0
+    for cut in range(least, most + 1):
+        alone = decoded - (uncut - cut)
+        if every_step_drafts and alone:
+            break
         emitted = [a + 1 for a in accepted]
         if emitted:
             emitted[-1] -= cut
-        alone = sum(chunks) - 1 - sum(emitted)
-        if alone < 0 or (every_step_drafts and alone):
-            continue
         ways = _ways(chunks, emitted, last_is_cut=cut > 0)
         if ways:
             found |= ways

@@ -118,10 +118,17 @@ def test_a_count_that_falls_is_not_believed() -> None:
         answered(chat_chunk("a"), usage(7), tokens=2)
 
 
-def test_fewer_tokens_than_pieces_of_text_cannot_be() -> None:
+@pytest.mark.parametrize("tokens", [5, 7])
+def test_fewer_tokens_than_pieces_of_text_cannot_be(tokens: int) -> None:
     events = [chat_chunk("a") for _ in range(12)]
-    with pytest.raises(EngineError, match=r"counts 5 output tokens .* output in 12 chunks"):
-        answered(*events, tokens=5)
+    with pytest.raises(EngineError, match=rf"counts {tokens} output tokens .* in 12 chunks"):
+        answered(*events, tokens=tokens)
+
+
+def test_a_parser_may_split_the_text_of_some_tokens() -> None:
+    assert answered(*[chat_chunk("a")] * 12, tokens=8).tokens == 8
+    call = delta(tool_calls=[{"index": 0, "function": {"arguments": "x"}}])
+    assert answered(*[call] * 14, tokens=7).tokens == 7
 
 
 @pytest.mark.parametrize(
@@ -151,6 +158,7 @@ def test_a_count_that_cannot_be_names_its_place(counts: Json, what: str) -> None
         '"per_step_accepted": [2]}}}',
         '{"choices": [], "timings": {"predicted_n": 1, "draft_n": 1e3}}',
         '{"choices": [], "sglext": {"spec_tokens_details": {"spec_verify_ct": -1}}}',
+        '{"choices": [], "metrics": {"speculative_decoding": [1, 2]}}',
     ],
 )
 def test_numbers_that_cannot_be_are_one_clear_error(text: str) -> None:

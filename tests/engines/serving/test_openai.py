@@ -22,6 +22,8 @@ from pytest_speedbench.engines import (
     Trace,
     open_engine,
 )
+from pytest_speedbench.errors import MeasurementMismatch
+from pytest_speedbench.measure.check import check_traces
 
 from .fake import Event, Script, serving
 from .test_client import drain
@@ -270,6 +272,43 @@ def test_a_server_that_speculates_is_not_taken_for_one_without() -> None:
         with pytest.raises(EngineError, match=r"the server speculates, but .* --speed-method"):
             one(engine)
         engine.close()
+
+
+def test_drafts_on_the_metrics_page_contradict_a_case_without_speculation() -> None:
+    path, text = PAGES["vLLM"]
+    with serving(Script(stream(), {path: text})) as url:
+        config = EngineConfig("openai", MODEL, url=url)
+        with pytest.raises(EngineError, match=r"the server speculates, but .* without SD"):
+            open_engine(config, 3)
+
+
+def steps(accepted: Sequence[int]) -> Json:
+    """vLLM's report of each step, at a draft length that it does not say."""
+    report = {"per_step_drafted": list(accepted), "per_step_accepted": list(accepted)}
+    return usage(7, metrics={"speculative_decoding": report})
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (steps([2**31, 2**31]), "a step accepted 2147483648 draft tokens, and at dl=3 at most 3"),
+        (steps([4, 0]), "a step accepted 4 draft tokens, and at dl=3 at most 3"),
+    ],
+)
+def test_more_accepted_in_a_step_than_the_draft_length(last: Json, message: str) -> None:
+    with (
+        joined(Script(stream(last))) as engine,
+        pytest.raises(EngineError, match=message),
+    ):
+        one(engine)
+
+
+def test_an_average_near_zero_is_no_number_of_steps() -> None:
+    average = chat_chunk(None, avg_decoded_tokens_per_iter=1e-320)
+    with joined(Script(stream(average, usage(7)))) as engine:
+        trace = one(engine)
+    with pytest.raises(MeasurementMismatch, match="took 2147483647 decoding steps"):
+        check_traces([trace], Speculation("eagle3", 3))
 
 
 PAGES = {

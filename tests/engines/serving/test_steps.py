@@ -53,6 +53,11 @@ def test_what_cannot_be_is_none(chunks: list[int], accepted: list[int], every: b
     assert arrange(chunks, accepted, every_step_drafts=every) is None
 
 
+def test_an_absurd_number_of_accepted_drafts_is_no_loop_over_it() -> None:
+    assert arrange([4], [2**31], every_step_drafts=True) == Arrangement([1, 3], 1)
+    assert arrange([1, 5, 3], [2**31] * 9, every_step_drafts=False) is None
+
+
 def test_no_tokens_are_no_steps() -> None:
     assert arrange([], [], every_step_drafts=True) == Arrangement([], 0)
 
