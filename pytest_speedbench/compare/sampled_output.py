@@ -6,15 +6,16 @@ verified positions, each among the copies that begin alike, with the most common
 first, a draft is accepted or replaced; at the second, the next draft is, or the bonus token or a
 new step takes its turn.
 
-A quarter of the copies, the pilot, only names the tokens worth asking the target about, so that the
-choice of cells does not depend on the draws that are tested.
+The tokens worth asking the target about are named by a quarter of the copies, the pilot, and by
+draws of the engine without SD, which show what SD never draws. So the choice of cells does not
+depend on the draws that are tested.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_speedbench.compare.lossless import Score
@@ -32,6 +33,13 @@ _DRAWS_PER_REJECTION = 10
 _MOST_NAMED = 0.999
 # Nats, and shares: what two computations of the same log-probabilities may differ by.
 _ROUNDING = 0.02
+
+Draw = Callable[[Sequence[int]], Iterable[int]]
+"""Next tokens after a text, drawn by the engine without SD."""
+
+
+def _no_draws(text: Sequence[int]) -> Iterable[int]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +74,12 @@ def check_prompt(
     how: Sampling,
     score: Score,
     alpha: float,
+    draw: Draw = _no_draws,
 ) -> list[Drawn]:
     """Tests both positions of one prompt, each at ``alpha``; those that say nothing are left out.
 
-    A position says nothing where no step had a draft, or too few copies begin alike.
+    A position says nothing where no step had a draft, or too few copies begin alike. Tokens that
+    ``draw`` gives are expected too, though no copy has them.
     """
     found = []
     for offset in range(POSITIONS):
@@ -81,7 +91,7 @@ def check_prompt(
         alike = copies_with(traces, beginning)
         verified = _verified(alike, position)
         if verified != 0:
-            drawn = check_beginning(sample, prompt, alike, beginning, how, score, alpha)
+            drawn = check_beginning(sample, prompt, alike, beginning, how, score, alpha, draw)
             found += [replace(drawn, verified=verified)] if drawn else []
     return found
 
@@ -100,14 +110,16 @@ def check_beginning(
     how: Sampling,
     score: Score,
     alpha: float,
+    draw: Draw = _no_draws,
 ) -> Drawn | None:
     """Tests the token that copies of the same ``beginning`` go on with; None if it says nothing."""
     if len(alike) < MIN_COPIES:
         return None
     position, pilot = len(beginning), math.ceil(PILOT_SHARE * len(alike))
-    asked = sorted({trace.token_ids[position] for trace in alike[:pilot]})
+    text = (*prompt, *beginning)
+    asked = {trace.token_ids[position] for trace in alike[:pilot]}.union(draw(text))
     drawn = Counter(trace.token_ids[position] for trace in alike[pilot:])
-    reported = score((*prompt, *beginning), asked)
+    reported = score(text, sorted(asked))
     probabilities = as_sampled(reported, how)
     counts = dict(drawn)
     if not _all_known(how):

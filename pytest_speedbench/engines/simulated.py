@@ -129,6 +129,7 @@ class SimulatedBackend:
         self.totals = Counters(0, 0, 0, 0)
         self.miscount = int(self._number("miscount", 0))
         self.miscounted = 0
+        self.defect_at = int(self._number("defect_at", -1))
         self.started = 0
         self.reports = str(config.option("reports", "steps"))
         self.build = config.option("build", 0)
@@ -338,7 +339,9 @@ class SimulatedBackend:
             emitted.append(emitted[-_LOOP])
             return emitted[-1]
         context = text.context(request.prompt_ids, running.emitted)
-        if request.sampling.greedy:
+        if self.config.speculation.active and running.position == self.defect_at:
+            offset = _WRONG
+        elif request.sampling.greedy:
             offset = self._greedy_offset(running)
         else:
             offset = self._drawn_offset(running, context)
@@ -348,8 +351,6 @@ class SimulatedBackend:
 
     def _greedy_offset(self, running: _Running) -> int:
         position, speculating = running.position, self.config.speculation.active
-        if speculating and position == int(self._number("defect_at", -1)):
-            return _WRONG
         possible = {"tie": speculating, "batch": len(self.running) > 1, "cache": running.warm}
         for salt, chance in self.ties.items():
             if possible[salt] and text.share(running.prompt, salt, self.build, position) < chance:

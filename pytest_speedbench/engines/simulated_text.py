@@ -50,7 +50,8 @@ def neighbour(token: int, offset: int) -> int:
 
 def drawn_from(probabilities: Sequence[float], sampling: Sampling) -> list[float]:
     """The weights of the tokens that are kept, of ``probabilities`` in descending order."""
-    weights = [p ** (1.0 / sampling.temperature) for p in probabilities]
+    most = probabilities[0]  # the others may come to nothing at a low temperature, this one not
+    weights = [(p / most) ** (1.0 / sampling.temperature) for p in probabilities]
     kept = weights[: sampling.top_k or None]
     total = sum(kept)
     within = [w for i, w in enumerate(kept) if sum(kept[:i]) < sampling.top_p * total]

@@ -24,7 +24,7 @@ from pytest_speedbench.plan.builds import reference_build
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.plan.environment import NO_ENVIRONMENT
 from pytest_speedbench.plan.ids import Labels
-from pytest_speedbench.plan.precedence import with_marker
+from pytest_speedbench.plan.precedence import NO_EFFECT, drawing_options, with_marker
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.plan.soak import NO_SOAK
 from pytest_speedbench.splits import (
@@ -203,6 +203,22 @@ def _check_url(engine: str, url: str) -> None:
             f"engine {engine!r} does not talk to a server at --speed-url; these do: "
             f"{', '.join(servers)}"
         )
+
+
+def check_drawing(settings: Settings, cases: Sequence[Case], spelling: Mapping[str, str]) -> None:
+    """Refuses filters and seeds of options where all cases are greedy, by markers too.
+
+    Args:
+        settings: of the session.
+        cases: every collected case.
+        spelling: option → how it was given, for those that were.
+
+    Raises:
+        UsageError: the message names the option.
+    """
+    sampled = any(settings.temperature) or any(not case.run.sampling.greedy for case in cases)
+    for option in drawing_options(vars(settings)) if cases and not sampled else ():
+        raise UsageError(f"{spelling[option]} {NO_EFFECT}")
 
 
 def check_names(settings: Settings, cases: Sequence[Case], spelling: Mapping[str, str]) -> None:

@@ -25,6 +25,10 @@ from pytest_speedbench.splits import NAMES, RANDOM
 from pytest_speedbench.splits.formats import FIELDS
 
 _Spelling = Callable[[str], str]
+NO_EFFECT = (
+    "has no effect at temperature 0, which is greedy: give a temperature above 0, or leave it out"
+)
+"""What a message says of :func:`drawing_options`, after the option."""
 
 
 def load_settings(config: pytest.Config) -> Settings:
@@ -53,7 +57,7 @@ def load_settings(config: pytest.Config) -> Settings:
 
 def _level(base: Settings, raw: Mapping[str, object], spelling: _Spelling) -> Settings:
     given = {name: _parse(name, value, spelling) for name, value in raw.items()}
-    return _combine(base, given, spelling)
+    return _combine(base, given, spelling, final=False)
 
 
 def _parse(name: str, raw: object, spelling: _Spelling) -> Any:
@@ -141,16 +145,22 @@ def _value(name: str, raw: object) -> Any:
         raise UsageError(f"{name}={raw!r}: {error}") from None
 
 
-def _combine(base: Settings, given: Mapping[str, Any], spelling: _Spelling) -> Settings:
-    """``given`` over ``base``."""
+def _combine(
+    base: Settings, given: Mapping[str, Any], spelling: _Spelling, *, final: bool = True
+) -> Settings:
+    """``given`` over ``base``; ``final`` where no level comes above."""
     _check_columns(given, spelling)
     if given.get("early") and given.get("rounds"):
         raise UsageError(
             f"{spelling('early')} times nothing, but {spelling('rounds')} asks for timed rounds: "
             "leave one of them out"
         )
-    _check_filters(base, given, spelling)
+    greedy = _greedy(base, given, final)
+    if (draws := drawing_options(given)) and greedy:
+        raise UsageError(f"{spelling(draws[0])} {NO_EFFECT}")
     replaced = _prompts(base, given, spelling) | _slices(given) | _drafters(given)
+    if greedy:
+        replaced |= {name: Settings.options[name].default for name in drawing_options(vars(base))}
     return base.replace(**(replaced | dict(given)))
 
 
@@ -179,14 +189,18 @@ def _drafters(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"drafter": ()} if dropped and "drafter" not in given else {}
 
 
-def _check_filters(base: Settings, given: Mapping[str, Any], spelling: _Spelling) -> None:
-    """Greedy decoding always takes the most likely token, which no filter leaves out."""
+def _greedy(base: Settings, given: Mapping[str, Any], final: bool) -> bool:
+    """Whether every output is greedy, whatever a level above says."""
+    if "temperature" in given:
+        return not any(given["temperature"])
+    return final and not any(base.temperature)
+
+
+def drawing_options(given: Mapping[str, Any]) -> list[str]:
+    """Those of ``given`` that change nothing where the most likely token is always taken: filters
+    that leave out tokens, and several seeds. A single seed may stand in any script."""
     filters = [n for n in FILTERS if n in given and given[n] != Settings.options[n].default]
-    if filters and not any(given.get("temperature", base.temperature)):
-        raise UsageError(
-            f"{spelling(filters[0])} has no effect at temperature 0, which is greedy: give a "
-            "temperature above 0, or leave it out"
-        )
+    return [*filters, *(["seed"] if len(given.get("seed", ())) > 1 else [])]
 
 
 def _drafters_wanted(methods: tuple[str, ...]) -> bool:

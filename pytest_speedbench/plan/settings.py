@@ -260,12 +260,12 @@ class Settings(OptionTable):
     )
     temperature: tuple[float, ...] = option(
         default=(0.0,),
-        read=values.number,
+        read=values.temperature,
         form="list",
         group=PROMPTS,
         metavar="T",
         marker=True,
-        text="sampling temperature; 0 is greedy",
+        text="sampling temperature: 0, which is greedy, or at least 0.01",
     )
     top_p: tuple[float, ...] = option(
         default=(1.0,),
@@ -279,7 +279,7 @@ class Settings(OptionTable):
     )
     top_k: tuple[int, ...] = option(
         default=(0,),
-        read=values.integer(0),
+        read=values.integer(0, "; 0 keeps all tokens"),
         form="list",
         group=PROMPTS,
         metavar="K",
@@ -288,7 +288,7 @@ class Settings(OptionTable):
     )
     min_p: tuple[float, ...] = option(
         default=(0.0,),
-        read=values.share_or_zero,
+        read=values.whole_share,
         form="list",
         group=PROMPTS,
         metavar="P",

@@ -21,6 +21,8 @@ ALL_SAMPLES = 0
 MOST = 2**31 - 1
 """Engines keep counts of tokens and requests in 32 bits."""
 MOST_SEED = 2**63 - 1
+LEAST_TEMPERATURE = 0.01
+"""vLLM raises a temperature below it, other than 0, without a word."""
 GATED_METRICS = ("acceptance_length", "speedup", "output_tps")
 _ON, _OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
@@ -81,6 +83,14 @@ def number(value: object, text: bool) -> float:
     found = _float(value, text)
     if not 0 <= found < math.inf:
         raise ValueError("expected a number >= 0")
+    return found
+
+
+def temperature(value: object, text: bool) -> float:
+    """0, or a finite number that every engine samples at."""
+    found = number(value, text)
+    if 0 < found < LEAST_TEMPERATURE:
+        raise ValueError(f"expected 0, which is greedy, or a number >= {LEAST_TEMPERATURE}")
     return found
 
 
@@ -168,6 +178,14 @@ def share_or_zero(value: object, text: bool = True) -> float:
     found = _percent(value, text)
     if not 0 <= found < 1:
         raise ValueError("expected a share of at least 0 and below 100%, such as 12% or 0.12")
+    return found
+
+
+def whole_share(value: object, text: bool) -> float:
+    """A share, 0 and 100% included."""
+    found = _percent(value, text)
+    if not 0 <= found <= 1:
+        raise ValueError("expected a share from 0 to 100%, such as 5% or 0.05")
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 from pytest_speedbench.errors import SpeedbenchError, shown, warnings_at
 from pytest_speedbench.escapes import label
 from pytest_speedbench.plan.cases import Case, order_by_engine
-from pytest_speedbench.plan.grid import build_grid, check_names
+from pytest_speedbench.plan.grid import build_grid, check_drawing, check_names
 from pytest_speedbench.plan.options import command_line_options, from_command_line, from_ini
 from pytest_speedbench.plan.precedence import load_settings
 from pytest_speedbench.plan.settings import Settings
@@ -115,14 +115,14 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     positions = [i for i, item in enumerate(items) if case_of(item) is not None]
     ours = [items[i] for i in positions]
     cases = [case for item in ours if (case := case_of(item)) is not None]
-    _check_names(config, cases)
+    _check_options(config, cases)
     for position, chosen in zip(positions, order_by_engine(cases), strict=True):
         items[position] = ours[chosen]
     for item in ours:
         _follow_benchmark_flags(config, item)
 
 
-def _check_names(config: pytest.Config, cases: list[Case]) -> None:
+def _check_options(config: pytest.Config, cases: list[Case]) -> None:
     spelling = {
         option.name: option.flag if on_line is not None else f"ini option {option.ini}"
         for option in command_line_options()
@@ -132,6 +132,7 @@ def _check_names(config: pytest.Config, cases: list[Case]) -> None:
     problem = ""
     try:
         check_names(settings_of(config), cases, spelling)
+        check_drawing(settings_of(config), cases, spelling)
     except SpeedbenchError as error:
         problem = str(error)
     if problem and hasattr(config, "workerinput"):

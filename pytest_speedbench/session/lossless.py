@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -178,7 +179,13 @@ class LosslessCheck:
                 one
                 for turn in turns
                 for one in sampling.check_prompt(
-                    turn.sample, turn.prompt_ids, drawn[turn.sample], run.sampling, score, alpha
+                    turn.sample,
+                    turn.prompt_ids,
+                    drawn[turn.sample],
+                    run.sampling,
+                    score,
+                    alpha,
+                    self._next_tokens(turn, copies),
                 )
             ]
             rejected = [one for one in found if one.check.rejected]
@@ -197,19 +204,40 @@ class LosslessCheck:
         self, turn: Turn, speculation: Speculation, first_seed: int, copies: int
     ) -> list[Trace]:
         """Short outputs of one prompt under many seeds, long enough for one whole draft."""
+        length = self.case.run.speculation.draft_length + sampling.POSITIONS + 1
+        seeds = range(first_seed, first_seed + copies)
+        return self._outputs(turn, turn.prompt_ids, speculation, seeds, length)
+
+    def _next_tokens(self, turn: Turn, copies: int) -> sampling.Draw:
+        """What the engine without SD goes on with after a text, under seeds that no copy has."""
+        seeds = range(2 * copies, 2 * copies + math.ceil(sampling.PILOT_SHARE * copies))
+
+        def draw(text: Sequence[int]) -> set[int]:
+            traces = self._outputs(turn, text, Speculation(), seeds, 1)
+            return {token for trace in traces for token in trace.token_ids}
+
+        return draw
+
+    def _outputs(
+        self,
+        turn: Turn,
+        text: Sequence[int],
+        speculation: Speculation,
+        seeds: Sequence[int],
+        length: int,
+    ) -> list[Trace]:
+        """``length`` tokens after ``text`` under each of ``seeds``."""
         bench, run = self.target.bench, self.case.run
-        length = run.speculation.draft_length + sampling.POSITIONS + 1
         drawing = replace(run.sampling, max_tokens=length, min_tokens=0, ignore_eos=True)
         request = Request(
-            f"copy/{turn.sample}/{speculation}",
-            tuple(turn.prompt_ids),
+            f"copy/{turn.sample}/{len(text)}/{speculation}",
+            tuple(text),
             drawing,
             bench.inputs.tokenizer(run).stop_ids,
             speculation,
             turn.category,
         )
         arm = replace(run, speculation=speculation)
-        seeds = range(first_seed, first_seed + copies)
         with bench.pool.asking(bench.needed(arm)):
             engine, most = bench.engine(arm), bench.settings.max_failed
             return seeded_copies(engine, request, seeds, run.bs, most)
@@ -233,5 +261,6 @@ class LosslessCheck:
             self.case.run.sampling,
             score,
             alpha,
+            self._next_tokens(turn, copies),
         )
         return own.check.p_value if own else 1.0

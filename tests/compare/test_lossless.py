@@ -28,7 +28,7 @@ from pytest_speedbench.compare.lossless import (
     judge,
     pair_turns,
 )
-from pytest_speedbench.compare.sampled_output import as_sampled, check_prompt, left_out
+from pytest_speedbench.compare.sampled_output import Draw, as_sampled, check_prompt, left_out
 from pytest_speedbench.engines.protocol import Sampling, TokenScore, Trace
 from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.errors import EngineError
@@ -233,6 +233,44 @@ def test_a_sampler_that_believes_its_drafts_is_caught(temperature: float) -> Non
     how = Sampling(temperature=temperature)
     found = check_prompt("a", (1, 2), copies(biased, 0), how, score, 1e-4)
     assert found[0].check.rejected
+
+
+def drawn_without_sd(temperature: float) -> Draw:
+    """Next tokens as a correct engine draws them."""
+    right = weights(temperature)
+    draws = random.Random(1).choices(list(right), list(right.values()), k=64)
+    return lambda text: draws
+
+
+WRONG = 99
+"""A token that the target does not choose."""
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0, 1.5])
+@pytest.mark.parametrize("always", [10, WRONG])
+def test_a_sampler_that_always_takes_one_token_is_caught(temperature: float, always: int) -> None:
+    def with_wrong(text: Sequence[int], candidates: Sequence[int]) -> TokenScore:
+        known = {**LOGPROBS, WRONG: -25.0}
+        return TokenScore({token: known[token] for token in candidates}, 10, LOGPROBS[10])
+
+    traces, how = copies({always: 1.0}, 0), Sampling(temperature=temperature)
+    draw = drawn_without_sd(temperature)
+    found = check_prompt("a", (1, 2), traces, how, with_wrong, 1e-4, draw)
+    assert [drawn.check.rejected for drawn in found] == [True, True]
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0, 1.5])
+def test_what_is_drawn_without_sd_rejects_no_correct_sampler(
+    temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "_DRAWS", 2_000)
+    rejected, how = Counter[bool](), Sampling(temperature=temperature)
+    draw = drawn_without_sd(temperature)
+    for seed in range(150):
+        traces = copies(weights(temperature), seed)
+        found = check_prompt("a", (1, 2), traces, how, score, 0.05, draw)
+        rejected.update(drawn.check.rejected for drawn in found)
+    assert rejected[True] <= 27  # 0.05 of 300 is 15, and three standard deviations
 
 
 def test_what_was_not_drafted_is_not_tested() -> None:
@@ -515,6 +553,16 @@ def test_a_biased_sampler_fails(project: Project, temperature: str) -> None:
         r"'w(\d+)' \(id \1\): drawn \d+ times, expected \d+\.\d",
     ]
     assert re.search(r"(?s:.*?)".join(shown), message(result))
+
+
+@pytest.mark.parametrize(
+    "fault", ["bias=1", "defect_at=1"], ids=["most likely token", "wrong token"]
+)
+def test_a_sampler_that_always_takes_one_token_fails(project: Project, fault: str) -> None:
+    arguments = ("--speed-temperature=0.7", "--speed-top-p=0.9", f"--speed-engine-arg={fault}")
+    result = check(project, *arguments)
+    result.assert_outcomes(failed=1)
+    assert "drawn with other probabilities than the target's" in message(result)
 
 
 def test_filters_are_part_of_the_probabilities(project: Project) -> None:

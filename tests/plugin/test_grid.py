@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pytest_speedbench.engines.protocol import Sampling
@@ -104,9 +106,57 @@ def test_a_greedy_case_has_neither_filters_nor_seed() -> None:
     assert greedy == [Sampling()]
 
 
-def test_a_filter_at_temperature_0_is_an_error() -> None:
-    with pytest.raises(CaseError, match=r"top_k=20 has no effect at temperature 0, which is gre"):
-        build_grid({"top_k": 20}, Settings())
+@pytest.mark.parametrize("drawing", [{"top_k": 20}, {"min_p": 1}, {"seed": [1, 2]}])
+def test_ways_of_drawing_at_temperature_0_are_an_error(drawing: dict[str, Any]) -> None:
+    with pytest.raises(CaseError, match=r"=.+ has no effect at temperature 0, which is greedy"):
+        build_grid(drawing, Settings())
+
+
+def test_a_single_seed_at_temperature_0_is_none() -> None:
+    assert build_grid({"seed": 7, "category": "math"}, Settings())
+
+
+@pytest.mark.parametrize(
+    ("marker", "option", "ini", "top_p"),
+    [
+        ("temperature=0.7", "--speed-top-p=0.9", {}, 0.9),
+        ("temperature=0.7", "", {"speed_top_p": "0.9"}, 0.9),
+        ("top_p=0.8", "--speed-temperature=0.7", {"speed_top_p": "0.9"}, 0.8),
+        ("", "--speed-temperature=0.7", {"speed_top_p": "0.9"}, 0.9),
+        ("", "--speed-temperature=0", {"speed_top_p": "0.9", "speed_temperature": "0.7"}, 1),
+        ("temperature=0", "", {"speed_top_p": "0.9", "speed_temperature": "0.7"}, 1),
+    ],
+)
+def test_temperature_and_filter_may_come_from_different_levels(
+    project: Project, marker: str, option: str, ini: dict[str, str], top_p: float
+) -> None:
+    project.gate(marker)
+    project.run("--benchmark-autosave", *filter(None, [option]), **ini).assert_outcomes(passed=1)
+    assert [record.sampling.top_p for record in project.records()] == [top_p]
+
+
+@pytest.mark.parametrize(
+    ("option", "ini", "named"),
+    [
+        ("--speed-top-p=0.9", {}, "--speed-top-p"),
+        ("--speed-top-p=0.9", {"speed_temperature": "0.7"}, None),
+        ("", {"speed_top_k": "20"}, "ini option speed_top_k"),
+        ("--speed-seed=1,2", {}, "--speed-seed"),
+    ],
+)
+def test_a_filter_that_no_case_draws_with_is_an_error(
+    project: Project, option: str, ini: dict[str, str], named: str | None
+) -> None:
+    project.gate()
+    result = project.run("--collect-only", *filter(None, [option]), **ini)
+    errors = [line for line in result.errlines if "has no effect at temperature 0" in line]
+    assert [line.partition(" has ")[0] for line in errors] == ([f"ERROR: {named}"] if named else [])
+
+
+def test_a_temperature_of_any_test_gives_a_filter_its_use(project: Project) -> None:
+    project.gate("temperature=0.7")
+    project.file("test_greedy.py", "def test_greedy(speed): pass")
+    assert len(project.ids("--speed-top-p=0.9")) == 2
 
 
 def test_the_drafter_is_part_of_the_key_where_there_are_several() -> None:
