@@ -62,6 +62,7 @@ from pytest_speedbench.engines.protocol import (
     Trace,
 )
 from pytest_speedbench.errors import MeasurementMismatch, RecordError
+from pytest_speedbench.measure.answers import repeats_itself
 from pytest_speedbench.measure.replayed import Replay, ReplayedTurn, ResumedRequest, WrongToken
 from pytest_speedbench.measure.results import (
     ArmResult,
@@ -269,6 +270,7 @@ def _request(
         first_tokens=trace.chunks[0] if trace.totals is not None and trace.chunks else None,
         hidden=trace.hidden_tokens or None,
         cached=trace.cached_tokens,
+        repeats=None if trace.token_ids or trace.text is None else repeats_itself(trace),
         plain=plain.get(key),
         replay=None if replayed is None else _replayed(replayed),
     )

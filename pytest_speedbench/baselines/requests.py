@@ -102,6 +102,8 @@ class RequestRecord(Part):
     """Output tokens that the server counted and did not send; null for none."""
     cached: Count | None = None
     """Prompt tokens that came from the prefix cache, where the engine reports it."""
+    repeats: bool | None = None
+    """Whether the answer is a loop for a good part, by its text; null where ``ids`` say that."""
     plain: str | None = None
     """Digest (:func:`~.packing.digest_ids`) of the same turn's output in the arm without SD."""
     replay: ReplayRecord | None = None
@@ -151,15 +153,16 @@ class RequestRecord(Part):
 
     @cached_property
     def repeats_itself(self) -> bool | None:
-        """Whether the answer is a loop for a good part; None where its token ids are not known.
+        """Whether the answer is a loop for a good part; None where neither its token ids nor
+        ``repeats`` are known.
 
         Raises:
             RecordError: they are damaged.
         """
         from pytest_speedbench.stats.repetition import repeats_itself
 
-        unknown = self.tokens and not len(self.token_ids)
-        return None if unknown else repeats_itself(self.token_ids)
+        text_alone = self.tokens and not len(self.token_ids)
+        return self.repeats if text_alone else repeats_itself(self.token_ids)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with other values, of which nothing is decoded yet."""

@@ -8,6 +8,7 @@ from statistics import median
 from pytest_speedbench.engines.methods import unknown_method_note
 from pytest_speedbench.engines.protocol import UNKNOWN_METHOD, Trace
 from pytest_speedbench.errors import count_of
+from pytest_speedbench.measure.answers import degenerate_notes
 from pytest_speedbench.measure.arrivals import in_burst
 from pytest_speedbench.measure.drafting import draftless_steps, drafts_nothing
 from pytest_speedbench.measure.failures import describe_failed
@@ -15,8 +16,6 @@ from pytest_speedbench.measure.replayed import Replay
 from pytest_speedbench.measure.results import ArmResult, RunSetting, total
 
 TIMING_ONLY = "timing only: the engine reports no decoding steps, so AL is unknown"
-# A share of answers that says something of the model or of the build.
-_MANY_LOOPS = 0.25
 # A schedule that drafts in fewer steps than the rest can hardly gain speed.
 _DRAFTLESS = 0.95
 # Short answers begin and end apart even where every slot is busy.
@@ -29,6 +28,7 @@ def run_notes(
     """The notes of a run, one sentence each, the most important first."""
     return [
         *answer_notes(arm, reference),
+        *degenerate_notes([turn.trace for turn in arm.turns], setting.sampling.max_tokens),
         *_acceptance_notes(setting, arm),
         *_foreign_notes(arm, reference),
         *_server_notes(setting),
@@ -58,12 +58,7 @@ def answer_notes(arm: ArmResult, reference: ArmResult | None) -> list[str]:
             f"{hidden} of {len(traces)} answers have tokens that the server counts and does not "
             "send, as a parser of reasoning does: they are left out of TTFT and step time"
         )
-    notes += _prompt_note(arm)
-    if len(traces) * _MANY_LOOPS <= (loops := _loops(traces)) > 0:
-        notes.append(
-            f"{loops} of {len(traces)} answers repeat themselves: their AL is that of loops"
-        )
-    return notes
+    return notes + _prompt_note(arm)
 
 
 def _prompt_note(arm: ArmResult) -> list[str]:
@@ -79,12 +74,6 @@ def _prompt_note(arm: ArmResult) -> list[str]:
         f"the model's own template and tokenizer give (median {median(more):+g}): its template "
         "differs, or it adds a second BOS"
     ]
-
-
-def _loops(traces: Sequence[Trace]) -> int:
-    from pytest_speedbench.stats.repetition import repeats_itself
-
-    return sum(repeats_itself(trace.token_ids) for trace in traces)
 
 
 def _foreign_notes(arm: ArmResult, reference: ArmResult | None) -> list[str]:

@@ -16,7 +16,7 @@ from pytest_speedbench.compare.degeneration import guard
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.stats.paired_shares import excess_p_value, sign_p_value
-from pytest_speedbench.stats.repetition import NGRAM, repeated_share
+from pytest_speedbench.stats.repetition import NGRAM, repeated_share, text_repeats_itself
 
 from .saved_runs import TOKENS, record
 
@@ -95,11 +95,18 @@ def test_the_alpha_is_divided_over_the_cases() -> None:
     assert verdict(record(), changed(0.35, loop), cases=12) is None
 
 
-def test_text_without_token_ids_is_not_judged_by_its_loops() -> None:
-    def text(request: dict[str, Any]) -> None:
-        request["ids"] = pack_ids([])
+def text(*, repeats: bool | None) -> Change:
+    """Answers without token ids; None as of versions that did not look at their text."""
+    return lambda request: request.update(ids=pack_ids([]), repeats=repeats)
 
-    assert verdict(record(), changed(1.0, text)) is None
+
+def test_text_without_token_ids_is_judged_by_itself() -> None:
+    healthy = changed(1.0, text(repeats=False))
+    found = verdict(healthy, changed(1.0, text(repeats=True)))
+    assert found is not None
+    assert "answers of 40 of 40 samples repeat themselves, of 0 in" in found.reason
+    assert verdict(healthy, healthy) is None
+    assert verdict(changed(1.0, text(repeats=None)), changed(1.0, text(repeats=True))) is None
 
 
 def test_nothing_is_said_without_a_baseline_that_fits() -> None:
@@ -131,3 +138,22 @@ def test_the_share_is_that_of_repeated_ngrams(ids: list[int]) -> None:
     grams = [tuple(ids[at : at + NGRAM]) for at in range(len(ids) - NGRAM + 1)]
     expected = 1 - len(set(grams)) / len(grams) if grams else 0.0
     assert repeated_share(ids) == pytest.approx(expected)
+
+
+PROSE = " ".join(f"Boat {n} has {n * n} sails." for n in range(8))
+
+
+@pytest.mark.parametrize(
+    ("text", "loop"),
+    [
+        (PROSE + "It never did. " * 12, True),
+        ("ha" * 100, True),
+        ("海" * 200, True),
+        (PROSE, False),
+        ("no no no no no", False),  # too short for one
+        ("", False),
+        ("\ud800" * 200, True),  # half of a pair
+    ],
+)
+def test_a_text_is_a_loop_by_its_characters(text: str, loop: bool) -> None:
+    assert text_repeats_itself(text) is loop

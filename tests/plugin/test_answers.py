@@ -114,6 +114,18 @@ def test_a_failed_answer_is_left_out_and_noted(
     assert f"4 of 8 answers were broken off ({reason!r}: 4): they are left out" in text_of(result)
 
 
+def test_loops_in_text_without_token_ids_are_noted_and_kept(project: Project, chat: Script) -> None:
+    again = [chat_chunk("It never came back. ")] * 6
+    chat.events = lambda body: [*again, chat_chunk(None, "length"), usage(16), "[DONE]"]
+    one_turn(project, "assert speed.output_tps > 0")
+    with serving(chat) as url:
+        options = (f"--speed-url={url}", "--benchmark-autosave")
+        result = project.run(*options, speed_engine="openai")
+    result.assert_outcomes(passed=1)
+    assert "8 of 8 answers repeat themselves" in text_of(result)
+    assert [request.repeats for request in project.records()[0].requests] == [True] * 8
+
+
 def test_reasoning_is_not_part_of_the_next_turn(project: Project, chat: Script) -> None:
     project.file(
         "turns.jsonl",
