@@ -15,7 +15,6 @@ from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.results import ArmResult, Turn
 from pytest_speedbench.splits import Sample
 
-MAX_FAILED = 0.01
 _UNNAMED = "abort"
 _BUSY = ("HTTP 429", "HTTP 503", "no new token")
 _LOG = "see the engine's own log"

@@ -134,11 +134,6 @@ METRICS = {
 }
 
 
-def unit_of(metric: str, recorded: str) -> str:
-    """The unit of ``metric``; ``recorded`` is what a record says, for metrics of later versions."""
-    return METRICS[metric].unit if metric in METRICS else recorded
-
-
 def request_traces(turns: Sequence[Turn]) -> list[RequestTrace]:
     """The requests as the statistics want them: their steps where known, totals otherwise."""
     return [

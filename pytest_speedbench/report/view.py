@@ -34,9 +34,8 @@ _WITH_CAUSES = FAILING | {Outcome.UNDECIDED, Outcome.IMPROVED}
 class Row:
     """One slice of a run; ``verdict`` and ``outcome`` are those of AL, the metric of the row.
 
-    ``old`` and ``old_interval`` are the baseline's AL, ``change`` the ratio of both and
-    ``change_interval`` its limits, 95%. ``shown`` is what the verdict states of the change; it is
-    in ``verdict`` too.
+    ``old`` is the baseline's AL, ``change`` the ratio of both and ``change_interval`` its limits,
+    95%. ``shown`` is what the verdict states of the change; it is in ``verdict`` too.
     """
 
     slice: str
@@ -47,7 +46,6 @@ class Row:
     engine: str
     accepted: str
     old: str
-    old_interval: str
     change: str
     change_interval: str
     ratio: float | None
@@ -119,11 +117,6 @@ def runs_of(results: Sequence[CaseResult]) -> list[tuple[CaseResult, ...]]:
     for case in merged(results):
         groups.setdefault(case.group, []).append(case)
     return [tuple(cases) for cases in groups.values()]
-
-
-def run_tables(results: Sequence[CaseResult]) -> list[RunTable]:
-    """One table a run, in the order in which the runs were measured."""
-    return [run_table(cases) for cases in runs_of(results)]
 
 
 def widest(cases: Sequence[CaseResult]) -> CaseResult:
@@ -242,7 +235,6 @@ def _row(case: CaseResult, gated: bool) -> Row:
         else f"{record.engine_acceptance_length:.2f}",
         _percent(record.metric("acceptance_rate")),
         _value(old),
-        _interval(old),
         NOTHING if verdict is None or verdict.ratio is None else change_of(verdict.ratio),
         NOTHING if verdict is None else _limits(verdict.low, verdict.high),
         None if verdict is None else verdict.ratio,

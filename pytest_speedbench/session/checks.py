@@ -18,14 +18,11 @@ from pytest_speedbench.errors import UsageError, warn
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.session.keys import key_of
-from pytest_speedbench.session.lossless import LOSSLESS, LosslessCheck
-from pytest_speedbench.session.pruning import PRUNING, PruningCheck, Settle
+from pytest_speedbench.session.lossless import LosslessCheck
+from pytest_speedbench.session.pruning import PruningCheck, Settle
 from pytest_speedbench.session.target_scores import TargetScores
 from pytest_speedbench.stats import AlphaSequence, NoData, comparison
 from pytest_speedbench.stats.draft_length import Arm, BestDraftLength, best_of_arms
-
-# Outcomes of these say nothing of a comparison with a baseline.
-OWN_METRICS = ("assert", LOSSLESS, DRIFT, PRUNING, f"{PRUNING}/*")
 
 
 @dataclass
