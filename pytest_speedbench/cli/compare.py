@@ -25,6 +25,7 @@ from pytest_speedbench.cli.output import (
     shared_words,
 )
 from pytest_speedbench.errors import CliError, did_you_mean
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH
 from pytest_speedbench.quantities import change_of, some_of
 from pytest_speedbench.report.tables import Column
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 REGRESSION = 1
 """Exit code for a regression, or for records that are incomparable."""
-ACCEPTANCE = "acceptance_length"
 
 _COLUMNS: tuple[Column, ...] = (
     ("slice", "left"),
@@ -257,7 +257,7 @@ def _extras(old: CaseKey, new: CaseKey) -> Iterator[str]:
 
 def _row(case: JudgedCase) -> tuple[str, ...]:
     old, new = _sides(case)
-    lengths = [record.metric(ACCEPTANCE) for record in (old, new)]
+    lengths = [record.metric(ACCEPTANCE_LENGTH) for record in (old, new)]
     slices = old.case.slice, new.case.slice
     verdict = case.acceptance
     return (
@@ -283,7 +283,7 @@ def _other_verdicts(group: Sequence[JudgedCase]) -> Iterator[str]:
     found: dict[str, Verdict] = {}
     for case in group:
         for verdict in case.verdicts:
-            if verdict.metric != ACCEPTANCE:
+            if verdict.metric != ACCEPTANCE_LENGTH:
                 found.setdefault(verdict.metric, verdict)
     for verdict in found.values():
         yield str(verdict)

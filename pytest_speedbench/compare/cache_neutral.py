@@ -7,11 +7,11 @@ from dataclasses import replace
 from pytest_speedbench.baselines.case_key import CaseKey
 from pytest_speedbench.baselines.records import write_record
 from pytest_speedbench.compare.gate import Levels, gate
-from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.errors import NoData
 from pytest_speedbench.measure.run import Run
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH
 
 METRIC = "cache_neutral"
 
@@ -39,7 +39,7 @@ def cache_neutral_verdict(
             "(give it a larger KV cache, or use fewer samples), or they are shorter than one block"
         )
     cold, warm = (write_record(each.view(slice_name), key) for each in (run.cold, run))
-    found = gate(str(key), warm, Match(record=cold), ACCEPTANCE, margin, levels)
+    found = gate(str(key), warm, Match(record=cold), ACCEPTANCE_LENGTH, margin, levels)
     if run.replay is not None and run.replay.refused:
         found = replace(found, reason=f"{found.reason}; not replayed: {run.replay.refused}")
     return replace(found, metric=METRIC, baseline="the cold pass of this run")

@@ -12,6 +12,7 @@ from pytest_speedbench.compare.side_by_side import of_one_pair
 from pytest_speedbench.compare.timing import gate_side_by_side, gate_stored
 from pytest_speedbench.compare.verdict import COMPARED, Outcome, Verdict
 from pytest_speedbench.errors import RecordError, count_of
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH
 from pytest_speedbench.quantities import about
 from pytest_speedbench.stats import (
     Conclusion,
@@ -84,7 +85,7 @@ def _untested(new: Record, match: Match, metric: str) -> Verdict | None:
         return Verdict("", metric, Outcome.NO_BASELINE, match.nearest or "no record of this case")
     if match.incomparable:
         return Verdict("", metric, Outcome.INCOMPARABLE, "; ".join(match.incomparable))
-    if metric != "acceptance_length" and match.timing:
+    if metric != ACCEPTANCE_LENGTH and match.timing:
         return Verdict("", metric, Outcome.NOT_GATED, "; ".join(match.timing))
     return None
 
@@ -99,7 +100,7 @@ def _tested(
 ) -> Verdict:
     old = match.record
     assert old is not None
-    if metric != "acceptance_length":
+    if metric != ACCEPTANCE_LENGTH:
         rates = margin, levels.alpha, levels.fail_alpha
         if of_one_pair(old, new):
             return gate_side_by_side(old, new, metric, *rates)
@@ -110,7 +111,6 @@ def _tested(
 def _gate_acceptance(
     old: Record, new: Record, margin: float, levels: Levels, decided: Decision | None
 ) -> Verdict:
-    metric = "acceptance_length"
     unknown = _steps_unknown(old, new)
     if unknown is not None:
         return unknown
@@ -128,9 +128,9 @@ def _gate_acceptance(
             replayed=replayed,
         )
     except RecordError as error:
-        return Verdict("", metric, Outcome.INCOMPARABLE, str(error))
+        return Verdict("", ACCEPTANCE_LENGTH, Outcome.INCOMPARABLE, str(error))
     except NoData as error:
-        return Verdict("", metric, Outcome.UNDECIDED, str(error))
+        return Verdict("", ACCEPTANCE_LENGTH, Outcome.UNDECIDED, str(error))
     elsewhere = []
     if decided is None and replayed is None and any(r.replay for r in new.requests):
         elsewhere.append(
@@ -140,7 +140,7 @@ def _gate_acceptance(
     ratio = finding.ratio if finding else None
     return Verdict(
         "",
-        metric,
+        ACCEPTANCE_LENGTH,
         Outcome(decision.conclusion.value),
         "; ".join(filter(None, (_reason(decision, is_beside_all(new)), *elsewhere))),
         ratio.value if ratio else None,
@@ -170,7 +170,7 @@ def _steps_unknown(old: Record, new: Record) -> Verdict | None:
             "timing only: the engine reports no decoding steps; gate output_tps or speedup "
             "(--speed-compare-fail)",
         )
-    return Verdict("", "acceptance_length", outcome, reason, _counted_ratio(old, new))
+    return Verdict("", ACCEPTANCE_LENGTH, outcome, reason, _counted_ratio(old, new))
 
 
 def _no_steps(record: Record) -> bool:
@@ -180,7 +180,7 @@ def _no_steps(record: Record) -> bool:
 
 def _counted_ratio(old: Record, new: Record) -> float | None:
     """New / old AL as the reports show them; None where one has none."""
-    before, after = old.metric("acceptance_length"), new.metric("acceptance_length")
+    before, after = old.metric(ACCEPTANCE_LENGTH), new.metric(ACCEPTANCE_LENGTH)
     return after.value / before.value if before and after else None
 
 
@@ -230,7 +230,7 @@ def healthy_divergence(old: Record, new: Record) -> float | None:
 
 
 def _of_stored_rebuild(old: Record, new: Record) -> float | None:
-    passed = any(v.metric == "acceptance_length" and v.outcome == "pass" for v in old.verdicts)
+    passed = any(v.metric == ACCEPTANCE_LENGTH and v.outcome == "pass" for v in old.verdicts)
     free = [r.replay for r in old.requests if r.replay is not None and r.replay.free]
     if not (passed and free) or any(r.replay.scored for r in new.requests if r.replay):
         return None

@@ -19,7 +19,7 @@ from pytest_speedbench.compare.gate import Levels, gate
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.replay_ties import wrong_tokens
 from pytest_speedbench.compare.verdict import Verdict
-from pytest_speedbench.plan.values import GATED_METRICS
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH, GATED_METRICS
 from pytest_speedbench.stats import (
     AlphaSequence,
     Decision,
@@ -29,8 +29,7 @@ from pytest_speedbench.stats import (
 )
 from pytest_speedbench.stats.rule import DEFECTS_PART, REACH
 
-DEFAULT_MARGINS: Mapping[str, float] = {"acceptance_length": 0.02}
-ACCEPTANCE = "acceptance_length"
+DEFAULT_MARGINS: Mapping[str, float] = {ACCEPTANCE_LENGTH: 0.02}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class JudgedCase:
     @property
     def acceptance(self) -> Verdict | None:
         """The verdict on AL; None where AL is not gated."""
-        return verdict_on(ACCEPTANCE, self.verdicts)
+        return verdict_on(ACCEPTANCE_LENGTH, self.verdicts)
 
     @property
     def compared(self) -> bool:

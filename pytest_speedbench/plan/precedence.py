@@ -21,6 +21,7 @@ from pytest_speedbench.plan.options import (
     marker_arguments,
 )
 from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH
 from pytest_speedbench.splits import NAMES, RANDOM
 from pytest_speedbench.splits.formats import FIELDS
 
@@ -233,7 +234,7 @@ def _check_timing(settings: Settings) -> None:
             "--speed-rounds 0 measures acceptance alone, but speedup is gated "
             "(--speed-compare-fail): leave one of them out"
         )
-    timed = sorted(metrics - {"acceptance_length"})
+    timed = sorted(metrics - {ACCEPTANCE_LENGTH})
     if settings.early and timed:
         raise UsageError(
             f"--speed-early decides AL alone and times nothing, but {timed[0]} is gated too "

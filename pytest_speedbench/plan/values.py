@@ -23,7 +23,8 @@ MOST = 2**31 - 1
 MOST_SEED = 2**63 - 1
 LEAST_TEMPERATURE = 0.01
 """vLLM raises a temperature below it, other than 0, without a word."""
-GATED_METRICS = ("acceptance_length", "speedup", "output_tps")
+ACCEPTANCE_LENGTH = "acceptance_length"
+GATED_METRICS = (ACCEPTANCE_LENGTH, "speedup", "output_tps")
 _ON, _OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
 

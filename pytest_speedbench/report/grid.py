@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pytest_speedbench.baselines.case_key import CaseKey
 from pytest_speedbench.baselines.schema import Record
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH
 from pytest_speedbench.quantities import exact
 
 NO_SD = "no SD"
@@ -124,7 +125,7 @@ def _best(points: Mapping[tuple[int, int], Record], lengths: Sequence[int], bs: 
 def _cell(record: Record | None, *, best: bool) -> Cell | None:
     if record is None:
         return None
-    length, speedup = record.metric("acceptance_length"), record.metric("speedup")
+    length, speedup = record.metric(ACCEPTANCE_LENGTH), record.metric("speedup")
     text = "" if length is None else f"{length.value:.2f}"
     if speedup is None:
         return Cell(text)

@@ -9,10 +9,9 @@ from itertools import chain
 
 from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.schema import Record
-from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.results import CaseResult, SessionResults, merged
 from pytest_speedbench.compare.verdict import COMPARED, FAILING, Outcome, Verdict
-from pytest_speedbench.plan.values import GATED_METRICS
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH, GATED_METRICS
 from pytest_speedbench.report.titles import title_of
 from pytest_speedbench.report.view import SIMULATED, change_text, runs_of, widest
 
@@ -111,7 +110,7 @@ def _measured(
     """Without a comparison the numbers themselves are the headline."""
     every = [widest(cases).record for cases in runs if not cases[0].record.of_reference_build]
     heads = [record for record in every if record.spec.method != "none"] or every
-    lengths = _range((r.metric("acceptance_length") for r in heads), "")
+    lengths = _range((r.metric(ACCEPTANCE_LENGTH) for r in heads), "")
     speedups = _range((r.metric("speedup") for r in heads), "x")
     numbers = [f"AL {lengths}" if lengths else "", speedups]
     title = ", ".join(filter(None, numbers)) or "Nothing was measured"
@@ -158,7 +157,7 @@ def _sentence(gravest: Outcome, runs: Sequence[Sequence[CaseResult]]) -> str:
     where = f"{case.record.case.slice}, {title_of(case.record)}"
     if gravest in FAILING - {Outcome.FAIL}:  # for another reason than its numbers
         return f"{where}: {verdict.reason}." if verdict.reason else f"{where}."
-    checked = "" if verdict.metric in (ACCEPTANCE, "speedup") else str(verdict)
+    checked = "" if verdict.metric in (ACCEPTANCE_LENGTH, "speedup") else str(verdict)
     numbers = ", ".join(filter(None, (change_text(case, verdict), checked)))
     return f"{where}: {numbers}." if numbers else f"{where}."
 

@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_speedbench.compare.gate import is_beside_all
-from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
 from pytest_speedbench.errors import count_of
-from pytest_speedbench.plan.values import GATED_METRICS
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH, GATED_METRICS
 from pytest_speedbench.quantities import change_of
 from pytest_speedbench.report.folding import WIDEST
 from pytest_speedbench.report.reasons import each_once
@@ -136,7 +135,7 @@ def _category_lines(results: SessionResults, width: int, *, changes: bool) -> It
 
 def _beside_all(case: CaseResult, verdict: Verdict) -> bool:
     """Whether this is the verdict on AL of a category that only the whole split is judged for."""
-    not_gated = verdict.metric == ACCEPTANCE and verdict.outcome is Outcome.NOT_GATED
+    not_gated = verdict.metric == ACCEPTANCE_LENGTH and verdict.outcome is Outcome.NOT_GATED
     return not_gated and is_beside_all(case.record)
 
 

@@ -11,11 +11,12 @@ from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.attribution import Attribution, Factor
 from pytest_speedbench.compare.changes import Change
 from pytest_speedbench.compare.gate import is_beside_all
-from pytest_speedbench.compare.judge import ACCEPTANCE, verdict_on
+from pytest_speedbench.compare.judge import verdict_on
 from pytest_speedbench.compare.results import CaseResult, merged
 from pytest_speedbench.compare.verdict import FAILING, Outcome, Verdict
 from pytest_speedbench.errors import count_of
 from pytest_speedbench.measure.metrics import METRICS
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH
 from pytest_speedbench.quantities import change_of, exact, rate, span_of
 from pytest_speedbench.report.reasons import Reason, each_once
 from pytest_speedbench.report.titles import title_of
@@ -152,9 +153,9 @@ def run_table(cases: Sequence[CaseResult]) -> RunTable:
 def _over(cases: Sequence[CaseResult]) -> str:
     samples = tokens = False
     for case in cases:
-        verdict = verdict_on(ACCEPTANCE, case.verdicts)
-        new = case.record.metric(ACCEPTANCE)
-        old = None if case.baseline is None else case.baseline.metric(ACCEPTANCE)
+        verdict = verdict_on(ACCEPTANCE_LENGTH, case.verdicts)
+        new = case.record.metric(ACCEPTANCE_LENGTH)
+        old = None if case.baseline is None else case.baseline.metric(ACCEPTANCE_LENGTH)
         if verdict is None or verdict.ratio is None or old is None or new is None:
             continue
         if abs(new.value / old.value / verdict.ratio - 1) > _VISIBLE:
@@ -179,7 +180,7 @@ def _other_verdicts(cases: Sequence[CaseResult]) -> Iterator[tuple[str, Outcome]
         (case.record.case.slice, str(verdict), verdict.outcome)
         for case in cases
         for verdict in case.verdicts
-        if verdict.metric != ACCEPTANCE
+        if verdict.metric != ACCEPTANCE_LENGTH
     ]
     for reason in each_once(found):
         metric = reason.text.partition(":")[0]
@@ -220,9 +221,9 @@ def _known(text: str) -> bool:
 
 def _row(case: CaseResult, gated: bool) -> Row:
     record = case.record
-    length = record.metric(ACCEPTANCE)
-    old = None if case.baseline is None else case.baseline.metric(ACCEPTANCE)
-    verdict = verdict_on(ACCEPTANCE, case.verdicts)
+    length = record.metric(ACCEPTANCE_LENGTH)
+    old = None if case.baseline is None else case.baseline.metric(ACCEPTANCE_LENGTH)
+    verdict = verdict_on(ACCEPTANCE_LENGTH, case.verdicts)
     outcome = verdict.outcome if verdict else None
     return Row(
         record.case.slice,
@@ -261,11 +262,11 @@ def change_text(case: CaseResult, verdict: Verdict) -> str:
     """Old and new AL and speedup of a case that was compared, each with the change."""
     record, old = case.record, case.baseline
     parts = []
-    length = record.metric(ACCEPTANCE)
+    length = record.metric(ACCEPTANCE_LENGTH)
     if length is not None:
-        before = None if old is None else old.metric(ACCEPTANCE)
+        before = None if old is None else old.metric(ACCEPTANCE_LENGTH)
         parts.append(f"AL {_arrow(before, f'{length.value:.2f}', '')}")
-        if verdict.ratio is not None and verdict.metric == ACCEPTANCE:
+        if verdict.ratio is not None and verdict.metric == ACCEPTANCE_LENGTH:
             others = before is not None and before.n != length.n
             of = " on the samples of both" if others else ""
             change = filter(None, (f"{change_of(verdict.ratio)}{of}", verdict.shown))

@@ -14,7 +14,7 @@ from pytest_speedbench.errors import NoData, SpeedbenchError, UsageError, count_
 from pytest_speedbench.measure.rounds import plan_parts
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.plan.settings import Settings
-from pytest_speedbench.plan.values import ALL_SAMPLES
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH, ALL_SAMPLES
 from pytest_speedbench.quantities import about
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.splits import ALL
@@ -171,7 +171,7 @@ class Costs:
         gate = self._session.gate
         for run, match in self._baselines.items():
             record = match.record
-            margin = gate.margins(run.speculation.method, ALL).get("acceptance_length")
+            margin = gate.margins(run.speculation.method, ALL).get(ACCEPTANCE_LENGTH)
             if record is None or margin is None or not run.speculation.active:
                 continue
             family, reach = gate.judge.family, gate.judge.reach

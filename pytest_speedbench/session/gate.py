@@ -12,12 +12,13 @@ from pytest_speedbench.compare.attribution import attribute_records
 from pytest_speedbench.compare.changes import changes
 from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.gate import Levels, as_category
-from pytest_speedbench.compare.judge import ACCEPTANCE, DEFAULT_MARGINS, Judge
+from pytest_speedbench.compare.judge import DEFAULT_MARGINS, Judge
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.errors import GateFailure, SpeedWarning, warn
 from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH
 from pytest_speedbench.quantities import change_of
 from pytest_speedbench.stats import AlphaSequence, Decision, NoData
 
@@ -75,11 +76,11 @@ class SessionGate:
 
     def early_levels(self, method: str, slice_name: str) -> Levels | None:
         """The error rates for AL of a case that is decided while it runs; None if not gated."""
-        margin = self.margins(method, slice_name).get(ACCEPTANCE)
+        margin = self.margins(method, slice_name).get(ACCEPTANCE_LENGTH)
         if margin is None:
             return None
         spending = self.judge.spending(method, slice_name)
-        return self.judge.levels(ACCEPTANCE, margin, spending)
+        return self.judge.levels(ACCEPTANCE_LENGTH, margin, spending)
 
     # -- verdicts ---------------------------------------------------------------------------
 
@@ -99,7 +100,7 @@ class SessionGate:
         __tracebackhide__ = True
         spending = self.spending_of(case)
         verdict = self.judge.verdict(case.record, match, metric, margin, spending, decided)
-        if match.beside is not None and metric == ACCEPTANCE:
+        if match.beside is not None and metric == ACCEPTANCE_LENGTH:
             case.beside = beside_text(case.record, match.beside)
         if case.attribution is None:
             try:
@@ -130,7 +131,7 @@ class SessionGate:
         __tracebackhide__ = True
         reason = case.record.speculation_off
         if reason:
-            self.settle(case, Verdict(case.key, ACCEPTANCE, Outcome.SPECULATION_OFF, reason))
+            self.settle(case, Verdict(case.key, ACCEPTANCE_LENGTH, Outcome.SPECULATION_OFF, reason))
 
     def settle(self, case: CaseResult, verdict: Verdict, text: str = "") -> None:
         """Keeps a verdict.
@@ -165,8 +166,8 @@ class SessionGate:
 
 def beside_text(new: Record, latest: SavedRun) -> str:
     """The change of AL against a saved run that is shown beside the one that gates."""
-    lengths = [r.metric(ACCEPTANCE) for r in latest.summaries if r.case == new.case]
-    now = new.metric(ACCEPTANCE)
+    lengths = [r.metric(ACCEPTANCE_LENGTH) for r in latest.summaries if r.case == new.case]
+    now = new.metric(ACCEPTANCE_LENGTH)
     if not lengths or lengths[0] is None or now is None:
         return ""
     change = change_of(now.value / lengths[0].value)

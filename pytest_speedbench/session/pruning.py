@@ -14,13 +14,13 @@ from pytest_speedbench.errors import NoData, UsageError
 from pytest_speedbench.measure.tokenizer import model_name
 from pytest_speedbench.plan import values
 from pytest_speedbench.plan.cases import Case, RunKey
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH
 from pytest_speedbench.quantities import change_of, span_of
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.splits import ALL
 from pytest_speedbench.stats import AlphaSequence, comparison
 
 PRUNING = "pruning_loss"
-_ACCEPTANCE = "acceptance_length"
 _WORST_FIRST = (
     Outcome.SPECULATION_OFF,
     Outcome.INCOMPARABLE,
@@ -96,7 +96,7 @@ class PruningCheck:
 
     def _compared(self, name: str, first: RunKey, margin: float, levels: Levels) -> Verdict:
         old, new = (self.record_of(Case(run, name)) for run in (first, self.case.run))
-        verdict = gate(str(new.case), new, Match(old), _ACCEPTANCE, margin, levels)
+        verdict = gate(str(new.case), new, Match(old), ACCEPTANCE_LENGTH, margin, levels)
         assert first.speculation.drafter is not None
         return replace(verdict, baseline=f"drafter {model_name(first.speculation.drafter)}")
 

@@ -20,8 +20,8 @@ from pytest_speedbench.measure.results import Side
 from pytest_speedbench.measure.rounds import Restart
 from pytest_speedbench.plan.cases import RunKey
 from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH
 
-ACCEPTANCE = "acceptance_length"
 NO_ROOM = "the engines of both builds do not fit beside each other: {fix}"
 
 
@@ -82,7 +82,7 @@ class Pairs:
 def restarted(settings: Settings, config: EngineConfig) -> bool:
     """Whether every round starts the engines anew: a timing is gated, and they are ours."""
     metrics = {name.partition("/")[0] for name in settings.compare_fail or ()}
-    return bool(metrics - {ACCEPTANCE}) and not config.url and settings.rounds > 0
+    return bool(metrics - {ACCEPTANCE_LENGTH}) and not config.url and settings.rounds > 0
 
 
 def restart(

@@ -21,7 +21,6 @@ from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import Store
 from pytest_speedbench.compare.asserts import Judgement
 from pytest_speedbench.compare.early_decision import EarlyGate
-from pytest_speedbench.compare.judge import ACCEPTANCE
 from pytest_speedbench.compare.match import Identity, Match
 from pytest_speedbench.compare.replay import outputs_of, outputs_of_arm, outputs_to_follow
 from pytest_speedbench.compare.results import CaseResult
@@ -34,6 +33,7 @@ from pytest_speedbench.measure.results import ArmResult
 from pytest_speedbench.measure.tokenizer import model_name
 from pytest_speedbench.plan.cases import Case, RunKey, beside_all, sent_as
 from pytest_speedbench.plan.settings import Settings
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH
 from pytest_speedbench.session.baselines import Baselines
 from pytest_speedbench.session.bench import Bench
 from pytest_speedbench.session.checks import CaseChecks
@@ -212,7 +212,7 @@ class SpeedSession:
         for name in self.inputs.plan[run]:
             method = run.speculation.method
             case = Case(run, name)
-            margin = self.gate.margins(method, name).get(ACCEPTANCE)
+            margin = self.gate.margins(method, name).get(ACCEPTANCE_LENGTH)
             levels = self.gate.early_levels(method, name)
             waited_for = case not in self._beside_all
             early.add(name, self.baseline(case), margin, levels, waited_for=waited_for)
@@ -228,7 +228,7 @@ class SpeedSession:
             self.gate.margins(run.speculation.method, name)
             for name in self.inputs.plan.get(run, ())
         ]
-        if not run.replay or not any(ACCEPTANCE in m for m in margins):
+        if not run.replay or not any(ACCEPTANCE_LENGTH in m for m in margins):
             return ""
         if run.soak:
             return "a soak measures the same outputs again and again"

@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_speedbench.analysis.checkpoints import Checkpoint, Checkpoints, checkpoints
 from pytest_speedbench.errors import EngineUnavailable, SpeedbenchError, warn
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH
 from pytest_speedbench.session.standalone import measure
 from pytest_speedbench.splits import ALL
 
@@ -72,7 +73,7 @@ class AcceptanceCallback(TrainerCallback):  # type: ignore[misc]  # transformers
         self.points.append(Checkpoint(step, tuple(measured.records)))
         lengths = {}
         for record in measured.records:
-            if (found := record.metric("acceptance_length")) is not None:
+            if (found := record.metric(ACCEPTANCE_LENGTH)) is not None:
                 suffix = "" if record.case.slice == ALL else f"/{record.case.slice}"
                 lengths[f"acceptance_length{suffix}"] = found.value
         return lengths

@@ -11,9 +11,10 @@ from pytest_speedbench.analysis.step_lengths import step_lengths
 from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.attribution import Attribution
-from pytest_speedbench.compare.judge import ACCEPTANCE, verdict_on
+from pytest_speedbench.compare.judge import verdict_on
 from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.errors import NoData
+from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH
 from pytest_speedbench.quantities import change_of, span_of
 from pytest_speedbench.report import charts
 from pytest_speedbench.report.charts import Interval, Series
@@ -106,7 +107,7 @@ def _slices(cases: Sequence[CaseResult], anchor: str, of: str) -> _Found:
 
 def _ratio(case: CaseResult) -> float:
     """AL new / AL old: that of the verdict, which pairs samples, where there is one."""
-    verdict = verdict_on(ACCEPTANCE, case.verdicts)
+    verdict = verdict_on(ACCEPTANCE_LENGTH, case.verdicts)
     if verdict is not None and verdict.ratio is not None:
         return verdict.ratio
     old, new = case.baseline and _metric(case.baseline), _metric(case.record)
@@ -114,7 +115,7 @@ def _ratio(case: CaseResult) -> float:
 
 
 def _metric(record: Record) -> MetricRecord | None:
-    return record.metric(ACCEPTANCE)
+    return record.metric(ACCEPTANCE_LENGTH)
 
 
 def series_of(name: str, metrics: Iterable[MetricRecord | None]) -> Series:
