@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from pytest_speedbench.engines.protocol import Engine, Request, Trace
 from pytest_speedbench.measure.failures import count_failed, too_many_failed
-
-_PATIENCE_SECONDS = 0.5
+from pytest_speedbench.measure.load import COLLECT_SECONDS
 
 
 def seeded_copies(
@@ -28,7 +27,7 @@ def seeded_copies(
     engine.submit(copies)
     found: dict[str, Trace] = {}
     while len(found) < len(copies):
-        found.update({trace.request_id: trace for trace in engine.collect(_PATIENCE_SECONDS)})
+        found.update({trace.request_id: trace for trace in engine.collect(COLLECT_SECONDS)})
     failed = count_failed(found.values())
     if failed.total() > max_failed * len(copies):
         raise too_many_failed(failed, len(copies), max_failed)

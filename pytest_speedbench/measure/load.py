@@ -12,6 +12,8 @@ from uuid import uuid4
 from pytest_speedbench.engines.protocol import (
     Counters,
     Engine,
+    EngineInfo,
+    EngineType,
     PromptForm,
     Request,
     Sampling,
@@ -25,8 +27,8 @@ from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.measure.tokenizer import Message, Tokenizer
 from pytest_speedbench.splits import Sample
 
-# How long to wait for traces before the progress display is updated.
-_PATIENCE_SECONDS = 0.5
+COLLECT_SECONDS = 0.5
+"""How long to wait for traces before the progress display is updated."""
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
@@ -51,6 +53,12 @@ class Reported:
 
     counts: bool = True
     prompt_form: PromptForm = "token_ids"
+
+    @classmethod
+    def of(cls, adapter: EngineType, info: EngineInfo) -> Reported:
+        """What a started engine reports; its own ``info`` overrules its type."""
+        own = info.request_counts
+        return cls(adapter.request_counts if own is None else own, adapter.prompt_form)
 
 
 @dataclass
@@ -141,7 +149,7 @@ class ClosedLoop:
         turns: list[Turn] = []
         finished = 0
         while open_turns:
-            for trace in self.engine.collect(_PATIENCE_SECONDS):
+            for trace in self.engine.collect(COLLECT_SECONDS):
                 if reader is not None and (grown := reader.growth()) is not None:
                     self.grown[trace.request_id] = grown
                 conversation = answered(open_turns, trace)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pytest_speedbench.engines.protocol import EngineConfig, Sampling, Speculation
 from pytest_speedbench.engines.registry import engine_type, open_engine
 from pytest_speedbench.measure.load import ClosedLoop, Progress, Reported
+from pytest_speedbench.measure.prompts import context_window
 from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.measure.tokenizer import Tokenizer
 from pytest_speedbench.splits import Sample
@@ -28,15 +29,10 @@ def target_outputs(
     Raises:
         EngineError: the engine cannot run, or a prompt does not fit the context window.
     """
-    adapter = engine_type(config.engine)
-    bounds = (config.option("max_model_len"), adapter.window(config))
-    window = min([tokenizer.context_window, *(b for b in bounds if isinstance(b, int))])
+    window = context_window(config, tokenizer)
     engine = open_engine(config, timeout)
     try:
-        counts = engine.info.request_counts
-        reported = Reported(
-            adapter.request_counts if counts is None else counts, adapter.prompt_form
-        )
+        reported = Reported.of(engine_type(config.engine), engine.info)
         loop = ClosedLoop(engine, tokenizer, sampling, Speculation(), window, reported)
         return loop.run(samples, config.max_batch, progress)
     finally:

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_speedbench.engines.prompts import Form
+from pytest_speedbench.engines.protocol import EngineConfig
+from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.errors import EngineError
 from pytest_speedbench.measure.tokenizer import Tokenizer
 from pytest_speedbench.splits import Sample
+
+
+def context_window(config: EngineConfig, tokenizer: Tokenizer) -> int:
+    """The longest context in tokens that the model, the engine and its arguments allow."""
+    bounds = (config.option("max_model_len"), engine_type(config.engine).window(config))
+    return min([tokenizer.context_window, *(bound for bound in bounds if isinstance(bound, int))])
 
 
 def check_prompts(form: Form, samples: Sequence[Sample], tokenizer: Tokenizer) -> None:

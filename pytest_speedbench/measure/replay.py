@@ -26,7 +26,7 @@ from pytest_speedbench.engines.protocol import (
     Trace,
 )
 from pytest_speedbench.measure.check import check_counters, check_traces
-from pytest_speedbench.measure.load import ClosedLoop, Progress, answered
+from pytest_speedbench.measure.load import COLLECT_SECONDS, ClosedLoop, Progress, answered
 from pytest_speedbench.measure.replayed import (
     BASELINE,
     Replay,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from pytest_speedbench.stats import Segment, StepTrace
     from pytest_speedbench.stats.data import Ints
 
-_PATIENCE_SECONDS = 0.5
 # Settings by which the number of draft tokens changes with the load or from step to step.
 _ADAPTIVE = re.compile(r"adaptive|per_batch_size|disable_by_batch_size")
 
@@ -140,7 +139,7 @@ def _follow(
     loop.engine.submit([path.request(start, loop) for path, start in waiting])
     traces: list[Trace] = []
     while opened:
-        for trace in loop.engine.collect(_PATIENCE_SECONDS):
+        for trace in loop.engine.collect(COLLECT_SECONDS):
             path = answered(opened, trace)
             path.add(trace)
             traces.append(trace)

@@ -44,22 +44,17 @@ class Arms:
         if not self.pool.running(config):
             what = f" with {config.speculation}" if config.speculation.active else ""
             self.show(f"starting {run.engine}{what}")
+        engine = self.pool.get(config)
         return ClosedLoop(
-            self.pool.get(config),
+            engine,
             self.inputs.tokenizer(run),
             run.sampling,
             run.speculation,
             self.inputs.context_window(run),
-            self._reported(run),
+            Reported.of(engine_type(run.engine), engine.info),
             self.inputs.settings.max_failed,
             self.meter,
         )
-
-    def _reported(self, run: RunKey) -> Reported:
-        """What the started engine of ``run`` reports of requests; it overrules its type."""
-        adapter = engine_type(run.engine)
-        own = self.pool.get(self.inputs.config(run)).info.request_counts
-        return Reported(adapter.request_counts if own is None else own, adapter.prompt_form)
 
     def alone(self, run: RunKey) -> ArmResult:
         """Its rounds, with no other arm between them."""

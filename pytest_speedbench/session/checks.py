@@ -13,7 +13,6 @@ from pytest_speedbench.compare.drift import drift_verdict
 from pytest_speedbench.compare.gate import Levels
 from pytest_speedbench.compare.never_worse import METRIC as NEVER_WORSE
 from pytest_speedbench.compare.never_worse import Pair, never_worse_verdict
-from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.errors import UsageError, warn
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.plan.cases import Case, RunKey
@@ -113,8 +112,7 @@ class CaseChecks:
         asked = None if than is None else _read_arms(than)
         if not run.speculation.active:
             raise NoData("a run without SD has no draft length to compare with others")
-        args = [name for name, _ in self.target.bench.inputs.config(run).args]
-        scheduled = any(name in args for name in engine_type(run.engine).schedules)
+        scheduled = self.target.bench.inputs.scheduled(run)
         default = ("none", run.speculation.draft_length) if scheduled else ("none",)
         pairs = {self._arm_name(name): self._turns(self._arm(name)) for name in asked or default}
         own = self.spending.level(comparison(NEVER_WORSE, margin))

@@ -10,6 +10,7 @@ from typing import cast
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo
 from pytest_speedbench.engines.registry import engine_type
+from pytest_speedbench.measure.prompts import context_window
 from pytest_speedbench.measure.results import RunSetting, Side
 from pytest_speedbench.measure.tokenizer import Tokenizer, load_tokenizer, model_identity
 from pytest_speedbench.plan.cases import Case, RunKey, engine_config, sent_as
@@ -152,11 +153,13 @@ class Inputs:
         return tuple(wanted.values())
 
     def context_window(self, run: RunKey) -> int:
-        """The longest context in tokens, of model, engine and options."""
-        config = self.config(run)
-        bounds = (config.option("max_model_len"), engine_type(run.engine).window(config))
-        own = self.tokenizer(run).context_window
-        return min([own, *(bound for bound in bounds if isinstance(bound, int))])
+        """The longest context in tokens that the model, the engine and its arguments allow."""
+        return context_window(self.config(run), self.tokenizer(run))
+
+    def scheduled(self, run: RunKey) -> bool:
+        """Whether the engine changes the draft length by a schedule of its own."""
+        args = dict(self.config(run).args)
+        return any(name in args for name in engine_type(run.engine).schedules)
 
     def setting(
         self, run: RunKey, info: EngineInfo, planned: RunKey, side: Side | None = None
@@ -191,5 +194,5 @@ class Inputs:
             dict(self.config(run).args),
             side,
             run.prefix_caching,
-            any(name in dict(self.config(run).args) for name in engine_type(run.engine).schedules),
+            self.scheduled(run),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -108,25 +108,23 @@ class PruningCheck:
 
 def first_drafter(plan: Iterable[RunKey], own: RunKey) -> RunKey | None:
     """The first of the runs that differ from ``own`` in the drafter alone; None without such."""
-    drafter = own.speculation.drafter
-    same = [
-        run
-        for run in plan
-        if replace(run, speculation=replace(run.speculation, drafter=drafter)) == own
-    ]
-    return same[0] if len(same) > 1 else None
+    return _first_of_several([run for run in plan if _with_drafter_of(run, own) == own])
 
 
 def first_arm(plan: Iterable[RunKey], own: RunKey) -> RunKey | None:
     """The first of the runs that differ from ``own`` in the drafter or the engine alone; None
     without such."""
-    drafter, engine = own.speculation.drafter, own.engine
-    same = [
-        run
-        for run in plan
-        if replace(run, engine=engine, speculation=replace(run.speculation, drafter=drafter)) == own
-    ]
-    return same[0] if len(same) > 1 else None
+    return _first_of_several(
+        [run for run in plan if replace(_with_drafter_of(run, own), engine=own.engine) == own]
+    )
+
+
+def _with_drafter_of(run: RunKey, own: RunKey) -> RunKey:
+    return replace(run, speculation=replace(run.speculation, drafter=own.speculation.drafter))
+
+
+def _first_of_several(runs: Sequence[RunKey]) -> RunKey | None:
+    return runs[0] if len(runs) > 1 else None
 
 
 def _worst(found: dict[str, Verdict]) -> Verdict:
