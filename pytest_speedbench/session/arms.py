@@ -64,9 +64,10 @@ class Arms:
         self,
         runs: Sequence[RunKey],
         planned: RunKey | None = None,
-        anew: Restart | None = None,
+        restart: Restart | None = None,
     ) -> list[ArmResult]:
-        """The arms of ``runs`` in turns, over their samples or those of ``planned``."""
+        """The arms of ``runs`` in turns, over their samples or those of ``planned``; with
+        ``restart`` on new engines in every round but the first."""
         samples = self.inputs.samples_of([planned] if planned else runs)
         loops = [self.loop(run) for run in runs]
 
@@ -79,7 +80,7 @@ class Arms:
             self.show(f"{what} · {stage} · {done}/{of} samples")
 
         rounds, caching = self.inputs.settings.rounds, runs[0].prefix_caching
-        return run_rounds(loops, samples, runs[0].bs, rounds, progress, anew, caching)
+        return run_rounds(loops, samples, runs[0].bs, rounds, progress, restart, caching)
 
     def soaked(self, run: RunKey) -> ArmResult:
         """Rounds over the time of its soak."""

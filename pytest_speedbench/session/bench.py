@@ -30,7 +30,7 @@ from pytest_speedbench.measure.early import Decider
 from pytest_speedbench.measure.pool import EnginePool, make_room
 from pytest_speedbench.measure.prompts import check_prompts
 from pytest_speedbench.measure.replayed import Replay
-from pytest_speedbench.measure.results import ArmResult
+from pytest_speedbench.measure.results import ArmResult, RunSetting
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.plan.cases import RunKey
 from pytest_speedbench.plan.environment import Variables
@@ -39,20 +39,25 @@ from pytest_speedbench.session.inputs import Inputs
 from pytest_speedbench.session.side_by_side import (
     Pairs,
     choose_turns,
-    restart,
-    restarted,
+    restarter,
+    restarts_every_round,
     unequal_memory,
 )
-from pytest_speedbench.splits import (
-    require_context,
-    throughput_bucket,
-)
+from pytest_speedbench.splits import require_context, throughput_bucket
 
 
 @dataclass
 class _Found:
-    """What was measured: runs, those that failed, how often each has, and arms without SD measured
-    by themselves."""
+    """What was measured under one environment.
+
+    Attributes:
+        runs: the measured runs.
+        failed: the error of each run that failed.
+        attempts: how often a run has failed.
+        references: arms without SD that were measured by themselves.
+        along_cold: what :meth:`Bench.along_cold` has found.
+        in_turns: what :meth:`Bench.in_turns` has measured.
+    """
 
     runs: dict[RunKey, Run] = field(default_factory=dict)
     failed: dict[RunKey, EngineError] = field(default_factory=dict)
@@ -161,25 +166,29 @@ class Bench:
     def _measure(self, run: RunKey) -> None:
         try:
             with self.pool.asking(self.needed(run)):
-                if run.soak:
-                    self._keep(run, arm := self.arms.soaked(run), None)
-                    if arm.broke_off:
-                        self._discard(run)
-                elif run.against is not None:
-                    self._measure_side_by_side(run)
-                elif self.decider is not None:
-                    arm, replayed = self.arms.until_decided(run, self.decider(run))
-                    self._keep(run, arm, None, replayed)
-                elif self._has_reference(run):
-                    self._measure_in_turns(run)
-                else:
-                    self._keep(run, self.arms.alone(run), None)
+                self._measure_as_asked(run)
         except EngineUnavailable:
             raise
         except EngineError as error:
             self._here.failed[run] = error
             self._here.attempts[run] += 1
             raise
+
+    def _measure_as_asked(self, run: RunKey) -> None:
+        if run.soak:
+            arm = self.arms.soaked(run)
+            self._keep(run, arm)
+            if arm.broke_off:
+                self._discard(run)
+        elif run.against is not None:
+            self._measure_side_by_side(run)
+        elif self.decider is not None:
+            arm, replayed = self.arms.until_decided(run, self.decider(run))
+            self._here.runs[run] = Run(self._setting(run), arm, replay=replayed)
+        elif self._has_reference(run):
+            self._measure_in_turns(run)
+        else:
+            self._keep(run, self.arms.alone(run))
 
     def check_counterpart(self, run: RunKey) -> None:
         """Whether the build that ``run`` is compared with can run it.
@@ -203,7 +212,7 @@ class Bench:
         infos: dict[RunKey, EngineInfo] = {}
         results: dict[RunKey, ArmResult] = {}
         for together in turns.groups:
-            results |= dict(zip(together, self._in_turns(together, run), strict=True))
+            results |= dict(zip(together, self._rounds_of_builds(together, run), strict=True))
             infos |= {arm: self.pool.get(self.inputs.config(arm)).info for arm in together}
             if together != turns.groups[-1]:
                 self.pool.close_all()
@@ -215,18 +224,19 @@ class Bench:
             self._here.runs[arm] = Run(setting, results[arm], plain_arm)
         self._here.runs[run].replay = self._replayed(run, results[run])
 
-    def _in_turns(self, runs: Sequence[RunKey], planned: RunKey) -> list[ArmResult]:
+    def _rounds_of_builds(self, runs: Sequence[RunKey], planned: RunKey) -> list[ArmResult]:
         """Arms of both builds over the samples of ``planned``; on new engines in every round where
         the pair of starts is the unit."""
-        anew = None
-        if restarted(self.settings, self.inputs.config(planned)) and len(runs) > 1:
-            anew = restart(runs, self.inputs.config, self.pool, self.arms.loop)
-        return self.arms.rounds(runs, planned, anew)
+        restart = None
+        if restarts_every_round(self.settings, self.inputs.config(planned)) and len(runs) > 1:
+            restart = restarter(runs, self.inputs.config, self.pool, self.arms.loop)
+        return self.arms.rounds(runs, planned, restart)
 
     def _measure_in_turns(self, asked: RunKey) -> None:
-        """``asked``, every other configuration that is at hand, and no speculation, in turns."""
+        """``asked``, other configurations whose engines fit beside it, and no speculation, in
+        turns."""
         base = asked.base()
-        arms = [] if base in self._here.references else self._arms(asked)
+        arms = [] if base in self._here.references else self._fitting_arms(asked)
         if not arms and asked != base:
             if base not in self._here.references:
                 self._measure_references(asked)
@@ -246,10 +256,10 @@ class Bench:
             if run != base:
                 self._keep(run, result, results[base])
             elif base in self.inputs.plan and base not in self._here.runs:
-                self._keep(base, result, None)
+                self._keep(base, result)
 
     def along_cold(self, run: RunKey) -> Replay:
-        """How warm requests of the measured ``run`` went along its cold pass; sent once.
+        """The replay of warm requests of the measured ``run`` along its cold pass; sent once.
 
         Raises:
             EngineError: as :meth:`run`.
@@ -280,9 +290,8 @@ class Bench:
             with self.pool.asking(self.needed(run) | self.needed(other)):
                 own, theirs = self.arms.rounds([run, other], planned=run)
             known = self._here.in_turns[run, other] = own, theirs
-            if self.inputs.config(other) not in {
-                c for one in self.inputs.plan for c in self.needed(one)
-            }:
+            planned = {config for one in self.inputs.plan for config in self.needed(one)}
+            if self.inputs.config(other) not in planned:
                 self.pool.close(self.inputs.config(other))
         return known
 
@@ -309,11 +318,11 @@ class Bench:
                 f"they cannot take turns: {make_room(run.engine, 2)}"
             )
 
-    def _arms(self, asked: RunKey) -> list[RunKey]:
+    def _fitting_arms(self, asked: RunKey) -> list[RunKey]:
         """Configurations that can take turns with no speculation now; none where memory is short.
 
-        All planned ones that differ only in speculation, so that they share the arm without it;
-        with an engine for each, as many as ``asked`` alone where they do not all fit.
+        All planned ones that differ only in speculation, so that they share the arm without it.
+        Where each needs an engine and they do not all fit, ``asked`` alone.
         """
         base = asked.base()
         arms = [
@@ -363,22 +372,17 @@ class Bench:
             ):
                 self._here.references[other] = self.arms.alone(other)
                 if other in self.inputs.plan:
-                    self._keep(other, self._here.references[other], None)
+                    self._keep(other, self._here.references[other])
         self.pool.close(config)
 
-    def _keep(
-        self,
-        run: RunKey,
-        arm: ArmResult,
-        reference: ArmResult | None,
-        replayed: Replay | None = None,
-    ) -> None:
-        """``replayed`` is given where the run was followed while it went on."""
+    def _keep(self, run: RunKey, arm: ArmResult, reference: ArmResult | None = None) -> None:
+        """Replays the measured ``run`` and keeps both."""
+        setting = self._setting(run)  # first: the engine may die during the replay
+        self._here.runs[run] = Run(setting, arm, reference, self._replayed(run, arm, reference))
+
+    def _setting(self, run: RunKey) -> RunSetting:
         info = self.pool.get(self.inputs.config(run)).info
-        setting = self.inputs.setting(run, info, run)
-        if arm.early is None:
-            replayed = self._replayed(run, arm, reference)
-        self._here.runs[run] = Run(setting, arm, reference, replayed)
+        return self.inputs.setting(run, info, run)
 
     def _replayed(
         self, run: RunKey, arm: ArmResult, reference: ArmResult | None = None

@@ -1,9 +1,9 @@
-"""Two builds in one session: which arms take turns, and when engines are started anew.
+"""Two builds in one session: which arms take turns, and when engines are restarted.
 
 Throughput compares two arms, each build's own; a speedup four, each build with and without
 speculation. All that take turns are up at once and idle in turn. Processes of one build differ by
-an offset that they keep as long as they live and that no number of rounds averages; so where a
-timing is gated, every round starts the engines of both builds anew, and the pair of starts is the
+an offset that they keep as long as they live and that no number of rounds averages out. So where a
+timing is gated, every round restarts the engines of both builds, and the pair of starts is the
 unit.
 """
 
@@ -79,21 +79,21 @@ class Pairs:
         )
 
 
-def restarted(settings: Settings, config: EngineConfig) -> bool:
-    """Whether every round starts the engines anew: a timing is gated, and they are ours."""
+def restarts_every_round(settings: Settings, config: EngineConfig) -> bool:
+    """Whether every round restarts the engines: a timing is gated, and they are ours."""
     metrics = {name.partition("/")[0] for name in settings.compare_fail or ()}
     return bool(metrics - {ACCEPTANCE_LENGTH}) and not config.url and settings.rounds > 0
 
 
-def restart(
+def restarter(
     runs: Sequence[RunKey],
     config: Callable[[RunKey], EngineConfig],
     pool: EnginePool,
     loop: Callable[[RunKey], ClosedLoop],
 ) -> Restart:
-    """Starts the engines of ``runs`` anew for a round, those of either build first in turn."""
+    """A function that restarts the engines of ``runs`` for a round, the builds first in turn."""
 
-    def start(number: int) -> list[ClosedLoop]:
+    def restart(number: int) -> list[ClosedLoop]:
         configs = list(dict.fromkeys(map(config, runs)))
         for one in configs:
             pool.close(one)
@@ -101,7 +101,7 @@ def restart(
             pool.get(one)
         return [loop(run) for run in runs]
 
-    return start
+    return restart
 
 
 def unequal_memory(own: EngineInfo, other: EngineInfo) -> str:
