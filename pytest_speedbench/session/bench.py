@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 
 from pytest_speedbench.engines.protocol import Engine, EngineConfig, EngineInfo
-from pytest_speedbench.engines.registry import check, check_sampling, engine_type
+from pytest_speedbench.engines.registry import engine_type
 from pytest_speedbench.errors import (
     CannotRun,
     EngineDied,
@@ -23,12 +23,10 @@ from pytest_speedbench.errors import (
     EngineUnavailable,
     NoData,
     UsageError,
-    count_of,
     warn,
 )
 from pytest_speedbench.measure.early import Decider
 from pytest_speedbench.measure.pool import EnginePool, make_room
-from pytest_speedbench.measure.prompts import check_prompts
 from pytest_speedbench.measure.replayed import Replay
 from pytest_speedbench.measure.results import ArmResult, RunSetting
 from pytest_speedbench.measure.run import Run
@@ -43,7 +41,6 @@ from pytest_speedbench.session.side_by_side import (
     restarts_every_round,
     unequal_memory,
 )
-from pytest_speedbench.splits import require_context, throughput_bucket
 
 
 @dataclass
@@ -109,7 +106,7 @@ class Bench:
         Raises:
             EngineUnavailable, CannotRun, EngineError: as :meth:`run`.
         """
-        self._check(run)
+        self.inputs.check(run)
         return self.pool.get(self.inputs.config(run))
 
     def run(self, run: RunKey, attempt: int = 1) -> Run:
@@ -127,7 +124,7 @@ class Bench:
                 raise self._here.failed[run]
             del self._here.failed[run]
         if run not in self._here.runs:
-            self._check(run)
+            self.inputs.check(run)
             self._measure(run)
         return self._here.runs[run]
 
@@ -142,26 +139,6 @@ class Bench:
             if (arm := found.arm if key == key.base() else found.reference) is not None:
                 arms[key.base()] = arm
         return {key.bs: arm for key, arm in arms.items() if replace(key, bs=base.bs) == base}
-
-    def _check(self, run: RunKey) -> None:
-        config = replace(self.inputs.config(run), speculation=run.speculation, max_batch=run.bs)
-        adapter = check(config)
-        check_sampling(adapter, config, run.sampling)
-        most = adapter.max_speculative_batch if run.speculation.active else adapter.max_batch
-        if most is not None and run.bs > most:
-            what = "speculates for" if run.speculation.active else "runs"
-            raise CannotRun(
-                f"engine {run.engine} {what} at most {count_of(most, 'request')} at a time, "
-                f"this case has bs={run.bs}"
-            )
-        check_prompts(run.prompt_form, self.inputs.samples(run), self.inputs.tokenizer(run))
-        if adapter.prompt_form == "chat" and any(s.token_ids for s in self.inputs.samples(run)):
-            raise CannotRun(
-                f"engine {run.engine} takes only text, and split {run.split} holds token ids"
-            )
-        if bucket := throughput_bucket(run.split):
-            window = self.inputs.context_window(run)
-            require_context(bucket, window, run.sampling.max_tokens)
 
     def _measure(self, run: RunKey) -> None:
         try:
@@ -189,18 +166,6 @@ class Bench:
             self._measure_in_turns(run)
         else:
             self._keep(run, self.arms.alone(run))
-
-    def check_counterpart(self, run: RunKey) -> None:
-        """Whether the build that ``run`` is compared with can run it.
-
-        Raises:
-            EngineError: its interpreter or its engine is missing, or it cannot run this.
-        """
-        if run.against is not None:
-            other = run.counterpart()
-            check(
-                replace(self.inputs.config(other), speculation=other.speculation, max_batch=run.bs)
-            )
 
     def _measure_side_by_side(self, run: RunKey) -> None:
         """``run`` and its counterpart of the other build, each with its arm without SD, in turns;
@@ -286,7 +251,7 @@ class Bench:
         known = self._here.in_turns.get((run, other))
         if known is None:
             self._check_turns(run, other)
-            self._check(other)
+            self.inputs.check(other)
             with self.pool.asking(self.needed(run) | self.needed(other)):
                 own, theirs = self.arms.rounds([run, other], planned=run)
             known = self._here.in_turns[run, other] = own, theirs
@@ -355,7 +320,7 @@ class Bench:
         if run in self._here.failed or run in self._here.runs:
             return False
         try:
-            self._check(run)
+            self.inputs.check(run)
         except (EngineError, CannotRun):
             return False
         return True

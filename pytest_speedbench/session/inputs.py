@@ -1,4 +1,7 @@
-"""What the planned runs are made of: engine configurations, tokenizers, samples and settings."""
+"""What the planned runs are made of: engine configurations, tokenizers, samples and settings.
+
+What can be wrong with them is checked before an engine starts.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from typing import cast
 
 from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo
-from pytest_speedbench.engines.registry import engine_type
-from pytest_speedbench.measure.prompts import context_window
+from pytest_speedbench.engines.registry import check as check_engine
+from pytest_speedbench.engines.registry import check_sampling, engine_type
+from pytest_speedbench.errors import CannotRun, count_of
+from pytest_speedbench.measure.prompts import check_prompts, context_window
 from pytest_speedbench.measure.results import RunSetting, Side
 from pytest_speedbench.measure.tokenizer import Tokenizer, load_tokenizer, model_identity
 from pytest_speedbench.plan.cases import Case, RunKey, engine_config, sent_as
@@ -24,6 +29,8 @@ from pytest_speedbench.splits import (
     TargetTokenizer,
     built_for_tokenizer,
     load_split,
+    require_context,
+    throughput_bucket,
 )
 
 
@@ -196,3 +203,43 @@ class Inputs:
             run.prefix_caching,
             self.scheduled(run),
         )
+
+    # -- checks before an engine starts ------------------------------------------------------
+
+    def check(self, run: RunKey) -> None:
+        """Whether the engine can run it, as far as that shows before the engine starts.
+
+        Raises:
+            EngineUnavailable: the engine is not installed.
+            CannotRun: the engine cannot run this case by its nature.
+            EngineError: an argument that it does not take, or a prompt that it cannot be sent.
+        """
+        config = replace(self.config(run), speculation=run.speculation, max_batch=run.bs)
+        adapter = check_engine(config)
+        check_sampling(adapter, config, run.sampling)
+        most = adapter.max_speculative_batch if run.speculation.active else adapter.max_batch
+        if most is not None and run.bs > most:
+            what = "speculates for" if run.speculation.active else "runs"
+            raise CannotRun(
+                f"engine {run.engine} {what} at most {count_of(most, 'request')} at a time, "
+                f"this case has bs={run.bs}"
+            )
+        check_prompts(run.prompt_form, self.samples(run), self.tokenizer(run))
+        if adapter.prompt_form == "chat" and any(s.token_ids for s in self.samples(run)):
+            raise CannotRun(
+                f"engine {run.engine} takes only text, and split {run.split} holds token ids"
+            )
+        if bucket := throughput_bucket(run.split):
+            window = self.context_window(run)
+            require_context(bucket, window, run.sampling.max_tokens)
+
+    def check_counterpart(self, run: RunKey) -> None:
+        """Whether the build that ``run`` is compared with can run it.
+
+        Raises:
+            EngineError: its interpreter or its engine is missing, or it cannot run this.
+        """
+        if run.against is not None:
+            other = run.counterpart()
+            config = self.config(other)
+            check_engine(replace(config, speculation=other.speculation, max_batch=run.bs))

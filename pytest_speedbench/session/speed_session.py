@@ -94,7 +94,7 @@ class SpeedSession:
         for run in self.inputs.plan:
             if installed(engine_type(run.engine)):  # else its tests are skipped
                 check_arguments(engine_type(run.engine), self.inputs.config(run))
-                self.bench.check_counterpart(run)
+                self.inputs.check_counterpart(run)
 
     # -- one test ---------------------------------------------------------------------------
 
