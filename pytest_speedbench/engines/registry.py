@@ -90,6 +90,7 @@ def check(config: EngineConfig) -> EngineType:
         raise EngineUnavailable(
             f"engine {config.engine} is not installed: pip install 'pytest-speedbench[{extra}]'"
         )
+    _check_listed(adapter, config)
     _check_prefix_caching(adapter, config)
     if config.environment and config.url:
         raise EngineError(
@@ -100,6 +101,23 @@ def check(config: EngineConfig) -> EngineType:
     _check_draft_sampling(adapter, config)
     adapter.refuse(config)
     return adapter
+
+
+def _check_listed(adapter: EngineType, config: EngineConfig) -> None:
+    """Refuses a misspelling of a name that the installed engine lists and our table does not.
+
+    A name unlike any is left to the engine, which may know more than it lists; so is every name for
+    a running server, which may be of another version.
+    """
+    method = config.speculation.method
+    own = adapter.own_methods() if adapter.own_methods and not config.url else ()
+    if traits(method).in_table or method in {*own, *map(str.lower, own)}:
+        return
+    if close := close_names(method, own):
+        raise EngineError(
+            f"engine {config.engine!r}, as it is installed, lists no method {method!r} "
+            f"(did you mean {' or '.join(map(repr, close))}?)"
+        )
 
 
 def _check_prefix_caching(adapter: EngineType, config: EngineConfig) -> None:

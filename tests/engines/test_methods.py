@@ -10,6 +10,7 @@ import pytest
 from pytest_speedbench.engines import engine_type, registry
 from pytest_speedbench.engines.installed import enum_members, literal_values, source_of
 from pytest_speedbench.engines.methods import METHODS, methods_of, traits, unknown_method_note
+from pytest_speedbench.engines.protocol import EngineConfig, Speculation
 from pytest_speedbench.engines.registry import check_method
 from pytest_speedbench.errors import EngineError
 
@@ -164,6 +165,34 @@ def test_an_adapter_of_a_third_party_is_closed_unless_it_says_otherwise(
                 check_method("theirs", "dspark")
         else:
             assert check_method("theirs", "dspark") is adapter
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "meant"),
+    [
+        ("dspark", "", None),
+        ("lookahead", "", None),
+        ("LOOKAHEAD", "", None),
+        ("swift", "", None),
+        ("dsprk", "", "dspark"),
+        ("DSpark", "", "dspark"),
+        ("look-ahead", "", "LOOKAHEAD"),
+        ("dsprk", "http://gpu-box:8000", None),
+    ],
+)
+def test_a_misspelling_of_what_only_the_installed_engine_lists(
+    monkeypatch: pytest.MonkeyPatch, method: str, url: str, meant: str | None
+) -> None:
+    own = replace(
+        engine_type("simulated"), own_methods=lambda: ["dspark", "LOOKAHEAD"], server=True
+    )
+    monkeypatch.setattr(registry, "engine_type", lambda name: own)
+    config = EngineConfig("theirs", "m", Speculation(method, 3), url=url)
+    if meant is None:
+        assert registry.check(config) is own
+    else:
+        with pytest.raises(EngineError, match=rf"'{method}' \(did you mean '{meant}'\?\)$"):
+            registry.check(config)
 
 
 def test_lists_are_read_from_source(installed: None) -> None:
