@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.analysis.runs import differs, metric, names_of
+from pytest_speedbench.analysis.runs import differs, latest, metric, names_of
 from pytest_speedbench.analysis.table import Column, Table, Value
 from pytest_speedbench.baselines.schema import RecordSummary
 from pytest_speedbench.errors import GateFailure, NoData
@@ -48,6 +48,7 @@ def bias(ours: Sequence[RecordSummary], theirs: Sequence[RecordSummary]) -> Bias
     Raises:
         NoData: no category of one run has a partner in the other.
     """
+    ours, notes = latest(ours)
     others: dict[tuple[object, ...], dict[str, RecordSummary]] = {}
     for record in theirs:
         others.setdefault(_setting(record), {})[record.case.slice] = record
@@ -89,7 +90,7 @@ def bias(ours: Sequence[RecordSummary], theirs: Sequence[RecordSummary]) -> Bias
         Column("ratio", "difference", "change", 1),
     )
     title = f"AL on {splits[1]} relative to {splits[0]}"
-    return Bias(Table(NAME, title, columns, tuple(rows)))
+    return Bias(Table(NAME, title, columns, tuple(rows), tuple(notes)))
 
 
 def _setting(record: RecordSummary) -> tuple[object, ...]:

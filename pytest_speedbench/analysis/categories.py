@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.analysis.runs import metric, names_of
+from pytest_speedbench.analysis.runs import latest, metric, names_of
 from pytest_speedbench.analysis.table import Column, Table
 from pytest_speedbench.baselines.schema import RecordSummary
 from pytest_speedbench.errors import GateFailure, NoData
@@ -49,6 +49,7 @@ def categories(records: Sequence[RecordSummary]) -> Categories:
     Raises:
         NoData: no record with SD has an AL.
     """
+    records, notes = latest(records)
     name = names_of(records)
     rows = [
         {
@@ -73,4 +74,4 @@ def categories(records: Sequence[RecordSummary]) -> Categories:
         Column("acceptance_length", "AL"),
         Column("acceptance_rate", "accepted", "percent", 0),
     )
-    return Categories(Table(NAME, "AL by category", columns, tuple(rows)))
+    return Categories(Table(NAME, "AL by category", columns, tuple(rows), tuple(notes)))

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.analysis.runs import differs, metric, paired_ratio, ratio
+from pytest_speedbench.analysis.runs import (
+    differs,
+    latest,
+    metric,
+    paired_ratio,
+    ratio,
+    run_text,
+)
 from pytest_speedbench.analysis.table import Column, Table, Value, cell
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import GateFailure, NoData
@@ -55,6 +62,7 @@ def engines(records: Sequence[Record]) -> Engines:
     if len(names) != 2:
         raise NoData(f"expected runs of two engines, got {', '.join(names) or 'none'}")
     first, second = names
+    records, notes = latest(records, lambda record: (record.case.engine, *_case(record)))
     one, two = ({_case(r): r for r in records if r.case.engine == name} for name in names)
     pairs = [(record, two[case]) for case, record in one.items() if case in two]
     if not pairs:
@@ -63,10 +71,8 @@ def engines(records: Sequence[Record]) -> Engines:
             "prompt form and prefix caching must be the same"
         )
     rows = [_row(*pair) for pair in pairs]
-    notes = [
-        *dict.fromkeys(text for pair in pairs for text in _differences(*pair)),
-        *_left_out(records, one, two),
-    ]
+    differences = dict.fromkeys(text for pair in pairs for text in _differences(*pair))
+    notes = [*differences, *_unpaired(records), *notes]
     columns = (
         Column("method", "method", "text"),
         Column("dl", "DL"),
@@ -90,8 +96,7 @@ def _speed(row: Mapping[str, Value], first: str, second: str, column: Column) ->
     plain = Column("", "", "value", 0)
     one, two = (cell(row[key], plain) for key in ("tps_first", "tps_second"))
     ratio = cell(row["tps_ratio"], column)
-    run = _run(row["method"], row["dl"], row["bs"])
-    return f"{run}: {one} tokens/s {first}, {two} {second}, {ratio}"
+    return f"{row['run']}: {one} tokens/s {first}, {two} {second}, {ratio}"
 
 
 def _case(record: Record) -> tuple[object, ...]:
@@ -100,26 +105,14 @@ def _case(record: Record) -> tuple[object, ...]:
     return tuple(case.values())
 
 
-def _left_out(
-    records: Sequence[Record], *shown: Mapping[tuple[object, ...], Record]
-) -> Iterator[str]:
-    """Runs that the table does not show."""
-    paired = set.intersection(*(set(_runs(own.values())) for own in shown))
-    for own in shown:
-        engine = next(iter(own.values())).case.engine
-        if alone := [run for run in _runs(own.values()) if run not in paired]:
+def _unpaired(records: Iterable[Record]) -> Iterator[str]:
+    """The runs that only one of the engines has."""
+    runs: dict[str, list[str]] = {}
+    for record in records:
+        runs.setdefault(record.case.engine, []).append(run_text(record))
+    for engine, other in zip(runs, reversed(runs), strict=True):
+        if alone := [text for text in dict.fromkeys(runs[engine]) if text not in runs[other]]:
             yield f"only on {engine}: {', '.join(alone)}"
-        repeated = [r for r in records if r.case.engine == engine and own[_case(r)] is not r]
-        if repeated:
-            yield f"several runs on {engine}, the last is shown: {', '.join(_runs(repeated))}"
-
-
-def _runs(records: Iterable[Record]) -> list[str]:
-    return list(dict.fromkeys(_run(r.case.method, r.case.dl, r.case.bs) for r in records))
-
-
-def _run(method: object, dl: object, bs: object) -> str:
-    return f"{method} DL {dl} BS {bs}" if dl else f"{method} BS {bs}"
 
 
 def _row(record: Record, partner: Record) -> Mapping[str, Value]:
@@ -128,6 +121,7 @@ def _row(record: Record, partner: Record) -> Mapping[str, Value]:
     first = metric(record, "output_tps") if whole else None
     second = metric(partner, "output_tps") if whole else None
     return {
+        "run": run_text(record),
         "method": record.case.method,
         "dl": record.case.dl,
         "bs": record.case.bs,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.analysis.runs import names_of, run_of
+from pytest_speedbench.analysis.runs import latest, names_of, run_of
 from pytest_speedbench.analysis.table import Column, Table, Value
 from pytest_speedbench.baselines.records import traces_of
 from pytest_speedbench.baselines.schema import Record
@@ -66,6 +66,7 @@ def length(records: Sequence[Record]) -> Length:
         NoData: no tier has inputs of several lengths.
         RecordError: a request of a record is damaged.
     """
+    records, notes = latest(records)
     name = names_of(records, but=["split"])
     groups: dict[tuple[str, int, int], dict[str, list[LengthSample]]] = {}
     for record in _slices(records):
@@ -83,7 +84,7 @@ def length(records: Sequence[Record]) -> Length:
             curves.append(LengthCurve(run, dl, bs, tier, tuple(samples), slope))
     if not curves:
         raise NoData(reason or "no record has a decoding step")
-    return Length(tuple(curves), _table(curves))
+    return Length(tuple(curves), _table(curves, notes))
 
 
 def pooled_length(record: Record) -> LengthCurve:
@@ -98,7 +99,7 @@ def pooled_length(record: Record) -> LengthCurve:
     return LengthCurve("", case.dl, case.bs, ALL, samples, length_slope(samples, level=None))
 
 
-def _table(curves: Iterable[LengthCurve]) -> Table:
+def _table(curves: Iterable[LengthCurve], notes: Iterable[str]) -> Table:
     rows: list[Mapping[str, Value]] = [
         {
             "run": curve.run,
@@ -122,7 +123,9 @@ def _table(curves: Iterable[LengthCurve]) -> Table:
         Column("per_doubling", "a doubling", "difference", 1),
         Column("over_range", "over the range", "difference", 1),
     )
-    return Table(NAME, "Change of AL over input length in tokens", columns, tuple(rows))
+    return Table(
+        NAME, "Change of AL over input length in tokens", columns, tuple(rows), tuple(notes)
+    )
 
 
 def _slices(records: Sequence[Record]) -> list[Record]:

@@ -6,13 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_speedbench.analysis.runs import gpus, metric, names_of, timing_notes, whole
+from pytest_speedbench.analysis.runs import gpus, latest, metric, names_of, timing_notes, whole
 from pytest_speedbench.analysis.table import Column, Table, Value
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import GateFailure, NoData
 from pytest_speedbench.stats import Estimate
 
 NAME = "pareto"
+_SEVERAL = (
+    "several runs without SD of one batch size, the first is shown: each speedup is against the "
+    "one that was measured beside it"
+)
 WITHOUT = "no SD"
 
 
@@ -21,7 +25,8 @@ class OperatingPoint:
     """One run as a point of the plane.
 
     Attributes:
-        run: what is measured; ``no SD`` for the arm without, with its engine among several.
+        run: what is measured; ``no SD`` for the arm without, with its engine, model or split where
+            there are several.
         bs: batch size.
         dl: draft length, 0 without SD.
         output_tps: output tokens per second and GPU.
@@ -78,15 +83,17 @@ def pareto(records: Sequence[Record]) -> Pareto:
     Raises:
         NoData: no run was timed.
     """
+    records, again = latest(records)
     runs = [record for record in whole(records) if metric(record, "output_tps") is not None]
-    name = names_of(runs)
+    name, setting = names_of(runs), names_of(runs, but=("method", "drafter"))
     found: dict[tuple[str, int, int], OperatingPoint] = {}
-    several = len({record.case.engine for record in runs}) > 1
+    several_plain = False
     for record in runs:
-        plain = f"{WITHOUT} {record.case.engine}" if several else WITHOUT
+        plain = f"{WITHOUT} {setting(record)}".rstrip()
         measured = _point(record, plain if record.case.method == "none" else name(record))
         for point in filter(None, (measured, _without(record, plain))):
-            found.setdefault((point.run, point.dl, point.bs), point)
+            shown = found.setdefault((point.run, point.dl, point.bs), point)
+            several_plain = several_plain or shown != point
     if not found:
         raise NoData("no run was timed (--speed-rounds 0), or no request had two output events")
     points = _with_frontier(sorted(found.values(), key=lambda p: (p.run, p.dl, p.bs)))
@@ -112,6 +119,8 @@ def pareto(records: Sequence[Record]) -> Pareto:
         Column("on_frontier", "", "text"),
     )
     notes = (
+        *again,
+        *([_SEVERAL] if several_plain else ()),
         *timing_notes(runs),
         *(
             f"{run} DL {dl}: no faster than no SD from BS {bs} on"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.records import traces_of
 from pytest_speedbench.baselines.schema import Record, RecordSummary
 from pytest_speedbench.errors import NoData
-from pytest_speedbench.quantities import exact
+from pytest_speedbench.quantities import exact, some_of
 from pytest_speedbench.splits import ALL
 from pytest_speedbench.stats import Estimate
 from pytest_speedbench.stats.contrast import ratio_of
 
+R = TypeVar("R", bound=RecordSummary)
+_MOST_NAMED = 3
 _PARALLEL = (
     ("tensor_parallel_size", "tp_size"),
     ("pipeline_parallel_size", "pp_size"),
@@ -38,14 +40,35 @@ def names_of(
     shown = [
         read
         for part, read in _NAMED.items()
-        if part == "method"
-        or (part not in but and len({value for r in records if (value := read(r))}) > 1)
+        if part not in but
+        and (part == "method" or len({value for r in records if (value := read(r))}) > 1)
     ]
 
     def name(record: RecordSummary) -> str:
         return " ".join(filter(None, (read(record) for read in shown)))
 
     return name
+
+
+def latest(
+    records: Iterable[R], key: Callable[[R], object] = lambda record: record.case
+) -> tuple[list[R], list[str]]:
+    """The last record of each case, and a note on those that it replaces, if any.
+
+    Two runs of one case would stand beside each other unnamed, or count its samples twice.
+    """
+    records = list(records)
+    last = {key(record): record for record in records}
+    again = [record for record in records if last[key(record)] is not record]
+    names = list(dict.fromkeys(f"{record.case.engine} {run_text(record)}" for record in again))
+    shown = some_of(names, _MOST_NAMED)
+    return list(last.values()), [f"measured again, the last is shown: {shown}"] if names else []
+
+
+def run_text(record: RecordSummary) -> str:
+    """``eagle3 DL 3 BS 32``; without SD ``none BS 32``."""
+    case = record.case
+    return f"{case.method} DL {case.dl} BS {case.bs}" if case.dl else f"{case.method} BS {case.bs}"
 
 
 def metric(record: RecordSummary, name: str) -> Estimate | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.analysis.runs import metric, names_of, ratio, whole
+from pytest_speedbench.analysis.runs import latest, metric, names_of, ratio, whole
 from pytest_speedbench.analysis.table import Column, Table, Value
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.errors import GateFailure, NoData
@@ -47,6 +47,7 @@ def synthetic(records: Sequence[Record]) -> Synthetic:
     Raises:
         NoData: no run on random input has a partner.
     """
+    records, notes = latest(records)
     runs = whole(records)
     name = names_of(runs, but=["split"])
     real = {_setting(record): record for record in runs if not _is_random(record)}
@@ -83,7 +84,9 @@ def synthetic(records: Sequence[Record]) -> Synthetic:
         Column("speedup", "speedup", "change", 0),
         Column("acceptance_length", "AL", "change", 0),
     )
-    return Synthetic(Table(NAME, "Random relative to real input", columns, tuple(rows)))
+    return Synthetic(
+        Table(NAME, "Random relative to real input", columns, tuple(rows), tuple(notes))
+    )
 
 
 def _is_random(record: Record) -> bool:

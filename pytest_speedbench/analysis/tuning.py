@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_speedbench.analysis.runs import metric, names_of, timing_notes, whole
+from pytest_speedbench.analysis.runs import latest, metric, names_of, timing_notes, whole
 from pytest_speedbench.analysis.table import Column, Table, Value
 from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.schema import Record
@@ -84,6 +84,7 @@ def tuning(records: Sequence[Record]) -> Tuning:
     Raises:
         NoData: no batch size has two draft lengths (no SD counts as one), or several methods.
     """
+    records, notes = latest(records)
     runs = [r for r in whole(records) if r.rounds and r.case.method != "none"]
     name = names_of(runs)
     methods = list(dict.fromkeys(name(r) for r in runs))
@@ -114,7 +115,7 @@ def tuning(records: Sequence[Record]) -> Tuning:
         Column("best", "", "text"),
     )
     mean = sum(errors) / len(errors) if errors else None
-    notes = [*timing_notes(runs), *(f"BS {bs}: {found}" for bs, found in best.items())]
+    notes = [*notes, *timing_notes(runs), *(f"BS {bs}: {found}" for bs, found in best.items())]
     if mean is not None:
         notes.append(f"predictions from the longest DL are off by {mean:.0%} on average")
     title = f"Speedup of {methods[0]} over batch size and draft length"

@@ -16,6 +16,7 @@ from pytest_speedbench.analysis.length import length
 from pytest_speedbench.analysis.pareto import pareto
 from pytest_speedbench.analysis.synthetic import synthetic
 from pytest_speedbench.analysis.table import Column, Table, cell, shared, text_rows
+from pytest_speedbench.analysis.tuning import tuning
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.cli import app
 from pytest_speedbench.errors import GateFailure, NoData
@@ -127,6 +128,39 @@ def test_the_frontier_and_the_crossover() -> None:
         found.assert_faster_up_to(8)
 
 
+def test_runs_without_sd_of_several_models_are_several() -> None:
+    timed = {"tps": 50.0, "user": 50.0, "speedup": 1.5, "plain": 33.0}
+    small, large = case(**timed), case(**timed)
+    key = large.case.model_copy(update={"model": "large"})
+    found = pareto([small, large.model_copy(update={"case": key})])
+    assert {point.run for point in found.points if not point.dl} == {"no SD m", "no SD large"}
+    assert not found.table.notes
+
+
+def test_one_of_several_runs_without_sd_is_shown_and_it_is_said() -> None:
+    first = case(dl=1, tps=50.0, user=50.0, speedup=1.5, plain=33.0)
+    second = case(dl=3, tps=60.0, user=60.0, speedup=1.5, plain=40.0)
+    found = pareto([first, second])
+    assert [p.output_tps for p in found.points if not p.dl] == [33.0]
+    (note,) = found.table.notes
+    assert note.startswith("several runs without SD of one batch size, the first is shown")
+
+
+@pytest.mark.parametrize("analysis", [categories, pareto, length, tuning, engines])
+def test_a_case_that_was_measured_again_is_shown_once(analysis: Any) -> None:
+    """Otherwise two lines have one name, or the same samples count twice."""
+    timed = {"al": 2.0, "user": 30.0, "speedup": 1.2, "plain": 80.0}
+    runs = [lengthened(size, 0.6, 7) for size in (1024, 16384)] if analysis is length else []
+    runs += [case(dl=dl, tps=100.0 + dl, **timed) for dl in (1, 3)]
+    if analysis is engines:
+        runs.append(case(dl=3, tps=90.0, engine="sglang", **timed))
+    once, twice = analysis(runs).table, analysis([*runs, runs[0].model_copy()]).table
+    assert len(twice.rows) == len(once.rows)
+    first = f"{runs[0].case.engine} eagle3 DL {runs[0].case.dl} BS {runs[0].case.bs}"
+    assert f"measured again, the last is shown: {first}" in twice.notes
+    assert not any("measured again" in note for note in once.notes)
+
+
 def test_output_is_counted_per_gpu() -> None:
     run = case(tps=400.0, user=20.0)
     engine = run.engine.model_copy(update={"args": {"tensor_parallel_size": 4}})
@@ -141,7 +175,8 @@ def lengthened(tokens: int, accept: float, seed: int) -> Record:
     requests = [
         r.model_copy(update={"prompt_tokens": tokens, "category": "mixed"}) for r in found.requests
     ]
-    return found.model_copy(update={"requests": requests})
+    key = found.case.model_copy(update={"split": f"throughput_{tokens // 1024}k"})
+    return found.model_copy(update={"case": key, "requests": requests})
 
 
 def test_al_that_falls_with_the_input_is_found() -> None:
@@ -180,7 +215,7 @@ def test_runs_that_two_engines_do_not_share_are_named() -> None:
     bs = first[0].case.bs
     assert found.notes == (
         f"only on vllm: eagle3 DL 5 BS {bs}",
-        f"several runs on sglang, the last is shown: eagle3 DL 3 BS {bs}",
+        f"measured again, the last is shown: sglang eagle3 DL 3 BS {bs}",
     )
 
 
