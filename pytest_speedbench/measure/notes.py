@@ -176,13 +176,18 @@ def _acceptance_notes(setting: RunSetting, arm: ArmResult) -> list[str]:
             "AL from the engine's counters: slices ran one after another, the counters read in "
             "between; the values have no intervals and cannot be gated"
         ]
+    elif silent := sum(totals.steps is None for totals in reported):
+        if silent == len(arm.turns):
+            return [TIMING_ONLY]
+        return [
+            f"no AL: the engine does not report how many decoding steps {silent} of "
+            f"{len(arm.turns)} requests took"
+        ]
     elif len(reported) < len(arm.turns):
         notes = [
             f"the engine reports totals of {len(reported)} of {len(arm.turns)} requests, not "
             "their steps: no acceptance by position, and a shorter common prefix to compare"
         ]
-    elif all(totals.steps is None for totals in reported):
-        return [TIMING_ONLY]
     else:
         notes = [
             "the engine reports totals of a request, not its steps: no acceptance by position, "

@@ -114,6 +114,18 @@ def test_a_failed_answer_is_left_out_and_noted(
     assert f"4 of 8 answers were broken off ({reason!r}: 4): they are left out" in text_of(result)
 
 
+def test_decoding_steps_of_some_requests_alone_give_no_al(project: Project, chat: Script) -> None:
+    report = {"num_spec_steps": 1, "num_draft_tokens": 3, "num_accepted_draft_tokens": 0}
+    last = usage(2, metrics={"speculative_decoding": report})
+    chat.events = every_second([chat_chunk("a "), chat_chunk("b", "stop"), last, "[DONE]"])
+    one_turn(project, "assert speed.output_tps > 0")
+    with serving(chat) as url:
+        result = project.run(f"--speed-url={url}", speed_engine="openai")
+    result.assert_outcomes(passed=1)
+    note = "no AL: the engine does not report how many decoding steps 4 of 8 requests took"
+    assert note in text_of(result)
+
+
 def test_loops_in_text_without_token_ids_are_noted_and_kept(project: Project, chat: Script) -> None:
     again = [chat_chunk("It never came back. ")] * 6
     chat.events = lambda body: [*again, chat_chunk(None, "length"), usage(16), "[DONE]"]

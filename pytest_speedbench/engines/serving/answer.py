@@ -286,7 +286,9 @@ class Answer:
         steps = report.totals.steps
         if steps is None and report.tokens_per_pass:
             steps = _whole_steps(min(_MOST_PASSES, self.tokens / report.tokens_per_pass))
-        if steps is None and every_step_drafts:
+        if steps is None and report.drafting_steps == 0:  # so that each step emitted one token
+            steps = max(0, self.tokens - 1)
+        elif steps is None and every_step_drafts:
             steps = self._steps_of(report)
         trace.totals = replace(report.totals, steps=steps)
         return trace

@@ -25,15 +25,17 @@ from pytest_speedbench.engines.serving.schema import (
 def read_vllm(event: Event) -> SpeculationReport | None:
     """``metrics.speculative_decoding``: by step at vLLM's level *detailed*, otherwise sums.
 
-    Only steps that had a draft are listed, counted before the output was cut.
+    Only steps that had a draft are listed, counted before the output was cut; where there was none
+    the lists are left out.
     """
     inside = _inside(event.get("metrics"), "speculative_decoding")
     if not inside:
         return None
     found = VllmSpeculation.model_validate(inside)
+    nothing = () if found.num_spec_steps == 0 else None
     return SpeculationReport(
-        found.per_step_drafted,
-        found.per_step_accepted,
+        nothing if found.per_step_drafted is None else found.per_step_drafted,
+        nothing if found.per_step_accepted is None else found.per_step_accepted,
         RequestTotals(None, found.num_draft_tokens, found.num_accepted_draft_tokens),
         found.num_spec_steps,
         draft_length=found.num_spec_tokens,

@@ -303,6 +303,27 @@ def test_more_accepted_in_a_step_than_the_draft_length(last: Json, message: str)
         one(engine)
 
 
+NO_DRAFTS = {
+    "num_spec_steps": 0,
+    "num_draft_tokens": 0,
+    "num_accepted_draft_tokens": 0,
+    "num_spec_tokens": 3,
+}
+
+
+@pytest.mark.parametrize("method", ["eagle3", "ngram"])
+def test_a_request_that_never_drafted_took_a_step_for_each_token(method: str) -> None:
+    """vLLM leaves the lists of its steps out where they are empty."""
+    last = usage(6, metrics={"speculative_decoding": NO_DRAFTS})
+    with joined(Script(stream(last)), method) as engine:
+        assert one(engine).totals == RequestTotals(5, 0, 0)
+    merged = [chat_chunk("w", token_ids=[n, n]) for n in range(3)]
+    script = Script(lambda body: [*merged, chat_chunk(None, "stop"), last, "[DONE]"])
+    with joined(script, method) as engine:
+        trace = one(engine)
+    assert (trace.steps, trace.drafted, trace.accepted) == ([1] * 5, [], [])
+
+
 def test_an_average_near_zero_is_no_number_of_steps() -> None:
     average = chat_chunk(None, avg_decoded_tokens_per_iter=1e-320)
     with joined(Script(stream(average, usage(7)))) as engine:
