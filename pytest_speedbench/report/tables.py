@@ -5,6 +5,7 @@ A table that is still too wide is divided: its first column stands before every 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -18,6 +19,7 @@ Justify = Literal["left", "right"]
 Column = tuple[str, Justify]
 _GAP = "  "
 _NARROWEST_TEXT = 14
+_PARTS = re.compile(r"[^-_/.]+[-_/.]*|[-_/.]+")
 
 
 class TableLine(NamedTuple):
@@ -81,16 +83,28 @@ class _Cells:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """Lines of at most ``width`` cells, broken at blanks; a longer word is broken anywhere."""
+    """Lines of at most ``width`` cells, broken at blanks, and longer words where they must."""
     lines = [""]
     for word in points_joined(text).split():
-        for piece in chop_cells(word, max(1, width)):
+        for piece in _pieces(word, max(1, width)):
             joined = f"{lines[-1]} {piece}" if lines[-1] else piece
             if cell_len(joined) <= width:
                 lines[-1] = joined
             else:
                 lines.append(piece)
     return [points_split(line) for line in lines]
+
+
+def _pieces(word: str, width: int) -> list[str]:
+    """A word in pieces of at most ``width`` cells: the parts of a name, or of a path, stay whole
+    where they fit."""
+    pieces = [""]
+    for part in _PARTS.findall(word):
+        if cell_len(pieces[-1] + part) <= width:
+            pieces[-1] += part
+        else:
+            pieces += chop_cells(part, width)
+    return [piece for piece in pieces if piece]
 
 
 def _full(widths: Sequence[int]) -> int:

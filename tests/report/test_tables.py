@@ -66,6 +66,16 @@ def test_titles_of_numbers_give_way_where_that_keeps_text_in_one_line() -> None:
     assert sum(line.row == 0 for line in table_lines(columns, rows, width - 6)) == 2
 
 
+def test_a_name_is_broken_between_its_parts() -> None:
+    columns: list[Column] = [("run", "left"), ("AL", "right")]
+    names = ["eagle3 SmolLM2-135M-Instruct", "aNameWithoutAnyParts"]
+    cells = [line.text for line in table_lines(columns, [[name, "2.0"] for name in names], 19)]
+    assert cells[2:] == [
+        *("eagle3          2.0", "SmolLM2-135M-", "Instruct"),
+        *("aNameWithoutAn  2.0", "yParts"),
+    ]
+
+
 def test_a_batch_size_and_a_draft_length_are_not_broken() -> None:
     title = "vllm · eagle3 · DL 3 · a-head-with-a-name · BS 128"
     assert folded(title, 46, "", "  ") == [title.removesuffix(" BS 128"), "  BS 128"]
