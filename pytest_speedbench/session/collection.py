@@ -16,6 +16,7 @@ from pytest_speedbench.plan.options import command_line_options, from_command_li
 from pytest_speedbench.plan.precedence import load_settings
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.secrets import hide_secrets
+from pytest_speedbench.session.xdist_schedule import is_worker
 
 CASE = "_speed_case"
 FIXTURES = ("speed", "speed_engine", "speed_config", "speed_samples", "speed_baseline")
@@ -123,22 +124,28 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 
 def _check_options(config: pytest.Config, cases: list[Case]) -> None:
-    spelling = {
-        option.name: option.flag if on_line is not None else f"ini option {option.ini}"
-        for option in command_line_options()
-        if (on_line := from_command_line(config, option)) is not None
-        or from_ini(config, option) is not None
-    }
+    spelling = _spelling(config)
     problem = ""
     try:
         check_names(settings_of(config), cases, spelling)
         check_drawing(settings_of(config), cases, spelling)
     except SpeedbenchError as error:
         problem = str(error)
-    if problem and hasattr(config, "workerinput"):
+    if problem and is_worker(config):
         config.pluginmanager.register(_Refusal(problem))
     elif problem:
         raise pytest.UsageError(problem)
+
+
+def _spelling(config: pytest.Config) -> dict[str, str]:
+    """What messages call each option that was given: its flag, or its name in the ini file."""
+    found = {}
+    for option in command_line_options():
+        if from_command_line(config, option) is not None:
+            found[option.name] = option.flag
+        elif from_ini(config, option) is not None:
+            found[option.name] = f"ini option {option.ini}"
+    return found
 
 
 class _Refusal:

@@ -40,7 +40,13 @@ from pytest_speedbench.session.saving import saving_of
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.session.summary import SessionOutput, Summary
 from pytest_speedbench.session.termination import GracefulEnd
-from pytest_speedbench.session.xdist_schedule import REPORT, WORKER_OUTPUT, Place, labelled
+from pytest_speedbench.session.xdist_schedule import (
+    REPORT,
+    WORKER_OUTPUT,
+    Place,
+    is_worker,
+    labelled,
+)
 
 if TYPE_CHECKING:
     from pytest_speedbench.baselines.schema import Record
@@ -68,7 +74,7 @@ class SessionHooks:
         """What the session will cost, one line each."""
         self._running = ""
         """The test that runs."""
-        self._told: dict[str, str] = {}
+        self._first_with: dict[str, str] = {}
         """Reasons why a test could not run, with the first test that had each."""
         self._reported = 0
         self._end = GracefulEnd().install()
@@ -129,7 +135,7 @@ class SessionHooks:
 
     def resolve_reference(self) -> None:
         """Looks for what is compared with now, and for what a report needs, before measuring."""
-        worker = hasattr(self.config, "workerinput")
+        worker = is_worker(self.config)
         try:
             if not worker:  # the controller writes the reports
                 check_reports(self.session.settings)
@@ -141,7 +147,7 @@ class SessionHooks:
 
     def estimate_cost(self) -> None:
         """What the session will cost, for its report; and as many samples as its budget allows."""
-        budget, worker = self.session.settings.budget, hasattr(self.config, "workerinput")
+        budget, worker = self.session.settings.budget, is_worker(self.config)
         if self.refused or not (budget or (self.session.gate.comparing and not worker)):
             return
         from pytest_speedbench.session.cost import Costs
@@ -196,7 +202,7 @@ class SessionHooks:
 
     def _fail(self, reason: str) -> NoReturn:
         """Fails the test; the whole reason is given by the first test that has it."""
-        first = self._told.setdefault(reason, self._running)
+        first = self._first_with.setdefault(reason, self._running)
         if first != self._running:
             reason = f"not run, for the same reason as {first}"
         pytest.fail(reason, pytrace=False)
@@ -253,7 +259,7 @@ class SessionHooks:
             note_skip(report)
             if call.when == "call" and self.config.getoption("htmlpath", None):
                 self._add_to_page(item, report)
-        if call.when == "teardown" and hasattr(self.config, "workerinput"):
+        if call.when == "teardown" and is_worker(self.config):
             setattr(report, REPORT, self._news().as_dict())
         return report
 

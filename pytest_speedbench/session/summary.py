@@ -31,6 +31,8 @@ from pytest_speedbench.session.reports import skip_reasons
 from pytest_speedbench.session.saving import Saving, saving_of
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.session.termination import GracefulEnd
+from pytest_speedbench.session.xdist_schedule import PLUGIN as ASSIGNER
+from pytest_speedbench.session.xdist_schedule import Assigner, is_worker
 
 PLUGIN = "speedbench-summary"
 CONTROLLER = "speedbench-controller"
@@ -90,7 +92,7 @@ class Summary:
         found: Summary | None = config.pluginmanager.get_plugin(PLUGIN)
         if found is None:
             found = cls(config)
-            if not hasattr(config, "workerinput"):  # a worker reports to its controller
+            if not is_worker(config):
                 config.pluginmanager.register(found, PLUGIN)
                 config.pluginmanager.register(BeforeSaving(found))
         return found
@@ -236,10 +238,7 @@ class BeforeSaving:
 
 def assign_to_workers(config: pytest.Config) -> None:
     """In the controller of a session with xdist workers: cases, places and results of each."""
-    from pytest_speedbench.session.xdist_schedule import PLUGIN as ASSIGNER
-    from pytest_speedbench.session.xdist_schedule import Assigner
-
-    if hasattr(config, "workerinput") or config.pluginmanager.hasplugin(ASSIGNER):
+    if is_worker(config) or config.pluginmanager.hasplugin(ASSIGNER):
         return
 
     def take(output: dict[str, Any]) -> None:

@@ -155,6 +155,11 @@ def labelled(config: pytest.Config, shares: Mapping[str, int]) -> Iterator[None]
         del worker.sendevent
 
 
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is an xdist worker, whose controller writes files and reports."""
+    return hasattr(config, "workerinput")
+
+
 def worker_of(config: pytest.Config) -> Any:
     """xdist's plugin in a worker; None elsewhere.
 
