@@ -22,7 +22,7 @@ class Baselines:
     * nothing: the promoted run, and for a case that it lacks the latest eligible record
     * a branch or a commit: the eligible record of the nearest ancestor; none of the current commit
       for a branch
-    * a file, a number, a name, or the name of a promoted run: that run, whatever came of it
+    * a file, a number, a name, or the name of a promoted run: that run, whatever its verdict was
 
     Attributes:
         store: the saved runs.
@@ -37,6 +37,11 @@ class Baselines:
     problems: list[str] = field(default_factory=list)
     _warned: bool = field(default=False, init=False)
 
+    @property
+    def _name(self) -> str | None:
+        """What the option names; None where it is not given, or given without a value."""
+        return None if self.reference == LATEST else self.reference
+
     @cached_property
     def named(self) -> SavedRun | None:
         """The one run that the option names; None where it names none or a commit.
@@ -44,27 +49,24 @@ class Baselines:
         Raises:
             BaselineError: nothing has this name, or its file cannot be read.
         """
-        if self.reference in (None, LATEST):
+        name = self._name
+        if name is None:
             return None
-        assert self.reference is not None
         promoted = promotions(self.store)
-        if self.reference in promoted:
-            return promoted_run(self.store, self.reference)
-        if self.store.has(self.reference) or self._commit is None:
-            return self.store.find(self.reference, self.folder, promoted)
+        if name in promoted:
+            return promoted_run(self.store, name)
+        if self.store.has(name) or self._commit is None:
+            return self.store.find(name, self.folder, promoted)
         return None
 
     @cached_property
     def _commit(self) -> str | None:
-        if self.reference in (None, LATEST):
-            return None
-        assert self.reference is not None
-        return git.resolve(self.reference, self.folder)
+        return None if self._name is None else git.resolve(self._name, self.folder)
 
     @cached_property
     def promoted(self) -> SavedRun | None:
         """The run promoted as ``default``, for a session that names none."""
-        if self.reference not in (None, LATEST):
+        if self._name is not None:
             return None
         try:
             return promoted_run(self.store)
@@ -100,6 +102,7 @@ class Baselines:
     @cached_property
     def eligibility(self) -> Eligibility:
         """Which records may be a reference that nobody has named."""
+        # A commit is named by the beginning of its hash; any other name that git knows is a branch.
         branch = self._commit is not None and not self._commit.startswith(str(self.reference))
         here = git.resolve("HEAD", self.folder) or ""
         return Eligibility(git.is_clean(self.folder), here if branch else "")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from pytest_speedbench.baselines.measured import RoundRecord
 from pytest_speedbench.compare.match import Match
@@ -20,8 +21,10 @@ from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.splits import ALL
 from pytest_speedbench.stats import Rule
 
+Arm = Literal["rounds", "reference_rounds"]
+"""The field of a record that holds the rounds of an arm."""
 MOST_SAMPLES = 80
-"""Of a category; a budget is tried from here on down."""
+"""Samples of each category at which the search for a budget's number begins, to go down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +94,11 @@ class Costs:
         """The cost with at most ``samples`` of each category; None: as many as were asked for."""
         requests = tokens = 0
         seconds: float | None = 0.0
-        for run, arms in self._arms():
+        for run, arm in self._arms():
             sent = self._sent(run, samples)
             requests += sent
             tokens += sent * run.sampling.max_tokens
-            took = self._seconds(run, arms, sent)
+            took = self._seconds(run, arm, sent)
             seconds = None if seconds is None or took is None else seconds + took
         matches = self._baselines.values()
         names = dict.fromkeys(match.run.number for match in matches if match.run)
@@ -103,7 +106,7 @@ class Costs:
         simulated = any(m.record.engine.simulated for m in matches if m.record)
         return Cost(requests, tokens, seconds, passes, ", ".join(names), simulated)
 
-    def _arms(self) -> Iterable[tuple[RunKey, str]]:
+    def _arms(self) -> Iterable[tuple[RunKey, Arm]]:
         """Every run, and each arm without SD once."""
         known = set(self._runs)
         for run in self._runs:
@@ -118,7 +121,7 @@ class Costs:
         rounds = plan_parts(chosen, run.bs, self._settings.rounds, by_slice=False)
         return sum(max(1, len(s.turns)) for parts in rounds for part in parts for s in part.samples)
 
-    def _seconds(self, run: RunKey, arm: str, requests: int) -> float | None:
+    def _seconds(self, run: RunKey, arm: Arm, requests: int) -> float | None:
         record = self._baselines[run].record
         if record is None:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -62,7 +63,8 @@ class SessionGate:
         return self.judge.margins_of(method, slice_name)
 
     def spending_of(self, case: CaseResult) -> AlphaSequence:
-        """How the case of a test spends its α; the same for all tests of the case."""
+        """How the case of a test spends its α; the same for all tests of the case, which keep what
+        was spent."""
         record, key = case.record, (case.group, case.key)
         if key not in self._spending:
             self._spending[key] = self.judge.spending(
@@ -103,10 +105,8 @@ class SessionGate:
         if match.beside is not None and metric == ACCEPTANCE_LENGTH:
             case.beside = beside_text(case.record, match.beside)
         if case.attribution is None:
-            try:
+            with suppress(NoData):
                 case.attribution = attribute_records(case.record, match)
-            except NoData:
-                case.attribution = None
         self.note_changes(case, match)
         self.settle(case, verdict)
         return verdict

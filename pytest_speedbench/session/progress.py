@@ -98,16 +98,14 @@ class Progress:
             return
         now = time.monotonic()
         on_screen = self._reporter.isatty and not os.environ.get("CI")
+        pause = _SCREEN_SECONDS if on_screen else _LOG_SECONDS
         new_work = text.partition("·")[0] != self._last_text.partition("·")[0]
-        if (
-            now - self._last_time < (_SCREEN_SECONDS if on_screen else _LOG_SECONDS)
-            and not new_work
-        ):
+        if now - self._last_time < pause and not new_work:
             return
         self._last_time, self._last_text = now, text
         line = f"  {_BETWEEN.join(filter(None, (str(self.overall), text)))}"
         with self._capture.global_and_fixture_disabled() if self._capture else nullcontext():
-            # The line of pytest that this one interrupts is begun anew with the result.
+            # pytest writes the line that this one interrupts again, with the result.
             self._reporter.ensure_newline()
             if on_screen:
                 # A line that wraps could not be rewritten.

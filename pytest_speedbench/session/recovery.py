@@ -64,7 +64,7 @@ class SessionJournal:
     def _folder(self) -> Path:
         return journal_folder(Store(saving_of(self.config).location))
 
-    def _any(self) -> Journal:
+    def _journal_of_session(self) -> Journal:
         """This process's journal, or one that only names the session's files."""
         return self._journal or Journal(self._folder, self.session, {})
 
@@ -76,7 +76,7 @@ class SessionJournal:
 
     def others_are_open(self) -> bool:
         """Whether another process of the session, an xdist worker, still writes its journal."""
-        return self._any().others_are_open()
+        return self._journal_of_session().others_are_open()
 
     def wait_for_others(self, seconds: float) -> None:
         """Waits until no other process writes its journal, or the time is over."""
@@ -87,7 +87,7 @@ class SessionJournal:
     def missing(self, known: Iterable[CaseResult]) -> list[CaseResult]:
         """Cases that crashed workers measured and never reported."""
         have = {(case.group, case.key) for case in known}
-        left = self._any().left_behind()
+        left = self._journal_of_session().left_behind()
         cases = [CaseResult(e.name, e.nodeid, str(e.record.case), e.group, e.record) for e in left]
         return [case for case in cases if (case.group, case.key) not in have]
 
@@ -98,7 +98,7 @@ class SessionJournal:
 
     def discard(self) -> None:
         """All is saved, or nothing was to be saved."""
-        self._any().discard()
+        self._journal_of_session().discard()
 
 
 def _new_session() -> str:

@@ -158,23 +158,23 @@ def measure_settings(
                 "measurements"
             )
     cases, ids = build_grid({}, settings)
-    session_ = SpeedSession(settings, Path(".benchmarks"), Path.cwd(), show)
-    session_.plan(cases)
+    session = SpeedSession(settings, Path(".benchmarks"), Path.cwd(), show)
+    session.plan(cases)
     results: list[SpeedResult] = []
 
     def found() -> Measurement:
-        return Measurement(results, [result.final_record for result in session_.results])
+        return Measurement(results, [result.final_record for result in session.results])
 
     try:
         for case, name in zip(cases, ids, strict=True):
-            results.append(session_.measure(case, name, name))
-            session_.finished(case)
+            results.append(session.measure(case, name, name))
+            session.finished(case)
     except BaseException:
         if results:
             unfinished(found())
         raise
     finally:
-        session_.close()
+        session.close()
     return found()
 
 
