@@ -255,8 +255,8 @@ def assign_to_workers(config: pytest.Config) -> None:
             raise pytest.UsageError(str(error)) from error
 
     option = config.option
-    way = "load" if option.distload else option.dist
-    config.pluginmanager.register(Assigner(config, way, take, check), ASSIGNER)
+    dist = "load" if option.distload else option.dist
+    config.pluginmanager.register(Assigner(config, dist, take, check), ASSIGNER)
     config.pluginmanager.register(ControllerHooks(config), CONTROLLER)
 
 

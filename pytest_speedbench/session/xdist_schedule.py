@@ -24,8 +24,8 @@ WORKER_OUTPUT = "speedbench"
 REPORT = "speedbench_output"
 _LABEL = "@speedbench-"
 _LABELLED = re.compile(_LABEL + r"\d+$")
-# xdist's ways (--dist) in which cases go to the worker of their share: nothing chosen, or groups.
-_OURS = ("no", "loadgroup")
+# Values of --dist with which each case goes to the worker of its share: none given, or groups.
+_BY_SHARE = ("no", "loadgroup")
 
 
 # -- the assignment --------------------------------------------------------------------------------
@@ -95,13 +95,13 @@ def assign_separately(cases: Sequence[Case]) -> dict[RunKey, int]:
 class Place:
     """This worker among those of its machine: ``slot`` of ``workers``, as the controller set it.
 
-    ``assigned`` says that cases come by share, ``alike`` that every worker runs all of them.
+    ``assigned`` says that cases come by share, ``runs_all`` that every worker runs all of them.
     """
 
     slot: int
     workers: int
     assigned: bool
-    alike: bool = False
+    runs_all: bool = False
 
     @classmethod
     def of(cls, config: pytest.Config) -> Place | None:
@@ -126,7 +126,7 @@ class Place:
             )
         if joined:
             return {case.run: 0 for case in cases}
-        if self.alike:
+        if self.runs_all:
             return {}
         return assign(cases, count, timed) if self.assigned else assign_separately(cases)
 
@@ -182,7 +182,7 @@ class Assigner:
     """Gives workers their places, sends each its share, and takes what they have measured."""
 
     config: pytest.Config
-    way: str
+    dist: str
     """What the user has chosen with --dist; "no" for nothing."""
     take: Callable[[dict[str, Any]], None]
     """Called with what a worker reports: of a test as soon as it is over, of all at the end."""
@@ -208,8 +208,8 @@ class Assigner:
         node.workerinput[WORKER_INPUT] = {
             "slot": slot,
             "workers": self._local,
-            "assigned": self.way in _OURS,
-            "alike": self.way == "each",
+            "assigned": self.dist in _BY_SHARE,
+            "runs_all": self.dist == "each",
         }
 
     @pytest.hookimpl(optionalhook=True)
@@ -232,16 +232,16 @@ class Assigner:
             self.take(reported)
 
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        return EngineScheduling(config, log, self.way) if self.way in _OURS else None
+        return EngineScheduling(config, log, self.dist) if self.dist in _BY_SHARE else None
 
 
 class EngineScheduling:
     """xdist's own scheduling by groups, or its own by load where no speed test was collected."""
 
-    def __init__(self, config: pytest.Config, log: Any, way: str) -> None:
+    def __init__(self, config: pytest.Config, log: Any, dist: str) -> None:
         from xdist.scheduler import LoadGroupScheduling
 
-        self._config, self._log, self._way = config, log, way
+        self._config, self._log, self._dist = config, log, dist
         self._inner: Any = LoadGroupScheduling(config, log)
         self._settled = False
 
@@ -255,7 +255,7 @@ class EngineScheduling:
 
     def _settle(self, collection: Sequence[str]) -> None:
         self._settled = True
-        if self._way == "loadgroup" or any(map(_LABELLED.search, collection)):
+        if self._dist == "loadgroup" or any(map(_LABELLED.search, collection)):
             return
         from xdist.scheduler import LoadScheduling
 
