@@ -56,8 +56,8 @@ def align_drafts(trace: Trace) -> tuple[list[int], list[int]] | None:
 
 
 def every_step_drafts(steps: Sequence[int], accepted: Sequence[int]) -> bool:
-    """Whether the drafts are those of all steps in order, as they are as a rule; the last step may
-    have been cut."""
+    """Whether the drafts are those of all steps in order, the usual case; the last step may have
+    been cut."""
     if len(steps) != len(accepted) or not steps:
         return not steps and not accepted
     full = [taken + 1 for taken in accepted]
@@ -131,9 +131,7 @@ def _check_totals(trace: Trace, totals: RequestTotals, speculation: Speculation)
         wrong = f"accepted {accepted} of {drafted} draft tokens"
     elif steps is not None and not steps <= emitted <= steps * (most + 1):
         wrong = f"took {steps} decoding steps, each of 1 to {most + 1} tokens with {speculation}"
-    elif (
-        None not in (steps, accepted) and not 0 <= (steps or 0) + (accepted or 0) - emitted <= most
-    ):
+    elif steps is not None and accepted is not None and not 0 <= steps + accepted - emitted <= most:
         wrong = f"took {steps} decoding steps and accepted {accepted} draft tokens"
     if wrong:
         raise MeasurementMismatch(

@@ -38,7 +38,7 @@ def drafts_nothing(trace: Trace) -> bool:
     return trace.totals.steps == trace.decoded_tokens
 
 
-def draftless_steps(traces: Sequence[Trace]) -> float:
+def apparent_draftless_share(traces: Sequence[Trace]) -> float:
     """Share of the decoding steps that had no draft, as far as the traces show.
 
     A step counts as one without a draft where the engine reports so, else where it emitted a single

@@ -17,7 +17,6 @@ from pytest_speedbench.splits import Sample
 # A look takes milliseconds of the client for every case; an assert divides its α by their number.
 MOST_LOOKS = 40
 
-
 Followed = Mapping[tuple[str, int], ReplayedTurn]
 """How the build went along the baseline's outputs, by sample and turn."""
 

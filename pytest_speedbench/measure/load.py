@@ -233,8 +233,8 @@ class ClosedLoop:
         return (
             f"sample {sample.id!r} has {length} prompt tokens; with --speed-max-tokens "
             f"{self.sampling.max_tokens} at most {max(0, self.longest_prompt)} fit the context "
-            "window: "
-            "lower --speed-max-tokens, choose another split, or a model with a longer context"
+            "window: lower --speed-max-tokens, choose another split, or a model with a longer "
+            "context"
         )
 
 
@@ -280,6 +280,6 @@ class _Reader:
         return None if counters is None else cls(loop.engine, counters)
 
     def growth(self) -> Counters | None:
-        """What the counters grew by since the last reading; None once they are not to be had."""
+        """What the counters grew by since the last reading; None once they are not available."""
         before, self.last = self.last, self.engine.counters()
         return None if before is None or self.last is None else self.last - before

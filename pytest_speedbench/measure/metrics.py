@@ -240,16 +240,16 @@ def user_tps(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
     over requests, so that one short answer counts for little."""
     spans = [(turn, decoding_span(turn.trace)) for turn in turns]
     pairs = [(turn, float(span.tokens), span.seconds) for turn, span in spans if span]
-    return _ratio(pairs, _none_timed(turns), level, "tokens/s", True)
+    return _ratio(pairs, _none_timed(turns), level, "tokens/s", higher_is_better=True)
 
 
 def ttft(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
     """Seconds from sending a request to its first output event."""
     shown = [turn for turn in turns if first_token_shown(turn.trace)]
     pairs = [(turn, turn.trace.times[0] - turn.trace.submitted, 1.0) for turn in shown]
-    if not pairs and any(turn.trace.times for turn in turns):
-        return _ratio(pairs, _none_timed(turns), level, "s", False)
-    return _ratio(pairs, "no request has an output event", level, "s", False)
+    any_output = any(turn.trace.times for turn in turns)
+    no_data = _none_timed(turns) if any_output else "no request has an output event"
+    return _ratio(pairs, no_data, level, "s", higher_is_better=False)
 
 
 def step_time(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
@@ -262,7 +262,7 @@ def step_time(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
     pairs = [(turn, span.seconds, float(span.steps)) for turn, span in spans if span.steps]
     if any(span.steps is None for _, span in spans):
         raise NoData(NO_STEP_COUNT)
-    return _ratio(pairs, _none_timed(turns), level, "s", False)
+    return _ratio(pairs, _none_timed(turns), level, "s", higher_is_better=False)
 
 
 def _none_timed(turns: Sequence[Turn]) -> str:
@@ -301,12 +301,17 @@ def counted_step_time(
 
 def _ratio(
     pairs: Sequence[tuple[Turn, float, float]],
-    none: str,
+    no_data: str,
     level: float,
     unit: str,
+    *,
     higher_is_better: bool,
 ) -> Estimate:
-    """Sum of the second over sum of the third, clustered by sample, stratified by category."""
+    """Sum of the second over sum of the third, clustered by sample, stratified by category.
+
+    Raises:
+        NoData: ``pairs`` is empty; the message is ``no_data``.
+    """
     from dataclasses import replace
 
     import numpy as np
@@ -323,7 +328,7 @@ def _ratio(
         total[1] += bottom
         strata[turn.sample] = turn.category
     if not sums:
-        raise NoData(none)
+        raise NoData(no_data)
     table = np.array(list(sums.values()))
     codes = stratum_codes([strata[sample] for sample in sums])
     estimate = positive_ratio(table[:, 0], table[:, 1], codes, level, unit=unit)

@@ -10,7 +10,7 @@ from pytest_speedbench.engines.protocol import UNKNOWN_METHOD, Trace
 from pytest_speedbench.errors import count_of
 from pytest_speedbench.measure.answers import degenerate_notes
 from pytest_speedbench.measure.arrivals import in_burst
-from pytest_speedbench.measure.drafting import draftless_steps, drafts_nothing
+from pytest_speedbench.measure.drafting import apparent_draftless_share, drafts_nothing
 from pytest_speedbench.measure.failures import describe_failed
 from pytest_speedbench.measure.replayed import Replay
 from pytest_speedbench.measure.results import ArmResult, RunSetting, total
@@ -160,7 +160,7 @@ def _schedule_drafts(traces: Sequence[Trace]) -> str:
     """``nothing``, or in how few steps; empty where a schedule drafts as usual."""
     if all(map(drafts_nothing, traces)):
         return "nothing"
-    without = draftless_steps(traces)
+    without = apparent_draftless_share(traces)
     return f"in at most {1 - without:.1%} of the steps" if without >= _DRAFTLESS else ""
 
 

@@ -194,7 +194,7 @@ class _Path:
         divergence = divergence_of(baseline, latest)
         if divergence is None:
             return None
-        self.divergences.append(self._differs(latest, divergence))
+        self.divergences.append(self._divergence(latest, divergence))
         resume = next_resume(baseline, divergence, prefill_tokens=self.prefill_tokens)
         if resume is None:
             return None
@@ -203,7 +203,7 @@ class _Path:
             return None
         return resume.prompt_tokens
 
-    def _differs(self, latest: Segment, position: int) -> ReplayDivergence:
+    def _divergence(self, latest: Segment, position: int) -> ReplayDivergence:
         ids, at = _ids(self.baseline), position - latest.start
         return ReplayDivergence(
             position,
@@ -265,19 +265,23 @@ def _paths(
     tokenizer: Tokenizer,
 ) -> Iterator[_Path]:
     """One path a turn. The history of all of them is the baseline's, so none waits for another."""
-    messages, same = list(sample.messages()), True
+    prefill = _prefill(turns, sample)
+    if prefill is None:
+        return
+    messages, same_history = list(sample.messages()), True
     for number in range(max(1, len(sample.turns))):
         baseline, free = outputs.get((sample.id, number)), turns.get((sample.id, number))
-        if baseline is None or (prefill := _prefill(turns, sample)) is None:
+        if baseline is None:
             return
         prompt: Sequence[int] = sample.token_ids or ()
-        own = None
-        if free is not None and same:
-            prompt, own = free.prompt_ids, free.trace if _has_steps(free.trace) else None
+        free_trace = None
+        if free is not None and same_history:
+            prompt = free.prompt_ids
+            free_trace = free.trace if _has_steps(free.trace) else None
         prompt = prompt or tokenizer.render(messages)
-        yield _Path(sample, number, prompt, baseline, own, prefill)
+        yield _Path(sample, number, prompt, baseline, free_trace, prefill)
         ids = _ids(baseline).tolist()
-        same = same and free is not None and free.trace.token_ids == ids
+        same_history = same_history and free is not None and free.trace.token_ids == ids
         if number + 1 < len(sample.turns):
             messages += [
                 {"role": "assistant", "content": tokenizer.decode(ids)},

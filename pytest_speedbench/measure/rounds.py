@@ -16,9 +16,7 @@ from pytest_speedbench.engines.protocol import Speculation
 from pytest_speedbench.measure.failures import FailureLimit, refuse_failed
 from pytest_speedbench.measure.load import ClosedLoop, Progress
 from pytest_speedbench.measure.passes import counts_by_slice, send_parts
-from pytest_speedbench.measure.results import (
-    ArmResult,
-)
+from pytest_speedbench.measure.results import ArmResult
 from pytest_speedbench.measure.window import timed_round
 from pytest_speedbench.splits import Sample
 
@@ -26,7 +24,6 @@ from pytest_speedbench.splits import Sample
 _REQUESTS_PER_SLOT = 4
 # Where nothing is timed, a short warm-up will do: it finds an engine that fails early.
 UNTIMED_WARMUP_TOKENS = 32
-
 
 RoundProgress = Callable[[Speculation, int, int, int, int], None]
 """(arm, round, rounds, samples finished, samples) — for display. The warm-up is round 0; a pass
@@ -50,7 +47,7 @@ def plan_rounds(
         return [tuple(samples)]
     if rounds > 1 and len(samples) >= 2 * batch_size * rounds:
         return _deal(samples, rounds)
-    return [_enough(samples, batch_size)] * rounds
+    return [_repeated(samples, batch_size)] * rounds
 
 
 def _deal(samples: Sequence[Sample], rounds: int) -> list[tuple[Sample, ...]]:
@@ -63,7 +60,7 @@ def _deal(samples: Sequence[Sample], rounds: int) -> list[tuple[Sample, ...]]:
     return [tuple(samples[n] for n in sorted(numbers[r::rounds])) for r in range(rounds)]
 
 
-def _enough(samples: Sequence[Sample], batch_size: int) -> tuple[Sample, ...]:
+def _repeated(samples: Sequence[Sample], batch_size: int) -> tuple[Sample, ...]:
     """``samples``, repeated in their order to a steady load of ``batch_size`` requests.
 
     One slot is always busy. Samples that cannot fill the batch once are not repeated: copies of one
@@ -142,8 +139,7 @@ def run_rounds(
         if restart is not None and number:
             for arm, loop in zip(arms, restart(number), strict=True):
                 arm.loop = loop
-        start = number if restart is not None else 0
-        if start == number:  # new engines
+        if number == 0 or restart is not None:  # new engines
             for arm in arms:
                 show = partial(progress, arm.loop.speculation, 0, len(plan))
                 arm.result.warmup_requests = warm_up(
@@ -153,7 +149,7 @@ def run_rounds(
                     arm.fill_cache(once, batch_size, progress)
         for arm in arms if number % 2 == 0 else reversed(arms):
             show = partial(progress, arm.loop.speculation, number + 1, len(plan))
-            arm.round(parts, batch_size, start, show)
+            arm.round(parts, batch_size, 0 if restart is None else number, show)
     for arm in arms:
         refuse_failed(arm.result, arm.loop.max_failed)
     return [arm.result for arm in arms]

@@ -75,7 +75,7 @@ class Run:
         every one of them."""
         return self.arm.early.looks if self.arm.early is not None else 1
 
-    def _timed(self) -> None:
+    def _check_timed(self) -> None:
         from pytest_speedbench.stats import NoData
 
         if self.arm.early is not None:
@@ -86,7 +86,7 @@ class Run:
         return self.output_tps_at(0.95)
 
     def output_tps_at(self, level: float) -> Estimate:
-        self._timed()
+        self._check_timed()
         return metrics.output_tps(self.arm.rounds, level)
 
     @property
@@ -119,7 +119,7 @@ class Run:
     def _reference(self) -> ArmResult:
         from pytest_speedbench.stats import NoData
 
-        self._timed()
+        self._check_timed()
         if self.arm.soak:
             raise NoData("a soak measures one engine, and no arm without SD")
         if self.setting.side is not None and self.setting.side.no_plain:
@@ -140,7 +140,7 @@ class Run:
         return self.user_tps_at(0.95)
 
     def user_tps_at(self, level: float) -> Estimate:
-        self._timed()
+        self._check_timed()
         return metrics.user_tps(self.arm.turns, level)
 
     @property
@@ -148,7 +148,7 @@ class Run:
         return self.ttft_at(0.95)
 
     def ttft_at(self, level: float) -> Estimate:
-        self._timed()
+        self._check_timed()
         return metrics.ttft(self.arm.turns, level)
 
     @property
@@ -156,7 +156,7 @@ class Run:
         return self.step_time_at(0.95)
 
     def step_time_at(self, level: float) -> Estimate:
-        self._timed()
+        self._check_timed()
         counted = total(self.arm.counted.values())
         if not counted.steps or self.arm.unknown:
             return metrics.step_time(self.arm.turns, level)

@@ -1,4 +1,4 @@
-"""Text to token ids, once, for every engine alike: chat template, stop tokens, context window."""
+"""Text to token ids, the same for every engine: chat template, stop tokens, context window."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from pytest_speedbench.engines.prompts import Form, raw_text
 from pytest_speedbench.errors import EngineError
 
 Message = Mapping[str, str]
-
 
 # What the tokenizer or jinja2 gives to every chat template, and nobody sets.
 _GIVEN = {
@@ -95,12 +94,14 @@ class HuggingFaceTokenizer:
             return self._raw(raw_text((m["role"], m["content"]) for m in messages))
         text = self._templated(messages)
         ids, bos = self.encode(text), self._tokenizer.bos_token_id
-        # Some tokenizers add the first token to a text that has it from its template.
-        once = bos is None or not text.startswith(2 * str(self._tokenizer.bos_token))
-        return ids[1:] if once and bos is not None and ids[:2] == [bos, bos] else ids
+        doubled = bos is not None and ids[:2] == [bos, bos]
+        # Some tokenizers add the BOS token to a text that has it from its template.
+        if doubled and not text.startswith(2 * str(self._tokenizer.bos_token)):
+            return ids[1:]
+        return ids
 
     def _raw(self, text: str) -> list[int]:
-        """A text with the first token that the tokenizer puts before every one, once."""
+        """A text with the BOS token once, if the tokenizer puts one before every text."""
         ids = self.encode(text)
         first: list[int] = self._tokenizer("a")["input_ids"][:1]
         bos = self._tokenizer.bos_token_id
@@ -238,7 +239,7 @@ def load_tokenizer(
 
 
 def _check_arguments(template: object, kwargs: Mapping[str, object]) -> None:
-    """Refuses arguments that ``template`` never reads, which it would ignore without a word.
+    """Refuses arguments that ``template`` never reads, and so would silently ignore.
 
     Raises:
         EngineError: the message names the argument and those that the template reads.

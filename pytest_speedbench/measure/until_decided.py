@@ -66,7 +66,7 @@ def replay_until_decided(
             watch.follow(found.turns)
         sent += len(group)
         progress(sent, len(samples))
-        if _enough(watch, group, passes[-1].turns):
+        if _show_group(watch, group, passes[-1].turns):
             break
     if not turns and not refused:
         refused = "no sample in common with the baseline"
@@ -74,7 +74,7 @@ def replay_until_decided(
     return _looked_at(loop, watch, passes), Replay(kept, refused)
 
 
-def _enough(watch: BlockWatch, group: Sequence[Sample], turns: Sequence[Turn]) -> bool:
+def _show_group(watch: BlockWatch, group: Sequence[Sample], turns: Sequence[Turn]) -> bool:
     """Shows the samples of a group to the watch; whether every case is decided."""
     own: dict[str, list[Turn]] = {sample.id: [] for sample in group}
     for turn in turns:
