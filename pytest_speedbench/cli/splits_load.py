@@ -93,7 +93,8 @@ def tokenizer_of(model: str, encoding: str = "") -> TargetTokenizer:
 
 
 def _model_tokenizer(model: str) -> TargetTokenizer:
-    from pytest_speedbench.measure.tokenizer import load_tokenizer, model_name
+    from pytest_speedbench.measure.model_identity import model_name
+    from pytest_speedbench.measure.tokenizer import load_tokenizer
     from pytest_speedbench.splits import TargetTokenizer
 
     try:

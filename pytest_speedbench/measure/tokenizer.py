@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
-from pytest_speedbench.engines.demo import DEMO_MODEL, DEMO_NAME, resolve_model
+from pytest_speedbench.engines.demo import resolve_model
 from pytest_speedbench.engines.prompts import Form, raw_text
 from pytest_speedbench.errors import EngineError
 
@@ -302,61 +299,3 @@ def _stop_ids(tokenizer: Any, path: str) -> tuple[int, ...]:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def model_identity(model: str, weights: str = "") -> dict[str, str]:
-    """Name and weights digest (or hub revision) of a model, for the record.
-
-    ``weights`` is the folder or file that the engine loads, where it is not the model's own. The
-    digest covers the config and, for every weights file, name, size and three megabytes (first,
-    middle, last): enough to distinguish checkpoints in milliseconds.
-    """
-    path = Path(os.path.expanduser(weights or resolve_model(model)))
-    if not os.path.exists(path):
-        return {"name": model, "weights": "", "revision": _hub_revision(model)}
-    digest = hashlib.sha256()
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        if file.suffix in (".safetensors", ".bin", ".gguf") or file.name == "config.json":
-            digest.update(f"{file.name}:{file.stat().st_size}".encode())
-            for block in _probe(file):
-                digest.update(block)
-    return {"name": model_name(model), "weights": digest.hexdigest()[:16], "revision": ""}
-
-
-_SNAPSHOT = re.compile(r"/models--([^/]+)/snapshots/[^/]+$")
-"""A folder of the hub's cache, which is named after a commit; the model's name is above it."""
-
-
-def model_name(model: str) -> str:
-    """What a model is called in ids and records: a hub name, or a folder's or file's own name."""
-    if model == DEMO_MODEL:
-        return DEMO_NAME
-    path = Path(os.path.expanduser(model))
-    if not os.path.exists(path):
-        return model
-    place = path.resolve()
-    cached = _SNAPSHOT.search(place.as_posix())
-    return cached[1].replace("--", "/", 1) if cached else place.name
-
-
-def _probe(file: Path, block: int = 1 << 20) -> list[bytes]:
-    size = file.stat().st_size
-    with file.open("rb") as handle:
-        blocks = []
-        for start in sorted({0, max(0, size // 2 - block // 2), max(0, size - block)}):
-            handle.seek(start)
-            blocks.append(handle.read(block))
-    return blocks
-
-
-def _hub_revision(model: str) -> str:
-    """The commit of the locally cached snapshot, if the hub's cache has one."""
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
-        return ""
-    try:
-        found = try_to_load_from_cache(model, "config.json")
-    except ValueError:  # not a hub name
-        return ""
-    return Path(found).parent.name if isinstance(found, str) else ""

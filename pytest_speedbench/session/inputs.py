@@ -15,9 +15,10 @@ from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo
 from pytest_speedbench.engines.registry import check as check_engine
 from pytest_speedbench.engines.registry import check_sampling, engine_type
 from pytest_speedbench.errors import CannotRun, count_of
+from pytest_speedbench.measure.model_identity import model_identity
 from pytest_speedbench.measure.prompts import check_prompts, context_window
 from pytest_speedbench.measure.results import RunSetting, Side
-from pytest_speedbench.measure.tokenizer import Tokenizer, load_tokenizer, model_identity
+from pytest_speedbench.measure.tokenizer import Tokenizer, load_tokenizer
 from pytest_speedbench.plan.cases import Case, RunKey, engine_config, sent_as
 from pytest_speedbench.plan.environment import Variables, watched_variables
 from pytest_speedbench.plan.settings import Settings

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from pytest_speedbench.baselines.case_key import CaseKey
-from pytest_speedbench.measure.tokenizer import model_name
+from pytest_speedbench.measure.model_identity import model_name
 from pytest_speedbench.plan.cases import Case
 
 

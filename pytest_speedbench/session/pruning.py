@@ -11,7 +11,7 @@ from pytest_speedbench.compare.gate import Levels, gate
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.errors import NoData, UsageError
-from pytest_speedbench.measure.tokenizer import model_name
+from pytest_speedbench.measure.model_identity import model_name
 from pytest_speedbench.plan import values
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH

@@ -28,9 +28,9 @@ from pytest_speedbench.compare.side_by_side import NAME, match_side
 from pytest_speedbench.compare.verdict import Verdict
 from pytest_speedbench.engines.registry import check_arguments, engine_type, installed
 from pytest_speedbench.errors import BaselineError
+from pytest_speedbench.measure.model_identity import model_name
 from pytest_speedbench.measure.replay import Outputs
 from pytest_speedbench.measure.results import ArmResult
-from pytest_speedbench.measure.tokenizer import model_name
 from pytest_speedbench.plan.cases import Case, RunKey, beside_all, sent_as
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_speedbench.engines.demo import DEMO_INSTALL, DEMO_MODEL, demo_available
 from pytest_speedbench.engines.registry import engine_type
-from pytest_speedbench.measure.tokenizer import model_identity
+from pytest_speedbench.measure.model_identity import model_identity
 
 
 def identity(model: Path, engine: str = "llama-cpp") -> dict[str, str]:
