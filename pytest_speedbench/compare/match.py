@@ -62,13 +62,17 @@ def identity_of(record: Record) -> Identity:
 class Match:
     """The baseline of a case, or why there is none.
 
-    ``incomparable`` says why the record with this key must not be compared at all; ``timing`` why
-    its timings must not. Both are empty for a full match. ``part`` says which rows are left out
-    where only a part of the split is compared; ``record`` has the sample ids of the new split.
-    ``nearest`` says, where there is no record of the case, in what the most similar one differs.
-    ``remark`` says why a record that was named would not have been chosen by itself. ``beside`` is
-    the latest run, shown beside a promoted one and not gated. ``earlier`` lists the saved runs
-    before the one under test, oldest first: a stored timing is held against them.
+    Attributes:
+        record: the baseline, under the sample ids of the new split; None where there is none.
+        run: the saved run that has it.
+        incomparable: why the record must not be compared at all; empty where it may.
+        timing: why its timings must not be compared; empty where they may.
+        part: which rows are left out where only a part of the split is compared.
+        nearest: in what the most similar record differs, where there is none of the case.
+        remark: why a record that was named would not have been chosen by itself.
+        beside: the latest run, shown beside a promoted one and not gated.
+        earlier: lists the saved runs before the one under test, oldest first: a stored timing is
+            compared with them.
     """
 
     record: Record | None = None
@@ -264,12 +268,12 @@ def _differences(old: dict[str, object], new: dict[str, object]) -> Iterable[str
 
 
 def _length_text(sampling: SamplingRecord) -> str:
-    words = [f"max_tokens {sampling.max_tokens}"]
+    limits = [f"max_tokens {sampling.max_tokens}"]
     if sampling.ignore_eos:
-        words.append("ignore_eos")
+        limits.append("ignore_eos")
     if sampling.min_tokens:
-        words.append(f"min_tokens {sampling.min_tokens}")
-    return ", ".join(words)
+        limits.append(f"min_tokens {sampling.min_tokens}")
+    return ", ".join(limits)
 
 
 def _machine_text(machine: MachineRecord) -> str:

@@ -29,13 +29,20 @@ _DEFAULT_STORAGE = ".benchmarks"  # of the commands, as of pytest-benchmark
 class CaseResult:
     """One test: its record and its verdicts.
 
-    ``key`` is the case; ``group`` distinguishes runs whose cases have the same key.
-    ``attribution`` says what a change of the run's speedup against its baseline is due to,
-    ``beside`` how the latest run compares where another one is the reference. ``false_asserts``
-    are comparisons of the test that were false; they count where the test fails by an assertion.
-    ``changes`` is in what the run differs from its baseline, ``baseline`` the record of that; its
-    requests are left out where no report will show them. ``spent`` is on what the case has spent
-    its share of α: comparison → place.
+    Attributes:
+        nodeid: the test; empty for a saved run.
+        name: what the test or the case is called.
+        key: the case, as text.
+        group: distinguishes runs whose cases have the same key.
+        record: what was measured.
+        verdicts: those of the gate, and of the test's own comparisons and checks.
+        attribution: what a change of the run's speedup against its baseline is due to.
+        beside: how the latest run compares, where another one is the reference.
+        false_asserts: comparisons of the test that were false; they count where the test fails by
+            an assertion.
+        changes: how the run differs from its baseline, likeliest causes of a change first.
+        spent: on what the case has spent its share of α: comparison → place.
+        baseline: the record compared with, without its requests where no report shows them.
     """
 
     nodeid: str

@@ -18,8 +18,8 @@ from pytest_speedbench.splits import Sample
 _UNNAMED = "abort"
 _BUSY = ("HTTP 429", "HTTP 503", "no new token")
 _LOG = "see the engine's own log"
-# An engine's words may be others for each answer.
-_SHOWN = 5
+# An engine may give another reason for each answer.
+_MOST_REASONS = 5
 
 
 @dataclass(slots=True)
@@ -63,8 +63,8 @@ def count_failed(traces: Iterable[Trace]) -> Counter[str]:
 
 def describe_failed(failed: Mapping[str, int], of: int) -> str:
     """``3 of 80 answers were broken off ('content_filter': 2, 'abort': 1)``."""
-    common = Counter(failed).most_common(_SHOWN)
-    reasons = ", ".join(f"{word!r}: {count}" for word, count in common)
+    common = Counter(failed).most_common(_MOST_REASONS)
+    reasons = ", ".join(f"{reason!r}: {count}" for reason, count in common)
     if others := sum(failed.values()) - sum(count for _, count in common):
         reasons += f", other reasons: {others}"
     return f"{sum(failed.values())} of {of} answers were broken off ({reasons})"
@@ -85,7 +85,7 @@ def too_many_failed(
     failed: Mapping[str, int], of: int, most: float, planned: int = 0
 ) -> EngineError:
     """The error for a run of which too little is left; ``of`` answers came of ``planned``."""
-    busy = any(word.startswith(_BUSY) for word in failed)
+    busy = any(reason.startswith(_BUSY) for reason in failed)
     look = "lower --speed-bs, or raise the server's limit of requests" if busy else _LOG
     every = f" of the run's {planned}" if planned > of else ""
     return EngineError(

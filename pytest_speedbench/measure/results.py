@@ -22,9 +22,15 @@ from pytest_speedbench.splits import ALL
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The trace of one turn of one sample; ``prompt_ids`` is the whole prompt it answered.
+    """The trace of one turn of one sample.
 
-    ``copy`` counts, from 0 on, how often the same sample was sent before in the same pass.
+    Attributes:
+        sample: id of the sample.
+        category: of the sample.
+        turn: number of the turn, from 0 on.
+        trace: what the request did.
+        prompt_ids: the whole prompt that it answered.
+        copy: how often the same sample was sent before in the same pass.
     """
 
     sample: str
@@ -108,12 +114,17 @@ class Pass:
 class Round:
     """Throughput of one arm in one round.
 
-    ``tokens`` and ``seconds`` are those of the steady window when ``steady``, otherwise of the
-    whole round, ramp and drain included (too few samples to fill the batch for long).
-    ``acceptance_length`` and ``step_time`` (seconds) are those of all requests of the round, from
-    which a changed speedup is attributed; None where no request had a decoding step. ``at_once``
-    is the most requests that were between their first and last token at once; 0 where that was not
-    recorded. ``start`` counts the starts of the engine, from 0 on.
+    Attributes:
+        tokens: output tokens of the steady window, or of the whole round where there is none.
+        seconds: length of that window or round.
+        steady: whether there was a steady window: all slots were busy. Without one, ramp and drain
+            are included (too few samples to fill the batch for long).
+        requests: those of the whole round.
+        acceptance_length: AL of all requests; None where no request had a decoding step.
+        step_time: seconds per decoding step of all requests; None likewise.
+        at_once: the most requests between their first and last token at the same time; 0 where
+            that was not recorded.
+        start: number of the engine's start, from 0 on.
     """
 
     tokens: int
@@ -222,20 +233,28 @@ class EarlyStop:
 class ArmResult:
     """What one arm measured: the traces of each sample's first pass, and every round's timing.
 
-    ``repeated`` is how many conversations a round sends where samples are sent more than once to
-    hold the batch size; 0 where none is. ``counters`` is the growth of the engine's own totals over
-    the rounds; ``alternated`` whether the arms took turns; ``early`` how far an early decision has
-    gone: then nothing was timed, and ``turns`` are those of the complete blocks that were looked
-    at; ``soak`` holds every round of a soak, and ``broke_off`` why it ended before its time.
-
-    ``counted`` is, by category, what the counters say of it where requests report no acceptance and
-    categories ran one after another; ``hidden`` how many decoding steps of requests that ran one by
-    one may hide behind cut-off last steps; ``unknown`` why acceptance is not known although it is
-    counted; ``foreign`` what shows that the engine had other clients. ``answers`` are all that were
-    asked for, and ``failed`` those that the engine broke off, by its own word for the reason; they
-    are in no other number. ``cold`` are the same turns as ``turns`` without the engine's prefix
-    cache, where it is on. ``digests`` identifies the outputs of an arm whose turns were not kept,
-    by sample and turn: the reference arm of a record.
+    Attributes:
+        speculation: of the arm.
+        turns: shape (requests,); after an early decision only those of the blocks looked at.
+        rounds: shape (rounds,), their timing; empty after an early decision, which times nothing.
+        counters: growth of the engine's own totals over the rounds.
+        warmup_requests: sent before the rounds, and in no number.
+        repeated: conversations that a round sends where samples are sent more than once to hold
+            the batch size; 0 where none is.
+        alternated: whether the arms took turns.
+        early: how far an early decision has gone; None without one.
+        soak: shape (rounds,), every round of a soak.
+        broke_off: why a soak ended before its time; empty where it did not.
+        counted: category → what the counters say of it, where requests report no acceptance and
+            categories ran one after another.
+        hidden: decoding steps of requests that ran one by one which cut-off last steps may hide.
+        unknown: why acceptance is not known although the engine counts it; empty where it is known.
+        foreign: what shows that the engine had other clients; empty where nothing does.
+        answers: all that were asked for, the failed ones included.
+        failed: the engine's reason → answers that it broke off for it; they are in no other number.
+        cold: the turns of the pass without the engine's prefix cache, where it is on.
+        digests: (sample, turn) → digest of the output, for an arm whose turns were not kept: the
+            reference arm of a record.
     """
 
     speculation: Speculation
@@ -260,8 +279,8 @@ class ArmResult:
     def count(self, done: Pass) -> None:
         """Counts the answers of a pass, and those of them that were broken off."""
         self.answers += len(done.turns) + sum(done.failed.values())
-        for word, count in done.failed.items():
-            self.failed[word] = self.failed.get(word, 0) + count
+        for reason, count in done.failed.items():
+            self.failed[reason] = self.failed.get(reason, 0) + count
 
     def take(self, done: Pass, first: bool) -> None:
         """Adds what a pass measured; only a sample's first time counts for acceptance."""
