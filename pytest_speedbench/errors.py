@@ -78,7 +78,8 @@ class MeasurementMismatch(EngineError):
 
 
 class ForeignTrafficError(SpeedbenchError):
-    """The counters grew by what our requests cannot have caused; the message says by how much."""
+    """The counters grew by what our requests alone cannot have caused; the message says by how
+    much, and the likely cause."""
 
 
 class CannotRun(SpeedbenchError):

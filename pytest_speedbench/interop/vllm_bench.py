@@ -90,7 +90,7 @@ def _threshold(
     except MeasurementMismatch as error:
         raise ForeignFileError(f"{file}: {error}") from None
     except ForeignTrafficError as error:
-        raise ForeignFileError(f"{file}: its counters are of other requests too: {error}") from None
+        raise ForeignFileError(f"{file}: its counters do not fit its requests: {error}") from None
     if not counted.steps:
         raise ForeignFileError(f"{file}: no decoding step in this run, so it has no AL")
     notes = list(contradiction(_STATED, found.stated, 1 + found.accepted_tokens / found.drafts))

@@ -19,6 +19,12 @@ from pytest_speedbench.engines.protocol import Counters, Speculation, Trace
 from pytest_speedbench.errors import ForeignTrafficError, MeasurementMismatch
 from pytest_speedbench.measure.results import Counted
 
+_FOREIGN = "is another client using this engine?"
+_LACKING = (
+    "its counters lag, or many steps had no draft, as where it lowers the draft length under load; "
+    "without a count of its output tokens these cannot be distinguished"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -94,14 +100,17 @@ def _check_ours(output: Output, cut: int, speculation: Speculation, grown: Count
     tokens = output.decoded
     if grown.output_tokens not in (None, output.tokens):
         raise ForeignTrafficError(
-            f"the engine emitted {grown.output_tokens} tokens, our requests {output.tokens}"
+            f"the engine emitted {grown.output_tokens} tokens, our requests {output.tokens}: "
+            f"{_FOREIGN}"
         )
     counted = grown.drafts + grown.accepted_tokens
     drafts_count = (
         grown.output_tokens is None and grown.drafts > 0 and traits(speculation.method).every_step
     )
-    if counted - cut > tokens or (drafts_count and tokens > counted + output.decoding):
+    lacking = drafts_count and tokens > counted + output.decoding
+    if counted - cut > tokens or lacking:
+        why = _LACKING if lacking else _FOREIGN
         raise ForeignTrafficError(
             f"the engine counted {grown.drafts} drafts with {grown.accepted_tokens} accepted "
-            f"tokens, which does not fit the {tokens} tokens that our requests decoded"
+            f"tokens, which does not fit the {tokens} tokens that our requests decoded: {why}"
         )

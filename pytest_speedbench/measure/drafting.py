@@ -21,12 +21,14 @@ def speculation_off(setting: RunSetting, arm: ArmResult) -> str:
         return ""
     counters = arm.counters
     if counters is not None:
-        if counters.draft_tokens or counters.drafts:
-            return ""
-        return "the engine's own counter of draft tokens did not move"
-    if all(drafts_nothing(turn.trace) for turn in arm.turns):
-        return "every decoding step of the run emitted a single token"
-    return ""
+        off = not (counters.draft_tokens or counters.drafts)
+        reason = "the engine's own counter of draft tokens did not move"
+    else:
+        off = all(drafts_nothing(turn.trace) for turn in arm.turns)
+        reason = "every decoding step of the run emitted a single token"
+    if off and setting.engine.details.get("joined"):
+        reason += f"; a schedule of the server may draft nothing at BS {setting.batch_size}"
+    return reason if off else ""
 
 
 def drafts_nothing(trace: Trace) -> bool:

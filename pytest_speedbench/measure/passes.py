@@ -106,7 +106,7 @@ def _from_counters(loop: ClosedLoop, done: Pass, grown: Counters | None, batch_s
     except ForeignTrafficError as error:
         for turn in done.turns:
             turn.trace.totals = RequestTotals()
-        return replace(done, unknown=f"{error}: is another client using this engine?")
+        return replace(done, unknown=str(error))
 
 
 def _count_each(loop: ClosedLoop, turns: Sequence[Turn]) -> int:

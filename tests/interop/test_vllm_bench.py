@@ -39,7 +39,7 @@ def test_steps_without_a_draft_widen_what_is_known() -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"total_output_tokens": 12}, "other requests too"),
+        ({"total_output_tokens": 12}, "do not fit its requests"),
         ({"spec_decode_accepted_tokens": 600}, "600 accepted of 525 drafted"),
         ({"spec_decode_num_drafts": 0}, "nothing was drafted"),
         ({"completed": 0}, "no request completed in this run"),

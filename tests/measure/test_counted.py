@@ -99,14 +99,14 @@ def test_foreign_drafts_beyond_what_cuts_explain_are_noticed(
 ) -> None:
     traces, grown, _ = load
     more = DL * len(traces) + 1
-    with pytest.raises(ForeignTrafficError, match="does not fit"):
+    with pytest.raises(ForeignTrafficError, match=r"does not fit .*another client"):
         count(traces, 1, EAGLE, grown + Counters(more, more * DL, 0, 0))
 
 
 def test_counters_that_lag_behind_are_no_acceptance_length() -> None:
     """A counter that moves only later would read as AL 1."""
     trace = Trace("r", 1, 0.0, chunks=[40], totals=RequestTotals())
-    with pytest.raises(ForeignTrafficError, match="counted 1 drafts with 2 accepted"):
+    with pytest.raises(ForeignTrafficError, match=r"counted 1 drafts with 2 .*counters lag, or"):
         count([trace], 1, EAGLE, Counters(1, 4, 2))
 
 

@@ -19,9 +19,11 @@ def run(
     counters: Counters | None = None,
     steps: tuple[int, ...] = (1, 1),
     told: str = "",
+    joined: bool = False,
 ) -> Run:
     speculation = Speculation() if method == "none" else Speculation(method, 3)
-    details = {"speculative_method": told} if told else {}
+    details: dict[str, object] = {"speculative_method": told} if told else {}
+    details |= {"joined": joined}
     trace = Trace("r", 1, 0.0, [0] * (1 + sum(steps)), [1, *steps], [0.0] * (1 + len(steps)))
     setting = RunSetting(
         EngineInfo("e", "1", "cpu", "float32", details),
@@ -43,6 +45,7 @@ def run(
     [
         (run(counters=Counters(0, 0, 0)), "counter of draft tokens did not move"),
         (run(counters=None), "every decoding step of the run emitted a single token"),
+        (run(joined=True), "single token; a schedule of the server may draft nothing at BS 1"),
         (run(told="none"), "configuration has no speculation"),
     ],
 )
