@@ -12,7 +12,7 @@ from pytest_speedbench.engines.protocol import Trace
 
 # A burst: all output within this share of the request's time, at more tokens per second than any
 # engine decodes for one user.
-_BURST_SHARE = 0.02
+_BURST_SHARE = 0.05
 _BURST_TPS = 1000.0
 
 

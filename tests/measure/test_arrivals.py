@@ -41,6 +41,7 @@ def test_a_steady_stream() -> None:
         trace([0.5] * 32),
         trace([5.0 + 3e-5 * n for n in range(2000)]),
         trace([0.5, 0.5 + 1e-4], [16, 16]),
+        trace([0.5 + 7e-4 * n for n in range(32)]),  # read by a busy client
         trace([0.5 + 1e-5 * n for n in range(8)], [1] * 8, totals=RequestTotals(7)),
     ],
 )
@@ -111,4 +112,4 @@ def test_no_rate_is_above_what_the_duration_allows(gaps: list[float], first: flo
     span = decoding_span(trace(times))
     if span is not None:
         rate = span.tokens / span.seconds
-        assert rate <= max(1000.0, 51 * len(times) / times[-1])
+        assert rate <= max(1000.0, 21 * len(times) / times[-1])

@@ -18,7 +18,7 @@ from pytest_speedbench.engines.protocol import (
 from pytest_speedbench.engines.reconcile import reconcile
 from pytest_speedbench.engines.serving.failures import AnswerFailed
 from pytest_speedbench.engines.serving.pieces import UNKNOWN, Piece, SpeculationReport, TokenCounts
-from pytest_speedbench.engines.serving.steps import Arrangement, arrange
+from pytest_speedbench.engines.serving.steps import Arrangement, arrange, split_into_steps
 from pytest_speedbench.errors import EngineError
 
 UNKNOWN_ID = -1
@@ -101,7 +101,17 @@ class Answer:
         if piece.usage is not None:
             self._add_counts(piece.usage)
         if piece.report is not None:
-            self.report = piece.report
+            self._add_report(piece.report)
+
+    def _add_report(self, report: SpeculationReport) -> None:
+        """The latest one counts: some servers repeat it with every event."""
+        if self.report is not None and report.falls_below(self.report):
+            raise EngineError(
+                f"request {self.request.id}: the server's counts of its drafts fell during the "
+                "answer; they cannot be used: connect to the engine directly, or use another "
+                "version"
+            )
+        self.report = report
 
     def _add_finish(self, reason: object) -> None:
         """An answer that was broken off stays so, whatever reason follows."""
@@ -320,7 +330,7 @@ class Answer:
         """
         trace, report = self.trace(), self.report
         if draft_length == 0:
-            return _split_into_steps(trace, [1] * trace.tokens)
+            return split_into_steps(trace, [1] * trace.tokens)
         if report is None:
             return trace
         if report.drafted is None or report.accepted is None:
@@ -346,7 +356,7 @@ class Answer:
         """
         trace = self.trace()
         if not draft_length:
-            return _split_into_steps(trace, [1] * trace.tokens)
+            return split_into_steps(trace, [1] * trace.tokens)
         totals = self.totals_trace(every_step_drafts=False).totals or UNKNOWN
         found = reconcile(trace.chunks, totals, draft_length)
         trace.drafted, trace.accepted = found.drafted, found.accepted
@@ -365,7 +375,7 @@ class Answer:
         if found.sizes is None:
             trace.totals = RequestTotals(found.steps, sum(drafted), sum(accepted))
             return trace
-        trace = _split_into_steps(trace, found.sizes)
+        trace = split_into_steps(trace, found.sizes)
         trace.drafted, trace.accepted = list(drafted), list(accepted)
         return trace
 
@@ -374,21 +384,3 @@ def _whole_steps(passes: float) -> int | None:
     """Decoding steps of ``passes``, without the prefill; None if it is not close to an integer."""
     whole = round(passes)
     return max(0, whole - 1) if abs(passes - whole) < _ROUNDING else None
-
-
-def _split_into_steps(trace: Trace, sizes: Sequence[int]) -> Trace:
-    """``trace`` with events of ``sizes`` tokens; each at the time of the chunk that holds it."""
-    times: list[float] = []
-    ends: list[int] = []
-    total = 0
-    for chunk in trace.chunks:
-        total += chunk
-        ends.append(total)
-    chunk, done = 0, 0
-    for size in sizes:
-        done += size
-        while ends[chunk] < done:
-            chunk += 1
-        times.append(trace.times[chunk])
-    trace.chunks, trace.times = list(sizes), times
-    return trace

@@ -29,6 +29,17 @@ class SpeculationReport:
     tokens_per_pass: float | None = None
     draft_length: int | None = None
 
+    def falls_below(self, earlier: SpeculationReport) -> bool:
+        """Whether a count is smaller than in an ``earlier`` report of the request, or gone."""
+        return any(
+            old and (new or 0) < old
+            for old, new in (
+                (earlier.drafting_steps, self.drafting_steps),
+                (earlier.totals.draft_tokens, self.totals.draft_tokens),
+                (earlier.totals.accepted_tokens, self.totals.accepted_tokens),
+            )
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pytest_speedbench.engines.protocol import Trace
+
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
@@ -54,6 +56,24 @@ def arrange(
         return None
     sizes = list(next(iter(found))) if len(found) == 1 else None
     return Arrangement(sizes, counts.pop() if len(counts) == 1 else None)
+
+
+def split_into_steps(trace: Trace, sizes: Sequence[int]) -> Trace:
+    """``trace`` with events of ``sizes`` tokens; each at the time of the chunk that holds it."""
+    times: list[float] = []
+    ends: list[int] = []
+    total = 0
+    for chunk in trace.chunks:
+        total += chunk
+        ends.append(total)
+    chunk, done = 0, 0
+    for size in sizes:
+        done += size
+        while ends[chunk] < done:
+            chunk += 1
+        times.append(trace.times[chunk])
+    trace.chunks, trace.times = list(sizes), times
+    return trace
 
 
 def _are_steps(chunks: Sequence[int], accepted: Sequence[int], every_step_drafts: bool) -> bool:

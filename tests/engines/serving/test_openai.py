@@ -303,6 +303,18 @@ def test_more_accepted_in_a_step_than_the_draft_length(last: Json, message: str)
         one(engine)
 
 
+def test_counts_of_drafts_that_fall_are_refused() -> None:
+    events = [
+        {"choices": [], "metrics": {"speculative_decoding": {"num_draft_tokens": drafted}}}
+        for drafted in (9, 6)
+    ]
+    script = Script(stream())
+    with joined(script) as engine:
+        script.events = lambda body: [*events, *stream()(body)]
+        with pytest.raises(EngineError, match="counts of its drafts fell during the answer"):
+            one(engine)
+
+
 NO_DRAFTS = {
     "num_spec_steps": 0,
     "num_draft_tokens": 0,
