@@ -33,6 +33,8 @@ _SPARE_CHUNKS = 16
 _SPLIT_TOKENS = 4
 # Tokens that open and close reasoning, and the one that ends the output.
 _MARKERS = 8
+# The longest prompt that a server may add of its own: a system prompt, definitions of tools.
+_TEMPLATE_TOKENS = 1 << 16
 # The longest tokens of any vocabulary have some hundred bytes.
 _BYTES_PER_TOKEN = 1024
 
@@ -151,11 +153,20 @@ class Answer:
         self.usage = usage
 
     def _check_prompt(self, prompt: int) -> None:
-        if self.prompt_tokens not in (None, prompt):
+        if self.prompt_tokens == prompt:  # repeated with every event
+            return
+        if self.prompt_tokens is not None:
             raise EngineError(
                 f"request {self.request.id}: the server's count of prompt tokens changed from "
                 f"{self.prompt_tokens} to {prompt} (usage.prompt_tokens); its counts cannot be "
                 "used: connect to the engine directly, or use another version"
+            )
+        size = len(self.request.prompt_ids) + sum(len(t.encode()) for _, t in self.request.messages)
+        if prompt > size + _TEMPLATE_TOKENS:
+            raise EngineError(
+                f"request {self.request.id}: the server counts {prompt} prompt tokens "
+                f"(usage.prompt_tokens) of a prompt of {size} bytes; its counts cannot be used: "
+                "connect to the engine directly, or use another version"
             )
 
     def end_at_stop(self) -> None:

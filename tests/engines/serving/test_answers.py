@@ -147,6 +147,12 @@ def test_a_count_that_cannot_be_names_its_place(counts: Json, what: str) -> None
         answered(chat_chunk("a"), tokens=1, **counts)
 
 
+def test_a_prompt_has_no_more_tokens_than_bytes_and_a_template() -> None:
+    assert answered(chat_chunk("a"), tokens=1, prompt_tokens=20_000).prompt_tokens == 20_000
+    with pytest.raises(EngineError, match=r"counts 1000000 prompt tokens .* prompt of \d+ bytes"):
+        answered(chat_chunk("a"), tokens=1, prompt_tokens=10**6)
+
+
 @pytest.mark.parametrize(
     "text",
     [
