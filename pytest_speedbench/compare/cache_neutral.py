@@ -21,8 +21,8 @@ def cache_neutral_verdict(
 ) -> Verdict:
     """The gate's verdict on AL, with the cold pass of the same run as the baseline.
 
-    The same samples are paired: over the outputs of the cold pass, which ``run.replay`` went along,
-    and without it over the text that both passes have in common.
+    The same samples are paired: over the outputs of the cold pass, which ``run.replay`` followed,
+    or without it over the text that both passes have in common.
 
     Raises:
         NoData: there was no cold pass, or no warm one.

@@ -1,4 +1,4 @@
-"""In what two records differ besides their measurements: the candidates for a change of AL.
+"""How two records differ in anything but their measurements: what may have changed AL.
 
 An engine argument and the value that the engine reports for it after its start have one name. The
 reported value is the one compared; the argument only where the engine does not report it.

@@ -22,7 +22,7 @@ from pytest_speedbench.stats.paired_shares import excess_p_value, sign_p_value
 METRIC = "output"
 ALPHA = 0.001
 """P(any false *degenerate* in a session); not a part of ``--speed-alpha``."""
-# A change of the mean output length below this share is none that matters.
+# A smaller change of the mean output length, as a share, does not matter.
 _LEAST_CHANGE = 0.1
 _TESTS = 4
 

@@ -14,8 +14,8 @@ from pytest_speedbench.quantities import change_of
 from pytest_speedbench.stats.drift import MIN_ROUNDS, trend
 
 METRIC = "drift"
-# Neighbouring rounds share the machine's weather, and the test takes values as independent: rounds
-# are averaged to this many blocks, up to which the test is exact besides.
+# Neighbouring rounds share the state of the machine, and the test assumes independent values: so
+# rounds are averaged to at most this many blocks. Up to this number the test is exact.
 MOST_BLOCKS = 50
 # A clock follows heat and neighbours; a slope below this share over the whole soak is no leak.
 LEAST_SLOWDOWN = 0.01
@@ -55,12 +55,12 @@ def drift_verdict(
     except NoData as error:
         return Verdict(case, METRIC, Outcome.UNDECIDED, str(error))
     worse = [found for found in (length, step) if found.significant]
-    words = f"{length}, {step}; {count_of(len(points), 'round')}, α = {alpha:.2g}"
+    trends = f"{length}, {step}; {count_of(len(points), 'round')}, α = {alpha:.2g}"
     if not worse:
-        return Verdict(case, METRIC, Outcome.PASS, f"no worsening trend: {words}")
+        return Verdict(case, METRIC, Outcome.PASS, f"no worsening trend: {trends}")
     names = " and ".join(found.title for found in worse)
-    gravest = max(worse, key=lambda found: abs(found.change))
-    return Verdict(case, METRIC, Outcome.FAIL, f"trend in {names}: {words}", 1 + gravest.change)
+    largest = max(worse, key=lambda found: abs(found.change))
+    return Verdict(case, METRIC, Outcome.FAIL, f"trend in {names}: {trends}", 1 + largest.change)
 
 
 def rounds_needed(alpha: float) -> int:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pytest_speedbench.baselines.records import traces_of
 from pytest_speedbench.compare.gate import Levels
 from pytest_speedbench.compare.match import Match
-from pytest_speedbench.compare.replay import Outputs, outputs_of, replayed_along
+from pytest_speedbench.compare.replay import outputs_of, replayed_along
 from pytest_speedbench.errors import RecordError
 from pytest_speedbench.measure.early import Followed
 from pytest_speedbench.measure.metrics import request_traces
+from pytest_speedbench.measure.replay import Outputs
 from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.quantities import some_of
 from pytest_speedbench.splits import ALL

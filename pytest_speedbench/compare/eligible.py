@@ -1,4 +1,4 @@
-"""Which saved records may be a reference that nobody has named.
+"""Which saved records may be the default reference.
 
 A run that was judged bad must not become what later runs are judged by, nor a category that did not
 pass beside an ``all`` that failed. *Incomparable*, *undecided* and *no baseline* leave a record

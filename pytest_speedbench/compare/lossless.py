@@ -24,8 +24,9 @@ from pytest_speedbench.stats.ties import (
     tolerance,
 )
 
-# Of the logits' last place. Half precision sums in single precision and rounds now and then, so a
-# few units are much; single precision sums thousands of terms in its own, and loses more of them.
+# In units in the last place of the logits. Half precision is summed in single precision and rounded
+# now and then, so a few units are much; single precision is summed in itself, over thousands of
+# terms, and loses more.
 ULPS: dict[Dtype, float] = {"bfloat16": DEFAULT_ULPS, "float16": DEFAULT_ULPS, "float32": 64.0}
 # For engines that report log-probabilities but no logits: the usual size of a chosen token's.
 ASSUMED_MAGNITUDE = 20.0
@@ -122,7 +123,7 @@ class Losslessness:
 
 
 def known_dtype(name: str) -> Dtype:
-    """The engine's dtype; bfloat16, the coarsest, where it is none that rounding is known of."""
+    """The engine's dtype; bfloat16, the coarsest, where its rounding is not known."""
     return cast("Dtype", name) if name in FRACTION_BITS else "bfloat16"
 
 
@@ -227,7 +228,7 @@ def judge(divergence: Divergence, score: Score, allowed: Tolerance) -> Judged:
 
 @dataclass(frozen=True, slots=True)
 class Healthy:
-    """Two runs without SD at different BS: how often, and how far apart, they part."""
+    """Two runs without SD at different BS: how often they diverge, and by what gaps (nats)."""
 
     batch_sizes: tuple[int, int]
     outputs: int
@@ -248,8 +249,8 @@ def compare_plain(
     if not pairs:
         return None
     divergences = find_divergences(pairs, stop_ids)
-    exact = Tolerance("bfloat16", 0.0, "", 0.0)
-    judged = [judge(divergence, score, exact) for divergence in divergences[:MOST_CALIBRATING]]
+    unused = Tolerance("bfloat16", 0.0, "", 0.0)  # only the gaps are read
+    judged = [judge(divergence, score, unused) for divergence in divergences[:MOST_CALIBRATING]]
     reported = [j for j in judged if math.isfinite(j.gap)]
     return Healthy(
         batch_sizes,
@@ -263,9 +264,8 @@ def compare_plain(
 def calibrated(default: Tolerance, healthy: Healthy) -> Tolerance:
     """The tolerance that covers what two healthy runs show: at least the default, at most 4 times
     it."""
-    where = f"{healthy.outputs} outputs without SD at BS {{}} and BS {{}}".format(
-        *healthy.batch_sizes
-    )
+    own, other = healthy.batch_sizes
+    where = f"{healthy.outputs} outputs without SD at BS {own} and BS {other}"
     try:
         ulps = calibrated_ulps(healthy.gaps, healthy.magnitudes, default.dtype, default.ulps)
     except NoData:

@@ -125,7 +125,7 @@ def match_in(run: SavedRun, new: Identity, eligibility: Eligibility | None = Non
         for record in records
         if eligibility is None or not eligibility.objection(record, run)
     ]
-    best = min(matches, key=lambda match: _distance(match, new), default=None)
+    best = min(matches, key=lambda match: _match_distance(match, new), default=None)
     return Match(nearest=nearest(new, [run], eligibility or ANY)) if best is None else best
 
 
@@ -135,7 +135,7 @@ def nearest(new: Identity, runs: Sequence[SavedRun], eligibility: Eligibility) -
     cases = [(run, summary) for run in reversed(runs) for summary in run.summaries]
     if not cases:
         return "no record of this case: nothing is saved yet"
-    run, summary = min(cases, key=lambda found: _far(found[1].case, new.case))
+    run, summary = min(cases, key=lambda found: _key_distance(found[1].case, new.case))
     differences = _key_differences(summary.case, new.case)
     if not differences:
         why = eligibility.objection(summary, run) or "it cannot be read, or is of a reference build"
@@ -143,7 +143,7 @@ def nearest(new: Identity, runs: Sequence[SavedRun], eligibility: Eligibility) -
     return f"no record of this case; the nearest, in run {run.number}, has {', '.join(differences)}"
 
 
-def _far(old: CaseKey, new: CaseKey) -> tuple[int, float]:
+def _key_distance(old: CaseKey, new: CaseKey) -> tuple[int, float]:
     """How many fields differ, and by what factors BS and DL do."""
     factors = [abs(math.log((a + 1) / (b + 1))) for a, b in ((old.bs, new.bs), (old.dl, new.dl))]
     return len(_key_differences(old, new)), sum(factors)
@@ -214,7 +214,7 @@ def _same_model(old: ModelRecord, new: ModelRecord) -> bool:
     return old.name == new.name or (bool(old.weights) and old.weights == new.weights)
 
 
-def _distance(match: Match, new: Identity) -> tuple[int, bool, int]:
+def _match_distance(match: Match, new: Identity) -> tuple[int, bool, int]:
     assert match.record is not None
     other_drafter = identity_of(match.record).drafter != new.drafter
     return len(match.incomparable), other_drafter, len(match.timing)

@@ -17,7 +17,7 @@ Pair = tuple[ArmResult, ArmResult]
 def never_worse_verdict(
     key: str, pairs: Mapping[str, Pair], margin: float, fail_alpha: float, alpha: float
 ) -> Verdict:
-    """*Fail* where any pair is slower by more than ``margin`` for certain, *pass* where none is.
+    """*Fail* where any pair is shown to be slower by more than ``margin``, *pass* where none is.
 
     Args:
         key: the case.

@@ -1,4 +1,4 @@
-"""What replay has shown: a record that went along another one's outputs, counted against it.
+"""What replay has shown: a record that followed another one's outputs, counted against it.
 
 Everything comes from the two records, so that a session and a later comparison of the saved runs
 count the same.
@@ -16,15 +16,12 @@ from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.errors import RecordError
 from pytest_speedbench.measure.metrics import request_traces
-from pytest_speedbench.measure.replay import BaselineTurn, segment_of
+from pytest_speedbench.measure.replay import BaselineTurn, Outputs, segment_of
 from pytest_speedbench.measure.replayed import BASELINE, ReplayedTurn
 from pytest_speedbench.measure.results import Turn
 
 if TYPE_CHECKING:
     from pytest_speedbench.stats import Counted, ReplayedSums, RequestTrace, Segment, StepTrace
-
-
-Outputs = dict[tuple[str, int], BaselineTurn]
 
 
 def outputs_of(baseline: Record, source: str = BASELINE) -> Outputs:
@@ -79,7 +76,7 @@ def outputs_to_follow(matches: Iterable[Match]) -> Outputs | str:
 
     Empty where no case of the run has a baseline.
     """
-    found: Outputs = {}
+    found: dict[tuple[str, int], BaselineTurn] = {}
     reason = ""
     for match in matches:
         if match.record is None or match.incomparable:
@@ -89,7 +86,7 @@ def outputs_to_follow(matches: Iterable[Match]) -> Outputs | str:
         except RecordError as error:
             return str(error)
         reason = reason or "the baseline has no token ids, or no decoding steps"
-        found = own | found
+        found = {**own, **found}
     return found or reason
 
 

@@ -71,7 +71,7 @@ def check_prompt(
     sample: str,
     prompt: Sequence[int],
     traces: Sequence[Trace],
-    how: Sampling,
+    sampling: Sampling,
     score: Score,
     alpha: float,
     draw: Draw = _no_draws,
@@ -91,7 +91,7 @@ def check_prompt(
         alike = copies_with(traces, beginning)
         verified = _verified(alike, position)
         if verified != 0:
-            drawn = check_beginning(sample, prompt, alike, beginning, how, score, alpha, draw)
+            drawn = check_beginning(sample, prompt, alike, beginning, sampling, score, alpha, draw)
             found += [replace(drawn, verified=verified)] if drawn else []
     return found
 
@@ -107,7 +107,7 @@ def check_beginning(
     prompt: Sequence[int],
     alike: Sequence[Trace],
     beginning: tuple[int, ...],
-    how: Sampling,
+    sampling: Sampling,
     score: Score,
     alpha: float,
     draw: Draw = _no_draws,
@@ -120,9 +120,9 @@ def check_beginning(
     asked = {trace.token_ids[position] for trace in alike[:pilot]}.union(draw(text))
     drawn = Counter(trace.token_ids[position] for trace in alike[pilot:])
     reported = score(text, sorted(asked))
-    probabilities = as_sampled(reported, how)
+    probabilities = as_sampled(reported, sampling)
     counts = dict(drawn)
-    if not _all_known(how):
+    if not _all_known(sampling):
         counts = {token: count for token, count in drawn.items() if token in probabilities}
     try:
         check = first_token_check(counts, probabilities, level=1 - alpha, draws=draws_for(alpha))
@@ -151,20 +151,20 @@ def _verified(traces: Sequence[Trace], position: int) -> float | None:
     return sum(reported) / len(reported)
 
 
-def as_sampled(reported: TokenScore, how: Sampling) -> dict[int, float]:
+def as_sampled(reported: TokenScore, sampling: Sampling) -> dict[int, float]:
     """Probabilities of some tokens under temperature and filters.
 
     At temperature 1 without a filter they are the target's own, and what they leave over belongs to
     the tokens not named. Otherwise the sum over the vocabulary is unknown: then they are those
     among the named tokens alone, and sum to 1; a token that a filter leaves out has 0.
     """
-    logprobs, temperature = reported.logprobs, how.temperature
-    if _all_known(how):
+    logprobs, temperature = reported.logprobs, sampling.temperature
+    if _all_known(sampling):
         weights = {token: math.exp(value) for token, value in logprobs.items()}
         # Log-probabilities are rounded too: a little is always left to the tokens not named.
         excess = max(1.0, math.fsum(weights.values()) / _MOST_NAMED)
         return {token: weight / excess for token, weight in weights.items()}
-    out = left_out(reported, how)
+    out = left_out(reported, sampling)
     most = max(logprobs.values())
     weights = {
         token: 0.0 if token in out else math.exp((value - most) / temperature)
@@ -174,12 +174,12 @@ def as_sampled(reported: TokenScore, how: Sampling) -> dict[int, float]:
     return {token: weight / total for token, weight in weights.items()} if total else weights
 
 
-def _all_known(how: Sampling) -> bool:
+def _all_known(sampling: Sampling) -> bool:
     """Whether the target's probabilities are those that tokens are drawn with."""
-    return how.temperature == 1.0 and not how.filters
+    return sampling.temperature == 1.0 and not sampling.filters
 
 
-def left_out(reported: TokenScore, how: Sampling) -> set[int]:
+def left_out(reported: TokenScore, sampling: Sampling) -> set[int]:
     """The named tokens that the filters leave out for certain, in whatever order they apply.
 
     Of the tokens not named only what is left of the probability is known. So ``top_k`` and
@@ -187,7 +187,7 @@ def left_out(reported: TokenScore, how: Sampling) -> set[int]:
     1 the share of the others has no useful bound, and ``top_p`` leaves out nothing for certain.
     """
     named = sorted(reported.logprobs.items(), key=lambda item: -item[1])
-    sharpness = 1.0 / how.temperature
+    sharpness = 1.0 / sampling.temperature
     powers = {token: math.exp(value * sharpness) for token, value in named}
     unnamed = max(0.0, 1.0 - math.fsum(math.exp(value) for _, value in named))
     # No other token has a larger power than its probability times this, at temperatures up to 1.
@@ -199,9 +199,9 @@ def left_out(reported: TokenScore, how: Sampling) -> set[int]:
         mass = math.fsum(powers[other] for other in before) / total
         ratio = math.exp((value - reported.top_logprob) * sharpness)
         if (
-            (how.top_k and len(before) >= how.top_k)
-            or (how.temperature <= 1.0 and mass > how.top_p + _ROUNDING)
-            or ratio < how.min_p * (1.0 - _ROUNDING)
+            (sampling.top_k and len(before) >= sampling.top_k)
+            or (sampling.temperature <= 1.0 and mass > sampling.top_p + _ROUNDING)
+            or ratio < sampling.min_p * (1.0 - _ROUNDING)
         ):
             out.add(token)
     return out

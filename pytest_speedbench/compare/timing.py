@@ -115,8 +115,8 @@ def _round_values(record: Record, metric: str) -> list[float]:
     if metric == "output_tps":
         return with_sd
     if not record.reference_rounds:
-        why = record.side.no_plain if record.side else ""
-        raise NoData(f"no arm without SD on one side, so no speedup{why and ': '}{why}")
+        reason = f": {record.side.no_plain}" if record.side and record.side.no_plain else ""
+        raise NoData(f"no arm without SD on one side, so no speedup{reason}")
     if len(with_sd) != len(record.reference_rounds):
         raise NoData("the arms with and without SD have unequal numbers of rounds")
     return [sd / tps(plain) for sd, plain in zip(with_sd, record.reference_rounds, strict=True)]

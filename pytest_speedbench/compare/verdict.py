@@ -90,8 +90,10 @@ class Verdict:
     @property
     def certainty(self) -> str:
         """What was shown of the change, else its 95% interval; empty where there is neither."""
+        if self.shown:
+            return self.shown
         span = span_of(self.low, self.high)
-        return self.shown or (span and f"95% interval {span}")
+        return f"95% interval {span}" if span else ""
 
     @property
     def change(self) -> str:
