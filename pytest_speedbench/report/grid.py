@@ -139,23 +139,33 @@ def _cell(record: Record | None, *, best: bool) -> Cell | None:
     return Cell(text, f"{speedup.value:.2f}x", interval, shows, tone, best)
 
 
+def _method(record: Record) -> str:
+    return NO_SD if record.spec.method == "none" else record.spec.method
+
+
+def _drafter(record: Record) -> str:
+    return record.spec.drafter.name if record.spec.drafter else ""
+
+
+def _samples(record: Record) -> str:
+    return f"{record.split.samples or 'all'} samples"
+
+
 _AXES: tuple[Callable[[Record], str], ...] = (
     lambda record: record.engine.name,
     lambda record: record.model.name,
     lambda record: record.split.name,
-    lambda record: NO_SD if record.spec.method == "none" else record.spec.method,
-    lambda record: record.spec.drafter.name if record.spec.drafter else "",
+    _method,
+    _drafter,
     lambda record: f"max_tokens {record.sampling.max_tokens}",
     lambda record: f"temperature {exact(record.sampling.temperature)}",
     lambda record: " ".join(record.case.rarer()),
-    lambda record: f"{record.split.samples or 'all'} samples",
 )
-_METHOD, _DRAFTER = 3, 4
 
 
 def _grid_names(records: Sequence[Record]) -> list[str]:
     """As :func:`arm_names`; a larger batch may have more samples and is in the same grid."""
-    names = arm_names(records, _AXES[:-1])
+    names = arm_names(records, _AXES)
     places = {
         (name, r.spec.draft_length, r.case.bs) for name, r in zip(names, records, strict=True)
     }
@@ -163,16 +173,15 @@ def _grid_names(records: Sequence[Record]) -> list[str]:
 
 
 def arm_names(
-    records: Sequence[Record], axes: Sequence[Callable[[Record], str]] = _AXES
+    records: Sequence[Record], axes: Sequence[Callable[[Record], str]] = (*_AXES, _samples)
 ) -> list[str]:
-    """What each run is called beside the others: its method, and whatever else they differ in.
-
-    That runs without SD have no drafter is no such difference.
-    """
-    columns = [[axis(record) for record in records] for axis in axes]
-    shown = [
-        column
-        for n, column in enumerate(columns)
-        if n == _METHOD or len(set(column) - ({""} if n == _DRAFTER else set())) > 1
-    ]
+    """What each run is called beside the others: its method, and whatever else they differ in."""
+    shown = []
+    for axis in axes:
+        column = [axis(record) for record in records]
+        values = set(column)
+        if axis is _drafter:
+            values.discard("")  # runs without SD have none
+        if axis is _method or len(values) > 1:
+            shown.append(column)
     return [" · ".join(filter(None, parts)) for parts in zip(*shown, strict=True)]

@@ -126,13 +126,12 @@ def _measured(
 
 
 def _range(metrics: Iterable[MetricRecord | None], unit: str) -> str:
-    values = [f"{m.value:.2f}{unit}" for m in metrics if m is not None]
-    ends = dict.fromkeys((min(values, key=_number), max(values, key=_number)) if values else ())
-    return " to ".join(ends)
-
-
-def _number(text: str) -> float:
-    return float(text.rstrip("x"))
+    """The least and the largest value, one where they read the same; empty without any."""
+    values = [metric.value for metric in metrics if metric is not None]
+    if not values:
+        return ""
+    ends = (f"{value:.2f}{unit}" for value in (min(values), max(values)))
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _best(heads: Sequence[Record]) -> str:

@@ -126,7 +126,7 @@ def _causes(tables: Sequence[RunTable], names: Sequence[str]) -> Iterator[str]:
     changes = dict.fromkeys(str(change) for _, table in opened for change in table.changes)
     several = len({table.title for _, table in opened}) > 1
     factors = [
-        f"{f'{name}: ' if several else ''}{attribution_text(table.attribution)}"
+        (f"{name}: " if several else "") + attribution_text(table.attribution)
         for name, table in opened
         if table.attribution
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from pytest_speedbench.baselines.measured import MetricRecord
 from pytest_speedbench.baselines.provenance import EngineRecord
@@ -47,14 +47,14 @@ class Row:
     engine: str
     accepted: str
     old: str
-    change: str
-    change_interval: str
-    ratio: float | None
-    shown: str
     verdict: str
-    outcome: Outcome | None
-    reason: str
-    beside_all: bool
+    change: str = NOTHING
+    change_interval: str = NOTHING
+    ratio: float | None = None
+    shown: str = ""
+    outcome: Outcome | None = None
+    reason: str = ""
+    beside_all: bool = False
     """Whether this is a category that has no verdict of its own beside the whole split."""
 
 
@@ -70,7 +70,7 @@ class RunTable:
     details: tuple[str, ...]
     verdicts: tuple[tuple[str, Outcome], ...] = ()
     """Verdicts on other metrics than AL, each once."""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
     """In what the run differs from its baseline, the most likely causes first."""
     attribution: Attribution | None = None
@@ -151,6 +151,7 @@ def run_table(cases: Sequence[CaseResult]) -> RunTable:
 
 
 def _over(cases: Sequence[CaseResult]) -> str:
+    """What the changes of AL are over; empty unless the AL beside them visibly give other ones."""
     samples = tokens = False
     for case in cases:
         verdict = verdict_on(ACCEPTANCE_LENGTH, case.verdicts)
@@ -161,9 +162,14 @@ def _over(cases: Sequence[CaseResult]) -> str:
         if abs(new.value / old.value / verdict.ratio - 1) > _VISIBLE:
             samples = samples or new.n != old.n
             tokens = tokens or (verdict.coverage is not None and verdict.coverage < 1)
-    what = ("the samples of both runs" * samples, "the tokens that were compared" * tokens)
-    compared = " and ".join(filter(None, what))
-    return compared and f"change: over {compared}; AL: over each run's own outputs"
+    compared = []
+    if samples:
+        compared.append("the samples of both runs")
+    if tokens:
+        compared.append("the tokens that were compared")
+    if not compared:
+        return ""
+    return f"change: over {' and '.join(compared)}; AL: over each run's own outputs"
 
 
 def _beside(cases: Sequence[CaseResult]) -> Iterator[str]:
@@ -224,32 +230,31 @@ def _row(case: CaseResult, gated: bool) -> Row:
     length = record.metric(ACCEPTANCE_LENGTH)
     old = None if case.baseline is None else case.baseline.metric(ACCEPTANCE_LENGTH)
     verdict = verdict_on(ACCEPTANCE_LENGTH, case.verdicts)
-    outcome = verdict.outcome if verdict else None
-    return Row(
-        record.case.slice,
-        NOTHING if length is None else str(length.n),
-        NOTHING if length is None else f"{length.value:.2f}",
-        _interval(length),
-        _value(record.metric("acceptance_length_macro")),
-        NOTHING
-        if record.engine_acceptance_length is None
-        else f"{record.engine_acceptance_length:.2f}",
-        _percent(record.metric("acceptance_rate")),
-        _value(old),
-        NOTHING if verdict is None or verdict.ratio is None else change_of(verdict.ratio),
-        NOTHING if verdict is None else _limits(verdict.low, verdict.high),
-        None if verdict is None else verdict.ratio,
-        "" if verdict is None else verdict.shown,
-        _verdict(verdict) if verdict else ("AL not gated" if gated else NOTHING),
-        outcome,
-        verdict.reason if verdict else "",
-        outcome is Outcome.NOT_GATED and is_beside_all(record),
+    engine = record.engine_acceptance_length
+    row = Row(
+        slice=record.case.slice,
+        n=NOTHING if length is None else str(length.n),
+        acceptance_length=_value(length),
+        interval=_interval(length),
+        macro=_value(record.metric("acceptance_length_macro")),
+        engine=NOTHING if engine is None else f"{engine:.2f}",
+        accepted=_percent(record.metric("acceptance_rate")),
+        old=_value(old),
+        verdict="AL not gated" if gated else NOTHING,
     )
-
-
-def _verdict(verdict: Verdict) -> str:
-    """The outcome, and what it states of the change."""
-    return ", ".join(filter(None, (verdict.outcome.value, verdict.shown)))
+    if verdict is None:
+        return row
+    return replace(
+        row,
+        change=NOTHING if verdict.ratio is None else change_of(verdict.ratio),
+        change_interval=span_of(verdict.low, verdict.high, 1) or NOTHING,
+        ratio=verdict.ratio,
+        shown=verdict.shown,
+        verdict=", ".join(filter(None, (verdict.outcome.value, verdict.shown))),
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        beside_all=verdict.outcome is Outcome.NOT_GATED and is_beside_all(record),
+    )
 
 
 def _interval(metric: MetricRecord | None) -> str:
@@ -289,10 +294,6 @@ def speedup_text(record: Record, old: Record | None) -> str:
 
 def _arrow(before: MetricRecord | None, now: str, unit: str) -> str:
     return now if before is None else f"{before.value:.2f}{unit} → {now}"
-
-
-def _limits(low: float | None, high: float | None) -> str:
-    return span_of(low, high, 1) or NOTHING
 
 
 def _value(metric: MetricRecord | None) -> str:
