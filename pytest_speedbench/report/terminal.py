@@ -14,7 +14,13 @@ from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH, GATED_METRICS
 from pytest_speedbench.quantities import change_of
 from pytest_speedbench.report.folding import WIDEST
 from pytest_speedbench.report.reasons import each_once
-from pytest_speedbench.report.terminal_lines import SESSION, Everything, Line, wrapped
+from pytest_speedbench.report.terminal_lines import (
+    SESSION,
+    FullReports,
+    Line,
+    and_more,
+    wrapped,
+)
 from pytest_speedbench.report.terminal_run import run_lines
 from pytest_speedbench.report.terminal_sweep import in_short, sweep_lines
 from pytest_speedbench.report.view import run_table, runs_of
@@ -24,7 +30,7 @@ _MOST_CATEGORIES = 3
 
 
 def summary_lines(
-    results: SessionResults, width: int, everything: Everything = SESSION
+    results: SessionResults, width: int, full: FullReports = SESSION
 ) -> Iterator[Line]:
     """Every line under the heading ``speedbench``.
 
@@ -42,13 +48,13 @@ def summary_lines(
         if not cases[0].record.of_reference_build
     ]
     if len(own) == 1:
-        yield from run_lines(own[0][1], width, everything)
+        yield from run_lines(own[0][1], width, full)
     elif own:
-        yield from sweep_lines(own, width, everything)
+        yield from sweep_lines(own, width, full)
     for cases, table in zip(runs, tables, strict=True):
         if cases[0].record.of_reference_build:
             yield from wrapped(f"{table.title}: {in_short(table)}", width, indent="")
-    yield from _gate_lines(results, width, everything)
+    yield from _gate_lines(results, width, full)
     yield from _skip_lines(results, width)
     yield from _saved_lines(results, width)
     for problem in filter(None, (*results.problems, results.failure)):
@@ -71,7 +77,7 @@ def _without_reported(case: CaseResult, reported: Container[str]) -> CaseResult:
 # -- the gate -------------------------------------------------------------------------------
 
 
-def _gate_lines(results: SessionResults, width: int, everything: Everything) -> Iterator[Line]:
+def _gate_lines(results: SessionResults, width: int, full: FullReports) -> Iterator[Line]:
     verdicts = results.verdicts
     if verdicts:
         baselines = dict.fromkeys(verdict.baseline for verdict in verdicts if verdict.baseline)
@@ -87,8 +93,7 @@ def _gate_lines(results: SessionResults, width: int, everything: Everything) -> 
             alike = f" ({count_of(others, 'more case')} without one)" if others else ""
             yield from wrapped(f"no baseline: {reason.text}{alike}", width)
         if len(missing) > _MOST_MISSING:
-            more = len(missing) - _MOST_MISSING
-            yield Line(f"  … and {more} more (all in {everything.markdown})")
+            yield Line(f"  {and_more(len(missing) - _MOST_MISSING, full.markdown)}")
         yield from _category_lines(results, width, changes=len(runs_of(results.cases)) > 1)
         yield from wrapped(results.family, width)
     elif results.cases and not results.comparing:

@@ -20,15 +20,15 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Everything:
+class FullReports:
     """What to type for the reports that leave nothing out."""
 
     markdown: str
     html: str
 
 
-SESSION = Everything("--speed-summary=PATH.md", "--speed-report=PATH.html")
-COMMAND = Everything(
+SESSION = FullReports("--speed-summary=PATH.md", "--speed-report=PATH.html")
+COMMAND = FullReports(
     "speedbench report RUN --markdown PATH.md", "speedbench report RUN --html PATH.html"
 )
 
@@ -48,6 +48,12 @@ def rendered(
     cells = [[on_terminal(label(cell)) for cell in row] for row in rows]
     for text, row in table_lines(columns, cells, width - 2):
         yield TableLine(on_terminal(f"  {text}".rstrip()), row)
+
+
+def and_more(count: int, report: str, what: str = "") -> str:
+    """``… and 3 more changes (all in --speed-summary=PATH.md)``."""
+    more = f"{count} more {what}" if what else f"{count} more"
+    return f"… and {more} (all in {report})"
 
 
 def colour_of(outcome: Outcome | None) -> dict[str, bool]:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.report.tables import Justify, TableLine
 from pytest_speedbench.report.terminal_lines import (
-    Everything,
+    FullReports,
     Line,
+    and_more,
     colour_of,
     rendered,
     wrapped,
@@ -22,9 +23,7 @@ _QUIET = (Outcome.PASS, Outcome.NO_BASELINE)
 """Outcomes whose reasons are left to the other reports."""
 
 
-def run_lines(
-    table: RunTable, width: int, everything: Everything, said: str = ""
-) -> Iterator[Line]:
+def run_lines(table: RunTable, width: int, full: FullReports, said: str = "") -> Iterator[Line]:
     """The table of a run and what stands below; ``said`` is the setting that stands above."""
     yield from wrapped(table.title, width, {"bold": True}, indent="")
     if table.setting != said:
@@ -33,25 +32,24 @@ def run_lines(
         yield Line(text, colour_of(None if row is None else table.rows[row].outcome))
     yield from over_lines([table], width)
     yield from wrapped(table.speed, width, {"yellow" if table.slower else "green": True})
-    for text, outcome in (*_reasons(table, everything), *grouped(table.verdicts, everything)):
+    for text, outcome in (*_reasons(table, full), *grouped(table.verdicts, full)):
         yield from wrapped(text, width, colour_of(outcome))
     if table.attribution:
         yield from wrapped(attribution_text(table.attribution), width)
     if table.calls_for_causes:
-        yield from change_lines([str(change) for change in table.changes], width, everything)
+        yield from change_lines([str(change) for change in table.changes], width, full)
     for text in (*table.details, *(f"note: {note}" for note in table.notes)):
         yield from wrapped(text, width)
     yield Line("")
 
 
-def _reasons(table: RunTable, everything: Everything) -> Iterator[tuple[str, Outcome]]:
+def _reasons(table: RunTable, full: FullReports) -> Iterator[tuple[str, Outcome]]:
     """Why AL is neither a pass nor without a baseline."""
     found = reasons_of(filter(is_open, table.rows))
     for reason in found[:MOST_REASONS]:
         yield str(reason), reason.outcome
     if len(found) > MOST_REASONS:
-        more = len(found) - MOST_REASONS
-        yield f"… and {more} more (all in {everything.markdown})", Outcome.UNDECIDED
+        yield and_more(len(found) - MOST_REASONS, full.markdown), Outcome.UNDECIDED
 
 
 def over_lines(tables: Iterable[RunTable], width: int) -> Iterator[Line]:
@@ -66,7 +64,7 @@ def is_open(row: Row) -> bool:
 
 
 def grouped(
-    verdicts: Iterable[tuple[str, Outcome]], everything: Everything
+    verdicts: Iterable[tuple[str, Outcome]], full: FullReports
 ) -> Iterator[tuple[str, Outcome]]:
     """Verdicts on other metrics; of those that test nothing, one and the number of the others."""
     quiet = 0
@@ -75,15 +73,14 @@ def grouped(
         if outcome is not Outcome.NOT_GATED or quiet == 1:
             yield text, outcome
     if quiet > 1:
-        yield f"… and {quiet - 1} more not gated (all in {everything.markdown})", Outcome.NOT_GATED
+        yield and_more(quiet - 1, full.markdown, "not gated"), Outcome.NOT_GATED
 
 
-def change_lines(changes: Sequence[str], width: int, everything: Everything) -> Iterator[Line]:
+def change_lines(changes: Sequence[str], width: int, full: FullReports) -> Iterator[Line]:
     for change in changes[:_MOST_CHANGES]:
         yield from wrapped(f"changed: {change}", width, {"yellow": True})
     if len(changes) > _MOST_CHANGES:
-        more = len(changes) - _MOST_CHANGES
-        yield Line(f"  … and {more} more changes (all in {everything.html})")
+        yield Line(f"  {and_more(len(changes) - _MOST_CHANGES, full.html, 'changes')}")
 
 
 def _slices(table: RunTable, width: int) -> Iterator[TableLine]:

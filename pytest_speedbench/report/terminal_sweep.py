@@ -10,7 +10,14 @@ from pytest_speedbench.compare.verdict import FAILING, Outcome
 from pytest_speedbench.report.grid import Cell, Grid, grids
 from pytest_speedbench.report.reasons import each_once, some
 from pytest_speedbench.report.tables import Column
-from pytest_speedbench.report.terminal_lines import Everything, Line, colour_of, rendered, wrapped
+from pytest_speedbench.report.terminal_lines import (
+    FullReports,
+    Line,
+    and_more,
+    colour_of,
+    rendered,
+    wrapped,
+)
 from pytest_speedbench.report.terminal_run import (
     MOST_REASONS,
     change_lines,
@@ -45,7 +52,7 @@ _COLUMNS: tuple[Column, ...] = (
 
 
 def sweep_lines(
-    runs: Sequence[tuple[Sequence[CaseResult], RunTable]], width: int, everything: Everything
+    runs: Sequence[tuple[Sequence[CaseResult], RunTable]], width: int, full: FullReports
 ) -> Iterator[Line]:
     """A grid of each method; a single run that is open has its table, several have one of all."""
     tables = [table for _, table in runs]
@@ -62,17 +69,17 @@ def sweep_lines(
         record = widest(cases).record
         if record.case not in in_a_grid and (record.spec.method != "none" or not found):
             yield from wrapped(f"{name}: {in_short(table)}", width)
-    yield from _check_lines(names, tables, width, everything)
+    yield from _check_lines(names, tables, width, full)
     yield Line("")
     opened = [
         (name, table) for name, table in zip(names, tables, strict=True) if table.calls_for_causes
     ]
     if len(opened) == 1:
-        yield from run_lines(opened[0][1], width, everything, said=tables[0].setting)
+        yield from run_lines(opened[0][1], width, full, said=tables[0].setting)
     elif opened:
-        yield from _open_lines(opened, width, everything)
+        yield from _open_lines(opened, width, full)
     above = opened[0][1].notes if len(opened) == 1 else ()
-    yield from _note_lines(names, tables, above, width, everything)
+    yield from _note_lines(names, tables, above, width, full)
 
 
 def _shared_setting(tables: Sequence[RunTable]) -> str:
@@ -94,7 +101,7 @@ def _shared_setting(tables: Sequence[RunTable]) -> str:
 
 
 def _open_lines(
-    opened: Sequence[tuple[str, RunTable]], width: int, everything: Everything
+    opened: Sequence[tuple[str, RunTable]], width: int, full: FullReports
 ) -> Iterator[Line]:
     """One table of all, the worst first; then each reason and each cause once."""
     opened = sorted(opened, key=lambda entry: min(map(_gravity, entry[1].rows)))
@@ -102,16 +109,16 @@ def _open_lines(
     if any(row.outcome for _, row in rows):
         yield from _row_lines(rows[:_MOST_ROWS], width)
         if len(rows) > _MOST_ROWS:
-            yield Line(f"  … and {len(rows) - _MOST_ROWS} more (all in {everything.markdown})")
+            yield Line(f"  {and_more(len(rows) - _MOST_ROWS, full.markdown)}")
         yield from over_lines([table for _, table in opened], width)
-    yield from _reason_lines(rows, opened, width, everything)
+    yield from _reason_lines(rows, opened, width, full)
     causes = [(name, table.attribution) for name, table in opened if table.attribution]
     for name, attribution in causes[:_MOST_CAUSES]:
         yield from wrapped(f"{name}: {attribution_text(attribution)}", width)
     if len(causes) > _MOST_CAUSES:
-        more = len(causes) - _MOST_CAUSES
-        yield Line(f"  … and {more} more changes of speedup (all in {everything.markdown})")
-    yield from change_lines(_changes(opened), width, everything)
+        more = and_more(len(causes) - _MOST_CAUSES, full.markdown, "changes of speedup")
+        yield Line(f"  {more}")
+    yield from change_lines(_changes(opened), width, full)
     yield Line("")
 
 
@@ -140,7 +147,7 @@ def _reason_lines(
     rows: Sequence[tuple[str, Row]],
     opened: Sequence[tuple[str, RunTable]],
     width: int,
-    everything: Everything,
+    full: FullReports,
 ) -> Iterator[Line]:
     """Why AL is not a pass, the numbers of the worst case first; then what else was tested."""
     found = each_once(
@@ -155,10 +162,10 @@ def _reason_lines(
     lines += [(f"{some(r.names)}: {r.text}{r.likewise}", r.outcome) for r in others]
     quiet = [line for line in lines if line[1] is Outcome.NOT_GATED]
     loud = [line for line in lines if line[1] is not Outcome.NOT_GATED]
-    for text, outcome in (*loud[:_MOST_LINES], *grouped(quiet, everything)):
+    for text, outcome in (*loud[:_MOST_LINES], *grouped(quiet, full)):
         yield from wrapped(text, width, colour_of(outcome))
     if len(loud) > _MOST_LINES:
-        yield Line(f"  … and {len(loud) - _MOST_LINES} more (all in {everything.markdown})")
+        yield Line(f"  {and_more(len(loud) - _MOST_LINES, full.markdown)}")
 
 
 def _changes(opened: Sequence[tuple[str, RunTable]]) -> list[str]:
@@ -177,7 +184,7 @@ def _changes(opened: Sequence[tuple[str, RunTable]]) -> list[str]:
 
 
 def _check_lines(
-    names: Sequence[str], tables: Sequence[RunTable], width: int, everything: Everything
+    names: Sequence[str], tables: Sequence[RunTable], width: int, full: FullReports
 ) -> Iterator[Line]:
     """What was tested beside AL, of runs that have no table of their own."""
     found = [
@@ -190,7 +197,7 @@ def _check_lines(
     for text, outcome in found[:MOST_REASONS]:
         yield from wrapped(text, width, colour_of(outcome))
     if len(found) > MOST_REASONS:
-        yield Line(f"  … and {len(found) - MOST_REASONS} more (all in {everything.markdown})")
+        yield Line(f"  {and_more(len(found) - MOST_REASONS, full.markdown)}")
 
 
 def _note_lines(
@@ -198,7 +205,7 @@ def _note_lines(
     tables: Sequence[RunTable],
     above: Sequence[str],
     width: int,
-    everything: Everything,
+    full: FullReports,
 ) -> Iterator[Line]:
     """Each note once, those ``above`` aside; runs are named where others have other numbers."""
     notes = each_once(
@@ -211,7 +218,7 @@ def _note_lines(
         named = f"{some(note.names)}: " if note.alike else ""
         yield from wrapped(f"note: {named}{note.text}{note.likewise}", width, indent="")
     if len(notes) > MOST_REASONS:
-        yield Line(f"… and {len(notes) - MOST_REASONS} more notes (all in {everything.markdown})")
+        yield Line(and_more(len(notes) - MOST_REASONS, full.markdown, "notes"))
 
 
 def in_short(table: RunTable) -> str:
