@@ -52,8 +52,8 @@ class Series:
 
 
 def forest(
-    name: str,
-    said: str,
+    id_prefix: str,
+    label: str,
     rows: Sequence[str],
     series: Sequence[Series],
     unit: str = AL,
@@ -62,8 +62,8 @@ def forest(
     """A row each, its values side by side with their intervals, those of two series joined.
 
     Args:
-        name: sets the ids of the drawing apart.
-        said: what a screen reader says.
+        id_prefix: keeps the ids of the drawing apart from those of others on the page.
+        label: what a screen reader says.
         rows: labels, from top to bottom.
         series: shape (series,), each with a value a row.
         unit: label of the axis.
@@ -87,7 +87,7 @@ def forest(
         _legend(axes, series)
 
     height = 0.9 + _ROW * len(rows) * max(1, (len(series) + 1) // 2)
-    return themed_svg(paint, said, name, _PHONE, height)
+    return themed_svg(paint, label, id_prefix, _PHONE, height)
 
 
 def _forest_series(axes: Any, number: int, one: Series, shift: float, *, joined: bool) -> None:
@@ -123,7 +123,7 @@ def _colour(number: int, joined: bool) -> str:
     return (COLOURS["soft"], COLOURS["mark"])[number] if joined else SERIES[number % len(SERIES)]
 
 
-def positions(name: str, said: str, series: Sequence[Series]) -> str:
+def positions(id_prefix: str, label: str, series: Sequence[Series]) -> str:
     """Conditional acceptance by position in the draft, a line each."""
 
     def paint(axes: Any) -> None:
@@ -133,10 +133,10 @@ def positions(name: str, said: str, series: Sequence[Series]) -> str:
         axes.set_ylabel("accepted")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
 
-    return themed_svg(paint, said, name, _PHONE, _HEIGHT)
+    return themed_svg(paint, label, id_prefix, _PHONE, _HEIGHT)
 
 
-def depths(name: str, said: str, series: Sequence[Series], ends: Sequence[str]) -> str:
+def depths(id_prefix: str, label: str, series: Sequence[Series], ends: Sequence[str]) -> str:
     """AL by position in the context, a line each; ``ends`` name the buckets."""
 
     def paint(axes: Any) -> None:
@@ -145,7 +145,7 @@ def depths(name: str, said: str, series: Sequence[Series], ends: Sequence[str]) 
         axes.set_xlabel("tokens of context before the step")
         axes.set_ylabel(AL)
 
-    return themed_svg(paint, said, name, _PHONE, _HEIGHT)
+    return themed_svg(paint, label, id_prefix, _PHONE, _HEIGHT)
 
 
 def _lines(axes: Any, series: Sequence[Series]) -> None:
@@ -170,7 +170,7 @@ def _lines(axes: Any, series: Sequence[Series]) -> None:
     _legend(axes, series)
 
 
-def step_lengths(name: str, said: str, series: Sequence[Series]) -> str:
+def step_lengths(id_prefix: str, label: str, series: Sequence[Series]) -> str:
     """The share of decoding steps that emitted 1, 2, … tokens, a bar each."""
 
     def paint(axes: Any) -> None:
@@ -192,10 +192,12 @@ def step_lengths(name: str, said: str, series: Sequence[Series]) -> str:
         axes.grid(axis="y")
         _legend(axes, series)
 
-    return themed_svg(paint, said, name, _PHONE, _HEIGHT)
+    return themed_svg(paint, label, id_prefix, _PHONE, _HEIGHT)
 
 
-def input_lengths(name: str, said: str, curves: Sequence[tuple[str, LengthCurve | None]]) -> str:
+def input_lengths(
+    id_prefix: str, label: str, curves: Sequence[tuple[str, LengthCurve | None]]
+) -> str:
     """AL of every request over the length of its input, with a regression line a curve; of None,
     the legend alone."""
 
@@ -223,10 +225,10 @@ def input_lengths(name: str, said: str, curves: Sequence[tuple[str, LengthCurve 
         axes.grid(axis="y")
         _legend(axes, curves)
 
-    return themed_svg(paint, said, name, _PHONE, _HEIGHT)
+    return themed_svg(paint, label, id_prefix, _PHONE, _HEIGHT)
 
 
-def throughput(name: str, said: str, points: Sequence[OperatingPoint]) -> str:
+def throughput(id_prefix: str, label: str, points: Sequence[OperatingPoint]) -> str:
     """Output tokens/s over what one user sees, a line for each run and draft length."""
 
     def paint(axes: Any) -> None:
@@ -255,7 +257,7 @@ def throughput(name: str, said: str, points: Sequence[OperatingPoint]) -> str:
         _legend(axes, list(lines))
         _label_points(axes, labels)
 
-    return themed_svg(paint, said, name, _PHONE, 3.8)
+    return themed_svg(paint, label, id_prefix, _PHONE, 3.8)
 
 
 def _label_points(axes: Any, texts: Mapping[tuple[float, float], tuple[str, str]]) -> None:

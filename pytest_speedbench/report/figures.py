@@ -116,7 +116,7 @@ def _draw_categories(analysis: Categories, figure: Any) -> None:
     rows = analysis.table.rows
     if not analysis.lengths[1:]:
         axes = figure.subplots()
-        _bars(axes, _grouped(rows, "run", "dl", "bs"), "slice", "acceptance_length")
+        _bars(axes, _grouped(rows, "run", "dl", "bs"), "acceptance_length")
         axes.set_ylabel(AL)
         axes.set_ylim(bottom=1)
         return
@@ -146,7 +146,7 @@ def _draw_checkpoints(analysis: Checkpoints, figure: Any) -> None:
 
 def _draw_bias(analysis: Bias, figure: Any) -> None:
     axes = figure.subplots()
-    _bars(axes, _grouped(analysis.table.rows, "run", "dl", "bs"), "slice", "ratio", change=True)
+    _bars(axes, _grouped(analysis.table.rows, "run", "dl", "bs"), "ratio", change=True)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_ylabel("AL there relative to here (%)")
     axes.set_title(plain(analysis.table.title), fontsize=10)
@@ -261,7 +261,7 @@ def _draw_engines(analysis: Engines, figure: Any) -> None:
         groups: dict[tuple[Value, ...], list[dict[str, Value]]] = {
             (engine, "", ""): [{**row, "al": row[key]} for row in rows] for engine, key in sides
         }
-        _bars(axes, groups, "slice", "al")
+        _bars(axes, groups, "al")
         axes.set_title(plain(_group_label((method, dl, bs))), fontsize=10)
         axes.set_ylabel(AL)
     panels[0].set_ylim(bottom=1)
@@ -302,16 +302,15 @@ def _grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Value, ...], list[Ro
 def _bars(
     axes: Any,
     groups: Mapping[tuple[Value, ...], Sequence[Mapping[str, Value]]],
-    label: str,
-    value: str,
+    key: str,
     *,
     change: bool = False,
 ) -> None:
-    """Grouped bars with intervals, one colour a group."""
-    names = list(dict.fromkeys(str(row[label]) for rows in groups.values() for row in rows))
+    """Bars of ``key`` for each slice with their intervals, one colour a group."""
+    names = list(dict.fromkeys(str(row["slice"]) for rows in groups.values() for row in rows))
     width = 0.8 / len(groups)
     for number, (group, rows) in enumerate(groups.items()):
-        found = {str(row[label]): row[value] for row in rows}
+        found = {str(row["slice"]): row[key] for row in rows}
         shown = [(i, e) for i, n in enumerate(names) if isinstance(e := found.get(n), Estimate)]
         centre = (number - (len(groups) - 1) / 2) * width
         at = [i + centre for i, _ in shown]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_speedbench.analysis.trends import Point, Trend
 
 # Shape and colour of a run by its verdict: the shape distinguishes them without the colour.
-MARKERS: Final = {
+VERDICT_MARKS: Final = {
     Outcome.FAIL: ("X", "bad", "✖"),
     Outcome.SPECULATION_OFF: ("X", "bad", "✖"),
     Outcome.DEGENERATE: ("X", "bad", "✖"),
@@ -28,13 +28,13 @@ MARKERS: Final = {
 _PLAIN: Final = ("o", "mark", "●")
 _WIDTH, _HEIGHT = 4.9, 2.9  # inches of 72 units: a phone's width, so that text keeps its size there
 _CHANGES = 6  # sizes of changes fit side by side above a drawing
-_MOST_TICKS, _SHORT = 4, 6  # labels of that many characters fit; longer ones are one fewer
+_MOST_TICKS, _SHORT = 4, 6  # so many labels of so many characters fit; one fewer of longer ones
 _MOST_BARS = 45  # above it, intervals are drawn as a band
 
 
 def marker_of(point: Point) -> tuple[str, str, str]:
     """Matplotlib's shape, the page's colour, and the character that stands for both in text."""
-    return MARKERS.get(point.verdict.outcome, _PLAIN) if point.verdict else _PLAIN
+    return VERDICT_MARKS.get(point.verdict.outcome, _PLAIN) if point.verdict else _PLAIN
 
 
 def trend_svg(trend: Trend, number: int) -> str:
@@ -105,7 +105,7 @@ def _levels(axes: Any, trend: Trend) -> None:
 
 
 def label_lines(starts: Sequence[int], width: float) -> list[int]:
-    """The line of text, from 0 up, of labels that are so wide and do not overlap."""
+    """The line of text, from 0 up, on which each label of this width overlaps no other."""
     ends: dict[int, float] = {}
     found = []
     for start in starts:
@@ -126,8 +126,8 @@ def _tick_labels(points: Sequence[Point]) -> tuple[list[int], list[str], str]:
 
 
 def time_labels(times: Sequence[datetime | None]) -> tuple[list[str], str]:
-    """Labels as short as tells ``times`` apart, none where that is not possible, and their day
-    where it is the same."""
+    """The shortest labels that distinguish ``times``, none where that is not possible, and their
+    day where it is the same."""
     known = [time for time in times if time is not None]
     if not known or len(known) < len(times):
         return [], ""

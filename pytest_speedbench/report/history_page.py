@@ -12,7 +12,7 @@ from pytest_speedbench._version import __version__
 from pytest_speedbench.analysis.trends import ALPHA
 from pytest_speedbench.quantities import change_of
 from pytest_speedbench.report.headline import TONES
-from pytest_speedbench.report.history_charts import MARKERS, marker_of, trend_svg
+from pytest_speedbench.report.history_charts import VERDICT_MARKS, marker_of, trend_svg
 from pytest_speedbench.report.html.templates import template
 from pytest_speedbench.report.view import NOTHING
 
@@ -67,7 +67,9 @@ def render_history(trends: Sequence[Trend], *, now: datetime | None = None) -> s
         losses=losses,
         latest=", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()),
         tone="bad" if losses or any(section.tone == "bad" for section in sections) else "plain",
-        legend=[(mark, colour, str(outcome)) for outcome, (_, colour, mark) in MARKERS.items()],
+        legend=[
+            (mark, colour, str(outcome)) for outcome, (_, colour, mark) in VERDICT_MARKS.items()
+        ],
         alpha=f"{ALPHA:.0%}",
         version=__version__,
         written=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M %Z").strip(),

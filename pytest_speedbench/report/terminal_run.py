@@ -23,10 +23,12 @@ _QUIET = (Outcome.PASS, Outcome.NO_BASELINE)
 """Outcomes whose reasons are left to the other reports."""
 
 
-def run_lines(table: RunTable, width: int, full: FullReports, said: str = "") -> Iterator[Line]:
-    """The table of a run and what stands below; ``said`` is the setting that stands above."""
+def run_lines(
+    table: RunTable, width: int, full: FullReports, shown_setting: str = ""
+) -> Iterator[Line]:
+    """The table of a run and what stands below; ``shown_setting`` stands above."""
     yield from wrapped(table.title, width, {"bold": True}, indent="")
-    if table.setting != said:
+    if table.setting != shown_setting:
         yield from wrapped(table.setting, width)
     for text, row in _slices(table, width):
         yield Line(text, colour_of(None if row is None else table.rows[row].outcome))

@@ -75,7 +75,7 @@ def sweep_lines(
         (name, table) for name, table in zip(names, tables, strict=True) if table.calls_for_causes
     ]
     if len(opened) == 1:
-        yield from run_lines(opened[0][1], width, full, said=tables[0].setting)
+        yield from run_lines(opened[0][1], width, full, shown_setting=tables[0].setting)
     elif opened:
         yield from _open_lines(opened, width, full)
     above = opened[0][1].notes if len(opened) == 1 else ()

@@ -42,14 +42,14 @@ _SETTINGS: Final = {
 
 
 def themed_svg(
-    paint: Callable[[Any], None], label: str, name: str, width: float, height: float
+    paint: Callable[[Any], None], label: str, id_prefix: str, width: float, height: float
 ) -> str:
     """The drawing that ``paint`` makes on axes, as an element of a page.
 
     Args:
         paint: draws on a ``matplotlib.axes.Axes``, with :data:`COLOURS` alone.
         label: what a screen reader says of it.
-        name: sets its ids apart from those of others on the page.
+        id_prefix: keeps its ids apart from those of others on the page.
         width: in inches of 72 units; about 4.9 is a phone's width.
         height: as ``width``.
     """
@@ -62,7 +62,7 @@ def themed_svg(
         lay_out(figure)
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    return _of_the_page(out.getvalue(), label, name)
+    return _of_the_page(out.getvalue(), label, id_prefix)
 
 
 def lay_out(figure: Any) -> None:
@@ -75,22 +75,22 @@ def lay_out(figure: Any) -> None:
     ConstrainedLayoutEngine().execute(figure)
 
 
-def _of_the_page(svg: str, label: str, name: str) -> str:
+def _of_the_page(svg: str, label: str, id_prefix: str) -> str:
     """The element alone, with the page's colours and font, and ids of its own."""
     svg = svg[svg.index("<svg") :]
     for variable, colour in COLOURS.items():
         svg = svg.replace(colour, f"var(--{variable})")
     svg = re.sub(r"<(metadata|style).*?</\1>", "", svg, flags=re.S)
     svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.S)
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
-    svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', svg)
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{id_prefix}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{id_prefix}-\1)", svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{id_prefix}-\1"', svg)
     svg = re.sub(r"(font: [^;\"]*?\d+px) [^;\"]*", r"\1 system-ui, sans-serif", svg)
-    said = escape(printable(label))
+    spoken = escape(printable(label))
     return re.sub(
         r'<svg [^>]*?viewBox="([^"]+)"[^>]*>',
         lambda found: (
-            f'<svg class="chart" role="img" aria-label="{said}" viewBox="{found[1]}" '
+            f'<svg class="chart" role="img" aria-label="{spoken}" viewBox="{found[1]}" '
             'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
         ),
         svg,
