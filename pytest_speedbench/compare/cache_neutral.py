@@ -25,13 +25,19 @@ def cache_neutral_verdict(
     or without it over the text that both passes have in common.
 
     Raises:
-        NoData: there was no cold pass, or no warm one.
+        NoData: there was no cold pass, or no warm one, or the cold one was not cold.
     """
     if run.cold is None:
         raise NoData(
             "assert_cache_neutral compares with a pass without the prefix cache, and there was "
             "none: give prefix_caching=True in the marker, or --speed-prefix-caching on; early "
             "decisions and soaks have none"
+        )
+    if hits := sum(bool(turn.trace.cached_tokens) for turn in run.cold.view(slice_name).turns):
+        raise NoData(
+            f"{hits} prompts of the cold pass came from the prefix cache, so that it says nothing "
+            "of a cold one: the engine does not keep requests apart that must not share their "
+            "prefixes; use another version of it"
         )
     if not any(turn.trace.cached_tokens for turn in run.view(slice_name).turns):
         raise NoData(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 
 from .conftest import Project, text_of
@@ -122,6 +124,15 @@ def test_a_cache_that_is_evicted_in_mid_run(
     options = ("--speed-rounds=1", f"--speed-engine-arg=evict_at={request_number}")
     result = project.run(*options, speed_split="once.jsonl")
     result.stdout.fnmatch_lines([outcome])
+
+
+def test_a_cold_pass_that_is_not_cold_is_nothing_to_compare_with(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_speedbench.measure.load.uuid4", lambda: UUID(int=1))
+    project.gate(CACHED, "speed.assert_cache_neutral()")
+    result = project.run(**talk(project))
+    result.stdout.fnmatch_lines(["*NoData: 35 prompts of the cold pass came from the prefix*"])
 
 
 def test_without_a_cold_pass_there_is_nothing_to_compare(project: Project) -> None:
