@@ -19,9 +19,10 @@ def context_window(config: EngineConfig, tokenizer: Tokenizer) -> int:
 
 
 def check_prompts(form: Form, samples: Sequence[Sample], tokenizer: Tokenizer) -> None:
-    """Refuses samples that do not have the ``form``, or that the chat template refuses.
+    """Refuses samples that do not have the ``form``, or that the chat template refuses or drops.
 
-    One sample with a system prompt and one without are rendered.
+    The longest conversation with a system prompt and without, of one turn and of several, are
+    rendered whole.
 
     Raises:
         EngineError: the message names the sample, and the form that it has.
@@ -39,10 +40,29 @@ def check_prompts(form: Form, samples: Sequence[Sample], tokenizer: Tokenizer) -
             )
         if sample.token_ids:
             _check_ids(sample, tokenizer.vocab_size)
-    text = [sample for sample in samples if not sample.token_ids]
-    kinds = {sample.system is None: sample for sample in text}
-    for sample in kinds.values():
-        tokenizer.render(sample.messages())
+    text = sorted((s for s in samples if not s.token_ids), key=lambda sample: len(sample.turns))
+    longest = {(sample.system is None, sample.multiturn): sample for sample in text}
+    for sample in longest.values():
+        _check_template(sample, tokenizer)
+
+
+def _check_template(sample: Sample, tokenizer: Tokenizer) -> None:
+    """Renders the conversation to its last turn, with stand-ins for the model's answers."""
+    messages = sample.messages()
+    for turn in sample.turns[1:]:
+        messages += [{"role": "assistant", "content": "OK."}, {"role": "user", "content": turn}]
+    prompt = tokenizer.render(messages)
+    if not tokenizer.vocab_size:  # a server's, which is not here
+        return
+    *before, last = messages
+    longer = {**last, "content": f"{last['content']} x"}
+    # One that knows few words may have the same ids for both.
+    differ = tokenizer.encode(last["content"]) != tokenizer.encode(longer["content"])
+    if differ and prompt == tokenizer.render([*before, longer]):
+        raise EngineError(
+            f"the chat template leaves out the user's message of sample {sample.id!r}: choose a "
+            "model with another template, or --speed-prompt-form raw"
+        )
 
 
 def _check_ids(sample: Sample, vocabulary: int) -> None:

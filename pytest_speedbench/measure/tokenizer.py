@@ -83,8 +83,9 @@ class HuggingFaceTokenizer:
         self.template_digest = _digest([template, {}]) if form == "chat" else ""
         self.form = form
         self.stop_ids = _stop_ids(self._tokenizer, path)
-        self.context_window = int(getattr(config, "max_position_embeddings", 1 << 30))
-        self.vocab_size = int(config.vocab_size)
+        text = config.get_text_config()  # of a model that reads images too, the part with tokens
+        self.context_window = int(getattr(text, "max_position_embeddings", 1 << 30))
+        self.vocab_size = int(text.vocab_size)
 
     def render(self, messages: Sequence[Message]) -> list[int]:
         if self.form != "chat":
@@ -107,29 +108,27 @@ class HuggingFaceTokenizer:
     def _templated(self, messages: Sequence[Message]) -> str:
         """The text of a conversation; without a system role in the template, the system prompt
         goes before the first message of the user."""
-        from jinja2 import TemplateError
-
         system = messages[0]["content"] if messages and messages[0]["role"] == "system" else ""
         try:
             text = self._apply(messages)
+        except EngineError:
+            if not system:
+                raise
+        else:
             if system.strip() in text:
                 return text
-            return self._apply(_merged(messages))
-        except TemplateError as error:
-            if not system:
-                raise _refused(error) from None
-        try:
-            return self._apply(_merged(messages))
-        except TemplateError as error:
-            raise _refused(error) from None
+        return self._apply(_merged(messages))
 
     def _apply(self, messages: Sequence[Message]) -> str:
-        text: str = self._tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            add_generation_prompt=True,
-            tokenize=False,
-            **self.template_kwargs,
-        )
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                add_generation_prompt=True,
+                tokenize=False,
+                **self.template_kwargs,
+            )
+        except Exception as error:  # a template is a program, which may raise anything
+            raise _refused(error) from None
         return text
 
     def encode(self, text: str) -> list[int]:
@@ -203,8 +202,11 @@ def _merged(messages: Sequence[Message]) -> list[Message]:
 
 
 def _refused(error: Exception) -> EngineError:
+    from jinja2 import TemplateError
+
+    why = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
     return EngineError(
-        f"the chat template refuses the conversation: {error}; choose other samples, a model with "
+        f"the chat template refuses the conversation: {why}; choose other samples, a model with "
         "another template, or --speed-prompt-form raw"
     )
 

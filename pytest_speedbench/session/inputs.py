@@ -14,7 +14,7 @@ from pytest_speedbench.engines.methods import traits
 from pytest_speedbench.engines.protocol import EngineConfig, EngineInfo
 from pytest_speedbench.engines.registry import check as check_engine
 from pytest_speedbench.engines.registry import check_sampling, engine_type
-from pytest_speedbench.errors import CannotRun, count_of
+from pytest_speedbench.errors import CannotRun, EngineError, count_of
 from pytest_speedbench.measure.model_identity import model_identity
 from pytest_speedbench.measure.prompts import check_prompts, context_window
 from pytest_speedbench.measure.results import RunSetting, Side
@@ -225,11 +225,18 @@ class Inputs:
                 f"engine {run.engine} {what} at most {count_of(most, 'request')} at a time, "
                 f"this case has bs={run.bs}"
             )
-        check_prompts(run.prompt_form, self.samples(run), self.tokenizer(run))
-        if adapter.prompt_form == "chat" and any(s.token_ids for s in self.samples(run)):
-            raise CannotRun(
-                f"engine {run.engine} takes only text, and split {run.split} holds token ids"
-            )
+        samples = self.samples(run)
+        check_prompts(run.prompt_form, samples, self.tokenizer(run))
+        if any(sample.token_ids for sample in samples):
+            if adapter.prompt_form == "chat":
+                raise CannotRun(
+                    f"engine {run.engine} takes only text, and split {run.split} holds token ids"
+                )
+            if run.prompt_form == "chat" and not built_for_tokenizer(run.split):  # not ``random``
+                raise EngineError(
+                    f"split {run.split} holds token ids, to which no chat template is applied: use "
+                    "--speed-prompt-form ids"
+                )
         if bucket := throughput_bucket(run.split):
             window = self.context_window(run)
             require_context(bucket, window, run.sampling.max_tokens)

@@ -15,7 +15,8 @@ from .errors import optional_import
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-COMPRESSIONS: Final = (".gz", ".zst")
+_FIRST_BYTES: Final = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
+COMPRESSIONS: Final = tuple(_FIRST_BYTES)
 MAX_EXPANDED: Final = 4 * 2**30
 """Most bytes that a compressed file may expand to: 4 GiB."""
 _PIECE: Final = 4096
@@ -41,7 +42,8 @@ def open_content(path: Path) -> IO[bytes]:
     """Open a file for reading its bytes, decompressed where its name says so.
 
     Reading raises SplitError where the compressed data is damaged, ends early, or expands beyond
-    4 GiB; opening raises it where the package for ``.zst`` is missing.
+    4 GiB; opening raises it where the package for ``.zst`` is missing, and where the name does not
+    say that the file is compressed.
     """
     suffix = path.suffix.lower()
     if suffix == ".gz":
@@ -50,7 +52,16 @@ def open_content(path: Path) -> IO[bytes]:
         zstandard: Any = optional_import("zstandard", "hub", f"reading {path.name}")
         stream = _ZstdStream(path.open("rb"), zstandard.ZstdDecompressor())
         return io.BufferedReader(_Checked(path, stream, (zstandard.ZstdError,)))
+    _refuse_compressed(path)
     return path.open("rb")
+
+
+def _refuse_compressed(path: Path) -> None:
+    with path.open("rb") as stream:
+        first = stream.read(max(map(len, _FIRST_BYTES.values())))
+    for ending, magic in _FIRST_BYTES.items():
+        if first.startswith(magic):
+            raise SplitError(f"{path} is compressed: rename it to {path.name}{ending}")
 
 
 def _uncompressed(path: Path) -> Path:

@@ -225,7 +225,7 @@ def _joined(value: object, where: str) -> object:
 
 
 def _token_ids(row: Row) -> Sample:
-    ids = row["token_ids"]
+    ids = row.get("token_ids")
     if not isinstance(ids, list) or not ids:
         raise RowError("'token_ids' must be a list of at least one token id")
     if not all(type(token) is int and 0 <= token < 2**32 for token in ids):

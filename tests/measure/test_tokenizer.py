@@ -138,6 +138,45 @@ def test_what_the_template_refuses_is_one_clear_error(tmp_path: Path) -> None:
         tokenizer.render(TALK)
 
 
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ 1 / 0 }}", "refuses the conversation: ZeroDivisionError: division by zero; choose"),
+        ("{{ messages + 1 }}", "refuses the conversation: TypeError: can only concatenate"),
+        ("{% if true %}", "refuses the conversation: Unexpected end of template"),
+        (
+            "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ raise_exception('no past') "
+            "}}{% endif %}{{ m['content'] }}{% endfor %}",
+            "refuses the conversation: no past",
+        ),
+        ("", "leaves out the user's message of sample 'a'"),
+        ("think", "leaves out the user's message of sample 'a'"),
+        # Of parts of a message, which a text has none of.
+        (
+            "{% for m in messages %}{% for p in m['content'] %}{{ p['text'] }}{% endfor %}"
+            "{% endfor %}",
+            "leaves out the user's message of sample 'a'",
+        ),
+    ],
+)
+def test_a_template_is_tried_on_a_whole_conversation(
+    tmp_path: Path, template: str, message: str
+) -> None:
+    tokenizer = load_tokenizer("huggingface", starting_with_bos(save_tokenizer(tmp_path, template)))
+    samples = [sample(turns=("think", "answer"))]
+    with pytest.raises(EngineError, match=f"the chat template {message}"):
+        check_prompts("chat", samples, tokenizer)
+
+
+def test_a_model_that_reads_images_too_has_its_vocabulary_in_a_part(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    model = save_tokenizer(tmp_path, TEMPLATE)
+    text = transformers.LlamaConfig(vocab_size=77, max_position_embeddings=99)
+    transformers.LlavaConfig(text_config=text).save_pretrained(model)
+    tokenizer = load_tokenizer("huggingface", model)
+    assert (tokenizer.vocab_size, tokenizer.context_window) == (77, 99)
+
+
 def test_arguments_of_a_template_do_not_go_with_raw() -> None:
     with pytest.raises(EngineError, match="has no effect with --speed-prompt-form raw"):
         load_tokenizer("words", "m", {"enable_thinking": True}, "raw")

@@ -30,6 +30,22 @@ def test_a_file_of_token_ids(project: Project, engines: EngineLog) -> None:
     assert engines.events.count("start simulated eagle3 dl3") == 1
 
 
+def test_token_ids_of_a_file_need_their_form(project: Project, engines: EngineLog) -> None:
+    project.file("ids.jsonl", '{"id": "a", "token_ids": [20, 30]}\n')
+    project.gate()
+    result = project.run(speed_split="ids.jsonl", speed_category="all")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*no chat template is applied: use --speed-prompt-form ids*"])
+    assert not engines.events
+
+
+def test_a_row_without_token_ids_among_others(project: Project) -> None:
+    project.file("ids.jsonl", '{"id": "a", "token_ids": [20]}\n{"id": "b", "prompt": "text"}\n')
+    project.gate("prompt_form='ids'")
+    result = project.run(speed_split="ids.jsonl", speed_category="all")
+    result.stdout.fnmatch_lines(["*ids.jsonl, row 2: 'token_ids' must be a list*"])
+
+
 @pytest.mark.parametrize("ids", ["[]", "[-1]", "[1.5]", "7"])
 def test_what_are_no_token_ids(project: Project, ids: str) -> None:
     project.file("ids.jsonl", f'{{"id": "a", "token_ids": {ids}}}\n')

@@ -80,6 +80,16 @@ def test_a_file_that_expands_without_end_is_refused(
         load_split(str(tmp_path / "p.jsonl.gz"))
 
 
+@pytest.mark.parametrize(("ending", "pack"), [(".gz", gzip.compress), (".zst", zst)])
+@pytest.mark.parametrize("name", ["p.jsonl", "p.json", "p.csv"])
+def test_a_compressed_file_without_the_ending(
+    ending: str, pack: Callable[[bytes], bytes], name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(pack(JSONL))
+    with pytest.raises(SplitError, match=rf"{name} is compressed: rename it to {name}\{ending}$"):
+        load_split(str(tmp_path / name))
+
+
 def test_zst_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "p.jsonl.zst").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "zstandard", None)
