@@ -69,6 +69,11 @@ class Counted:
         return RequestTotals(self.steps, self.draft_tokens, self.accepted_tokens)
 
     @property
+    def counts_drafts(self) -> bool:
+        """Whether the engine counts the steps that had a draft."""
+        return self.drafts > 0 or not self.draft_tokens
+
+    @property
     def acceptance_length(self) -> float | None:
         """Tokens per decoding step; None without one."""
         return self.tokens / self.steps if self.steps else None

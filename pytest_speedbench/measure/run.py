@@ -233,7 +233,7 @@ class SliceView:
         require_chains(self.run.setting, traces, self.counted)
 
     def draftless_share(self, level: float = 0.95) -> Estimate:
-        """Decoding steps without a draft, a share of all.
+        """Decoding steps without a draft, a share of all; from counters without an interval.
 
         Raises:
             NoData: a run without SD, or an engine that does not report the drafts of each step.
@@ -241,10 +241,14 @@ class SliceView:
         from pytest_speedbench.stats.drafts import draftless_share
 
         self._check_drafting()
+        counted = self.counted
+        if counted is not None and counted.steps and counted.counts_drafts:
+            value = 1 - counted.drafts / counted.steps
+            return metrics.counted_estimate(value, counted.samples, level, "")
         return draftless_share(self.traces, level)
 
     def proposed_length(self, level: float = 0.95) -> Estimate:
-        """Draft tokens proposed per decoding step.
+        """Draft tokens proposed per decoding step; from counters without an interval.
 
         Raises:
             NoData: a run without SD, or an engine that does not report its drafts.
@@ -252,6 +256,10 @@ class SliceView:
         from pytest_speedbench.stats.drafts import proposed_length
 
         self._check_drafting()
+        counted = self.counted
+        if counted is not None and counted.steps:
+            value = counted.draft_tokens / counted.steps
+            return metrics.counted_estimate(value, counted.samples, level, "tokens/step")
         return proposed_length(self.traces, self.run.setting.speculation.draft_length, level)
 
     def _check_drafting(self) -> None:

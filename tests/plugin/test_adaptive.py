@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from .conftest import Project
 
 SCHEDULE = "--speed-engine-arg=schedule=1:3,4:0"
@@ -22,6 +24,18 @@ def test_steps_without_a_draft_are_counted(project: Project) -> None:
     found = [record.metric("draftless_share") for record in (one, four)]
     assert [metric is not None and metric.value > 0 for metric in found] == [False, True]
     assert four.engine.details["schedule"] == "1:3,4:0"
+
+
+def test_counters_alone_show_steps_without_a_draft(project: Project) -> None:
+    project.gate("bs=4", "speed.acceptance_length")
+    result = project.run(SCHEDULE, "--speed-engine-arg=reports=counters", "--benchmark-save=a")
+    result.assert_outcomes(passed=1)
+    (record,) = project.records()
+    share, proposed = (record.metric(name) for name in ("draftless_share", "proposed_length"))
+    assert share is not None
+    assert proposed is not None
+    assert (share.low, proposed.low) == (None, None)
+    assert proposed.value == pytest.approx(3 * (1 - share.value))
 
 
 def test_a_schedule_that_never_drafts_is_said_and_no_fault(project: Project) -> None:
