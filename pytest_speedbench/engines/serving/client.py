@@ -77,7 +77,10 @@ class ServerEngine:
         self._check()
         traces: list[Trace] = []
         deadline = time.monotonic() + timeout
-        while self.in_flight and (found := self._next(0 if traces else deadline)) is not None:
+        while self.in_flight:
+            found = self._next(0.0 if traces else deadline - time.monotonic())
+            if found is None:
+                break
             if not isinstance(found, Trace):
                 self.failure = self._explained(as_engine_error(found))
                 self.in_flight = 0
@@ -89,9 +92,9 @@ class ServerEngine:
             traces.append(found)
         return traces
 
-    def _next(self, deadline: float) -> Trace | BaseException | None:
+    def _next(self, timeout: float) -> Trace | BaseException | None:
         try:
-            return self._results.get(timeout=max(0.0, deadline - time.monotonic()))
+            return self._results.get(timeout=max(0.0, timeout))
         except queue.Empty:
             return None
 

@@ -118,15 +118,15 @@ class Http:
         Raises:
             EngineError: an error response, not JSON, or of another form; EngineDied: no response.
         """
-        return self._parsed(path, self.wait(self._ask("GET", path, None)), form)
+        return self._parse(path, self.wait(self._ask("GET", path, None)), form)
 
     def post(self, path: str, body: Mapping[str, Any], form: type[_M]) -> _M:
         """Like :meth:`get`, with a body."""
-        return self._parsed(path, self.wait(self._ask("POST", path, body)), form)
+        return self._parse(path, self.wait(self._ask("POST", path, body)), form)
 
     async def ask(self, path: str, body: Mapping[str, Any], form: type[_M]) -> _M:
         """Like :meth:`post`, for callers on the event loop."""
-        return self._parsed(path, await self._ask("POST", path, body), form)
+        return self._parse(path, await self._ask("POST", path, body), form)
 
     def find(self, path: str, form: type[_M]) -> _M | None:
         """Like :meth:`get`; None if the server does not have ``path``."""
@@ -155,7 +155,7 @@ class Http:
                 asyncio.timeout(min(self.timeout, _CONNECT_SECONDS)),
                 self._request("GET", path, None) as reply,
             ):
-                await self._body(path, reply)
+                await self._read_body(path, reply)
                 return reply.status
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
@@ -169,8 +169,8 @@ class Http:
                 asyncio.timeout(seconds),
                 self._request(method, path, body) as reply,
             ):
-                await self._accepted(path, reply)
-                return await self._body(path, reply)
+                await self._check_status(path, reply)
+                return await self._read_body(path, reply)
 
     @contextlib.asynccontextmanager
     async def _request(
@@ -198,7 +198,7 @@ class Http:
             url = target
         raise EngineError(f"{self.address.url}{path} redirects without an end: correct --speed-url")
 
-    async def _body(self, path: str, reply: aiohttp.ClientResponse) -> bytes:
+    async def _read_body(self, path: str, reply: aiohttp.ClientResponse) -> bytes:
         self._check_coding(path, reply)
         found = bytearray()
         async for block in reply.content.iter_any():
@@ -212,7 +212,7 @@ class Http:
         if coding.lower() != "identity":
             raise self.errors.compressed(path, coding)
 
-    def _parsed(self, path: str, content: bytes, form: type[_M]) -> _M:
+    def _parse(self, path: str, content: bytes, form: type[_M]) -> _M:
         try:
             return TypeAdapter(form).validate_json(content)
         except ValidationError as error:
@@ -233,7 +233,7 @@ class Http:
         """
         with self.errors.explained(path, self.timeout):
             async with self._request("POST", path, body, sent) as reply:
-                await self._accepted(path, reply)
+                await self._check_status(path, reply)
                 self._check_coding(path, reply)
                 events = EventStream()
                 while block := await reply.content.readany():
@@ -247,7 +247,7 @@ class Http:
                 if events.foreign:
                     raise self.errors.no_events(path, events.foreign)
 
-    async def _accepted(self, path: str, reply: aiohttp.ClientResponse) -> None:
+    async def _check_status(self, path: str, reply: aiohttp.ClientResponse) -> None:
         if reply.status != 200:
             text = (await reply.content.read(_ERROR_BYTES)).decode(errors="replace")
             raise self.errors.refusal(path, reply.status, text, page=reply.method == "GET")

@@ -9,7 +9,7 @@ from pytest_speedbench.engines.protocol import Counters
 from pytest_speedbench.errors import EngineError
 
 # Prometheus keeps numbers as floats, which count exactly up to here.
-_MOST = 1 << 53
+_MOST_EXACT = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Page:
         )
 
     def _count(self, name: str, found: float) -> int:
-        if not (0 <= found <= _MOST and found == int(found)):  # NaN is not, infinity neither
+        if not (0 <= found <= _MOST_EXACT and found == int(found)):  # NaN is not, infinity neither
             raise EngineError(
                 f"{self.where}: {name} is {found:g}, expected a count of at least 0; the page "
                 "cannot be used: connect to the engine directly, or use another version"

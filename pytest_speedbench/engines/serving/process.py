@@ -97,7 +97,8 @@ class ServerProcess:
             code = self._process.poll()
             if code is not None:
                 output = last_output(self._log)
-                what = f"engine {self.engine} does not start, its server ended {how(code, output)}"
+                how = _how_server_ended(code, output)
+                what = f"engine {self.engine} does not start, its server ended {how}"
                 raise EngineError(with_output(what, output))
             if time.monotonic() > deadline:
                 what = (
@@ -113,7 +114,7 @@ class ServerProcess:
             self._process.wait(_DEATH_SECONDS)
         code, output = self._process.poll(), last_output(self._log)
         if code is not None:
-            what = f"engine {self.engine} ended {how(code, output)}"
+            what = f"engine {self.engine} ended {_how_server_ended(code, output)}"
         return EngineDied(with_output(what, output))
 
     def close(self) -> None:
@@ -148,7 +149,7 @@ def refuse_visible_secrets(config: EngineConfig, command: Sequence[str]) -> None
             )
 
 
-def how(code: int, output: str) -> str:
+def _how_server_ended(code: int, output: str) -> str:
     """``by signal SIGKILL``, or ``with code 1``; :mod:`~.supervisor` reports a signal as 128 + its
     number."""
     number = code - 128

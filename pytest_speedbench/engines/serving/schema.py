@@ -35,7 +35,7 @@ class Form(BaseModel):
 # -- streams ----------------------------------------------------------------------------------
 
 
-class UsageDetails(Form):
+class CompletionDetails(Form):
     reasoning_tokens: Tokens | None = None
 
 
@@ -47,7 +47,7 @@ class Usage(Form):
     completion_tokens: Count | None = None
     prompt_tokens: Tokens | None = None
     prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: UsageDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
 
 
 class Choice(TypedDict, total=False):
