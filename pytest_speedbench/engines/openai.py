@@ -179,7 +179,7 @@ class OpenAiDialect(Dialect):
 
     async def complete(self, http: Http, answer: Answer) -> int:
         # A parser of reasoning or of tool calls drops some events together with their ids.
-        if answer.token_ids and (answer.usage or 0) > len(answer.token_ids):
+        if answer.token_ids and (answer.counted or 0) > len(answer.token_ids):
             answer.forget_ids()
         return 0
 

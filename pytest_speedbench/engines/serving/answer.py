@@ -18,15 +18,16 @@ from pytest_speedbench.engines.protocol import (
 from pytest_speedbench.engines.reconcile import reconcile
 from pytest_speedbench.engines.serving.failures import AnswerFailed
 from pytest_speedbench.engines.serving.pieces import UNKNOWN, Piece, SpeculationReport, TokenCounts
-from pytest_speedbench.engines.serving.steps import Arrangement, arrange, split_into_steps
+from pytest_speedbench.engines.serving.steps import (
+    Arrangement,
+    arrange,
+    reported_steps,
+    split_into_steps,
+)
 from pytest_speedbench.errors import EngineError
 
 UNKNOWN_ID = -1
 """Stands for a token id that the server withholds, until the dialect has found it."""
-# The average is a 32-bit float; the number of passes computed from it is much closer than this.
-_ROUNDING = 0.05
-# An average that gives more of them is refused with its number; infinity would be none.
-_MOST_PASSES = float(1 << 31)
 # Beyond one for each token: a chunk that a parser cut in two, and the rest of a text at the end.
 _SPARE_CHUNKS = 16
 # Tokens whose text may come in two chunks: around reasoning, and at the end.
@@ -43,11 +44,25 @@ _BYTES_PER_TOKEN = 1024
 class Answer:
     """All pieces of one request. Times are :func:`time.perf_counter` seconds.
 
-    ``chunks`` holds the number of tokens of each arrival, 0 if no ids came with it; ``times`` holds
-    when it arrived. ``progress`` grows with every piece that brings the request forward. ``texts``
-    is the answer alone; ``thoughts`` whether reasoning came before it, ``others`` whether there was
-    output of another kind; ``size`` counts the bytes of all text; ``withheld`` tokens came without
-    the ids that others had.
+    Attributes:
+        submitted: when the request left.
+        token_ids: shape (tokens,); empty where the server sends no ids.
+        chunks: shape (arrivals,), tokens of each; 0 if no ids came with it.
+        times: shape (arrivals,), when each arrived.
+        texts: the answer alone, piece by piece.
+        has_reasoning: whether reasoning came before the answer.
+        has_other_output: whether there was output of another kind, such as a call of a tool.
+        size: bytes of all text.
+        withheld: tokens that came without ids, although others had some.
+        finish_reason: why the output ended; None while it goes on.
+        failure: why the server broke the answer off; empty where it did not.
+        counted, prompt_tokens, cached_tokens, reasoning_tokens: the server's counts, as in
+            :class:`TokenCounts`, ``counted`` that of the output.
+        cut: whether the client ended the stream at a stop token that the server does not know.
+        report: what the server reports of the request's speculation.
+        ended: when the last piece arrived.
+        progress: grows with every piece that brings the request forward.
+        notes: shape (arrivals,), the dialect's own data of each.
     """
 
     request: Request
@@ -56,13 +71,14 @@ class Answer:
     chunks: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-    thoughts: bool = False
-    others: bool = False
+    has_reasoning: bool = False
+    has_other_output: bool = False
     size: int = 0
     withheld: int = 0
     finish_reason: FinishReason | None = None
     failure: str = ""
-    usage: int | None = None
+    counted: int | None = None
+    cut: bool = False
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int = 0
@@ -70,7 +86,6 @@ class Answer:
     ended: float = 0.0
     progress: int = 0
     notes: list[Any] = field(default_factory=list)
-    """The dialect's note of each chunk."""
 
     def on_sent(self) -> None:
         """The request leaves now: not when its turn came, as many connections may be opened at
@@ -125,14 +140,14 @@ class Answer:
         if text := piece.text:
             self.texts.append(text)
             self.size += len(text.encode())
-        if thought := piece.thought:
-            self.thoughts = True
-            self.size += len(thought.encode())
-        self.others |= piece.other
+        if reasoning := piece.reasoning:
+            self.has_reasoning = True
+            self.size += len(reasoning.encode())
+        self.has_other_output |= piece.other
 
     def _add_counts(self, counts: TokenCounts) -> None:
         if counts.output is not None:
-            self._count(counts.output)
+            self._add_output_count(counts.output)
         if counts.prompt:
             self._check_prompt(counts.prompt)
             self.prompt_tokens = counts.prompt
@@ -140,43 +155,46 @@ class Answer:
             self.cached_tokens = counts.cached
         self.reasoning_tokens = max(self.reasoning_tokens, counts.reasoning or 0)
 
-    def _count(self, usage: int) -> None:
-        """The server's count, which some repeat with every event."""
-        self._check_count(usage)
-        if usage < (self.usage or 0):
-            raise EngineError(
-                f"request {self.request.id}: the server's count of output tokens fell from "
-                f"{self.usage} to {usage} (usage.completion_tokens); its counts cannot be used: "
-                "connect to the engine directly, or use another version"
+    def _add_output_count(self, count: int) -> None:
+        """The server's count of output tokens, which some repeat with every event."""
+        self._check_count(count)
+        if count < (self.counted or 0):
+            raise self._unusable(
+                f"the server's count of output tokens fell from {self.counted} to {count} "
+                "(usage.completion_tokens)"
             )
-        self.progress += usage != self.usage
-        self.usage = usage
+        self.progress += count != self.counted
+        self.counted = count
 
     def _check_prompt(self, prompt: int) -> None:
         if self.prompt_tokens == prompt:  # repeated with every event
             return
         if self.prompt_tokens is not None:
-            raise EngineError(
-                f"request {self.request.id}: the server's count of prompt tokens changed from "
-                f"{self.prompt_tokens} to {prompt} (usage.prompt_tokens); its counts cannot be "
-                "used: connect to the engine directly, or use another version"
+            raise self._unusable(
+                f"the server's count of prompt tokens changed from {self.prompt_tokens} to "
+                f"{prompt} (usage.prompt_tokens)"
             )
         size = len(self.request.prompt_ids) + sum(len(t.encode()) for _, t in self.request.messages)
         if prompt > size + _TEMPLATE_TOKENS:
-            raise EngineError(
-                f"request {self.request.id}: the server counts {prompt} prompt tokens "
-                f"(usage.prompt_tokens) of a prompt of {size} bytes; its counts cannot be used: "
-                "connect to the engine directly, or use another version"
+            raise self._unusable(
+                f"the server counts {prompt} prompt tokens (usage.prompt_tokens) of a prompt of "
+                f"{size} bytes"
             )
 
+    def _unusable(self, what: str) -> EngineError:
+        return EngineError(
+            f"request {self.request.id}: {what}; its counts cannot be used: connect to the engine "
+            "directly, or use another version"
+        )
+
     def end_at_stop(self) -> None:
-        """The client ends the stream at a stop token that the server does not know."""
-        self.finish_reason = "stop"
+        """Ends the answer at a stop token that the server does not know."""
+        self.finish_reason, self.cut = "stop", True
 
     def forget_ids(self) -> None:
         """Leaves only times, text and the server's counts, where ids were sent of some tokens
         alone."""
-        self.withheld = (self.usage or 0) - len(self.token_ids)
+        self.withheld = (self.counted or 0) - len(self.token_ids)
         self.token_ids = []
 
     @property
@@ -185,17 +203,17 @@ class Answer:
         hides them. A text has no more tokens than bytes; a few markers are never sent."""
         if self.token_ids:
             return 0
-        if self.reasoning_tokens and not (self.thoughts or self.others):
+        if self.reasoning_tokens and not (self.has_reasoning or self.has_other_output):
             found = self.reasoning_tokens
         else:
-            found = 0 if self.others else (self.usage or 0) - self.size
+            found = 0 if self.has_other_output else (self.counted or 0) - self.size
         found = max(found, self.withheld)
         return found if found > _MARKERS else 0
 
     @property
     def tokens(self) -> int:
         """Known output tokens so far."""
-        return len(self.token_ids) or self.usage or 0
+        return len(self.token_ids) or self.counted or 0
 
     @property
     def at_stop(self) -> bool:
@@ -224,22 +242,21 @@ class Answer:
         Raises:
             EngineError: they were not.
         """
-        if self.usage is None and not self.token_ids:
+        if self.counted is None and not self.token_ids:
             raise EngineError(
                 f"request {self.request.id}: the server neither sends token ids nor counts tokens "
                 "(its stream has no usage, although stream_options.include_usage was set), so "
                 "nothing can be measured: use a server or a version that does"
             )
         if not self.token_ids and len(self.chunks) > self._most_chunks:
-            raise EngineError(
-                f"request {self.request.id}: the server counts {self.usage} output tokens "
-                f"(usage.completion_tokens), but sent output in {len(self.chunks)} chunks; its "
-                "counts cannot be used: connect to the engine directly, or use another version"
+            raise self._unusable(
+                f"the server counts {self.counted} output tokens (usage.completion_tokens), but "
+                f"sent output in {len(self.chunks)} chunks"
             )
-        if self.token_ids and self.usage is not None and self.usage != len(self.token_ids):
+        if self.token_ids and self.counted is not None and self.counted != len(self.token_ids):
             raise EngineError(
-                f"request {self.request.id}: the server counts {self.usage} output tokens, but its "
-                f"stream contained {len(self.token_ids)}; a proxy or a filter may drop events: "
+                f"request {self.request.id}: the server counts {self.counted} output tokens, but "
+                f"its stream contained {len(self.token_ids)}; a proxy or a filter may drop events: "
                 "connect to the engine directly"
             )
 
@@ -247,16 +264,14 @@ class Answer:
     def _most_chunks(self) -> int:
         """A chunk of text is at least one token, but for a few that a parser splits; what else is
         output, such as the call of a tool, may come in smaller parts."""
-        counted = self.usage or 0
-        return 2 * counted if self.others else counted + min(counted, _SPLIT_TOKENS)
+        counted = self.counted or 0
+        return 2 * counted if self.has_other_output else counted + min(counted, _SPLIT_TOKENS)
 
     def _check_count(self, count: int) -> None:
         most = self.request.sampling.max_tokens
         if count > most:
-            raise EngineError(
-                f"request {self.request.id}: the server counts {count} output tokens, more than "
-                f"max_tokens={most}; its counts cannot be used: connect to the engine directly, or "
-                "use another version"
+            raise self._unusable(
+                f"the server counts {count} output tokens, more than max_tokens={most}"
             )
 
     def _check_length(self) -> None:
@@ -304,28 +319,11 @@ class Answer:
     def totals_trace(self, *, every_step_drafts: bool) -> Trace:
         """The trace with the server's totals of the request; its steps are unknown."""
         trace, report = self.trace(), self.report or SpeculationReport()
-        steps = report.totals.steps
-        if steps is None and report.tokens_per_pass:
-            steps = _whole_steps(min(_MOST_PASSES, self.tokens / report.tokens_per_pass))
-        if steps is None and report.drafting_steps == 0:  # so that each step emitted one token
-            steps = max(0, self.tokens - 1)
-        elif steps is None and every_step_drafts:
-            steps = self._steps_of(report)
+        steps = reported_steps(
+            report, self.tokens, len(self.times), every_step_drafts=every_step_drafts
+        )
         trace.totals = replace(report.totals, steps=steps)
         return trace
-
-    def _steps_of(self, report: SpeculationReport) -> int | None:
-        """D for a method that drafts in every step, from the number of drafting steps.
-
-        A server may still decode steps without a draft, as at a draft length of 0 under load. Then
-        D is only known up to the accepted tokens that the end of the output cut off, unless the
-        number of chunks is in that range; None if not.
-        """
-        drafting, accepted = report.drafting_steps, report.totals.accepted_tokens
-        if drafting is None or accepted is None or self.tokens - 1 <= drafting + accepted:
-            return drafting
-        least, chunks = self.tokens - 1 - accepted, len(self.times) - 1
-        return chunks if least <= chunks <= least + (report.draft_length or 0) else None
 
     def step_trace(self, draft_length: int, *, every_step_drafts: bool) -> Trace:
         """The trace by decoding steps, for servers that report each step.
@@ -389,9 +387,3 @@ class Answer:
         trace = split_into_steps(trace, found.sizes)
         trace.drafted, trace.accepted = list(drafted), list(accepted)
         return trace
-
-
-def _whole_steps(passes: float) -> int | None:
-    """Decoding steps of ``passes``, without the prefill; None if it is not close to an integer."""
-    whole = round(passes)
-    return max(0, whole - 1) if abs(passes - whole) < _ROUNDING else None

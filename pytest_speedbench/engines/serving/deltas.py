@@ -40,19 +40,21 @@ def read_chat_choice(choice: Choice) -> Piece:
         delta = choice.get("message") or {}
     if len(delta) == 1 and type(alone := delta.get("content")) is str and alone:
         return Piece(ids, alone, finish_reason=reason)  # nearly every event
-    text, thought = "", ""
+    text, reasoning = "", ""
     for kind, found in _content(delta.get("content")):
         if kind == "text":
             text += found
         else:
-            thought += found
+            reasoning += found
     others = {k: v for k, v in delta.items() if k not in ("content", *_SPEAKER)}
     texts = [others.pop(name) for name in _REASONING if isinstance(others.get(name), str)]
-    thought += next(filter(None, texts), "")  # some servers send it under two names
-    other = not _empty(others) or not (text or thought or _empty(_logprobs(choice.get("logprobs"))))
-    if not (text or thought or other):
+    reasoning += next(filter(None, texts), "")  # some servers send it under two names
+    other = not _empty(others)
+    if not (text or reasoning):
+        other |= not _empty(_logprobs(choice.get("logprobs")))
+    if not (text or reasoning or other):
         text = choice.get("text") or ""
-    return Piece(ids, text, thought, other, finish_reason=reason)
+    return Piece(ids, text, reasoning, other, finish_reason=reason)
 
 
 def _content(found: Any) -> Iterator[tuple[str, str]]:

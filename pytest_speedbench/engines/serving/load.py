@@ -100,14 +100,15 @@ class Load:
         while self.waiting and len(self.live) < self.batch_size and not self.failed:
             request = self.waiting.popleft()
             answer = Answer(request, time.perf_counter())
-            task = asyncio.create_task(self._one(answer))
+            task = asyncio.create_task(self._trace(answer))
             self.live[request.id] = task
             # Not inside the task: one that is cancelled before it starts runs no code of its own.
             task.add_done_callback(partial(self._ended, answer))
 
-    async def _one(self, answer: Answer) -> Trace:
+    async def _trace(self, answer: Answer) -> Trace:
         try:
-            self.cut |= await read_stream(self.http, self.dialect, answer, self.received)
+            await read_stream(self.http, self.dialect, answer, self.received)
+            self.cut |= answer.cut
             answer.check_end()
             if not answer.failure:
                 self.asked += await self.dialect.complete(self.http, answer)
@@ -158,11 +159,8 @@ class Load:
 
 async def read_stream(
     http: Http, dialect: Dialect, answer: Answer, received: Received | None = None
-) -> bool:
+) -> None:
     """Reads the stream of one answer to its end, and adds to what is ``received`` of all.
-
-    Returns:
-        Whether the client ended the stream at a stop token that the server does not know.
 
     Raises:
         EngineError: the data is not an event of a stream, or reports an error.
@@ -182,9 +180,8 @@ async def read_stream(
             async for arrived in stream:
                 now = http.arrivals.arrived
                 before = answer.progress
-                ended = _take(http, dialect, answer, arrived, now, received)
-                if ended is not None:
-                    return ended
+                if _add_events(http, dialect, answer, arrived, now, received):
+                    return
                 if answer.progress != before:
                     progressed = received.progressed = loop.time()
                     _postpone(limit, progressed, http.timeout)
@@ -197,7 +194,6 @@ async def read_stream(
             finished=answer.finish_reason is not None,
             alone=received.progressed > progressed or received.ended > began,
         ) from None
-    return False
 
 
 def _postpone(limit: asyncio.Timeout, now: float, timeout: float) -> None:
@@ -208,20 +204,20 @@ def _postpone(limit: asyncio.Timeout, now: float, timeout: float) -> None:
         limit.reschedule(now + (1 + _SLACK) * timeout)
 
 
-def _take(
+def _add_events(
     http: Http,
     dialect: Dialect,
     answer: Answer,
     arrived: Sequence[bytes],
     now: float,
     received: Received,
-) -> bool | None:
-    """Adds the events that arrived together; None while the stream goes on."""
+) -> bool:
+    """Adds the events that arrived together; whether the stream is over."""
     before = answer.tokens
     try:
         for data in arrived:
             if data == DONE:
-                return False
+                return True
             piece = _piece(http, dialect, data)
             if dialect.cuts and piece.token_ids and answer.at_stop:
                 answer.end_at_stop()
@@ -229,7 +225,7 @@ def _take(
             answer.add(piece, now)
     finally:
         received.tokens += answer.tokens - before
-    return None
+    return False
 
 
 def _piece(http: Http, dialect: Dialect, data: bytes) -> Piece:

@@ -60,15 +60,15 @@ class Piece:
     """The content of one event of a stream; defaults stand for what it does not contain.
 
     ``token_ids`` and ``text`` are those of this event alone; ``text`` belongs to the answer,
-    ``thought`` to the reasoning before it, and ``other`` says that there is output of another kind,
-    such as the call of a tool. ``finish_reason`` is the engine's own word. ``count`` is the
-    server's count of output tokens, this event included, for servers that withhold tokens from the
-    stream. ``note`` is data of the dialect, kept with the chunk.
+    ``reasoning`` comes before it, and ``other`` says that there is output of another kind, such as
+    a call of a tool. ``finish_reason`` is as the engine sends it. ``count`` is the server's count
+    of output tokens, this event included, for servers that withhold tokens from the stream.
+    ``note`` is data of the dialect, kept with the chunk.
     """
 
     token_ids: Sequence[int] = ()
     text: str = ""
-    thought: str = ""
+    reasoning: str = ""
     other: bool = False
     finish_reason: object = None
     usage: TokenCounts | None = None
@@ -79,4 +79,4 @@ class Piece:
     @property
     def shows_output(self) -> bool:
         """Whether there is output that is not given as token ids."""
-        return bool(self.text or self.thought or self.other)
+        return bool(self.text or self.reasoning or self.other)

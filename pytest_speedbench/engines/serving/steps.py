@@ -1,4 +1,4 @@
-"""Chunks of a stream → decoding steps, from the engine's report of its drafting steps.
+"""Decoding steps of an answer, from the chunks of its stream and the engine's report.
 
 A chunk may hold several steps. Known are the number of tokens of each chunk and, in order, the
 accepted drafts a of each step that had a draft. Such a step emitted a + 1 tokens, except the last
@@ -12,6 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_speedbench.engines.protocol import Trace
+from pytest_speedbench.engines.serving.pieces import SpeculationReport
+
+# The average is a 32-bit float; the number of passes computed from it is much closer than this.
+_ROUNDING = 0.05
+# An average that gives more of them is refused with its number; infinity would be none.
+_MOST_PASSES = float(1 << 31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +147,37 @@ def _orders(piece: tuple[int, ...], alone: int, last_is_cut: bool) -> set[tuple[
     if last_is_cut:  # the cut step ends the answer; single tokens may be anywhere before it
         return {before, (*piece[:-1], *(1,) * alone, *piece[-1:])}
     return {before, piece + (1,) * alone}
+
+
+def reported_steps(
+    report: SpeculationReport, tokens: int, arrivals: int, *, every_step_drafts: bool
+) -> int | None:
+    """D of an answer of ``tokens`` in ``arrivals`` chunks, as far as the server reports it."""
+    steps = report.totals.steps
+    if steps is None and report.tokens_per_pass:
+        steps = _whole_steps(min(_MOST_PASSES, tokens / report.tokens_per_pass))
+    if steps is not None:
+        return steps
+    if report.drafting_steps == 0:  # so that each step emitted one token
+        return max(0, tokens - 1)
+    return _steps_from_drafts(report, tokens, arrivals) if every_step_drafts else None
+
+
+def _whole_steps(passes: float) -> int | None:
+    """Decoding steps of ``passes``, without the prefill; None if it is not close to an integer."""
+    whole = round(passes)
+    return max(0, whole - 1) if abs(passes - whole) < _ROUNDING else None
+
+
+def _steps_from_drafts(report: SpeculationReport, tokens: int, arrivals: int) -> int | None:
+    """D for a method that drafts in every step, from the number of drafting steps.
+
+    A server may still decode steps without a draft, as at a draft length of 0 under load. Then D is
+    only known up to the accepted tokens that the end of the output cut off, unless the number of
+    chunks is in that range; None if not.
+    """
+    drafting, accepted = report.drafting_steps, report.totals.accepted_tokens
+    if drafting is None or accepted is None or tokens - 1 <= drafting + accepted:
+        return drafting
+    least, chunks = tokens - 1 - accepted, arrivals - 1
+    return chunks if least <= chunks <= least + (report.draft_length or 0) else None
