@@ -185,13 +185,13 @@ def find_divergences(
             continue
         found.append(
             Divergence(
-                turn.sample,
-                turn.turn,
-                at,
-                tuple(turn.prompt_ids),
-                tuple(ours[:at]),
-                ours[at] if at < len(ours) else None,
-                theirs[at] if at < len(theirs) else None,
+                sample=turn.sample,
+                turn=turn.turn,
+                position=at,
+                prompt=tuple(turn.prompt_ids),
+                shared=tuple(ours[:at]),
+                speculative=ours[at] if at < len(ours) else None,
+                plain=theirs[at] if at < len(theirs) else None,
             )
         )
     return found

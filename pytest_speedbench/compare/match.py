@@ -45,14 +45,14 @@ class Identity:
 def identity_of(record: Record) -> Identity:
     """The identity that a record was measured with."""
     return Identity(
-        record.case,
-        record.model,
-        record.split,
-        record.sampling,
-        record.template,
-        record.prompt_form,
-        record.machine,
-        record.spec.drafter.name if record.spec.drafter else "",
+        case=record.case,
+        model=record.model,
+        split=record.split,
+        sampling=record.sampling,
+        template=record.template,
+        prompt_form=record.prompt_form,
+        machine=record.machine,
+        drafter=record.spec.drafter.name if record.spec.drafter else "",
         imported=record.imported,
         earlier_ids=earlier_ids_of(record.split),
     )

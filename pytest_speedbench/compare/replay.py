@@ -227,4 +227,12 @@ def _counted(
 def _nothing(tokens: int) -> Counted:
     from pytest_speedbench.stats import Counted
 
-    return Counted(0, 0, 0, 0.0, 0.0, tokens, 0)
+    return Counted(
+        tokens=0,
+        old_steps=0,
+        new_steps=0,
+        old_distance=0.0,
+        new_distance=0.0,
+        left_out=tokens,
+        divergences=0,
+    )

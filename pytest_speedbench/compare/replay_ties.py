@@ -82,12 +82,12 @@ def _wrong(judged: Judged, allowed: Tolerance) -> WrongToken | None:
     if gap <= judged.tolerance:
         return None
     return WrongToken(
-        divergence.position,
-        divergence.speculative,
-        divergence.plain,
-        math.exp(own),
-        math.exp(others),
-        gap / ulp(judged.magnitude or ASSUMED_MAGNITUDE, allowed.dtype),
+        position=divergence.position,
+        token=divergence.speculative,
+        expected=divergence.plain,
+        probability=math.exp(own),
+        expected_probability=math.exp(others),
+        ulps=gap / ulp(judged.magnitude or ASSUMED_MAGNITUDE, allowed.dtype),
     )
 
 

@@ -96,14 +96,14 @@ class CaseResult:
     def from_dict(cls, data: dict[str, Any]) -> CaseResult:
         """The inverse of :meth:`as_dict`."""
         return cls(
-            data["nodeid"],
-            data["name"],
-            data["key"],
-            data["group"],
-            Record.model_validate(data["record"]),
-            [Verdict.from_dict(verdict) for verdict in data["verdicts"]],
-            Attribution.from_dict(data["attribution"]) if data["attribution"] else None,
-            data["beside"],
+            nodeid=data["nodeid"],
+            name=data["name"],
+            key=data["key"],
+            group=data["group"],
+            record=Record.model_validate(data["record"]),
+            verdicts=[Verdict.from_dict(verdict) for verdict in data["verdicts"]],
+            attribution=Attribution.from_dict(data["attribution"]) if data["attribution"] else None,
+            beside=data["beside"],
             changes=tuple(Change(**change) for change in data["changes"]),
             spent=data["spent"],
             baseline=Record.model_validate(data["baseline"]) if data["baseline"] else None,
@@ -181,13 +181,13 @@ class SessionResults:
         """Two saved runs that were compared just now."""
         cases = [
             CaseResult(
-                "",
-                str(judged.new.case),
-                str(judged.new.case),
-                _group_of(judged.new),
-                judged.new,
-                list(judged.verdicts),
-                judged.attribution,
+                nodeid="",
+                name=str(judged.new.case),
+                key=str(judged.new.case),
+                group=_group_of(judged.new),
+                record=judged.new,
+                verdicts=list(judged.verdicts),
+                attribution=judged.attribution,
                 changes=judged.changes,
                 baseline=judged.old,
             )
@@ -217,7 +217,15 @@ def _saved_case(record: Record, match: Match) -> CaseResult:
     key = str(record.case)
     verdicts = [verdict_of(saved, key) for saved in record.verdicts]
     changes = tuple(Change(c.field, c.old, c.new) for c in record.changes)
-    case = CaseResult("", key, key, _group_of(record), record, verdicts, changes=changes)
+    case = CaseResult(
+        nodeid="",
+        name=key,
+        key=key,
+        group=_group_of(record),
+        record=record,
+        verdicts=verdicts,
+        changes=changes,
+    )
     case.baseline = match.record
     with suppress(NoData):
         case.attribution = attribute_records(record, match)

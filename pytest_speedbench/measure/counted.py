@@ -66,14 +66,14 @@ def count_output(
     # More steps than drafts: some had none, and cut-off last steps may hide more of them.
     exact = steps == grown.drafts > 0 and traits(speculation.method).every_step
     return Counted(
-        samples,
-        output.requests,
-        tokens,
-        steps,
-        0 if exact else min(tokens, tokens - grown.accepted_tokens + cut) - steps,
-        grown.drafts,
-        grown.draft_tokens,
-        grown.accepted_tokens,
+        samples=samples,
+        requests=output.requests,
+        tokens=tokens,
+        steps=steps,
+        hidden=0 if exact else min(tokens, tokens - grown.accepted_tokens + cut) - steps,
+        drafts=grown.drafts,
+        draft_tokens=grown.draft_tokens,
+        accepted_tokens=grown.accepted_tokens,
     )
 
 

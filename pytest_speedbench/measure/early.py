@@ -104,12 +104,12 @@ class BlockWatch:
         sent = set(self._finished)
         unsent = [sample.id for sample in self.order if sample.id not in sent]
         return EarlyStop(
-            len(self.seen),
-            len(sent),
-            len(self.order),
-            self._decider.tokens(unsent),
-            self._looks,
-            self._decider.hopeless or self._decider.undecided,
+            looked=len(self.seen),
+            sent=len(sent),
+            planned=len(self.order),
+            tokens_saved=self._decider.tokens(unsent),
+            looks=self._looks,
+            undecided=self._decider.hopeless or self._decider.undecided,
         )
 
 

@@ -81,13 +81,13 @@ def _section(trend: Trend, number: int) -> Section:
     latest = trend.points[-1]
     outcome = str(latest.verdict.outcome) if latest.verdict else ""
     return Section(
-        f"trend-{number}",
-        trend.title,
-        trend_svg(trend, number),
-        outcome,
-        TONES[latest.verdict.outcome] if latest.verdict else "plain",
-        _summary(trend),
-        tuple(_row(trend, position) for position in reversed(range(len(trend.points)))),
+        anchor=f"trend-{number}",
+        title=trend.title,
+        svg=trend_svg(trend, number),
+        latest=outcome,
+        tone=TONES[latest.verdict.outcome] if latest.verdict else "plain",
+        summary=_summary(trend),
+        rows=tuple(_row(trend, position) for position in reversed(range(len(trend.points)))),
     )
 
 
@@ -115,16 +115,16 @@ def _row(trend: Trend, position: int) -> Row:
     outcome = point.verdict.outcome if point.verdict else None
     change = next((c for c in trend.changes if c.start == position), None)
     return Row(
-        run.number,
-        run.time[:16].replace("T", " "),
-        _commit(point),
-        _number(metric.value) if metric else NOTHING,
-        NOTHING if low is None or high is None else f"{_number(low)} – {_number(high)}",
-        str(metric.n) if metric else NOTHING,
-        f"{marker_of(point)[2]} {outcome}" if outcome else "",
-        TONES[outcome] if outcome else "",
-        point.remark,
-        "" if change is None else change_of(change.ratio, 1),
+        run=run.number,
+        time=run.time[:16].replace("T", " "),
+        commit=_commit(point),
+        value=_number(metric.value) if metric else NOTHING,
+        interval=NOTHING if low is None or high is None else f"{_number(low)} – {_number(high)}",
+        n=str(metric.n) if metric else NOTHING,
+        outcome=f"{marker_of(point)[2]} {outcome}" if outcome else "",
+        tone=TONES[outcome] if outcome else "",
+        remark=point.remark,
+        change="" if change is None else change_of(change.ratio, 1),
     )
 
 

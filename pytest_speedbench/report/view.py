@@ -132,21 +132,21 @@ def run_table(cases: Sequence[CaseResult]) -> RunTable:
     causes = [found for case in cases if (found := case.attribution) and found.causes]
     gated = any(case.verdicts for case in cases)
     return RunTable(
-        title_of(record),
-        _setting(record),
-        tuple(_row(case, gated) for case in cases),
-        _speed(record, widest(cases).baseline),
-        speedup is not None and speedup.value < 1,
-        (
+        title=title_of(record),
+        setting=_setting(record),
+        rows=tuple(_row(case, gated) for case in cases),
+        speed=_speed(record, widest(cases).baseline),
+        slower=speedup is not None and speedup.value < 1,
+        details=(
             *_details(record),
             *_context(widest(cases).record),
             *_beside(cases),
         ),
-        tuple(_other_verdicts(cases)),
-        tuple(record.notes),
-        tuple(dict.fromkeys(change for case in cases for change in case.changes)),
-        causes[0] if causes else None,
-        _over(cases),
+        verdicts=tuple(_other_verdicts(cases)),
+        notes=tuple(record.notes),
+        changes=tuple(dict.fromkeys(change for case in cases for change in case.changes)),
+        attribution=causes[0] if causes else None,
+        over=_over(cases),
     )
 
 

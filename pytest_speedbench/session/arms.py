@@ -51,9 +51,9 @@ class Arms:
             run.sampling,
             run.speculation,
             self.inputs.context_window(run),
-            Reported.of(engine_type(run.engine), engine.info),
-            self.inputs.settings.max_failed,
-            self.meter,
+            reported=Reported.of(engine_type(run.engine), engine.info),
+            max_failed=self.inputs.settings.max_failed,
+            meter=self.meter,
         )
 
     def alone(self, run: RunKey) -> ArmResult:

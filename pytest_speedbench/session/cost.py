@@ -104,7 +104,14 @@ class Costs:
         names = dict.fromkeys(match.run.number for match in matches if match.run)
         passes = max(1, self._settings.rounds)
         simulated = any(m.record.engine.simulated for m in matches if m.record)
-        return Cost(requests, tokens, seconds, passes, ", ".join(names), simulated)
+        return Cost(
+            requests=requests,
+            tokens=tokens,
+            seconds=seconds,
+            passes=passes,
+            baseline=", ".join(names),
+            simulated=simulated,
+        )
 
     def _arms(self) -> Iterable[tuple[RunKey, Arm]]:
         """Every run, and each arm without SD once."""

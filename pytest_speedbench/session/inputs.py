@@ -183,26 +183,26 @@ class Inputs:
         else:
             drafting = None if drafter is None else self.identity(drafter, run.engine)
         return RunSetting(
-            info,
-            self.identity(run.model, run.engine),
-            drafting,
-            run.speculation,
-            run.bs,
-            run.sampling,
-            self.tokenizer(run).template_digest,
-            sent_as(run),
-            {
+            engine=info,
+            model=self.identity(run.model, run.engine),
+            drafter=drafting,
+            speculation=run.speculation,
+            batch_size=run.bs,
+            sampling=run.sampling,
+            template_digest=self.tokenizer(run).template_digest,
+            prompt_form=sent_as(run),
+            split={
                 "name": split.name,
                 "version": split.version,
                 "digest": split.digest,
                 "samples": self.count(run),
                 "rows": {sample.id: sample.digest for sample in samples},
             },
-            len(samples),
-            dict(self.config(run).args),
-            side,
-            run.prefix_caching,
-            self.scheduled(run),
+            samples=len(samples),
+            engine_args=dict(self.config(run).args),
+            side=side,
+            prefix_caching=run.prefix_caching,
+            scheduled=self.scheduled(run),
         )
 
     # -- checks before an engine starts ------------------------------------------------------

@@ -155,7 +155,14 @@ class LosslessCheck:
                 len(ties), compared, healthy.divergences, healthy.outputs, 1 - self._alpha
             )
         defects = tuple(j for j in judged if not j.tie)
-        return Losslessness(compared, skipped, ties, defects, allowed, rates)
+        return Losslessness(
+            compared=compared,
+            skipped=skipped,
+            ties=ties,
+            defects=defects,
+            tolerance=allowed,
+            healthy=rates,
+        )
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         return self.target.bench.inputs.tokenizer(self.case.run).decode(token_ids)

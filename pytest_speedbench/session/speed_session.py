@@ -124,9 +124,22 @@ class SpeedSession:
             result.false_asserts.append,
         )
         pruning = PruningCheck(
-            self.bench, case, self._record, spending, self.gate.judge.levels_at, settle
+            bench=self.bench,
+            case=case,
+            record_of=self._record,
+            spending=spending,
+            levels=self.gate.judge.levels_at,
+            settle=settle,
         )
-        checks = CaseChecks(self._target, case, run, result.key, spending, settle, pruning)
+        checks = CaseChecks(
+            target=self._target,
+            case=case,
+            run=run,
+            key=result.key,
+            spending=spending,
+            settle=settle,
+            pruning=pruning,
+        )
         self._checks[nodeid] = checks
         margins = self.gate.margins(case.run.speculation.method, case.slice)
         return SpeedResult(run, case.slice, judgement, compare, margins, checks)
@@ -318,20 +331,20 @@ class SpeedSession:
         """What the case is measured on, known without an engine."""
         run, split = case.run, self.inputs.split(case.run)
         return Identity(
-            key_of(case),
-            ModelRecord.model_validate(self.inputs.identity(run.model, run.engine)),
-            SplitRecord(
+            case=key_of(case),
+            model=ModelRecord.model_validate(self.inputs.identity(run.model, run.engine)),
+            split=SplitRecord(
                 name=split.name,
                 version=split.version,
                 digest=split.digest,
                 samples=self.inputs.count(run),
                 rows={s.id: s.digest for s in self.inputs.slice_samples(run, case.slice)},
             ),
-            SamplingRecord(**asdict(run.sampling)),
-            self.inputs.tokenizer(run).template_digest,
-            sent_as(run),
-            this_machine(),
-            model_name(run.speculation.drafter) if run.speculation.drafter else "",
+            sampling=SamplingRecord(**asdict(run.sampling)),
+            template=self.inputs.tokenizer(run).template_digest,
+            prompt_form=sent_as(run),
+            machine=this_machine(),
+            drafter=model_name(run.speculation.drafter) if run.speculation.drafter else "",
             earlier_ids=cache(partial(legacy_ids, split)),
         )
 

@@ -58,12 +58,12 @@ class SessionOutput:
     def of(cls, session: SpeedSession, refused: str) -> SessionOutput:
         gate = session.gate
         return cls(
-            session.results,
-            gate.judge.family.describe(),
-            session.comparing,
-            session.saved_records,
-            refused,
-            session.baselines.problems,
+            results=session.results,
+            family=gate.judge.family.describe(),
+            comparing=session.comparing,
+            saved_records=session.saved_records,
+            refused=refused,
+            problems=session.baselines.problems,
         )
 
     def as_dict(self) -> dict[str, Any]:
