@@ -131,18 +131,16 @@ def _gate_acceptance(
         return Verdict("", ACCEPTANCE_LENGTH, Outcome.INCOMPARABLE, str(error))
     except NoData as error:
         return Verdict("", ACCEPTANCE_LENGTH, Outcome.UNDECIDED, str(error))
-    elsewhere = []
+    note = ""
     if decided is None and replayed is None and any(r.replay for r in new.requests):
-        elsewhere.append(
-            "only whole outputs are compared, since replay followed another run's text"
-        )
+        note = "only whole outputs are compared, since replay followed another run's text"
     finding = decision.carried_by
     ratio = finding.ratio if finding else None
     return Verdict(
         "",
         ACCEPTANCE_LENGTH,
         Outcome(decision.conclusion.value),
-        "; ".join(filter(None, (_reason(decision, is_beside_all(new)), *elsewhere))),
+        "; ".join(filter(None, (_reason(decision, is_beside_all(new)), note))),
         ratio=ratio.value if ratio else None,
         low=ratio.low if ratio else None,
         high=ratio.high if ratio else None,

@@ -82,17 +82,23 @@ class LosslessCheck:
             raise NoData("a run without SD is its own reference: nothing to compare")
         if self.run.reference is not None:
             return self.run.reference
-        why, fix = "--speed-rounds=0 leaves it out", "give --speed-rounds=1 or more"
-        if run.soak:
-            why, fix = "a soak measures one engine alone", "check it in a test without soak"
-        elif self.run.arm.early is not None:
-            why, fix = "--speed-early leaves it out", "leave --speed-early out"
-        elif (side := self.run.setting.side) is not None and side.no_plain:
-            raise NoData(f"assert_lossless needs the arm without SD: {side.no_plain}")
-        elif self.target.bench.settings.rounds:
-            why = "a server at --speed-url needs a second one without SD beside it"
-            fix = "--speed-engine-arg reference_url=URL"
-        raise NoData(f"assert_lossless needs the arm without SD, and {why}: {fix}")
+        raise NoData(f"assert_lossless needs the arm without SD{self._why_no_reference()}")
+
+    def _why_no_reference(self) -> str:
+        """Why there is no arm without SD, and what to do."""
+        side = self.run.setting.side
+        if self.case.run.soak:
+            return ", and a soak measures one engine alone: check it in a test without soak"
+        if self.run.arm.early is not None:
+            return ", and --speed-early leaves it out: leave --speed-early out"
+        if side is not None and side.no_plain:
+            return f": {side.no_plain}"
+        if self.target.bench.settings.rounds:
+            return (
+                ", and a server at --speed-url needs a second one without SD beside it: "
+                "--speed-engine-arg reference_url=URL"
+            )
+        return ", and --speed-rounds=0 leaves it out: give --speed-rounds=1 or more"
 
     def _greedy(self, reference: ArmResult, allowed: Tolerance | None) -> CheckResult:
         __tracebackhide__ = True
