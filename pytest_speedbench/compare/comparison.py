@@ -160,7 +160,7 @@ def _judge(
     reach: float | None,
     records: Sequence[Record],
 ) -> Judge:
-    """As in the session that measured ``records``, but for what is given."""
+    """The judge of the session that measured ``records``, but with the given error rates."""
     gate = next((record.gate for record in records if record.gate), None)
     if gate is None:
         gate = GateRecord(alpha=DEFAULT_ALPHA, cases=len(records), reach=REACH)
@@ -190,7 +190,7 @@ def _partners(old: SavedRun, new: SavedRun, maps: Sequence[AxisMap]) -> dict[Cas
 
 
 def _mapped(key: CaseKey, maps: Sequence[AxisMap]) -> CaseKey:
-    """Where the maps lead: of several for one axis, the one that names the key's own value."""
+    """The key that the maps lead to; of several maps for one axis, the one of its value counts."""
     changed = {m.axis: m.new for m in maps if getattr(key, m.axis) == m.old}
     return key.model_copy(update=changed)
 

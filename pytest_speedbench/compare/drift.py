@@ -90,7 +90,7 @@ def _drift(
 
 
 def averaged(values: Sequence[float]) -> list[float]:
-    """At most 50 means of consecutive values, of equal numbers of them to within one."""
+    """Means of at most 50 blocks of consecutive values, whose sizes differ by one at most."""
     blocks = min(MOST_BLOCKS, len(values))
     edges = [len(values) * k // blocks for k in range(blocks + 1)]
     return [math.fsum(values[a:b]) / (b - a) for a, b in pairwise(edges)]

@@ -130,8 +130,12 @@ def match_in(run: SavedRun, new: Identity, eligibility: Eligibility | None = Non
 
 
 def nearest(new: Identity, runs: Sequence[SavedRun], eligibility: Eligibility) -> str:
-    """In what the most similar saved case differs, field by field: in the fewest fields, then the
-    least in BS and DL; the latest of equals. Of the same case, why it is no baseline."""
+    """How the most similar saved case differs, field by field; for the same case, why it is no
+    baseline.
+
+    The most similar one differs in the fewest fields, then the least in BS and DL; of equals it is
+    the latest.
+    """
     cases = [(run, summary) for run in reversed(runs) for summary in run.summaries]
     if not cases:
         return "no record of this case: nothing is saved yet"

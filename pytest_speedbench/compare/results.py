@@ -204,7 +204,7 @@ def _family_of(records: Sequence[Record]) -> str:
 
 
 def unfinished(records: Sequence[Record]) -> Iterator[str]:
-    """That the session was ended before all of its cases were measured."""
+    """A line if the session was ended before all of its cases were measured."""
     ended = [record.gate for record in records if record.gate and record.interrupted]
     if ended:
         yield (

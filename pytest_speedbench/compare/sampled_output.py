@@ -97,7 +97,7 @@ def check_prompt(
 
 
 def copies_with(traces: Sequence[Trace], beginning: tuple[int, ...]) -> list[Trace]:
-    """Those that go on from ``beginning``."""
+    """The traces that continue ``beginning``."""
     n = len(beginning)
     return [t for t in traces if t.tokens > n and tuple(t.token_ids[:n]) == beginning]
 

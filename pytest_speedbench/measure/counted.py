@@ -58,7 +58,7 @@ def count(
 def count_output(
     output: Output, samples: int, speculation: Speculation, grown: Counters
 ) -> Counted:
-    """As :func:`count`, of requests whose traces are not at hand."""
+    """Like :func:`count`, for requests whose traces are not available."""
     _check_growth(grown)
     tokens, cut = output.decoded, speculation.draft_length * output.decoding
     _check_ours(output, cut, speculation, grown)

@@ -135,7 +135,7 @@ METRICS = {
 
 
 def request_traces(turns: Sequence[Turn]) -> list[RequestTrace]:
-    """The requests as the statistics want them: their steps where known, totals otherwise."""
+    """The requests in the types of the statistics: by steps where known, otherwise with totals."""
     return [
         _step_trace(turn) if turn.trace.totals is None else _total_trace(turn, turn.trace.totals)
         for turn in turns

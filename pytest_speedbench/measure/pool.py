@@ -58,8 +58,8 @@ class EnginePool:
 
     @contextlib.contextmanager
     def asking(self, configs: Collection[EngineConfig]) -> Iterator[None]:
-        """Around whatever is asked of the engines of ``configs``. Where it ends in the middle, they
-        are closed: requests in flight, or a reply to come, would be taken for those of the next."""
+        """Closes the engines of ``configs`` if what is asked of them is broken off: a reply still
+        to come would be taken for that of the next request."""
         try:
             yield
         except EngineUnavailable:
@@ -73,7 +73,7 @@ class EnginePool:
             raise
 
     def close_busy(self) -> None:
-        """Ends every engine with requests in flight, whose answers nobody waits for any more."""
+        """Ends every engine that still has requests in flight when its test is over."""
         for config, engine in list(self._open.items()):
             if getattr(engine, "in_flight", 0):
                 self.close(config)

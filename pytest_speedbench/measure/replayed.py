@@ -108,7 +108,7 @@ class Replay:
 
     @property
     def scored(self) -> int:
-        """Of how many divergences the target was asked."""
+        """Number of divergences about which the target was asked."""
         return sum(turn.scored for turn in self.turns.values())
 
     @property

@@ -42,7 +42,7 @@ class Turn:
 
     @property
     def complete(self) -> bool:
-        """Whether it came to its own end."""
+        """Whether the answer came to an end, and was not broken off."""
         return self.trace.finish_reason != "abort"
 
 

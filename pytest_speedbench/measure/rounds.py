@@ -212,5 +212,5 @@ def warm_up(
 
 
 def _length(sample: Sample) -> int:
-    """Of its prompts: in tokens where it has them, otherwise in characters."""
+    """The length of all prompts: in tokens where the sample has ids, otherwise in characters."""
     return len(sample.token_ids or ()) or sum(map(len, sample.turns))

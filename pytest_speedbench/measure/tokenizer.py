@@ -170,7 +170,7 @@ def _word_id(word: str, vocab_size: int) -> int:
 
 @dataclass
 class UnknownTokenizer:
-    """For a chat server whose model's tokenizer is not at hand: it knows its own.
+    """Stands for the tokenizer of a chat server that is not available here.
 
     Prompts have no ids and no length here; a prompt that is too long is the server's to refuse.
     """

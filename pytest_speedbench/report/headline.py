@@ -107,7 +107,7 @@ def _measured(
     counts: tuple[tuple[Outcome, int], ...],
     against: tuple[str, ...],
 ) -> Headline:
-    """Without a comparison the numbers themselves are the headline."""
+    """The headline without a comparison: the numbers themselves."""
     every = [widest(cases).record for cases in runs if not cases[0].record.of_reference_build]
     heads = [record for record in every if record.spec.method != "none"] or every
     lengths = _range((r.metric(ACCEPTANCE_LENGTH) for r in heads), "")

@@ -59,12 +59,12 @@ class _Cells:
 
     @property
     def width(self) -> int:
-        """Without a line break."""
+        """Cells that the column takes without a line break."""
         return max(map(cell_len, (self.title, *self.texts)))
 
     @property
     def narrowest(self) -> int:
-        """With its title, and text, wrapped."""
+        """Cells that the column takes at least: its title, and text, wrap."""
         title = max(map(cell_len, self.title.split()), default=0)
         content = max(map(cell_len, self.texts), default=0)
         if self.side == "left":
@@ -141,8 +141,8 @@ def _lines(cells: Sequence[_Cells], rows: int, width: int) -> Iterator[TableLine
 
 
 def _widths(cells: Sequence[_Cells], width: int) -> list[int]:
-    """Of each column: titles of numbers give way where that is enough, else the widest text
-    first."""
+    """The width of each column: titles of numbers wrap first where that is enough, otherwise the
+    widest text."""
     widths = [column.width for column in cells]
     least = [column.narrowest for column in cells]
     titles = [column.narrowest if column.side == "right" else column.width for column in cells]

@@ -122,5 +122,5 @@ def _columns(table: RunTable) -> Columns:
 
 
 def verdict_text(row: Row) -> str:
-    """With what it states; a category that is not gated says no more, since nothing was asked."""
+    """The verdict with what it states; a category that is not gated states nothing."""
     return row.outcome.value if row.outcome is Outcome.NOT_GATED else row.verdict

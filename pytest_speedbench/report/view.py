@@ -72,7 +72,7 @@ class RunTable:
     """Verdicts on other metrics than AL, each once."""
     notes: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
-    """In what the run differs from its baseline, the most likely causes first."""
+    """How the run differs from its baseline, the most likely causes first."""
     attribution: Attribution | None = None
     over: str = ""
     """What the changes of AL are over, where the AL beside them visibly give other ones."""
@@ -84,7 +84,7 @@ class RunTable:
 
     @property
     def outcomes(self) -> set[Outcome]:
-        """Of all verdicts of the run."""
+        """Outcomes of all verdicts of the run."""
         found = {row.outcome for row in self.rows if row.outcome}
         return found | {outcome for _, outcome in self.verdicts}
 
@@ -97,7 +97,7 @@ class RunTable:
 
     @property
     def reasons(self) -> list[Reason]:
-        """Those of the verdicts on AL, each once."""
+        """Reasons of the verdicts on AL, each once."""
         return reasons_of(self.rows)
 
     @property
@@ -216,7 +216,7 @@ def engine_text(engine: EngineRecord, commit: str = "") -> str:
 
 
 def _commit(record: Record) -> str:
-    """That of the engine's build, where two builds are to be distinguished."""
+    """The commit of the engine's build, where two builds are compared."""
     commit = record.engine.commit
     return f"(commit {commit[:12]})" if record.side and _known(commit) else ""
 

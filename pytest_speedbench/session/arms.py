@@ -57,7 +57,7 @@ class Arms:
         )
 
     def alone(self, run: RunKey) -> ArmResult:
-        """Its rounds, with no other arm between them."""
+        """The rounds of ``run``, with no other arm between them."""
         return self.rounds([run])[0]
 
     def rounds(
@@ -83,7 +83,7 @@ class Arms:
         return run_rounds(loops, samples, runs[0].bs, rounds, progress, restart, caching)
 
     def soaked(self, run: RunKey) -> ArmResult:
-        """Rounds over the time of its soak."""
+        """The rounds of the soak of ``run``."""
 
         def progress(number: int, seconds: float, done: int, of: int) -> None:
             self.show(f"{run} · soak, round {number}, {seconds:.0f} s · {done}/{of} samples")

@@ -111,7 +111,7 @@ class Baselines:
         """The saved record that a case is compared with, or why there is none; warns once of files
         that could not be read."""
         if self.named is None:
-            _ = self.runs  # reads them
+            _ = self.runs  # reads the files, and notes what is wrong with them
             self._warn_of_unreadable()
         return self.find(identity)
 
@@ -136,7 +136,7 @@ class Baselines:
         return latest
 
     def _remarked(self, match: Match) -> Match:
-        """With a remark where the record would not have been chosen by itself."""
+        """``match`` with a remark where its record would not have been chosen by itself."""
         if match.record is None or match.run is None:
             return match
         return replace(match, remark=self.eligibility.objection(match.record, match.run))

@@ -132,7 +132,7 @@ class Bench:
         return [item for found in self._found.values() for item in found.runs.items()]
 
     def plain_arms(self, run: RunKey) -> dict[int, ArmResult]:
-        """By BS, what was measured without speculation on the model and the samples of ``run``."""
+        """BS → the arm without speculation on the model and the samples of ``run``."""
         base = run.base()
         arms = dict(self._here.references)
         for key, found in self._here.runs.items():
@@ -375,6 +375,6 @@ class Bench:
         self.pool.close_except(kept)
 
     def _discard(self, run: RunKey) -> None:
-        """After a failure: the next run starts with fresh engines."""
+        """Closes the engines of ``run`` after a failure, so that the next run starts new ones."""
         for config in self.needed(run):
             self.pool.close(config)

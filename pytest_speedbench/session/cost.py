@@ -87,7 +87,7 @@ class Costs:
         return Match()
 
     def requests(self) -> int:
-        """Those of all passes and arms."""
+        """Requests of all passes and arms."""
         return sum(self._sent(run, None) for run, _ in self._arms())
 
     def of(self, samples: int | None = None) -> Cost:

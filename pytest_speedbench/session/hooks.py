@@ -110,7 +110,7 @@ class SessionHooks:
         return hooks
 
     def take_place(self, place: Place, cases: Mapping[pytest.Item, Case]) -> None:
-        """In an xdist worker: its share of the cases, and of the machine."""
+        """Takes this xdist worker's share of the cases, and of the machine."""
         bench, settings = self.session.bench, self.session.settings
         count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
         planned = list(cases.values())

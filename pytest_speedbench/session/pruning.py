@@ -101,7 +101,7 @@ class PruningCheck:
         return replace(verdict, baseline=f"drafter {model_name(first.speculation.drafter)}")
 
     def _categories(self) -> list[str]:
-        """Those that no case of this session looks at by itself."""
+        """The categories that have no case of their own in this session."""
         run = self.bench.run(self.case.run)
         return [name for name in run.slices if name not in self.bench.inputs.plan[self.case.run]]
 

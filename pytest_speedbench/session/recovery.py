@@ -48,8 +48,8 @@ class SessionJournal:
         self._journal.add(entry)
 
     def hold(self) -> None:
-        """In the controller: until it has saved, its workers' journals are those of a live session,
-        whether they have ended or not."""
+        """Marks the session as live in its controller, until that has saved: its workers' journals
+        are not recovered meanwhile, even if they have ended."""
         if self._journal is None:
             self._journal = self._make()
         self._journal.hold()

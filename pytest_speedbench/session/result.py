@@ -123,7 +123,7 @@ class SliceResult:
 
 
 class _Categories(dict[str, SliceResult]):
-    """By name; a missing one says what there is."""
+    """Results by category; the error for a missing one lists those that there are."""
 
     def __missing__(self, name: str) -> SliceResult:
         __tracebackhide__ = True

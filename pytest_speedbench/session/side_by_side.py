@@ -70,7 +70,7 @@ class Pairs:
     count: int = 0
 
     def sides(self, run: RunKey, apart: str, no_plain: str) -> tuple[Side, Side]:
-        """Those of the counterpart of ``run``, and its own."""
+        """The side of the counterpart of ``run``, and that of ``run`` itself."""
         self.count += 1
         name = f"{self.session}-{self.count}"
         return (

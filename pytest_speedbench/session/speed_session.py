@@ -145,7 +145,7 @@ class SpeedSession:
         return SpeedResult(run, case.slice, judgement, compare, margins, checks)
 
     def _result(self, case: Case, nodeid: str, name: str) -> CaseResult:
-        """The entry of a test; a rerun of the same test starts anew on the same measurement."""
+        """The entry of a test; a rerun of the same test judges the same measurement again."""
         if known := self._cases.get(nodeid):
             known.verdicts.clear()
             known.false_asserts.clear()
@@ -253,8 +253,8 @@ class SpeedSession:
             return ""
 
     def _outputs_of_session(self, run: RunKey, plain: ArmResult | None) -> Outputs | str:
-        """Of several drafters or engines none follows its own text, but all of them what the first
-        one's target wrote without SD; without such an arm the others follow the first."""
+        """One text for several drafters or engines, so that none follows its own: the output of
+        the first one's target without SD. Without such an arm the others follow the first."""
         first = first_arm(self.inputs.plan, run)
         if first is None or not run.replay or run.soak:
             return ""

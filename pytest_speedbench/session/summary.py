@@ -237,7 +237,7 @@ class BeforeSaving:
 
 
 def assign_to_workers(config: pytest.Config) -> None:
-    """In the controller of a session with xdist workers: cases, places and results of each."""
+    """Sets up the controller of a session with xdist workers: each worker's cases and results."""
     if is_worker(config) or config.pluginmanager.hasplugin(ASSIGNER):
         return
 
@@ -288,7 +288,7 @@ class ControllerHooks:
         self._running.pop(node.gateway.id, None)
 
     def end_workers(self) -> None:
-        """In a session that ends early: ends the workers too, which pytest-xdist lets go on.
+        """Ends the workers of a session that ends early, which pytest-xdist lets continue.
 
         What they finish after the controller has saved would be lost. Workers that have measured
         nothing are left to pytest-xdist.

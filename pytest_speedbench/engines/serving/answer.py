@@ -199,7 +199,7 @@ class Answer:
 
     @property
     def hidden(self) -> int:
-        """At least so many tokens are counted, but nothing was sent of them: a parser of reasoning
+        """Tokens, at least, that are counted and of which nothing was sent: a parser of reasoning
         hides them. A text has no more tokens than bytes; a few markers are never sent."""
         if self.token_ids:
             return 0

@@ -110,7 +110,7 @@ class ServerEngine:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        """Around a request outside the load: if the server has died, every later call fails."""
+        """Guards a request outside the load: if the server has died, every later call fails."""
         try:
             yield
         except EngineDied as error:

@@ -14,8 +14,8 @@ from pytest_speedbench.engines.serving.pieces import Piece
 from pytest_speedbench.engines.serving.schema import Choice
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")
-# Not output, alone: who speaks, and what labels a part of the output.
-_SPEAKER = ("role", "name")
+# Fields that are no output by themselves: the author, and labels of a part of the output.
+_AUTHOR = ("role", "name")
 _LABELS = ("type", "index", "id", "format")
 
 
@@ -46,7 +46,7 @@ def read_chat_choice(choice: Choice) -> Piece:
             text += found
         else:
             reasoning += found
-    others = {k: v for k, v in delta.items() if k not in ("content", *_SPEAKER)}
+    others = {k: v for k, v in delta.items() if k not in ("content", *_AUTHOR)}
     texts = [others.pop(name) for name in _REASONING if isinstance(others.get(name), str)]
     reasoning += next(filter(None, texts), "")  # some servers send it under two names
     other = not _empty(others)

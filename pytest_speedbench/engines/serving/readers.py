@@ -113,7 +113,7 @@ def read_any(event: Event) -> SpeculationReport | None:
 
 
 def read_nothing(event: Event) -> None:
-    """Of a server whose responses have no report."""
+    """The reader for servers whose responses have no report."""
 
 
 def _inside(found: Any, name: str) -> Any:
