@@ -21,6 +21,8 @@ from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculat
 from pytest_speedbench.errors import MeasurementMismatch
 
 _NO_DRAFT: tuple[None, int] = (None, 0)
+# Draft tokens of a step, the nodes of a tree: no engine verifies as many at once.
+_MOST_DRAFTED = 4096
 
 
 def align_drafts(trace: Trace) -> tuple[list[int], list[int]] | None:
@@ -93,7 +95,19 @@ def check_traces(traces: Sequence[Trace], speculation: Speculation) -> None:
                 f"request {trace.request_id}: a step emitted {longest} tokens; with {speculation} "
                 f"at most {speculation.draft_length + 1} are possible"
             )
+        _check_drafts(trace, speculation)
         align_drafts(trace)
+
+
+def _check_drafts(trace: Trace, speculation: Speculation) -> None:
+    for drafted, accepted in zip(trace.drafted or (), trace.accepted or (), strict=False):
+        most = min(drafted, speculation.draft_length)
+        if not 0 <= accepted <= most or drafted > _MOST_DRAFTED:
+            raise MeasurementMismatch(
+                f"request {trace.request_id}: the engine says that a step accepted {accepted} of "
+                f"{drafted} draft tokens, with {speculation}; its counts cannot be used: connect "
+                "to the engine directly, or use another version"
+            )
 
 
 def _check_shares(trace: Trace) -> None:
@@ -129,6 +143,8 @@ def _check_totals(trace: Trace, totals: RequestTotals, speculation: Speculation)
     wrong = ""
     if drafted is not None and accepted is not None and not 0 <= accepted <= drafted:
         wrong = f"accepted {accepted} of {drafted} draft tokens"
+    elif drafted is not None and drafted > _MOST_DRAFTED * max(1, emitted):
+        wrong = f"drafted {drafted} tokens"
     elif steps is not None and not steps <= emitted <= steps * (most + 1):
         wrong = f"took {steps} decoding steps, each of 1 to {most + 1} tokens with {speculation}"
     elif steps is not None and accepted is not None and not 0 <= steps + accepted - emitted <= most:

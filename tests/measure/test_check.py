@@ -142,6 +142,15 @@ def test_counts_that_cannot_belong_to_the_steps(
         align_drafts(trace)
 
 
+@pytest.mark.parametrize(
+    ("drafted", "accepted"),
+    [([4, 2], [2, 3]), ([-4, 4], [-1, 3]), ([4, 4], [2, 2**31]), ([4, 2**31], [2, 0])],
+)
+def test_counts_of_a_step_that_no_engine_can_have(drafted: list[int], accepted: list[int]) -> None:
+    with pytest.raises(MeasurementMismatch, match=r"a step accepted -?\d+ of -?\d+ draft tokens"):
+        check_traces([request([3, 1], drafted, accepted)], SD)
+
+
 def test_lists_of_unequal_length_are_a_mismatch() -> None:
     with pytest.raises(MeasurementMismatch):
         align_drafts(request([1, 1], [4, 4], [0]))
@@ -214,6 +223,7 @@ def test_steps_alone_hold_the_accepted_counter_to_the_cuts(traces: list[Trace]) 
         (RequestTotals(3, 12, 2), "took 3 decoding steps and accepted 2 draft tokens"),
         (RequestTotals(3, 12, 8), "took 3 decoding steps and accepted 8 draft tokens"),
         (RequestTotals(None, 3, 4), "accepted 4 of 3 draft tokens"),
+        (RequestTotals(3, 2**31, 3), "drafted 2147483648 tokens, but 6 tokens came after"),
     ],
 )
 def test_totals_that_cannot_belong_to_the_output(totals: RequestTotals, message: str) -> None:

@@ -101,7 +101,7 @@ class Answer:
         ids = piece.token_ids
         if piece.count is not None:
             self._check_count(piece.count)  # before as many placeholders are allocated
-            ids = [*[UNKNOWN_ID] * (piece.count - len(self.token_ids) - len(ids)), *ids]
+            ids = [*[UNKNOWN_ID] * self._withheld(piece.count, len(ids)), *ids]
         shows_output = piece.shows_output
         if ids or (shows_output and not self.token_ids):
             self.token_ids.extend(ids)
@@ -120,14 +120,19 @@ class Answer:
         if piece.report is not None:
             self._add_report(piece.report)
 
+    def _withheld(self, count: int, arrived: int) -> int:
+        """Tokens before the ``arrived`` ones that the server counts and does not send."""
+        withheld = count - len(self.token_ids) - arrived
+        if withheld < 0:
+            raise self._unusable(
+                f"the server counts {count} output tokens, but sent {count - withheld}"
+            )
+        return withheld
+
     def _add_report(self, report: SpeculationReport) -> None:
         """The latest one counts: some servers repeat it with every event."""
         if self.report is not None and report.falls_below(self.report):
-            raise EngineError(
-                f"request {self.request.id}: the server's counts of its drafts fell during the "
-                "answer; they cannot be used: connect to the engine directly, or use another "
-                "version"
-            )
+            raise self._unusable("the server's counts of its drafts fell during the answer")
         self.report = report
 
     def _add_finish(self, reason: object) -> None:

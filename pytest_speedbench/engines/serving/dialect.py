@@ -154,8 +154,9 @@ class Dialect(ABC):
         """
         if any(counts) and not self.config.speculation.active:
             raise EngineError(
-                "the server speculates, but this case is without SD: set its method and draft "
-                "length, --speed-method METHOD --speed-dl N, or use a server without SD"
+                "the server speculates, but this case or arm is without SD: set its method and "
+                "draft length, --speed-method METHOD --speed-dl N, or use a server without SD, for "
+                "an arm --speed-engine-arg reference_url=URL"
             )
 
     def without_tree_nodes(self, report: SpeculationReport | None) -> SpeculationReport | None:

@@ -92,6 +92,21 @@ def test_every_step_is_read_with_its_draft() -> None:
     assert trace.times == sorted(trace.times)
 
 
+def test_a_count_of_fewer_tokens_than_were_sent_is_refused() -> None:
+    server = LlamaCpp()
+    honest = server.events
+
+    def dishonest(body: dict[str, Any]) -> list[Any]:
+        events: list[Any] = honest(body)
+        events[2]["timings"]["predicted_n"] = 1
+        return events
+
+    with engine_on(server) as engine:
+        server.script.events = dishonest
+        with pytest.raises(EngineError, match="counts 1 output tokens, but sent 3"):
+            ask(engine, REQUEST)
+
+
 def test_the_body_of_a_request() -> None:
     server = LlamaCpp(speculative=False, steps=[Step([11])])
     with engine_on(server, NO_SPECULATION) as engine:
