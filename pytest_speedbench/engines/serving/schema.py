@@ -143,6 +143,13 @@ class VllmSpeculation(Form):
         for number, (proposed, taken) in enumerate(zip(drafted, accepted, strict=True)):
             if taken > proposed:
                 raise ValueError(f"step {number} accepted {taken} of {proposed} draft tokens")
+        for name, found in (
+            ("num_spec_steps", len(drafted)),
+            ("num_draft_tokens", sum(drafted)),
+            ("num_accepted_draft_tokens", sum(accepted)),
+        ):
+            if getattr(self, name) not in (None, found):
+                raise ValueError(f"{name} is {getattr(self, name)}, its steps add up to {found}")
         return self
 
 

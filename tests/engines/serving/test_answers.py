@@ -162,6 +162,8 @@ def test_a_prompt_has_no_more_tokens_than_bytes_and_a_template() -> None:
         '{"choices": [], "metrics": {"speculative_decoding": {"num_spec_tokens": -3}}}',
         '{"choices": [], "metrics": {"speculative_decoding": {"per_step_drafted": [1], '
         '"per_step_accepted": [2]}}}',
+        '{"choices": [], "metrics": {"speculative_decoding": {"per_step_drafted": [3], '
+        '"per_step_accepted": [2], "num_accepted_draft_tokens": 3}}}',
         '{"choices": [], "timings": {"predicted_n": 1, "draft_n": 1e3}}',
         '{"choices": [], "sglext": {"spec_tokens_details": {"spec_verify_ct": -1}}}',
         '{"choices": [], "metrics": {"speculative_decoding": [1, 2]}}',
