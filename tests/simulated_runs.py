@@ -106,7 +106,7 @@ def measure_with(
 ) -> Run:
     """The same with any engine."""
     arm = ArmResult(loop.speculation)
-    arm.take(checked_pass(loop, samples, batch_size, lambda done, of: None), True)
+    arm.take(checked_pass(loop, samples, batch_size, lambda done, total: None), first=True)
     followed = None
     if baseline is not None:
         followed = replay(loop, samples, arm.turns, outputs_of(baseline), batch_size)

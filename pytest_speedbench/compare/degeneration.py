@@ -80,11 +80,8 @@ def _by_sample(record: Record) -> Mapping[str, Answers]:
 
 def _excess(sign: _Sign, pairs: Sequence[tuple[Answers, Answers]], alpha: float) -> str:
     """Why more samples have ``sign`` than in the baseline; empty where that is not shown."""
-    known = [
-        (old, new)
-        for one, other in pairs
-        if (old := _any(sign, one)) is not None and (new := _any(sign, other)) is not None
-    ]
+    shown = [(_any(sign, old), _any(sign, new)) for old, new in pairs]
+    known = [(old, new) for old, new in shown if old is not None and new is not None]
     only_new = sum(new and not old for old, new in known)
     only_old = sum(old and not new for old, new in known)
     p_value = excess_p_value(only_new, only_old)

@@ -134,20 +134,19 @@ def _gate_acceptance(
     note = ""
     if decided is None and replayed is None and any(r.replay for r in new.requests):
         note = "only whole outputs are compared, since replay followed another run's text"
-    finding = decision.carried_by
-    ratio = finding.ratio if finding else None
-    return Verdict(
+    verdict = Verdict(
         "",
         ACCEPTANCE_LENGTH,
         Outcome(decision.conclusion.value),
         "; ".join(filter(None, (_reason(decision, is_beside_all(new)), note))),
-        ratio=ratio.value if ratio else None,
-        low=ratio.low if ratio else None,
-        high=ratio.high if ratio else None,
-        coverage=finding.coverage if finding else None,
         shown_low=decision.shown[0],
         shown_high=decision.shown[1],
     )
+    finding = decision.carried_by
+    if finding is None:
+        return verdict
+    ratio, coverage = finding.ratio, finding.coverage
+    return replace(verdict, ratio=ratio.value, low=ratio.low, high=ratio.high, coverage=coverage)
 
 
 def _steps_unknown(old: Record, new: Record) -> Verdict | None:

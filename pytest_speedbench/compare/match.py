@@ -190,16 +190,13 @@ def imported_records(run: SavedRun, new: Identity) -> list[Record]:
     a file of another tool."""
     if new.imported is None and not any(summary.imported for summary in run.summaries):
         return []
-    return [
-        record
-        for record in run.measured
-        if (unknown := not_verified(record.imported, new.imported))
-        and all(
-            getattr(record.case, name) == getattr(new.case, name)
-            for name in KEY_FIELDS
-            if name not in unknown
-        )
-    ]
+    found = []
+    for record in run.measured:
+        unknown = not_verified(record.imported, new.imported)
+        stated = [name for name in KEY_FIELDS if name not in unknown]
+        if unknown and all(getattr(record.case, n) == getattr(new.case, n) for n in stated):
+            found.append(record)
+    return found
 
 
 def not_verified(*imported: ImportedRecord | None) -> tuple[str, ...]:

@@ -61,13 +61,13 @@ def count_failed(traces: Iterable[Trace]) -> Counter[str]:
     return Counter(trace.failure or _UNNAMED for trace in traces if trace.finish_reason == "abort")
 
 
-def describe_failed(failed: Mapping[str, int], of: int) -> str:
+def describe_failed(failed: Mapping[str, int], answers: int) -> str:
     """``3 of 80 answers were broken off ('content_filter': 2, 'abort': 1)``."""
     common = Counter(failed).most_common(_MOST_REASONS)
     reasons = ", ".join(f"{reason!r}: {count}" for reason, count in common)
     if others := sum(failed.values()) - sum(count for _, count in common):
         reasons += f", other reasons: {others}"
-    return f"{sum(failed.values())} of {of} answers were broken off ({reasons})"
+    return f"{sum(failed.values())} of {answers} answers were broken off ({reasons})"
 
 
 def refuse_failed(arm: ArmResult, most: float) -> None:
@@ -82,14 +82,14 @@ def refuse_failed(arm: ArmResult, most: float) -> None:
 
 
 def too_many_failed(
-    failed: Mapping[str, int], of: int, most: float, planned: int = 0
+    failed: Mapping[str, int], answers: int, most: float, planned: int = 0
 ) -> EngineError:
-    """The error for a run of which too little is left; ``of`` answers came of ``planned``."""
+    """The error for a run of which too little is left; ``answers`` came of ``planned``."""
     busy = any(reason.startswith(_BUSY) for reason in failed)
     look = "lower --speed-bs, or raise the server's limit of requests" if busy else _LOG
-    every = f" of the run's {planned}" if planned > of else ""
+    every = f" of the run's {planned}" if planned > answers else ""
     return EngineError(
-        f"{describe_failed(failed, of)} by the engine or a proxy before it, and at most "
+        f"{describe_failed(failed, answers)} by the engine or a proxy before it, and at most "
         f"{most:.1%}{every} may be: {look}; --speed-max-failed=SHARE allows more, and leaves them "
         "out of every number"
     )

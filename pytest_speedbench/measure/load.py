@@ -32,6 +32,7 @@ COLLECT_SECONDS = 0.5
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
+"""(samples finished, samples) — for display."""
 Enough = Callable[[str, Sequence["Turn"]], bool]
 """(sample, its turns), when it is through → whether no further sample need be sent."""
 
@@ -115,7 +116,7 @@ class ClosedLoop:
         self,
         samples: Sequence[Sample],
         batch_size: int,
-        progress: Progress = lambda done, of: None,
+        progress: Progress = lambda done, total: None,
         enough: Enough | None = None,
         limit: FailureLimit | None = None,
     ) -> list[Turn]:

@@ -19,7 +19,7 @@ def target_outputs(
     samples: Sequence[Sample],
     sampling: Sampling,
     timeout: float,
-    progress: Progress = lambda done, of: None,
+    progress: Progress = lambda done, total: None,
 ) -> list[Turn]:
     """Every turn of ``samples`` as the target of ``config`` answers it.
 

@@ -78,11 +78,11 @@ def send_parts(
         MeasurementMismatch, EngineDied: as :func:`checked_pass`.
     """
     passes: list[Pass] = []
-    sent, of = 0, sum(map(len, parts))
+    sent, total = 0, sum(map(len, parts))
     for part in parts:
 
         def show(finished: int, _: int, before: int = sent) -> None:
-            progress(before + finished, of)
+            progress(before + finished, total)
 
         done = checked_pass(loop, part, batch_size, show, limit=limit)
         if done.failed and not done.turns:

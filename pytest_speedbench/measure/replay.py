@@ -95,7 +95,7 @@ def replay(
     turns: Sequence[Turn],
     outputs: Outputs,
     batch_size: int,
-    progress: Progress = lambda done, of: None,
+    progress: Progress = lambda done, total: None,
 ) -> Replay:
     """Follows every output of ``outputs`` with the engine of ``loop``, ``batch_size`` at a time.
 

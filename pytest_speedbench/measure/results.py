@@ -287,8 +287,8 @@ class ArmResult:
         for reason, count in done.failed.items():
             self.failed[reason] = self.failed.get(reason, 0) + count
 
-    def take(self, done: Pass, first: bool) -> None:
-        """Adds what a pass measured; only a sample's first time counts for acceptance."""
+    def take(self, done: Pass, *, first: bool) -> None:
+        """Adds what a pass measured; only the ``first`` of its samples counts for acceptance."""
         if done.grown is not None:
             self.counters = (self.counters or Counters()) + done.grown
         self.unknown = self.unknown or done.unknown

@@ -180,7 +180,7 @@ class _Arm:
         samples = [part.samples for part in parts]
         passes = send_parts(self.loop, samples, batch_size, progress, self.limit)
         for part, done in zip(parts, passes, strict=True):
-            self.result.take(done, part.first)
+            self.result.take(done, first=part.first)
         self.result.rounds.append(replace(timed_round(passes, batch_size), start=start))
 
 

@@ -42,8 +42,8 @@ def run_soak(
     origin, spent = 0.0, 0.0
     while len(result.soak) < max(rounds, MIN_ROUNDS) or spent < seconds:
 
-        def show(done: int, of: int, number: int = len(result.soak), now: float = spent) -> None:
-            progress(number + 1, now, done, of)
+        def show(done: int, total: int, number: int = len(result.soak), now: float = spent) -> None:
+            progress(number + 1, now, done, total)
 
         for part in parts:
             limit.plan(part.samples)
@@ -55,7 +55,7 @@ def run_soak(
             result.broke_off = str(error)
             return result
         for done in passes:
-            result.take(done, not result.rounds)
+            result.take(done, first=not result.rounds)
         refuse_failed(result, loop.max_failed)
         traces = [turn.trace for done in passes for turn in done.turns]
         if not result.rounds:

@@ -20,7 +20,7 @@ def run_until_decided(
     samples: Sequence[Sample],
     batch_size: int,
     decider: Decider,
-    progress: Progress = lambda done, of: None,
+    progress: Progress = lambda done, total: None,
 ) -> ArmResult:
     """One pass over the samples, in balanced order, that ends when ``decider`` has enough.
 
@@ -40,7 +40,7 @@ def replay_until_decided(
     batch_size: int,
     decider: Decider,
     outputs: Outputs,
-    progress: Progress = lambda done, of: None,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[ArmResult, Replay]:
     """The same along the baseline's ``outputs``.
 
@@ -57,7 +57,7 @@ def replay_until_decided(
     turns: dict[tuple[str, int], ReplayedTurn] = {}
     refused, sent = "", 0
     for group in watch.groups(batch_size):
-        passes.append(checked_pass(loop, group, batch_size, lambda done, of: None, limit=limit))
+        passes.append(checked_pass(loop, group, batch_size, lambda done, total: None, limit=limit))
         # A group may have no sample in common with the baseline, or have lost all its answers.
         if not refused and any((turn.sample, turn.turn) in outputs for turn in passes[-1].turns):
             found = replay(loop, group, passes[-1].turns, outputs, batch_size)
@@ -90,6 +90,6 @@ def _looked_at(loop: ClosedLoop, watch: BlockWatch, passes: Sequence[Pass]) -> A
     result = ArmResult(loop.speculation, alternated=False, early=watch.stop)
     for done in passes:
         kept = [turn for turn in done.turns if turn.sample in watch.seen]
-        result.take(replace(done, turns=kept), True)
+        result.take(replace(done, turns=kept), first=True)
     refuse_failed(result, loop.max_failed)
     return result

@@ -23,13 +23,15 @@ def timed_round(passes: Sequence[Pass], batch_size: int) -> Round:
     and drain."""
     traces = [[turn.trace for turn in done.turns] for done in passes]
     windows = [steady_round(part, batch_size) for part in traces]
+    length, step_time = _steps(passes, [trace for part in traces for trace in part])
     return Round(
-        sum(window.tokens for window in windows),
-        sum(window.seconds for window in windows),
-        all(window.steady for window in windows),
-        sum(window.requests for window in windows),
-        *_steps(passes, [trace for part in traces for trace in part]),
-        max(window.at_once for window in windows),
+        tokens=sum(window.tokens for window in windows),
+        seconds=sum(window.seconds for window in windows),
+        steady=all(window.steady for window in windows),
+        requests=sum(window.requests for window in windows),
+        acceptance_length=length,
+        step_time=step_time,
+        at_once=max(window.at_once for window in windows),
     )
 
 
@@ -45,10 +47,13 @@ def _steps(passes: Sequence[Pass], traces: Sequence[Trace]) -> tuple[float | Non
 
 
 def steady_round(traces: Sequence[Trace], batch_size: int) -> Round:
-    """The round's throughput while all slots were busy.
+    """The round's throughput alone, while all slots were busy.
 
-    Ramp: until as many requests as slots have their first token. Drain: from the
-    finish on after which the slots are never all busy again. With one slot nothing is left out.
+    Ramp: until as many requests as slots have their first token. Drain: from the finish on after
+    which the slots are never all busy again. With one slot nothing is left out.
+
+    Raises:
+        EngineError: no request gave any output.
     """
     if not any(trace.times for trace in traces):
         raise EngineError(
@@ -64,12 +69,12 @@ def steady_round(traces: Sequence[Trace], batch_size: int) -> Round:
         for size, moment in zip(trace.chunks, trace.times, strict=True)
         if start < moment <= end
     )
-    counts = _tokens_per_step(traces), _seconds_per_step(traces), _most_at_once(traces)
+    at_once = _most_at_once(traces)
     if end > start and inside >= _STEADY_SHARE * every:
-        return Round(inside, end - start, True, len(traces), *counts)
+        return Round(inside, end - start, True, len(traces), at_once=at_once)
     first = min(trace.submitted for trace in traces)
     last = max(trace.times[-1] for trace in traces if trace.times)
-    return Round(every, last - first, False, len(traces), *counts)
+    return Round(every, last - first, False, len(traces), at_once=at_once)
 
 
 def _most_at_once(traces: Sequence[Trace]) -> int:

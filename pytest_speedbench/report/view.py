@@ -273,8 +273,8 @@ def change_text(case: CaseResult, verdict: Verdict) -> str:
         parts.append(f"AL {_arrow(before, f'{length.value:.2f}', '')}")
         if verdict.ratio is not None and verdict.metric == ACCEPTANCE_LENGTH:
             others = before is not None and before.n != length.n
-            of = " on the samples of both" if others else ""
-            change = filter(None, (f"{change_of(verdict.ratio)}{of}", verdict.shown))
+            scope = " on the samples of both" if others else ""
+            change = filter(None, (f"{change_of(verdict.ratio)}{scope}", verdict.shown))
             parts[-1] += f" ({', '.join(change)})"
     if speedup := speedup_text(record, old):
         parts.append(f"speedup {speedup}")

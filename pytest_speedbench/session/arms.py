@@ -71,13 +71,13 @@ class Arms:
         samples = self.inputs.samples_of([planned] if planned else runs)
         loops = [self.loop(run) for run in runs]
 
-        def progress(arm: Speculation, number: int, rounds: int, done: int, of: int) -> None:
+        def progress(arm: Speculation, number: int, rounds: int, done: int, total: int) -> None:
             what = f"{runs[0].engine} bs{runs[0].bs} · {arm}"
             if rounds and not number:
-                self.show(f"warming up {what} · {done}/{of} samples")
+                self.show(f"warming up {what} · {done}/{total} samples")
                 return
             stage = f"round {number}/{rounds}" if rounds else "filling the prefix cache"
-            self.show(f"{what} · {stage} · {done}/{of} samples")
+            self.show(f"{what} · {stage} · {done}/{total} samples")
 
         rounds, caching = self.inputs.settings.rounds, runs[0].prefix_caching
         return run_rounds(loops, samples, runs[0].bs, rounds, progress, restart, caching)
@@ -85,8 +85,8 @@ class Arms:
     def soaked(self, run: RunKey) -> ArmResult:
         """The rounds of the soak of ``run``."""
 
-        def progress(number: int, seconds: float, done: int, of: int) -> None:
-            self.show(f"{run} · soak, round {number}, {seconds:.0f} s · {done}/{of} samples")
+        def progress(number: int, seconds: float, done: int, total: int) -> None:
+            self.show(f"{run} · soak, round {number}, {seconds:.0f} s · {done}/{total} samples")
 
         samples, soak = self.inputs.samples_of([run]), run.soak
         return run_soak(self.loop(run), samples, run.bs, soak.rounds, soak.seconds, progress)
@@ -98,8 +98,8 @@ class Arms:
             EngineError: the engine reports acceptance by its counters alone.
         """
 
-        def progress(done: int, of: int) -> None:
-            self.show(f"{run} · {done}/{of} samples, until decided")
+        def progress(done: int, total: int) -> None:
+            self.show(f"{run} · {done}/{total} samples, until decided")
 
         samples, loop = self.inputs.samples_of([run]), self.loop(run)
         if counts_by_slice(loop, run.bs):
@@ -130,8 +130,8 @@ class Arms:
         return self._replay(run, arm, outputs)
 
     def _replay(self, run: RunKey, arm: ArmResult, outputs: Outputs) -> Replay:
-        def progress(done: int, of: int) -> None:
-            self.show(f"{run} · replay · {done}/{of} outputs")
+        def progress(done: int, total: int) -> None:
+            self.show(f"{run} · replay · {done}/{total} outputs")
 
         samples = self.inputs.samples_of([run])
         return replay(self.loop(run), samples, arm.turns, outputs, run.bs, progress)

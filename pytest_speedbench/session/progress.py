@@ -56,8 +56,8 @@ class Overall:
         if meter.requests:
             seconds = max(self.clock() - self._start, 1e-3)
             left = max(0, (planned or 0) - meter.requests)
-            of = f"/{planned}" if left else ""
-            parts += [f"{meter.requests}{of} requests", f"{meter.tokens / seconds:.0f} tokens/s"]
+            goal = f"/{planned}" if left else ""
+            parts += [f"{meter.requests}{goal} requests", f"{meter.tokens / seconds:.0f} tokens/s"]
             if left and meter.requests >= _FORESEEABLE * (planned or 0):
                 parts.append(f"{duration(left * seconds / meter.requests)} left")
         return _BETWEEN.join(parts)

@@ -47,7 +47,7 @@ def test_the_fix_fits_the_reason(word: str, fix: str) -> None:
 def test_the_share_is_that_of_all_passes() -> None:
     arm = ArmResult(Speculation("eagle3", 3))
     for failed in ({"error": 1}, {}, {"error": 1, "abort": 1}):
-        arm.take(Pass([turn(n) for n in range(9)], failed=failed), True)
+        arm.take(Pass([turn(n) for n in range(9)], failed=failed), first=True)
     assert (arm.answers, arm.failed) == (30, {"error": 2, "abort": 1})
     refuse_failed(arm, 0.1)
     with pytest.raises(EngineError, match=r"3 of 30 answers .* at most 9.0%.*--speed-max-failed"):
