@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     )
     from pytest_speedbench.errors import SpeedbenchError, SpeedWarning
     from pytest_speedbench.plan.cases import Case
-    from pytest_speedbench.session.result import SliceResult, SpeedResult
+    from pytest_speedbench.session.result import SpeedResult
+    from pytest_speedbench.session.slice_result import SliceResult
     from pytest_speedbench.session.standalone import Measurement, measure
     from pytest_speedbench.session.trainer import AcceptanceCallback
     from pytest_speedbench.splits import Sample, Split, load_split
@@ -108,7 +109,8 @@ _MODULES = {
     "RequestTotals Sampling Speculation TokenScore Trace",
     "errors": "SpeedbenchError SpeedWarning",
     "plan.cases": "Case",
-    "session.result": "SliceResult SpeedResult",
+    "session.result": "SpeedResult",
+    "session.slice_result": "SliceResult",
     "session.standalone": "Measurement measure",
     "session.trainer": "AcceptanceCallback",
     "splits": "Sample Split load_split",
