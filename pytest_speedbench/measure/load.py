@@ -39,6 +39,11 @@ Enough = Callable[[str, Sequence["Turn"]], bool]
 
 @dataclass(slots=True)
 class _Conversation:
+    """The turns of one sample so far.
+
+    ``prompt_ids`` is the prompt in flight, ``copy`` how often the sample was sent before.
+    """
+
     sample: Sample
     messages: list[Message] = field(default_factory=list)
     turn: int = 0
@@ -134,15 +139,7 @@ class ClosedLoop:
         self._runs += 1
         self.grown.clear()
         self.engine.hold(batch_size)
-        waiting: deque[tuple[Request, _Conversation]] = deque()
-        sent: Counter[str] = Counter()
-        for sample in samples:
-            conversation = _Conversation(sample, list(sample.messages()), copy=sent[sample.id])
-            sent[sample.id] += 1
-            request = self._request(conversation)
-            if request is None:
-                raise EngineError(self._too_long(sample))
-            waiting.append((request, conversation))
+        waiting = self._first_requests(samples)
         open_turns: dict[str, _Conversation] = {}
         reader = _Reader.of(self, batch_size)
         at_once = len(waiting) if enough is None and reader is None else batch_size
@@ -171,6 +168,23 @@ class ClosedLoop:
                 self._send(waiting, 1, open_turns)
             progress(finished, len(samples))
         return turns
+
+    def _first_requests(self, samples: Sequence[Sample]) -> deque[tuple[Request, _Conversation]]:
+        """The request that begins the conversation of each sample.
+
+        Raises:
+            EngineError: a prompt does not fit the context window.
+        """
+        requests: deque[tuple[Request, _Conversation]] = deque()
+        copies: Counter[str] = Counter()
+        for sample in samples:
+            conversation = _Conversation(sample, list(sample.messages()), copy=copies[sample.id])
+            copies[sample.id] += 1
+            request = self._request(conversation)
+            if request is None:
+                raise EngineError(self._too_long(sample))
+            requests.append((request, conversation))
+        return requests
 
     def _send(
         self,
