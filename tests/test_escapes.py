@@ -149,7 +149,7 @@ ELSEWHERE = {
     "engines/llama_cpp/xllamacpp_server.py:main": "a child process",
     "engines/serving/supervisor.py:main": "a child process",
 }
-# Outcomes of tests of ours: session/reports.py cleans the report of each.
+# Outcomes of tests of ours: session/pytest_reports.py cleans the report of each.
 IN_REPORTS = ("session/hooks.py", "session/collection.py:pytest_runtest_setup", "conformance/")
 
 

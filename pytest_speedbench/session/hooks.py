@@ -27,15 +27,15 @@ from pytest_speedbench.report.properties import properties_of
 from pytest_speedbench.session.collection import case_of, overridden_options, settings_of
 from pytest_speedbench.session.devices import claim, gpus_of_engine
 from pytest_speedbench.session.progress import Overall, Progress
-from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
-from pytest_speedbench.session.report_files import check_reports
-from pytest_speedbench.session.reports import (
+from pytest_speedbench.session.pytest_reports import (
     begin_with_message,
     clean,
     cut_our_frames,
     note_skip,
     within,
 )
+from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
+from pytest_speedbench.session.report_files import check_reports
 from pytest_speedbench.session.saving import saving_of
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.session.summary import SessionOutput, Summary

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_speedbench.escapes import label, on_terminal, printable
 from pytest_speedbench.measure.load import Meter
-from pytest_speedbench.session.reports import within
+from pytest_speedbench.session.pytest_reports import within
 
 _LOG_SECONDS = 15.0
 _SCREEN_SECONDS = 0.2

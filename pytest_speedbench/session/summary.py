@@ -25,9 +25,9 @@ from pytest_speedbench.plan.values import GATED_METRICS
 from pytest_speedbench.report.annotations import GITHUB_ACTIONS, annotation_lines
 from pytest_speedbench.session.baselines import Baselines
 from pytest_speedbench.session.collection import settings_of
+from pytest_speedbench.session.pytest_reports import skip_reasons
 from pytest_speedbench.session.recovery import SessionJournal, recover_interrupted
 from pytest_speedbench.session.report_files import check_reports
-from pytest_speedbench.session.reports import skip_reasons
 from pytest_speedbench.session.saving import Saving, saving_of
 from pytest_speedbench.session.speed_session import SpeedSession
 from pytest_speedbench.session.termination import GracefulEnd

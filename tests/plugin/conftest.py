@@ -17,7 +17,7 @@ from forked import Forked, ForkedIO, start_session
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.baselines.storage import read_run
 from pytest_speedbench.engines.protocol import Engine, EngineConfig
-from pytest_speedbench.session import reports
+from pytest_speedbench.session import pytest_reports
 
 INI = {
     "speed_engine": "simulated",
@@ -127,7 +127,9 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(pytester.path.parent))
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path.parent / f"{pytester.path.name}-cache"))
     monkeypatch.setattr(gateway_io, "Popen2IOMaster", ForkedIO)
-    monkeypatch.setattr(reports, "line_width", lambda: 1000)  # a test need not know of line ends
+    monkeypatch.setattr(
+        pytest_reports, "line_width", lambda: 1000
+    )  # a test need not know of line ends
     return Project(pytester)
 
 

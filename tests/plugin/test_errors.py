@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_speedbench.engines import registry
-from pytest_speedbench.session import reports
+from pytest_speedbench.session import pytest_reports
 
 from .conftest import Project
 
@@ -69,7 +69,7 @@ def test_a_bug_shows_where_it_is(unlucky: Project) -> None:
 
 def test_failures_fit_the_terminal(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed assert, an error in the body of a test, and a gate that fails behind it."""
-    monkeypatch.setattr(reports, "line_width", lambda: 80)
+    monkeypatch.setattr(pytest_reports, "line_width", lambda: 80)
     bodies = ("assert speed.acceptance_length >= 3.9", "speed.assert_lossless()", "speed.traces")
     tests = "".join(
         f"@pytest.mark.speed\ndef test_{n}(speed):\n    {body}\n" for n, body in enumerate(bodies)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_speedbench.report.folding import WIDEST
-from pytest_speedbench.session.reports import within
+from pytest_speedbench.session.pytest_reports import within
 
 LINE = st.text(st.sampled_from("ab ·%-"), max_size=400)
 
