@@ -140,7 +140,7 @@ ELSEWHERE = {
     "session/summary.py:_annotate": "github_command() escapes its data",
     "errors.py:warn": "shown() is its first line",
     "plan/precedence.py:load_settings": "the message of a SpeedbenchError",
-    "session/collection.py:_check_names": "the message of a SpeedbenchError",
+    "session/collection.py:_check_options": "the message of a SpeedbenchError",
     "session/summary.py:check": "the message of a SpeedbenchError",
     "engines/backend.py:__getattr__": "a name of ours",
     "engines/host.py:__getattr__": "a name of ours",
