@@ -217,6 +217,7 @@ class Trace:
         text: the answer, where there are no token ids; without the reasoning before it.
         cached_tokens: prompt tokens that came from the prefix cache; None where the engine does not
             report it.
+        reasoning: the text before ``text``, which is no part of the conversation.
     """
 
     request_id: str
@@ -235,6 +236,7 @@ class Trace:
     steps_proven: bool = False
     text: str | None = None
     cached_tokens: int | None = None
+    reasoning: str = ""
 
     @property
     def steps(self) -> list[int]:

@@ -16,7 +16,7 @@ def repeats_itself(trace: Trace) -> bool:
 
     if trace.token_ids or trace.text is None:
         return repetition.repeats_itself(trace.token_ids)
-    return repetition.text_repeats_itself(trace.text)
+    return repetition.text_repeats_itself(trace.reasoning + trace.text)
 
 
 def degenerate_notes(traces: Sequence[Trace], max_tokens: int) -> list[str]:

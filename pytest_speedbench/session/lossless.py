@@ -129,7 +129,8 @@ class LosslessCheck:
         )
 
     def _texts_alone(self, pairs: Sequence[tuple[Turn, Turn]]) -> str:
-        equal = sum(ours.trace.text == theirs.trace.text for ours, theirs in pairs)
+        texts = [[(t.trace.reasoning, t.trace.text) for t in pair] for pair in pairs]
+        equal = sum(ours == theirs for ours, theirs in texts)
         return (
             f"engine {self.case.run.engine} gives text but no token ids: {equal} of {len(pairs)} "
             "are equal; whether tokens are, and where they diverge, is unknown"

@@ -126,8 +126,11 @@ def test_decoding_steps_of_some_requests_alone_give_no_al(project: Project, chat
     assert note in text_of(result)
 
 
-def test_loops_in_text_without_token_ids_are_noted_and_kept(project: Project, chat: Script) -> None:
-    again = [chat_chunk("It never came back. ")] * 6
+@pytest.mark.parametrize("field", ["content", "reasoning"])
+def test_loops_in_text_without_token_ids_are_noted_and_kept(
+    project: Project, chat: Script, field: str
+) -> None:
+    again = [{"choices": [{"delta": {field: "It never came back. "}}]}] * 6
     chat.events = lambda body: [*again, chat_chunk(None, "length"), usage(16), "[DONE]"]
     one_turn(project, "assert speed.output_tps > 0")
     with serving(chat) as url:

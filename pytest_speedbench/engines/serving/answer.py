@@ -50,7 +50,7 @@ class Answer:
         chunks: shape (arrivals,), tokens of each; 0 if no ids came with it.
         times: shape (arrivals,), when each arrived.
         texts: the answer alone, piece by piece.
-        has_reasoning: whether reasoning came before the answer.
+        reasoning: what came before the answer, piece by piece.
         has_other_output: whether there was output of another kind, such as a call of a tool.
         size: bytes of all text.
         withheld: tokens that came without ids, although others had some.
@@ -71,7 +71,7 @@ class Answer:
     chunks: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-    has_reasoning: bool = False
+    reasoning: list[str] = field(default_factory=list)
     has_other_output: bool = False
     size: int = 0
     withheld: int = 0
@@ -146,7 +146,7 @@ class Answer:
             self.texts.append(text)
             self.size += len(text.encode())
         if reasoning := piece.reasoning:
-            self.has_reasoning = True
+            self.reasoning.append(reasoning)
             self.size += len(reasoning.encode())
         self.has_other_output |= piece.other
 
@@ -208,7 +208,7 @@ class Answer:
         hides them. A text has no more tokens than bytes; a few markers are never sent."""
         if self.token_ids:
             return 0
-        if self.reasoning_tokens and not (self.has_reasoning or self.has_other_output):
+        if self.reasoning_tokens and not (self.reasoning or self.has_other_output):
             found = self.reasoning_tokens
         else:
             found = 0 if self.has_other_output else (self.counted or 0) - self.size
@@ -313,7 +313,7 @@ class Answer:
             # Tokens without text (an answer that ends at once) arrive with the end of the stream.
             if self.tokens and not self.times:
                 self.times.append(self.ended)
-            trace.text = "".join(self.texts)
+            trace.text, trace.reasoning = "".join(self.texts), "".join(self.reasoning)
             trace.hidden_tokens = self.hidden
             trace.chunks = spread_tokens(self.tokens - self.hidden, len(self.times))
             if self.hidden:  # they came before the first text
