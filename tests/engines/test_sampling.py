@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from pytest_speedbench.engines.protocol import EngineConfig, EngineType, Sampling, Speculation
@@ -27,6 +29,42 @@ def test_vllm_has_no_min_p_with_speculation() -> None:
     speculating = EngineConfig("vllm", "m", Speculation("ngram", 3))
     with pytest.raises(EngineError, match="vLLM has no min_p with speculation: use --speed-top-p"):
         check_sampling(adapter, speculating, how)
+
+
+LOSES = """
+    torch.ops._C.expand_kernel_impl(
+        _ensure_int64(output),
+        _ensure_int64(input_val),
+    )
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "speculation", "temperature", "url", "refused"),
+    [
+        (LOSES, Speculation("ngram", 3), 0.7, "", True),
+        (LOSES, Speculation("ngram", 3), 0.0, "", False),
+        (LOSES, Speculation(), 0.7, "", False),
+        (LOSES, Speculation("ngram", 3), 0.7, "http://gpu-box:8000", False),
+        (LOSES.replace("_ensure_int64(output)", "output"), Speculation("ngram", 3), 0.7, "", False),
+    ],
+)
+def test_a_cpu_build_that_loses_the_temperature_of_drafts_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    speculation: Speculation,
+    temperature: float,
+    url: str,
+    refused: bool,
+) -> None:
+    from pytest_speedbench.engines.vllm import arguments
+
+    monkeypatch.setattr(arguments, "cpu_build", lambda: True)
+    monkeypatch.setattr(arguments, "source_of", lambda package, module: source)
+    config = EngineConfig("vllm-server", "m", speculation, url=url)
+    expected = pytest.raises(EngineError, match="verifies drafts without the temperature")
+    with expected if refused else nullcontext():
+        check_sampling(engine_type("vllm-server"), config, Sampling(temperature=temperature))
 
 
 def test_draft_sampling_is_refused_where_the_engine_has_no_choice() -> None:

@@ -122,9 +122,25 @@ def own_methods() -> Collection[str]:
 
 
 def refuse_sampling(config: EngineConfig, sampling: Sampling) -> None:
-    """Refuses what vLLM would refuse with the first request."""
-    if sampling.min_p and config.speculation.active:
+    """Refuses what vLLM would refuse with the first request, and what it gets wrong."""
+    if not config.speculation.active:
+        return
+    if sampling.min_p:
         raise EngineError("vLLM has no min_p with speculation: use --speed-top-p or --speed-top-k")
+    here = not (config.url or config.python)
+    if here and not sampling.greedy and cpu_build() and _verifies_without_temperature():
+        raise EngineError(
+            "the installed vLLM's CPU build verifies drafts without the temperature, top_p and "
+            "top_k of the request (it reads memory that nothing has written): use "
+            "--speed-temperature 0, or a GPU"
+        )
+
+
+def _verifies_without_temperature() -> bool:
+    """Whether the CPU kernel that gives each draft token the settings of its request writes them
+    into a converted copy of its output, as in vLLM 0.32."""
+    source = " ".join(source_of("vllm", "utils/cpu_triton_utils.py").split())
+    return "expand_kernel_impl( _ensure_int64(output)," in source
 
 
 def refuse(config: EngineConfig) -> None:
