@@ -36,8 +36,8 @@ _TITLES = {
     Outcome.PASS: "No regression",
     Outcome.IMPROVED: "Improved",
 }
-GRAVITY = (*_TITLES, Outcome.NO_BASELINE, Outcome.NOT_GATED)
-"""Outcomes, the gravest first."""
+SEVERITY = (*_TITLES, Outcome.NO_BASELINE, Outcome.NOT_GATED)
+"""Outcomes, the worst first."""
 _COMPARE = "--speed-compare compares with the latest saved run."
 
 
@@ -61,44 +61,44 @@ def headline_of(results: SessionResults) -> Headline:
     """The headline of a session or of a saved run."""
     verdicts = results.verdicts
     found = Counter(verdict.outcome for verdict in verdicts)
-    of_cases = Counter(map(_gravest, filter(_judged, merged(results.cases))))
-    counts = tuple((outcome, of_cases[outcome]) for outcome in GRAVITY if of_cases[outcome])
+    of_cases = Counter(map(_worst_outcome, filter(_judged, merged(results.cases))))
+    counts = tuple((outcome, of_cases[outcome]) for outcome in SEVERITY if of_cases[outcome])
     against = tuple(dict.fromkeys(v.baseline for v in verdicts if v.baseline))
     if results.failure:
         return Headline("Nothing could be compared", results.failure, "bad", counts, against)
-    gravest = next((outcome for outcome in _TITLES if found[outcome]), None)
+    worst = next((outcome for outcome in _TITLES if found[outcome]), None)
     runs = runs_of(results.cases)
-    if gravest is None:
+    if worst is None:
         return _measured(results, runs, counts, against)
-    title = _title(gravest, verdicts)
-    if gravest is Outcome.PASS and found[Outcome.IMPROVED]:
+    title = _title(worst, verdicts)
+    if worst is Outcome.PASS and found[Outcome.IMPROVED]:
         title = "No regression, some improved"
-    text = _sentence(gravest, runs)
-    if not found.keys() & COMPARED and TONES[gravest] != "bad":
+    text = _sentence(worst, runs)
+    if not found.keys() & COMPARED and TONES[worst] != "bad":
         text = "No case was compared."
-    return Headline(title, text, TONES[gravest], counts, against)
+    return Headline(title, text, TONES[worst], counts, against)
 
 
-def _title(gravest: Outcome, verdicts: Sequence[Verdict]) -> str:
+def _title(worst: Outcome, verdicts: Sequence[Verdict]) -> str:
     """What failed, where that is a check or an assert and no comparison with a baseline."""
-    metrics = dict.fromkeys(v.metric for v in verdicts if v.outcome is gravest)
-    if gravest is Outcome.FAIL and not metrics.keys() & {*GATED_METRICS}:
+    metrics = dict.fromkeys(v.metric for v in verdicts if v.outcome is worst)
+    if worst is Outcome.FAIL and not metrics.keys() & {*GATED_METRICS}:
         return f"Failed: {', '.join(metrics)}"
-    return _TITLES[gravest]
+    return _TITLES[worst]
 
 
 def _judged(case: CaseResult) -> bool:
     return bool(case.verdicts)
 
 
-def _gravest(case: CaseResult) -> Outcome:
+def _worst_outcome(case: CaseResult) -> Outcome:
     """What a case counts as, whatever else was tested of it."""
-    return min((verdict.outcome for verdict in case.verdicts), key=GRAVITY.index)
+    return min((verdict.outcome for verdict in case.verdicts), key=SEVERITY.index)
 
 
-def gravity(outcomes: Iterable[Outcome]) -> int:
-    """The place of the gravest outcome among all, 0 the gravest; behind all where there is none."""
-    return min((GRAVITY.index(outcome) for outcome in outcomes), default=len(GRAVITY))
+def severity(outcomes: Iterable[Outcome]) -> int:
+    """The place of the worst outcome among all, 0 the worst; behind all where there is none."""
+    return min((SEVERITY.index(outcome) for outcome in outcomes), default=len(SEVERITY))
 
 
 def _measured(
@@ -143,18 +143,18 @@ def _best(heads: Sequence[Record]) -> str:
     return f"Highest speedup: {speedup:.2f}x, {title_of(record)}."
 
 
-def _sentence(gravest: Outcome, runs: Sequence[Sequence[CaseResult]]) -> str:
-    """The gravest verdict: old and new AL and speedup, or why there is none.
+def _sentence(worst: Outcome, runs: Sequence[Sequence[CaseResult]]) -> str:
+    """The worst verdict: old and new AL and speedup, or why there is none.
 
     A slice that is not the whole split stands for a run only where it fails.
     """
-    whole = _with_verdict(map(widest, runs), gravest) if gravest is not Outcome.FAIL else []
-    concerned = whole or _with_verdict(chain.from_iterable(runs), gravest)
+    whole = _with_verdict(map(widest, runs), worst) if worst is not Outcome.FAIL else []
+    concerned = whole or _with_verdict(chain.from_iterable(runs), worst)
     if not concerned:
         return ""
     case, verdict = min(concerned, key=lambda pair: pair[1].ratio or 1.0)
     where = f"{case.record.case.slice}, {title_of(case.record)}"
-    if gravest in FAILING - {Outcome.FAIL}:  # for another reason than its numbers
+    if worst in FAILING - {Outcome.FAIL}:  # for another reason than its numbers
         return f"{where}: {verdict.reason}." if verdict.reason else f"{where}."
     checked = "" if verdict.metric in (ACCEPTANCE_LENGTH, "speedup") else str(verdict)
     numbers = ", ".join(filter(None, (change_text(case, verdict), checked)))

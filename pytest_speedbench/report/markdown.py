@@ -10,7 +10,7 @@ from pytest_speedbench.compare.results import CaseResult, SessionResults
 from pytest_speedbench.compare.verdict import FAILING, Outcome
 from pytest_speedbench.escapes import markdown_cell
 from pytest_speedbench.report.grid import Grid, grids
-from pytest_speedbench.report.headline import gravity, headline_of
+from pytest_speedbench.report.headline import headline_of, severity
 from pytest_speedbench.report.titles import short_titles
 from pytest_speedbench.report.view import (
     NOTHING,
@@ -54,7 +54,7 @@ def _lines(results: SessionResults, folder: Path | None) -> Iterator[str]:
         yield from ("", markdown_cell(said))
     for text in results.problems:
         yield from ("", f"**{markdown_cell(text)}**")
-    runs = sorted(runs_of(results.cases), key=_gravity)
+    runs = sorted(runs_of(results.cases), key=_severity)
     tables = [run_table(cases) for cases in runs]
     titles = [table.title for table in tables]
     names = short_titles(titles) if len(tables) > 1 else titles
@@ -72,11 +72,11 @@ def _lines(results: SessionResults, folder: Path | None) -> Iterator[str]:
         yield from ("", f"Full report: {_report(results.report, folder)}")
 
 
-def _gravity(cases: Sequence[CaseResult]) -> tuple[int, float]:
-    """Sorts the worst first: by the gravest outcome, then by the largest loss of AL."""
+def _severity(cases: Sequence[CaseResult]) -> tuple[int, float]:
+    """Sorts the worst first: by the worst outcome, then by the largest loss of AL."""
     verdicts = [verdict for case in cases for verdict in case.verdicts]
     ratios = [v.ratio for v in verdicts if v.ratio is not None]
-    return gravity(v.outcome for v in verdicts), min(ratios, default=1.0)
+    return severity(v.outcome for v in verdicts), min(ratios, default=1.0)
 
 
 # -- what comes first -----------------------------------------------------------------------

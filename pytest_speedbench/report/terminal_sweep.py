@@ -104,8 +104,8 @@ def _open_lines(
     opened: Sequence[tuple[str, RunTable]], width: int, full: FullReports
 ) -> Iterator[Line]:
     """One table of all, the worst first; then each reason and each cause once."""
-    opened = sorted(opened, key=lambda entry: min(map(_gravity, entry[1].rows)))
-    rows = sorted(_open_rows(opened), key=lambda entry: _gravity(entry[1]))
+    opened = sorted(opened, key=lambda entry: min(map(_severity, entry[1].rows)))
+    rows = sorted(_open_rows(opened), key=lambda entry: _severity(entry[1]))
     if any(row.outcome for _, row in rows):
         yield from _row_lines(rows[:_MOST_ROWS], width)
         if len(rows) > _MOST_ROWS:
@@ -139,7 +139,7 @@ def _row_lines(rows: Sequence[tuple[str, Row]], width: int) -> Iterator[Line]:
         yield Line(text, colour_of(None if number is None else rows[number][1].outcome))
 
 
-def _gravity(row: Row) -> tuple[bool, float]:
+def _severity(row: Row) -> tuple[bool, float]:
     return row.outcome not in FAILING, 1.0 if row.ratio is None else row.ratio
 
 

@@ -1,4 +1,4 @@
-"""The headline: the gravest outcome, or the numbers where nothing was compared."""
+"""The headline: the worst outcome, or the numbers where nothing was compared."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CATEGORIES = ("coding", "math", "qa")
         ((Outcome.NOT_GATED,), "AL 2.50, 1.40x", "plain"),
     ],
 )
-def test_the_gravest_outcome(outcomes: tuple[Outcome, ...], title: str, tone: str) -> None:
+def test_the_worst_outcome(outcomes: tuple[Outcome, ...], title: str, tone: str) -> None:
     cases = [
         result(record(name), outcome) for name, outcome in zip(CATEGORIES, outcomes, strict=False)
     ]
@@ -104,7 +104,7 @@ def test_nothing_measured() -> None:
     assert headline_of(SessionResults()).title == "Nothing was measured"
 
 
-def test_a_case_counts_once_by_its_gravest_verdict() -> None:
+def test_a_case_counts_once_by_its_worst_verdict() -> None:
     case = result(record("math"), Outcome.FAIL)
     case.add(Verdict("c", "speedup", Outcome.NOT_GATED))
     other = result(record("qa"), Outcome.PASS)

@@ -10,7 +10,7 @@ from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.compare.verdict import Outcome
 from pytest_speedbench.report.grid import arm_names
-from pytest_speedbench.report.headline import SIGNS, TONES, gravity
+from pytest_speedbench.report.headline import SIGNS, TONES, severity
 from pytest_speedbench.report.html.environment import reproduction
 from pytest_speedbench.report.html.evidence import Figure, figures_of
 from pytest_speedbench.report.html.prompts import PromptView, prompt_views
@@ -66,7 +66,7 @@ class Section:
 
 
 def sections(runs: Sequence[Sequence[CaseResult]], read_texts: ReadTexts | None) -> list[Section]:
-    """One a run, the gravest verdict and the largest loss first; the first ones with drawings and
+    """One a run, the worst verdict and the largest loss first; the first ones with drawings and
     prompts.
 
     Raises:
@@ -77,7 +77,7 @@ def sections(runs: Sequence[Sequence[CaseResult]], read_texts: ReadTexts | None)
     speculates = [cases[0].record.spec.method != "none" for cases in runs]
     order = sorted(
         range(len(runs)),
-        key=lambda n: (gravity(tables[n].outcomes), not speculates[n], tables[n].worst_ratio),
+        key=lambda n: (severity(tables[n].outcomes), not speculates[n], tables[n].worst_ratio),
     )
     return [
         _section(
@@ -115,7 +115,7 @@ def _section(
     record = head.record
     has_text = drawn and read_texts is not None and head.baseline is not None
     texts = read_texts(record) if has_text and read_texts else None
-    gravest = min(table.outcomes, key=lambda outcome: gravity([outcome]), default=None)
+    worst = min(table.outcomes, key=lambda outcome: severity([outcome]), default=None)
     return Section(
         anchor=anchor,
         label=label,
@@ -124,7 +124,7 @@ def _section(
         drafter=record.spec.drafter.name if record.spec.drafter else "",
         gated=table.judged,
         compared=any(case.baseline for case in cases),
-        chip=None if gravest is None else chip(gravest),
+        chip=None if worst is None else chip(worst),
         verdicts=tuple((chip(outcome), text) for text, outcome in table.verdicts),
         figures=tuple(figures_of(cases, anchor, drawn=drawn)),
         prompts=tuple(prompt_views(record, head.baseline, texts)) if drawn else (),
