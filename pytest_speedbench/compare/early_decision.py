@@ -55,23 +55,24 @@ class EarlyGate:
     ) -> None:
         """One case of the run. One that is ``waited_for`` and cannot be decided keeps the whole run
         from stopping; a category beside ``all`` is not waited for."""
-        problem = ""
+        try:
+            self._cases[slice_name] = self._case(baseline, margin, levels, waited_for)
+        except (NoData, RecordError) as error:
+            if waited_for:
+                self._closed[slice_name] = str(error)
+
+    def _case(
+        self, baseline: Match, margin: float | None, levels: Levels | None, waited_for: bool
+    ) -> _Case:
         if margin is None or levels is None:
-            problem = "AL is not gated"
-        elif baseline.record is None:
-            problem = "no baseline"
-        elif baseline.incomparable:
-            problem = "the baseline is incomparable"
-        else:
-            try:
-                traces, outputs = traces_of(baseline.record), outputs_of(baseline.record)
-                sequential = self._open(traces, margin, levels)
-            except (NoData, RecordError) as error:
-                problem = str(error)
-            else:
-                self._cases[slice_name] = _Case(margin, sequential, waited_for, traces, outputs)
-        if problem and waited_for:
-            self._closed[slice_name] = problem
+            raise NoData("AL is not gated")
+        if baseline.record is None:
+            raise NoData("no baseline")
+        if baseline.incomparable:
+            raise NoData("the baseline is incomparable")
+        traces, outputs = traces_of(baseline.record), outputs_of(baseline.record)
+        sequential = self._open(traces, margin, levels)
+        return _Case(margin, sequential, waited_for, traces, outputs)
 
     def _open(self, traces: Sequence[RequestTrace], margin: float, levels: Levels) -> Sequential:
         rule = Rule(margin, levels.alpha, fail_alpha=levels.fail_alpha, reach=levels.reach)

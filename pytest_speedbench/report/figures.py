@@ -125,8 +125,7 @@ def _draw_categories(analysis: Categories, figure: Any) -> None:
     for axes, ((run, bs), own) in zip(panels, runs.items(), strict=True):
         for number, ((name,), points) in enumerate(_grouped(own, "slice").items()):
             ordered = sorted(points, key=lambda row: _order(row["dl"]))
-            lengths = [row["dl"] for row in ordered]
-            _line(axes, number, str(name), lengths, ordered, "acceptance_length")
+            _line(axes, number, str(name), ordered, "dl", "acceptance_length")
         axes.set_title(plain(f"{run} BS {bs}"), fontsize=10)
         axes.set_xticks(analysis.lengths)
         axes.set_ylabel(AL)
@@ -138,7 +137,7 @@ def _draw_checkpoints(analysis: Checkpoints, figure: Any) -> None:
     """AL over training steps, a line per category."""
     axes = figure.subplots()
     for number, ((name,), rows) in enumerate(_grouped(analysis.table.rows, "slice").items()):
-        _line(axes, number, str(name), [row["step"] for row in rows], rows, "acceptance_length")
+        _line(axes, number, str(name), rows, "step", "acceptance_length")
     axes.set_xlabel("training step")
     axes.set_ylabel(AL)
     legend_beside(axes, "category")
@@ -158,8 +157,7 @@ def _draw_synthetic(analysis: Synthetic, figure: Any) -> None:
     for number, ((run, isl, dl), own) in enumerate(groups.items()):
         points = sorted(own, key=lambda row: _order(row["bs"]))
         label = f"{run} ISL {isl}" + (f" DL {dl}" if dl else "")
-        batches = [r["bs"] for r in points]
-        _line(axes, number, label, batches, points, "output_tps", change=True)
+        _line(axes, number, label, points, "bs", "output_tps", change=True)
     axes.axhline(0, color="black", linewidth=0.8)
     _log_batches(axes, analysis.table.rows)
     axes.set_ylabel("tokens/s of random input\nrelative to real text (%)")
@@ -170,8 +168,7 @@ def _draw_tuning(analysis: Tuning, figure: Any) -> None:
     """Speedup over DL, a line per batch size; dashed what the longest DL predicts."""
     axes = figure.subplots()
     for number, ((bs,), rows) in enumerate(_grouped(analysis.table.rows, "bs").items()):
-        lengths = [row["dl"] for row in rows]
-        _line(axes, number, f"BS {bs}", lengths, rows, "speedup")
+        _line(axes, number, f"BS {bs}", rows, "dl", "speedup")
         shown = [(row["dl"], row["predicted"]) for row in rows if row["predicted"] is not None]
         colour = COLOURS[number % len(COLOURS)]
         axes.plot([dl for dl, _ in shown], [value for _, value in shown], "--", color=colour)
@@ -340,16 +337,16 @@ def _line(
     axes: Any,
     number: int,
     label: str,
-    x: Sequence[Value],
     rows: Sequence[Row],
-    key: str,
+    x: str,
+    y: str,
     *,
     change: bool = False,
 ) -> None:
-    shown = [
-        (at, e) for at, row in zip(x, rows, strict=True) if isinstance(e := row[key], Estimate)
-    ]
-    estimates = [e for _, e in shown]
+    """The estimates ``y`` of ``rows`` over ``x`` with their intervals, joined by a line."""
+    pairs = [(row[x], row[y]) for row in rows]
+    shown = [(at, estimate) for at, estimate in pairs if isinstance(estimate, Estimate)]
+    estimates = [estimate for _, estimate in shown]
     axes.errorbar(
         [at for at, _ in shown],
         [_shown(e.value, change) for e in estimates],

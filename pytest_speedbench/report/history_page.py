@@ -100,10 +100,11 @@ def _summary(trend: Trend) -> str:
         sentences.append(f"Latest: {value}, run {latest.run.number}.")
     for change in trend.changes:
         point = trend.points[change.start]
+        moved = "Fell" if change.after < change.before else "Rose"
+        commit = f" (commit {point.run.commit[:9]})" if point.run.known_commit else ""
         sentences.append(
-            f"{'Fell' if change.after < change.before else 'Rose'} by "
-            f"{abs(change.ratio - 1):.1%} to {_number(change.after)} with run {point.run.number}"
-            f"{f' (commit {point.run.commit[:9]})' if point.run.known_commit else ''}."
+            f"{moved} by {abs(change.ratio - 1):.1%} to {_number(change.after)} with run "
+            f"{point.run.number}{commit}."
         )
     return " ".join(sentences)
 
@@ -135,4 +136,7 @@ def _commit(point: Point) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.{1 if abs(value) >= 100 else 3 if abs(value) >= 1 else 4}f}"
+    size = abs(value)
+    if size >= 100:
+        return f"{value:.1f}"
+    return f"{value:.3f}" if size >= 1 else f"{value:.4f}"

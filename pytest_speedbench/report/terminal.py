@@ -83,22 +83,27 @@ def _gate_lines(results: SessionResults, width: int, full: FullReports) -> Itera
         baselines = dict.fromkeys(verdict.baseline for verdict in verdicts if verdict.baseline)
         against = f" (against {', '.join(baselines)})" if baselines else ""
         yield from wrapped(f"gate: {_counts(verdicts) + against}", width, {"bold": True}, "")
-        missing = each_once(
-            (v.case, v.reason, v.outcome)
-            for v in verdicts
-            if v.outcome is Outcome.NO_BASELINE and v.reason
-        )
-        for reason in missing[:_MOST_MISSING]:
-            others = len({*reason.names, *reason.alike}) - 1
-            alike = f" ({count_of(others, 'more case')} without one)" if others else ""
-            yield from wrapped(f"no baseline: {reason.text}{alike}", width)
-        if len(missing) > _MOST_MISSING:
-            yield Line(f"  {and_more(len(missing) - _MOST_MISSING, full.markdown)}")
+        yield from _missing_lines(verdicts, width, full)
         yield from _category_lines(results, width, changes=len(runs_of(results.cases)) > 1)
         yield from wrapped(results.family, width)
     elif results.cases and not results.comparing:
         hint = "nothing compared; --speed-compare compares with the latest saved run"
         yield from wrapped(f"gate: {hint}", width, indent="")
+
+
+def _missing_lines(verdicts: Sequence[Verdict], width: int, full: FullReports) -> Iterator[Line]:
+    """Why cases have no baseline, each reason once."""
+    missing = each_once(
+        (v.case, v.reason, v.outcome)
+        for v in verdicts
+        if v.outcome is Outcome.NO_BASELINE and v.reason
+    )
+    for reason in missing[:_MOST_MISSING]:
+        others = len({*reason.names, *reason.alike}) - 1
+        alike = f" ({count_of(others, 'more case')} without one)" if others else ""
+        yield from wrapped(f"no baseline: {reason.text}{alike}", width)
+    if len(missing) > _MOST_MISSING:
+        yield Line(f"  {and_more(len(missing) - _MOST_MISSING, full.markdown)}")
 
 
 def _counts(verdicts: Sequence[Verdict]) -> str:

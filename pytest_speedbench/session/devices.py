@@ -94,7 +94,7 @@ def share_gpus(gpus: Gpus, slot: int, workers: int, needed: int) -> tuple[str, .
 def _too_few(gpus: Gpus, workers: int, needed: int) -> str:
     where = f"{gpus.variable} shows" if gpus.chosen else "this machine has"
     have = f"{where} {count_of(len(gpus.ids), 'GPU')}"
-    each = count_of(needed, "GPU") + " (its parallel sizes)" * (needed > 1)
+    each = count_of(needed, "GPU") + (" (its parallel sizes)" if needed > 1 else "")
     fit = len(gpus.ids) // needed
     if fit:
         fix = f"-n {fit}"
