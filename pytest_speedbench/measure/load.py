@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from uuid import uuid4
 
@@ -41,7 +41,8 @@ Enough = Callable[[str, Sequence["Turn"]], bool]
 class _Conversation:
     """The turns of one sample so far.
 
-    ``prompt_ids`` is the prompt in flight, ``copy`` how often the sample was sent before.
+    ``prompt_ids`` is the prompt in flight, ``copy`` how often the sample was sent before,
+    ``unsent`` the number of turns that do not fit the context window.
     """
 
     sample: Sample
@@ -50,6 +51,7 @@ class _Conversation:
     turns: list[Turn] = field(default_factory=list)
     prompt_ids: Sequence[int] = ()
     copy: int = 0
+    unsent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ class ClosedLoop:
                     open_turns[follow_up.id] = conversation
                     self.engine.submit([follow_up], first=True)
                     continue
+                turns[-1] = replace(turns[-1], unsent=conversation.unsent)
                 finished += 1
                 if enough is not None and enough(sample.id, conversation.turns):
                     waiting.clear()
@@ -206,7 +209,10 @@ class ClosedLoop:
             {"role": "assistant", "content": self._answer(trace)},
             {"role": "user", "content": sample.turns[conversation.turn]},
         ]
-        return self._request(conversation)
+        request = self._request(conversation)
+        if request is None:
+            conversation.unsent = len(sample.turns) - conversation.turn
+        return request
 
     def _answer(self, trace: Trace) -> str:
         if trace.text is not None:

@@ -48,6 +48,12 @@ def answer_notes(arm: ArmResult, reference: ArmResult | None) -> list[str]:
             found = describe_failed(one.failed, one.answers)
             notes.append(f"{what}{found}: they are left out of every number")
     traces = [turn.trace for turn in arm.turns]
+    if unsent := [turn.unsent for turn in arm.turns if turn.unsent]:
+        samples = len({turn.sample for turn in arm.turns})
+        notes.append(
+            f"{len(unsent)} of {samples} conversations end early: {sum(unsent)} of "
+            f"{len(traces) + sum(unsent)} turns do not fit the context window"
+        )
     if bursts := sum(map(in_burst, traces)):
         notes.append(
             f"{bursts} of {len(traces)} answers arrived in one burst, as behind a proxy that "

@@ -31,6 +31,7 @@ class Turn:
         trace: what the request did.
         prompt_ids: the whole prompt that it answered.
         copy: how often the same sample was sent before in the same pass.
+        unsent: later turns of the conversation, which no longer fit the context window.
     """
 
     sample: str
@@ -39,6 +40,7 @@ class Turn:
     trace: Trace
     prompt_ids: Sequence[int] = field(default=(), repr=False, compare=False)
     copy: int = 0
+    unsent: int = field(default=0, compare=False)
 
     @property
     def complete(self) -> bool:

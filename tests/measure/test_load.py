@@ -111,6 +111,16 @@ def test_a_request_carries_the_conversation_behind_its_prompt() -> None:
     assert first.prompt_ids  # for engines that take them, and to see that the context holds it
 
 
+def test_a_conversation_ends_at_the_last_turn_that_fits() -> None:
+    server = Server(tokens=3)
+    first = len(WordTokenizer().render(TALK.messages()))
+    short = ClosedLoop(server, WordTokenizer(), Sampling(16), SD, first + 16, Reported(False))
+    talk = Sample("s", "math", (*TALK.turns, "and four"), TALK.system)
+    (turn,) = short.run([talk], 1)
+    assert (turn.turn, turn.unsent) == (0, 2)
+    assert [turn.unsent for turn in loop(server).run([talk], 1)] == [0, 0, 0]
+
+
 def test_without_text_an_answer_is_decoded() -> None:
     server = Server(tokens=3)
     loop(server).run([TALK], 1)

@@ -33,6 +33,16 @@ def test_prompts_that_agree_or_have_no_ids_here_are_not() -> None:
     assert answer_notes(prompted(6, 6, ids=0), None) == []
 
 
+def test_turns_that_do_not_fit_the_context_are_counted() -> None:
+    turns = [
+        Turn(sample, "math", turn, Trace("r", 5, 0.0, [9], [1], [0.1]), unsent=unsent)
+        for sample, turn, unsent in (("a", 0, 0), ("a", 1, 3), ("b", 0, 5), ("c", 0, 0))
+    ]
+    assert answer_notes(ArmResult(Speculation("eagle3", 3), turns=turns), None) == [
+        "2 of 3 conversations end early: 8 of 12 turns do not fit the context window"
+    ]
+
+
 @given(st.lists(st.integers(1, 2000)), st.integers(1, 128), st.booleans())
 def test_whole_blocks_of_every_prompt_are_no_eviction(
     prompts: list[int], block: int, drops_last: bool
