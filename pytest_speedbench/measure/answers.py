@@ -26,7 +26,7 @@ def degenerate_notes(traces: Sequence[Trace], max_tokens: int) -> list[str]:
         notes.append(f"{loops} answers repeat themselves: their AL is that of loops")
     empty = _many(sum(trace.tokens <= 1 for trace in traces), traces)
     if empty and max_tokens > 1:
-        notes.append(f"{empty} answers have at most one token: AL is that of the others")
+        notes.append(f"{empty} answers have at most one token, and no part in AL")
     return notes
 
 

@@ -61,7 +61,7 @@ def test_without_a_baseline_empty_answers_are_noted(project: Project) -> None:
     project.gate("split='prompts.jsonl'")
     result = project.run("--speed-engine-arg", "empties=0.5", **MANY)
     result.assert_outcomes(passed=1)
-    assert "of 40 answers have at most one token: AL is that of the others" in text_of(result)
+    assert "of 40 answers have at most one token, and no part in AL" in text_of(result)
 
 
 def test_without_a_baseline_the_loops_are_noted(project: Project) -> None:
