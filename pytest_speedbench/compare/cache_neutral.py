@@ -44,8 +44,12 @@ def cache_neutral_verdict(
             "no prompt of the warm rounds came from the prefix cache: the engine has evicted them "
             "(give it a larger KV cache, or use fewer samples), or they are shorter than one block"
         )
+    warm_share = run.view(slice_name).cache_hit_rate().value
     cold, warm = (write_record(each.view(slice_name), key) for each in (run.cold, run))
     found = gate(str(key), warm, Match(record=cold), ACCEPTANCE_LENGTH, margin, levels)
+    reason = (
+        f"{found.reason}; {warm_share:.0%} of the warm prompt tokens came from the prefix cache"
+    )
     if run.replay is not None and run.replay.refused:
-        found = replace(found, reason=f"{found.reason}; not replayed: {run.replay.refused}")
-    return replace(found, metric=METRIC, baseline="the cold pass of this run")
+        reason += f"; not replayed: {run.replay.refused}"
+    return replace(found, metric=METRIC, reason=reason, baseline="the cold pass of this run")

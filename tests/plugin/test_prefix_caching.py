@@ -42,6 +42,7 @@ def test_warm_rounds_hit_what_the_cold_pass_did_not(project: Project) -> None:
     assert record.notes == []
     (verdict,) = record.verdicts
     assert (verdict.metric, verdict.baseline) == ("cache_neutral", "the cold pass of this run")
+    assert "% of the warm prompt tokens came from the prefix cache" in verdict.reason
     assert len({request.turn for request in record.requests if request.cached}) == 3
 
 
