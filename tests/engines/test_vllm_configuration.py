@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from enum import Enum
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from pydantic import BaseModel, field_validator
 
 from pytest_speedbench.engines import EngineConfig, Speculation, open_engine
 from pytest_speedbench.engines.packages import installed_packages
+from pytest_speedbench.engines.vllm.backend import start
 from pytest_speedbench.engines.vllm.configuration import configuration, dtype_of
+from pytest_speedbench.errors import EngineError
 
 from .serving.fake import serving
 from .serving.vllm_fake import MODEL, Vllm
@@ -121,3 +124,31 @@ def test_packages_are_those_that_are_installed() -> None:
     names = found.keys() - {"cuda", "hip"}
     assert found == {**found, **{name: version(name) for name in names}}
     assert "sglang-of-another-day" not in found
+
+
+class Refused(BaseModel):
+    """A configuration as vLLM checks it."""
+
+    method: Literal["ngram", "mtp"]
+    num_speculative_tokens: int
+
+    @field_validator("num_speculative_tokens")
+    @classmethod
+    def _layers(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError(f"num_speculative_tokens:{value} must be divisible by n_predict=2")
+        return value
+
+
+def test_a_refused_configuration_names_each_setting_and_the_reason() -> None:
+    def refuse() -> None:
+        Refused.model_validate({"method": "mpt", "num_speculative_tokens": 3})
+
+    config = EngineConfig("vllm", "org/m", Speculation("mtp", 3))
+    with pytest.raises(EngineError) as found:
+        start(SimpleNamespace(LLM=refuse), {}, config)
+    assert str(found.value) == (
+        "vLLM does not start with model 'org/m', method 'mtp': method: expected 'ngram' or 'mtp', "
+        "got 'mpt'; num_speculative_tokens: num_speculative_tokens:3 must be divisible by "
+        "n_predict=2"
+    )

@@ -31,6 +31,7 @@ from pytest_speedbench.engines.vllm.configuration import (
     environment_variables,
 )
 from pytest_speedbench.errors import EngineError
+from pytest_speedbench.validation import place, problem
 
 # Exceptions of vLLM for configurations that it cannot start.
 _NO_START = (
@@ -58,7 +59,7 @@ class VllmBackend:
         self.detailed = config.speculation.active and has_argument(PER_REQUEST_METRICS)
         if self.detailed:
             arguments[PER_REQUEST_METRICS] = "detailed"
-        self.llm = _start(vllm, arguments, config)
+        self.llm = start(vllm, arguments, config)
         self.engine = self.llm.llm_engine
         self.capacity = _capacity(self.engine.vllm_config)
         self.slots = _slots(self.engine.vllm_config)
@@ -95,7 +96,7 @@ class VllmBackend:
             del self.live[request.id]
             raise EngineError(
                 f"request {request.id}, {len(request.prompt_ids)} prompt tokens: vLLM refuses it: "
-                f"{_first_lines(error)}"
+                f"{_reason(error)}"
             ) from error
 
     def _reserve(self, request: Request) -> None:
@@ -179,7 +180,12 @@ class VllmBackend:
         self.engine.engine_core.shutdown()
 
 
-def _start(vllm: Any, arguments: dict[str, Any], config: EngineConfig) -> Any:
+def start(vllm: Any, arguments: dict[str, Any], config: EngineConfig) -> Any:
+    """``vllm.LLM``.
+
+    Raises:
+        EngineError: vLLM refuses the configuration; the message names each setting.
+    """
     try:
         return vllm.LLM(**arguments)
     except _NO_START as error:
@@ -187,10 +193,10 @@ def _start(vllm: Any, arguments: dict[str, Any], config: EngineConfig) -> Any:
             raise
         what = f"model {config.model!r}"
         if config.speculation.active:
-            what += (
-                f", method {config.speculation.method!r}, drafter {config.speculation.drafter!r}"
-            )
-        why = _first_lines(error) or type(error).__name__
+            what += f", method {config.speculation.method!r}"
+        if config.speculation.drafter:
+            what += f", drafter {config.speculation.drafter!r}"
+        why = _reason(error) or type(error).__name__
         raise EngineError(f"vLLM does not start with {what}: {why}") from error
 
 
@@ -219,7 +225,13 @@ def _too_small(tokens: int | None, what: str) -> str:
     )
 
 
-def _first_lines(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
+    """The first lines of an error; of a configuration that is refused, each setting and why."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        found = [(place(one["loc"]), problem(one)) for one in error.errors()]
+        return "; ".join(": ".join(filter(None, pair)) for pair in found)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:4])
 
