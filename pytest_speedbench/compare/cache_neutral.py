@@ -35,9 +35,9 @@ def cache_neutral_verdict(
         )
     if hits := sum(bool(turn.trace.cached_tokens) for turn in run.cold.view(slice_name).turns):
         raise NoData(
-            f"{hits} prompts of the cold pass came from the prefix cache, so that it says nothing "
-            "of a cold one: the engine does not keep requests apart that must not share their "
-            "prefixes; use another version of it"
+            f"{hits} prompts of the cold pass came from the prefix cache, so it was not cold: "
+            "the engine does not keep requests apart that must not share a prefix; use another "
+            "version of it"
         )
     if not any(turn.trace.cached_tokens for turn in run.view(slice_name).turns):
         raise NoData(

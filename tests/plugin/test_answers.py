@@ -98,7 +98,7 @@ def test_a_server_that_breaks_answers_off(project: Project, chat: Script, reason
     ("broken", "reason"),
     [
         ((500, '{"error": "no memory"}'), "HTTP 500: no memory"),
-        ([chat_chunk("a "), {"error": {"message": "assert"}}], "HTTP 500: assert"),
+        ([chat_chunk("a "), {"error": {"message": "assert"}}], "error: assert"),
         ([chat_chunk("a ")], "no finish reason"),
     ],
 )

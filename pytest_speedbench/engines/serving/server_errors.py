@@ -67,10 +67,17 @@ class ServerErrors:
         )
 
     def of_event(self, path: str, error: object) -> EngineError:
-        """The error for an event that carries one, with the HTTP status inside it, if any."""
+        """The error for an event that carries one: by the HTTP status inside it, if any."""
         code = str(error.get("code") if isinstance(error, dict) else None)
         text = _message(to_json({"error": error}).decode())
-        return self.refusal(path, int(code) if _STATUS.fullmatch(code) else 500, text)
+        if _STATUS.fullmatch(code):
+            return self.refusal(path, int(code), text)
+        message = self.address.hide(text)
+        return AnswerFailed(
+            f"{self.address.url}{path} sent an error in its stream: {message}\n  the server "
+            "failed; see its own log, then run again",
+            f"error: {message}",
+        )
 
     def stalled(
         self, path: str, tokens: int, timeout: float, *, finished: bool, alone: bool
