@@ -49,9 +49,9 @@ def checked_pass(
     grown = None if before is None or after is None else after - before
     foreign = str(loop.engine.info.details.get("counters", ""))
     # The counters hold what was decoded of the failed ones, too.
-    done = Pass(turns, None if failed else grown, failed, foreign=foreign)
+    pass_ = Pass(turns, None if failed else grown, failed, foreign=foreign)
     if not loop.reported.counts and loop.speculation.active:
-        done = _from_counters(loop, done, grown, batch_size)
+        pass_ = _from_counters(loop, pass_, grown, batch_size)
     check_traces(traces, loop.speculation)
     if loop.reported.prompt_form == "token_ids":
         for turn in turns:
@@ -61,7 +61,7 @@ def checked_pass(
             check_output(traces, grown, failed.total() * loop.sampling.max_tokens)
         else:
             check_counters(traces, loop.speculation, grown)
-    return done
+    return pass_
 
 
 def send_parts(
@@ -84,29 +84,29 @@ def send_parts(
         def show(finished: int, _: int, before: int = sent) -> None:
             progress(before + finished, total)
 
-        done = checked_pass(loop, part, batch_size, show, limit=limit)
-        if done.failed and not done.turns:
-            raise too_many_failed(done.failed, sum(done.failed.values()), loop.max_failed)
-        passes.append(done)
+        pass_ = checked_pass(loop, part, batch_size, show, limit=limit)
+        if pass_.failed and not pass_.turns:
+            raise too_many_failed(pass_.failed, sum(pass_.failed.values()), loop.max_failed)
+        passes.append(pass_)
         sent += len(part)
     return passes
 
 
-def _from_counters(loop: ClosedLoop, done: Pass, grown: Counters | None, batch_size: int) -> Pass:
+def _from_counters(loop: ClosedLoop, pass_: Pass, grown: Counters | None, batch_size: int) -> Pass:
     """Acceptance of each request that ran alone, or of the one slice that was sent."""
-    if done.failed and batch_size > 1:
+    if pass_.failed and batch_size > 1:
         why = "the engine's counters hold what was decoded of answers that were broken off"
-        return replace(done, unknown=why)
+        return replace(pass_, unknown=why)
     if grown is None:  # none are kept, or the engine states why they must not be used
-        return replace(done, unknown=done.foreign)
+        return replace(pass_, unknown=pass_.foreign)
     try:
         if batch_size == 1:
-            return replace(done, hidden=_count_each(loop, done.turns))
-        return replace(done, counted=_count_slice(done.turns, loop.speculation, grown))
+            return replace(pass_, hidden=_count_each(loop, pass_.turns))
+        return replace(pass_, counted=_count_slice(pass_.turns, loop.speculation, grown))
     except ForeignTrafficError as error:
-        for turn in done.turns:
+        for turn in pass_.turns:
             turn.trace.totals = RequestTotals()
-        return replace(done, unknown=str(error))
+        return replace(pass_, unknown=str(error))
 
 
 def _count_each(loop: ClosedLoop, turns: Sequence[Turn]) -> int:

@@ -283,24 +283,24 @@ class ArmResult:
     cold: list[Turn] = field(default_factory=list)
     digests: dict[tuple[str, int], str] = field(default_factory=dict)
 
-    def count(self, done: Pass) -> None:
+    def count(self, pass_: Pass) -> None:
         """Counts the answers of a pass, and those of them that were broken off."""
-        self.answers += len(done.turns) + sum(done.failed.values())
-        for reason, count in done.failed.items():
+        self.answers += len(pass_.turns) + sum(pass_.failed.values())
+        for reason, count in pass_.failed.items():
             self.failed[reason] = self.failed.get(reason, 0) + count
 
-    def take(self, done: Pass, *, first: bool) -> None:
+    def take(self, pass_: Pass, *, first: bool) -> None:
         """Adds what a pass measured; only the ``first`` of its samples counts for acceptance."""
-        if done.grown is not None:
-            self.counters = (self.counters or Counters()) + done.grown
-        self.unknown = self.unknown or done.unknown
-        self.foreign = self.foreign or done.foreign
-        self.count(done)
+        if pass_.grown is not None:
+            self.counters = (self.counters or Counters()) + pass_.grown
+        self.unknown = self.unknown or pass_.unknown
+        self.foreign = self.foreign or pass_.foreign
+        self.count(pass_)
         if not first:
             return
-        self.turns += [turn for turn in done.turns if turn.copy == 0]
-        self.hidden += done.hidden
-        for name, counted in done.counted.items():
+        self.turns += [turn for turn in pass_.turns if turn.copy == 0]
+        self.hidden += pass_.hidden
+        for name, counted in pass_.counted.items():
             self.counted[name] = self.counted.get(name, NOTHING_COUNTED) + counted
 
 

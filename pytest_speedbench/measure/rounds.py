@@ -172,15 +172,15 @@ class _Arm:
             cold = send_parts(self.loop, samples, batch_size, show, self.limit)
         finally:
             self.loop.uncached = False
-        self.result.cold = [turn for done in cold for turn in done.turns]
-        for done in cold + send_parts(self.loop, samples, batch_size, show, self.limit):
-            self.result.count(done)
+        self.result.cold = [turn for pass_ in cold for turn in pass_.turns]
+        for pass_ in cold + send_parts(self.loop, samples, batch_size, show, self.limit):
+            self.result.count(pass_)
 
     def round(self, parts: Sequence[Part], batch_size: int, start: int, progress: Progress) -> None:
         samples = [part.samples for part in parts]
         passes = send_parts(self.loop, samples, batch_size, progress, self.limit)
-        for part, done in zip(parts, passes, strict=True):
-            self.result.take(done, first=part.first)
+        for part, pass_ in zip(parts, passes, strict=True):
+            self.result.take(pass_, first=part.first)
         self.result.rounds.append(replace(timed_round(passes, batch_size), start=start))
 
 

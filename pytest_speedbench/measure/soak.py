@@ -54,10 +54,10 @@ def run_soak(
                 raise
             result.broke_off = str(error)
             return result
-        for done in passes:
-            result.take(done, first=not result.rounds)
+        for pass_ in passes:
+            result.take(pass_, first=not result.rounds)
         refuse_failed(result, loop.max_failed)
-        traces = [turn.trace for done in passes for turn in done.turns]
+        traces = [turn.trace for pass_ in passes for turn in pass_.turns]
         if not result.rounds:
             origin = min(trace.submitted for trace in traces)
         result.rounds.append(timed_round(passes, batch_size))
@@ -70,11 +70,11 @@ def run_soak(
 
 def _by_category(passes: Sequence[Pass]) -> dict[str, Emitted]:
     found: dict[str, Emitted] = {}
-    for done in passes:
-        for turn in done.turns:
+    for pass_ in passes:
+        for turn in pass_.turns:
             trace = turn.trace
             own = Emitted(trace.tokens, trace.decoded_tokens, trace.decoding_steps)
             found[turn.category] = found.get(turn.category, Emitted()) + own
-        for name, counted in done.counted.items():
+        for name, counted in pass_.counted.items():
             found[name] = Emitted(found[name].tokens, counted.tokens, counted.steps)
     return found

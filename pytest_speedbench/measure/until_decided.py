@@ -30,8 +30,8 @@ def run_until_decided(
     watch = BlockWatch(samples, decider)
     limit = FailureLimit(loop.max_failed)
     limit.plan(samples)
-    done = checked_pass(loop, watch.order, batch_size, progress, watch.enough, limit)
-    return _looked_at(loop, watch, [done])
+    pass_ = checked_pass(loop, watch.order, batch_size, progress, watch.enough, limit)
+    return _looked_at(loop, watch, [pass_])
 
 
 def replay_until_decided(
@@ -88,8 +88,8 @@ def _show_group(watch: BlockWatch, group: Sequence[Sample], turns: Sequence[Turn
 def _looked_at(loop: ClosedLoop, watch: BlockWatch, passes: Sequence[Pass]) -> ArmResult:
     """What was measured, of the samples in blocks that were looked at."""
     result = ArmResult(loop.speculation, alternated=False, early=watch.stop)
-    for done in passes:
-        kept = [turn for turn in done.turns if turn.sample in watch.seen]
-        result.take(replace(done, turns=kept), first=True)
+    for pass_ in passes:
+        kept = [turn for turn in pass_.turns if turn.sample in watch.seen]
+        result.take(replace(pass_, turns=kept), first=True)
     refuse_failed(result, loop.max_failed)
     return result

@@ -21,7 +21,7 @@ _STEADY_SHARE = 0.5
 def timed_round(passes: Sequence[Pass], batch_size: int) -> Round:
     """A round of one pass, or of several that were sent one after another: each has its own ramp
     and drain."""
-    traces = [[turn.trace for turn in done.turns] for done in passes]
+    traces = [[turn.trace for turn in pass_.turns] for pass_ in passes]
     windows = [steady_round(part, batch_size) for part in traces]
     length, step_time = _steps(passes, [trace for part in traces for trace in part])
     return Round(
@@ -37,8 +37,8 @@ def timed_round(passes: Sequence[Pass], batch_size: int) -> Round:
 
 def _steps(passes: Sequence[Pass], traces: Sequence[Trace]) -> tuple[float | None, float | None]:
     """AL and step time (seconds), from what requests report or from the counters."""
-    counted = total(part for done in passes for part in done.counted.values())
-    if any(done.unknown for done in passes):
+    counted = total(part for pass_ in passes for part in pass_.counted.values())
+    if any(pass_.unknown for pass_ in passes):
         return None, None
     if not counted.steps:
         return _tokens_per_step(traces), _seconds_per_step(traces)
