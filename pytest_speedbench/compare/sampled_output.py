@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pytest_speedbench.compare.lossless import Score
 from pytest_speedbench.engines.protocol import Sampling, TokenScore, Trace
@@ -47,15 +47,13 @@ class Drawn:
     """One position of one prompt: what was drawn, what was expected, and the verdict.
 
     ``beginning`` are the output tokens before it; ``tokens`` holds (token, times drawn, expected
-    times), likeliest first; ``verified`` is the share of the draws whose step had a draft, None
-    where the engine does not report it.
+    times), likeliest first.
     """
 
     sample: str
     beginning: tuple[int, ...]
     tokens: tuple[tuple[int, int, float], ...]
     check: DistributionCheck
-    verified: float | None = None
 
     @property
     def position(self) -> int:
@@ -89,10 +87,11 @@ def check_prompt(
             continue
         beginning = starts.most_common(1)[0][0]
         alike = copies_with(traces, beginning)
-        verified = _verified(alike, position)
-        if verified != 0:
-            drawn = check_beginning(sample, prompt, alike, beginning, sampling, score, alpha, draw)
-            found += [replace(drawn, verified=verified)] if drawn else []
+        if _never_drafted(alike, position):
+            continue
+        drawn = check_beginning(sample, prompt, alike, beginning, sampling, score, alpha, draw)
+        if drawn is not None:
+            found.append(drawn)
     return found
 
 
@@ -135,20 +134,20 @@ def check_beginning(
     return Drawn(sample, beginning, tuple(rows), check)
 
 
-def _verified(traces: Sequence[Trace], position: int) -> float | None:
-    """The share of traces whose step at ``position`` had a draft; None where it is not reported."""
+def _never_drafted(traces: Sequence[Trace], position: int) -> bool:
+    """Whether the engine reports that no step at ``position`` had a draft."""
     reported = []
     for trace in traces:
         drafts = align_drafts(trace)
         if drafts is None:
-            return None
+            return False
         reached, drafted = trace.prefill_tokens, 0
         for size, proposed in zip(trace.steps, drafts[0], strict=True):
             reached, drafted = reached + size, proposed
             if reached > position:
                 break
         reported.append(drafted > 0)
-    return sum(reported) / len(reported)
+    return not any(reported)
 
 
 def as_sampled(reported: TokenScore, sampling: Sampling) -> dict[int, float]:
