@@ -16,9 +16,9 @@ from pytest_speedbench.measure.replayed import Replay
 from pytest_speedbench.measure.results import ArmResult, RunSetting, total
 
 TIMING_ONLY = "timing only: the engine reports no decoding steps, so AL is unknown"
-# A schedule that drafts in fewer steps than the rest can hardly gain speed.
+# With a larger share of steps without a draft, a schedule can hardly gain speed.
 _DRAFTLESS = 0.95
-# Short answers begin and end apart even where every slot is busy.
+# Share of BS. Fewer requests decode at once than slots are busy: short answers end early.
 _HELD = 0.75
 
 

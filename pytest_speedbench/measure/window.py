@@ -79,7 +79,7 @@ def steady_round(traces: Sequence[Trace], batch_size: int) -> Round:
 
 def _most_at_once(traces: Sequence[Trace]) -> int:
     spans = [(trace.times[0], trace.times[-1]) for trace in traces if trace.times]
-    # At equal moments who begins comes before who ends.
+    # At the same moment, beginnings come before ends.
     events = sorted([(first, -1) for first, _ in spans] + [(last, 1) for _, last in spans])
     return max(accumulate(-change for _, change in events))
 

@@ -24,6 +24,8 @@ from pytest_speedbench.session.inputs import Inputs
 
 ShowProgress = Callable[[str], None]
 ToFollow = Callable[[RunKey, ArmResult | None], Outputs | str]
+"""(run, its arm without SD) → the outputs that the run is to follow, or why there are none; an
+empty text where no replay is asked for."""
 
 
 @dataclass
@@ -34,8 +36,6 @@ class Arms:
     pool: EnginePool
     show: ShowProgress = lambda text: None
     outputs: ToFollow = lambda run, plain: ""
-    """The outputs that a run, with its arm without SD, is to follow, or why there are none; empty
-    where nobody asks."""
     meter: Meter = field(default_factory=Meter)
 
     def loop(self, run: RunKey) -> ClosedLoop:
@@ -137,8 +137,8 @@ class Arms:
         return replay(self.loop(run), samples, arm.turns, outputs, run.bs, progress)
 
     def _followed(self, run: RunKey, reference: ArmResult | None = None) -> Outputs | Replay | None:
-        """The outputs that the engine of ``run`` is to follow, or why it does not; None where
-        nobody asks."""
+        """The outputs that the engine of ``run`` is to follow, or a refused replay; None where no
+        replay is asked for."""
         outputs = self.outputs(run, reference)
         if isinstance(outputs, str):
             return Replay(refused=outputs) if outputs else None
