@@ -97,6 +97,7 @@ def changes(old: Record, new: Record) -> tuple[Change, ...]:
     """
     facts, settings = (_facts(old), _facts(new)), (_settings(old), _settings(new))
     found: dict[str, tuple[str | None, str | None]] = {}
+    # An argument counts unless both sides report the value that it led to.
     reported = [facts[side].keys() | settings[side].keys() for side in (0, 1)]
     for name, sides in _differing(_flat_args(old), _flat_args(new)):
         if not all(name in names for names in reported):
@@ -106,6 +107,7 @@ def changes(old: Record, new: Record) -> tuple[Change, ...]:
         if all(_reported(name, side) for side in settings):
             found[name] = sides
     found.update((name, sides) for name, sides in _differing(*facts) if _both_known(name, *facts))
+    # What the engine reports of the case itself is a second name of the same difference.
     for name, of_the_case in _OF_THE_CASE.items():
         if name in found and found[name] == found.get(of_the_case):
             del found[name]

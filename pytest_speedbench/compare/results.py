@@ -147,13 +147,12 @@ class SessionResults:
     def promote_command(self) -> str:
         """The command that makes this run what later runs are compared with."""
         # A place is STORAGE/MACHINE/FILE; the storage may be an address.
-        storage, *within = self.saved[0].rsplit("/", 2) if self.saved else ("",)
-        if len(within) < 2:  # not saved, or a file that was named by its path
+        place = self.saved[0].rsplit("/", 2) if self.saved else []
+        if len(place) < 3:  # not saved, or a file that was named by its path
             return "speedbench baseline promote REF --reason TEXT"
-        file = within[-1]
+        storage, _, file = place
         command = f"speedbench baseline promote {PurePosixPath(file).stem} --reason TEXT"
-        default = (_DEFAULT_STORAGE, str(Path.cwd() / _DEFAULT_STORAGE), file)
-        if storage in default:
+        if storage in (_DEFAULT_STORAGE, str(Path.cwd() / _DEFAULT_STORAGE)):
             return command
         return f"{command} --storage {shlex.quote(storage)}"
 

@@ -212,7 +212,8 @@ def engine_text(engine: EngineRecord, commit: str = "") -> str:
         [engine.name, engine.version if _known(engine.version) else "", commit],
         ["in simulated time"] if engine.simulated else hardware,
     )
-    return ", ".join(text for part in parts if (text := " ".join(filter(None, part))))
+    texts = [" ".join(filter(None, part)) for part in parts]
+    return ", ".join(filter(None, texts))
 
 
 def _commit(record: Record) -> str:

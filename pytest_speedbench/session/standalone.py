@@ -79,8 +79,12 @@ class Measurement(Sequence[SpeedResult]):
         """
         from pytest_benchmark.utils import get_commit_info, get_machine_id
 
-        named = [(str(record.case), record) for record in self.records]
-        entries = [e for case, r in named if (e := benchmark_entry(case, case, r)) is not None]
+        entries = []
+        for record in self.records:
+            case = str(record.case)
+            entry = benchmark_entry(case, case, record)
+            if entry is not None:
+                entries.append(entry)
         head = run_head(get_commit_info())
         store = Store(storage)
         try:
