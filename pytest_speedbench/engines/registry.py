@@ -130,11 +130,17 @@ def _check_prefix_caching(adapter: EngineType, config: EngineConfig) -> None:
 
 def _check_draft_sampling(adapter: EngineType, config: EngineConfig) -> None:
     asked = config.speculation.draft_sampling
-    if asked and asked not in adapter.draft_samplings:
-        raise EngineError(
-            f"engine {config.engine!r} has no setting for how the drafter chooses its tokens "
-            f"(--speed-draft-sampling {asked}): leave it out"
-        )
+    if not asked:
+        return
+    if asked not in adapter.draft_samplings:
+        why = f"engine {config.engine!r} has no setting for how the drafter chooses its tokens"
+    elif config.url:
+        why = f"the drafter of a running server ({config.url}) chooses its tokens as it was started"
+    elif traits(config.speculation.method).lookup:
+        why = f"method {config.speculation.method!r} looks its drafts up and chooses no tokens"
+    else:
+        return
+    raise EngineError(f"{why} (--speed-draft-sampling {asked}): leave it out")
 
 
 def check_sampling(adapter: EngineType, config: EngineConfig, sampling: Sampling) -> None:

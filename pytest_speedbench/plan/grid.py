@@ -116,15 +116,21 @@ def _runs(asked: Settings, splits: Iterable[str]) -> Iterator[tuple[str, RunKey]
 
 
 def _speculations(asked: Settings) -> list[Speculation]:
-    """Methods × drafters × draft lengths; ``none`` has neither of the last two."""
+    """Methods × drafters × draft lengths; ``none`` has neither of the last two.
+
+    Beside methods whose drafter chooses tokens, those that look drafts up have no choice of it.
+    """
     found: dict[Speculation, None] = {}
+    lookups = {method for method in asked.method if traits(method).lookup}
+    choosing = set(asked.method) - lookups - {"none"}
     for method in asked.method:
         if method == "none":
             found[Speculation()] = None
             continue
         drafters = asked.drafter if traits(method).takes_drafter else ()
+        draws = "" if choosing and method in lookups else asked.draft_sampling
         for drafter, dl in product(drafters or (None,), asked.dl):
-            found[Speculation(method, dl, drafter, asked.draft_sampling)] = None
+            found[Speculation(method, dl, drafter, draws)] = None
     return list(found)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
+from pytest_speedbench.engines import registry
 from pytest_speedbench.engines.protocol import EngineConfig, EngineType, Sampling, Speculation
 from pytest_speedbench.engines.registry import check, check_sampling, engine_type
 from pytest_speedbench.engines.simulated import TARGET
@@ -70,6 +73,23 @@ def test_a_cpu_build_that_loses_the_temperature_of_drafts_is_refused(
 def test_draft_sampling_is_refused_where_the_engine_has_no_choice() -> None:
     config = EngineConfig("simulated", "m", Speculation("eagle3", 3, None, "probabilistic"))
     with pytest.raises(EngineError, match="engine 'simulated' has no setting for how"):
+        check(config)
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "message"),
+    [
+        ("eagle3", "http://gpu-box:8000", "the drafter of a running server (http://gpu-box:8000) "),
+        ("ngram", "", "method 'ngram' looks its drafts up and chooses no tokens (--speed-draft-"),
+    ],
+)
+def test_draft_sampling_is_refused_where_it_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, method: str, url: str, message: str
+) -> None:
+    own = replace(engine_type("simulated"), draft_samplings=("greedy",), server=True)
+    monkeypatch.setattr(registry, "engine_type", lambda name: own)
+    config = EngineConfig("theirs", "m", Speculation(method, 3, None, "greedy"), url=url)
+    with pytest.raises(EngineError, match=re.escape(message)):
         check(config)
 
 

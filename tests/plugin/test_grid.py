@@ -159,6 +159,12 @@ def test_a_temperature_of_any_test_gives_a_filter_its_use(project: Project) -> N
     assert len(project.ids("--speed-top-p=0.9")) == 2
 
 
+def test_how_drafts_are_sampled_is_for_methods_with_a_drafter() -> None:
+    marker = {"engine": "simulated", "method": ["ngram", "eagle3"], "category": "math"}
+    cases, _ = build_grid({**marker, "draft_sampling": "greedy"}, Settings())
+    assert [case.run.speculation.draft_sampling for case in cases] == ["", "greedy"]
+
+
 def test_the_drafter_is_part_of_the_key_where_there_are_several() -> None:
     several, _ = build_grid(
         {"engine": "simulated", "method": "eagle3", "drafter": ["a/x", "a/y"]}, Settings()
