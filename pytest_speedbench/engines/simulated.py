@@ -390,9 +390,11 @@ class SimulatedBackend:
 
 
 def _schedule(config: EngineConfig) -> list[tuple[int, int]]:
-    """(requests in flight from which on it holds, draft length)."""
+    """(requests in flight from which on it holds, draft length), by the former."""
     pairs = filter(None, str(config.option("schedule", "")).split(","))
-    return [(int(requests), int(drafts)) for requests, drafts in (p.split(":") for p in pairs)]
+    return sorted(
+        (int(requests), int(drafts)) for requests, drafts in (p.split(":") for p in pairs)
+    )
 
 
 ENGINE = EngineType(

@@ -98,9 +98,9 @@ def _server_notes(setting: RunSetting) -> list[str]:
         return []
     notes = []
     if speculation.active and details.get("speculative_method") == UNKNOWN_METHOD:
-        notes.append(
-            f"method {speculation.method!r} is as given: the server does not report its method"
-        )
+        named = speculation.method != UNKNOWN_METHOD
+        as_given = f"method {speculation.method!r} is as given: " if named else ""
+        notes.append(f"{as_given}the server does not report its method")
     caching = details.get("prefix_caching")
     if caching:
         notes.append("the server caches prefixes: a repeated prompt skips its prefill")

@@ -263,7 +263,10 @@ class Bench:
     def _check_turns(self, run: RunKey, other: RunKey) -> None:
         own, theirs = self.inputs.config(run), self.inputs.config(other)
         switches = engine_type(run.engine).switches
-        if not self.settings.rounds or self.decider is not None or run.soak:
+        if self.decider is not None or run.soak:
+            cause = "a soak" if run.soak else "--speed-early"
+            raise NoData(f"{cause} times no rounds, so arms cannot take turns: leave it out")
+        if not self.settings.rounds:
             raise NoData("no rounds are timed, so arms cannot take turns: use --speed-rounds 5")
         if own == theirs and not switches:
             raise UsageError(f"{other.speculation}: this is the case itself, without a schedule")
