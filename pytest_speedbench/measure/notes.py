@@ -31,7 +31,7 @@ def run_notes(
         *degenerate_notes([turn.trace for turn in arm.turns], setting.sampling.max_tokens),
         *_acceptance_notes(setting, arm),
         *_foreign_notes(arm, reference),
-        *_server_notes(setting),
+        *_server_notes(setting, arm),
         *_batch_notes(setting, arm),
         *_arms_notes(setting, arm, reference),
         *_cache_notes(setting, arm),
@@ -91,7 +91,7 @@ def _foreign_notes(arm: ArmResult, reference: ArmResult | None) -> list[str]:
     ]
 
 
-def _server_notes(setting: RunSetting) -> list[str]:
+def _server_notes(setting: RunSetting, arm: ArmResult) -> list[str]:
     """What is only assumed of a server that was not started here."""
     details, speculation = setting.engine.details, setting.speculation
     if not details.get("joined"):
@@ -104,7 +104,7 @@ def _server_notes(setting: RunSetting) -> list[str]:
     caching = details.get("prefix_caching")
     if caching:
         notes.append("the server caches prefixes: a repeated prompt skips its prefill")
-    elif caching is None:
+    elif caching is None and not any(turn.trace.cached_tokens for turn in arm.turns):
         notes.append("whether the server caches prefixes is unknown")
     return notes
 

@@ -167,6 +167,20 @@ def test_a_buffered_stream_gives_no_rate(project: Project, chat: Script) -> None
     assert "NoData: the stream came in bursts" in text_of(result)
 
 
+def test_a_joined_server_that_reports_cache_hits_caches_prefixes(
+    project: Project, chat: Script
+) -> None:
+    last = usage(7)
+    last["usage"]["prompt_tokens_details"] = {"cached_tokens": 4}
+    chat.events = stream(last)
+    project.gate(body="assert speed.cache_hit_rate > 0")
+    with serving(chat) as url:
+        result = project.run(f"--speed-url={url}", speed_engine="openai")
+    result.assert_outcomes(passed=1)
+    assert "80% of the prompt tokens came from the engine's prefix cache" in text_of(result)
+    assert "whether the server caches prefixes is unknown" not in text_of(result)
+
+
 def test_a_joined_servers_method_is_not_what_the_user_says(project: Project, chat: Script) -> None:
     project.gate(body="assert speed.output_tps > 0")
     with serving(chat) as url:
