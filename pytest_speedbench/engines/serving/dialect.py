@@ -83,8 +83,8 @@ class Dialect(ABC):
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        if not sampling.greedy:
-            body |= {"seed": sampling.seed, **sampling.filters}
+        if not sampling.greedy:  # a server may have another default of top_p, from the checkpoint
+            body |= {"seed": sampling.seed, "top_p": sampling.top_p, **sampling.filters}
         return body
 
     def parse(self, data: bytes) -> Piece:

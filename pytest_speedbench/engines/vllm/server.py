@@ -137,8 +137,11 @@ class VllmDialect(Dialect):
     def body(self, request: Request) -> dict[str, Any]:
         sampling = request.sampling
         salt = {"cache_salt": request.cache_salt} if request.cache_salt else {}
+        # Also those that keep all tokens: where a request names none, the checkpoint's apply.
+        filters = () if sampling.greedy else FILTERS
         return {
             **super().body(request),
+            **{name: getattr(sampling, name) for name in filters},
             **salt,
             "return_token_ids": True,
             "add_special_tokens": False,
@@ -205,6 +208,8 @@ def launch(config: EngineConfig, port: int) -> Launch:
     arguments = engine_arguments(config, on_cpu=cpu_build())
     if config.speculation.active and has_argument(PER_REQUEST_METRICS):
         arguments.setdefault(PER_REQUEST_METRICS, "detailed")
+    if has_argument("generation_config"):  # no penalties of the checkpoint, as in the library
+        arguments.setdefault("generation_config", "vllm")
     if config.prefix_caching:  # without it, usage does not say what came from the cache
         arguments.setdefault("enable_prompt_tokens_details", True)
     command = [*_serve(arguments.pop("model")), "--host", HOST, "--port", str(port)]

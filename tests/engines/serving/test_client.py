@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -88,6 +89,16 @@ def test_the_body_of_a_request(engine: Engine, vllm: tuple[Vllm, str]) -> None:
     assert body["max_tokens"] == 16
     assert body["return_token_ids"] is True
     assert body["stream_options"] == {"include_usage": True}
+    assert "top_p" not in body
+
+
+def test_filters_that_keep_all_tokens_are_named(engine: Engine, vllm: tuple[Vllm, str]) -> None:
+    """A server applies those of the checkpoint where a request names none."""
+    (request,) = requests(1)
+    engine.submit([replace(request, sampling=replace(request.sampling, temperature=0.7, top_k=20))])
+    drain(engine, 1)
+    body = vllm[0].script.asked[0]
+    assert (body["top_p"], body["top_k"], body["min_p"]) == (1.0, 20, 0.0)
 
 
 def test_unknown_address_is_one_clear_error() -> None:

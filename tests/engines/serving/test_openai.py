@@ -114,6 +114,15 @@ def test_arguments_of_the_servers_own_template() -> None:
     assert script.asked[-1]["chat_template_kwargs"] == {"enable_thinking": False}
 
 
+def test_a_temperature_without_a_filter_names_the_common_one() -> None:
+    script = Script(stream())
+    with joined(script) as engine:
+        one(engine, Sampling(16, temperature=0.5))
+    body = script.asked[-1]
+    assert body["top_p"] == 1.0
+    assert not {"top_k", "min_p"} & set(body)
+
+
 def test_fields_of_the_users_own_and_extensions_that_were_asked_for() -> None:
     script = Script(stream())
     with joined(script, top_p=0.9, api_key="k") as engine:

@@ -56,6 +56,15 @@ def test_the_build_for_cpus_has_no_command_line(
     assert f"-m vllm.entrypoints.{module} org/model --host" in " ".join(command)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_server_does_without_the_settings_of_the_checkpoint(
+    known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_server, "has_argument", lambda name: known)
+    assert flags().get("--generation-config") == ("vllm" if known else None)
+    assert flags(("generation_config", "auto"))["--generation-config"] == "auto"
+
+
 def test_every_argument_of_vllm_can_be_given() -> None:
     found = flags(
         ("tensor_parallel_size", 2),
