@@ -7,7 +7,7 @@ fit is shown beside the observed values.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_speedbench.cli.arguments import find_run, report_skipped
@@ -40,7 +40,8 @@ _FIT_COLUMNS: tuple[Column, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What to simulate. ``samples`` per category; 0: as many as the saved run has."""
+    """What to simulate. ``samples`` per category; 0: as many as the saved run has. ``diverging`` is
+    the share of outputs that diverge; at 1 they have nothing in common, as at a temperature."""
 
     margin: float
     alpha: float
@@ -111,7 +112,9 @@ def simulate_plan(
         out.table(_FIT_COLUMNS, rows)
         out.line()
         slices = [record.case.slice for record in records]
-        _show_sessions(out, {n: fit.category for n, fit in fitted.items()}, slices, rule, asked)
+        sampled = records[0].sampling.temperature > 0
+        own = replace(asked, diverging=1.0) if sampled else asked
+        _show_sessions(out, {n: fit.category for n, fit in fitted.items()}, slices, rule, own)
 
 
 def _show_declared(out: Lines, names: Sequence[str], rule: Rule, asked: Simulation) -> None:
@@ -277,11 +280,14 @@ def _summary(tallies: Sequence[Tally], asked: Simulation) -> Iterator[str]:
             f"(at most {_short(limit)}, with 95% confidence)"
         )
     yield f"loss: {lost.with_fail} of {lost.sessions} sessions fail"
+    diverging = (
+        f"{_short(asked.diverging)} do: --diverging" if asked.diverging < 1 else "sampled ones do"
+    )
     yield (
         f"healthy: nothing changed. edge: AL fell by {_short(asked.margin)} everywhere, where pass "
         f"and fail are both wrong. loss: AL fell by {_short(asked.loss)} everywhere, unevenly over "
         f"the samples. Random: the prompts, the drafts, and where outputs diverge "
-        f"({_short(asked.diverging)} do: --diverging)."
+        f"({diverging})."
     )
 
 

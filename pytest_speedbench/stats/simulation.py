@@ -138,7 +138,7 @@ class Session:
         samples: of each category.
         slices: cases; a category's name, or "all".
         rule: margin and error rates of each comparison.
-        divergence: share of outputs that diverge between healthy builds.
+        divergence: share of outputs that diverge between healthy builds; 1: from their first token.
     """
 
     categories: Mapping[str, Category]
@@ -208,7 +208,7 @@ def conclude(runs: Mapping[str, PairedRuns], rule: Rule) -> Conclusion:
 
     pairs = Pairs(
         whole=sums("whole", tokens, old, new),
-        prefix=sums("prefix", cuts, old_cut, new_cut),
+        prefix=sums("prefix", cuts, old_cut, new_cut) if cuts.any() else None,
         diverged=sum(int((run.divergences < run.lengths).sum()) for run in runs.values()),
         compared=len(tokens),
         only_old=(),

@@ -54,6 +54,12 @@ def test_each_has_a_plan_of_its_own(speedbench: Speedbench) -> None:
     assert out.count("temperature 0.8: sampled outputs always differ") == 2
 
 
+def test_sampled_outputs_have_nothing_in_common_in_a_simulation(speedbench: Speedbench) -> None:
+    out = speedbench("plan", "--simulate", "--sessions", "1").words
+    assert out.count("where outputs diverge (46% do: --diverging)") == 2  # greedy: chat and raw
+    assert out.count("where outputs diverge (sampled ones do)") == 4
+
+
 def test_each_has_a_name_of_its_own_in_a_comparison(speedbench: Speedbench) -> None:
     out = speedbench("compare", "1", "1").words
     for setting in SETTINGS:
