@@ -151,8 +151,13 @@ def _arms_notes(setting: RunSetting, arm: ArmResult, reference: ArmResult | None
 
 
 def _drafting_notes(setting: RunSetting, arm: ArmResult) -> list[str]:
-    """A schedule that hardly drafts, and a method that is not in our table."""
+    """Drafts that are not verified, a schedule that hardly drafts, a method not in our table."""
     notes, method = [], setting.speculation.method
+    if setting.engine.details.get("drafts_verified") is False:
+        notes.append(
+            "the engine accepts drafts at a rate that was set, without verifying them: AL says "
+            "nothing about the drafter, and the outputs are not the target's"
+        )
     if setting.scheduled and (how := _schedule_drafts([turn.trace for turn in arm.turns])):
         notes.append(
             f"the engine's schedule of draft lengths drafts {how} at BS {setting.batch_size}"

@@ -126,6 +126,15 @@ def test_packages_are_those_that_are_installed() -> None:
     assert "sglang-of-another-day" not in found
 
 
+@pytest.mark.parametrize(("method", "verified"), [("synthetic", False), ("block", None)])
+def test_drafts_that_are_accepted_at_a_set_rate_are_not_verified(
+    method: str, verified: bool | None
+) -> None:
+    speculative = {**SECTIONS["speculative_config"], "rejection_sample_method": method}
+    found = configuration({**SECTIONS, "speculative_config": speculative})
+    assert found.get("drafts_verified") is verified
+
+
 class Refused(BaseModel):
     """A configuration as vLLM checks it."""
 

@@ -86,6 +86,15 @@ def test_a_method_outside_the_table_is_noted() -> None:
     assert not any("table" in note for note in run(method="eagle3").notes)
 
 
+def test_drafts_that_are_not_verified_are_noted() -> None:
+    measured = run(counters=None, steps=(2, 1))
+    details = {**measured.setting.engine.details, "drafts_verified": False}
+    engine = replace(measured.setting.engine, details=details)
+    noted = replace(measured, setting=replace(measured.setting, engine=engine)).notes
+    assert any("accepts drafts at a rate that was set" in note for note in noted)
+    assert not any("at a rate that was set" in note for note in measured.notes)
+
+
 def test_a_server_may_leave_out_that_a_request_had_no_cache_hit() -> None:
     found = [
         Turn(f"s{cached}", "math", 0, Trace("r", 10, 0.0, cached_tokens=cached))

@@ -85,8 +85,14 @@ def configuration(settings: Any) -> dict[str, object]:
         _BACKEND: chosen,
         "attention_config": attention,
         "speculative": _speculative(speculative),
+        **verification(_get(speculative, "rejection_sample_method")),
         "speculative_method": str(_get(speculative, "method") or "none"),
     }
+
+
+def verification(method: object) -> dict[str, object]:
+    """That drafts are not verified, where vLLM accepts them at a rate that was set."""
+    return {"drafts_verified": False} if method == "synthetic" else {}
 
 
 def dtype_of(settings: Any) -> str:

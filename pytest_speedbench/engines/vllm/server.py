@@ -49,7 +49,7 @@ from pytest_speedbench.engines.vllm.arguments import (
     refuse_sampling,
     serve_arguments,
 )
-from pytest_speedbench.engines.vllm.configuration import configuration, dtype_of
+from pytest_speedbench.engines.vllm.configuration import configuration, dtype_of, verification
 from pytest_speedbench.errors import EngineError, EngineUnavailable
 
 # Arguments that the server does not have.
@@ -86,6 +86,7 @@ class VllmDialect(Dialect):
             "max_model_len": card.max_model_len,
             **_cache_settings(page.infos.get("vllm:cache_config_info", {})),
             "speculative_method": self._method(speculates),
+            **verification(self.config.option("speculative.rejection_sample_method")),
             **(configuration(resolved) if resolved else {}),
         }
         self._check_method(http.address.url, str(details["speculative_method"]))
