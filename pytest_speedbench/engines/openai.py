@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from pytest_speedbench.engines.methods import methods_of, traits
@@ -198,6 +199,15 @@ def _refuse(config: EngineConfig) -> None:
         raise EngineError("engine openai needs the address of a running server: --speed-url URL")
 
 
+def _refuse_sampling(config: EngineConfig, sampling: Sampling) -> None:
+    """Refuses fields of a request that would make it another one than the case says."""
+    own = {field.name for field in fields(Sampling)}
+    for name, _ in config.args:
+        if name in own:
+            option = f"--speed-{name.replace('_', '-')}"
+            raise EngineError(f"--speed-engine-arg {name}: use {option} instead")
+
+
 ENGINE = EngineType(
     name="openai",
     methods=methods_of("vllm"),
@@ -212,4 +222,5 @@ ENGINE = EngineType(
     local=False,
     server=True,
     refuse=_refuse,
+    refuse_sampling=_refuse_sampling,
 )

@@ -26,6 +26,15 @@ def test_a_filter_that_an_engine_lacks_is_refused_by_name() -> None:
     assert str(found.value) == wanted
 
 
+@pytest.mark.parametrize("name", ["temperature", "top_p", "seed", "max_tokens"])
+def test_a_field_of_a_request_does_not_stand_in_for_an_option(name: str) -> None:
+    """Else two ways of sampling would be one case."""
+    config = EngineConfig("openai", "m", url="http://gpu-box:8000", args=((name, 1),))
+    option = f"--speed-{name.replace('_', '-')}"
+    with pytest.raises(EngineError, match=f"--speed-engine-arg {name}: use {option} instead"):
+        check_sampling(engine_type("openai"), config, Sampling())
+
+
 def test_vllm_has_no_min_p_with_speculation() -> None:
     adapter, how = engine_type("vllm"), Sampling(temperature=1.0, min_p=0.1)
     check_sampling(adapter, EngineConfig("vllm", "m"), how)
