@@ -89,6 +89,12 @@ def check_traces(traces: Sequence[Trace], speculation: Speculation) -> None:
         if trace.totals is not None:
             _check_totals(trace, trace.totals, speculation)
             continue
+        if trace.prefill_tokens and trace.chunks[:1] not in ([], [trace.prefill_tokens]):
+            raise MeasurementMismatch(
+                f"request {trace.request_id}: its first event holds {trace.chunks[0]} tokens, but "
+                f"the prefill emits {trace.prefill_tokens}; steps cannot be counted by events: "
+                "the adapter has to give totals"
+            )
         longest = max(trace.steps, default=1)
         if longest > speculation.draft_length + 1:
             raise MeasurementMismatch(
@@ -115,7 +121,7 @@ def _check_shares(trace: Trace) -> None:
         ("prompt tokens came from its prefix cache", trace.cached_tokens, trace.prompt_tokens),
         ("output tokens were hidden, as reasoning may be", trace.hidden_tokens, trace.tokens),
     ):
-        if (some or 0) > of:
+        if not 0 <= (some or 0) <= of:
             raise MeasurementMismatch(
                 f"request {trace.request_id}: the engine says {some} of {of} {what}; its counts "
                 "cannot be used: connect to the engine directly, or use another version"

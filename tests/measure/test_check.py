@@ -250,6 +250,7 @@ def test_foreign_output_tokens_are_a_mismatch() -> None:
     [
         ({"cached_tokens": 6}, r"6 of 5 prompt tokens came from its prefix cache"),
         ({"hidden_tokens": 9}, r"9 of 3 output tokens were hidden"),
+        ({"cached_tokens": -1}, r"-1 of 5 prompt tokens came from its prefix cache"),
     ],
 )
 def test_a_part_that_is_more_than_the_whole_is_not_believed(
@@ -257,6 +258,12 @@ def test_a_part_that_is_more_than_the_whole_is_not_believed(
 ) -> None:
     trace = Trace("r", 5, 0.0, [1, 2, 3], [1, 2], [0.1, 0.2], **counts)
     with pytest.raises(MeasurementMismatch, match=message):
+        check_traces([trace], SD)
+
+
+def test_a_first_event_that_is_more_than_the_prefills_token_is_no_step() -> None:
+    trace = Trace("r", 5, 0.0, [1, 2, 3, 4], [3, 1], [0.1, 0.2])
+    with pytest.raises(MeasurementMismatch, match="first event holds 3 tokens, but the prefill"):
         check_traces([trace], SD)
 
 
