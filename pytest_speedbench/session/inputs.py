@@ -47,6 +47,7 @@ class Inputs:
 
     def __post_init__(self) -> None:
         self._tokenizers: dict[tuple[str, ...], Tokenizer] = {}
+        self._checked: set[tuple[object, ...]] = set()
         self._identities: dict[tuple[str, str], dict[str, str]] = {}
         self._largest_batch: dict[EngineConfig, int] = {}
 
@@ -226,7 +227,7 @@ class Inputs:
                 f"this case has bs={run.bs}"
             )
         samples = self.samples(run)
-        check_prompts(run.prompt_form, samples, self.tokenizer(run))
+        self._check_prompts(run, samples)
         if any(sample.token_ids for sample in samples):
             if adapter.prompt_form == "chat":
                 raise CannotRun(
@@ -240,6 +241,15 @@ class Inputs:
         if bucket := throughput_bucket(run.split):
             window = self.context_window(run)
             require_context(bucket, window, run.sampling.max_tokens)
+
+    def _check_prompts(self, run: RunKey, samples: Sequence[Sample]) -> None:
+        """As :func:`check_prompts`, once for all runs of the same prompts: a grid asks often, and
+        long conversations take a while."""
+        tokenizer = self.tokenizer(run)
+        prompts = (id(tokenizer), run.split, self.count(run), *self.plan.get(run, [ALL]))
+        if prompts not in self._checked:
+            check_prompts(run.prompt_form, samples, tokenizer)
+            self._checked.add(prompts)
 
     def check_counterpart(self, run: RunKey) -> None:
         """Whether the build that ``run`` is compared with can run it.
