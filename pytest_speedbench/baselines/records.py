@@ -61,7 +61,7 @@ from pytest_speedbench.engines.protocol import (
     Speculation,
     Trace,
 )
-from pytest_speedbench.errors import MeasurementMismatch, RecordError
+from pytest_speedbench.errors import MeasurementMismatch, NoData, RecordError
 from pytest_speedbench.measure.answers import repeats_itself
 from pytest_speedbench.measure.replayed import Replay, ReplayedTurn, ResumedRequest, WrongToken
 from pytest_speedbench.measure.results import (
@@ -139,8 +139,6 @@ def _split(view: SliceView) -> SplitRecord:
 
 
 def _metrics(view: SliceView) -> dict[str, MetricRecord | list[MetricRecord | None]]:
-    from pytest_speedbench.stats import NoData
-
     run = view.run
     compute: Mapping[str, Callable[[], Estimate]] = {
         "acceptance_length": view.acceptance_length,
@@ -172,8 +170,6 @@ def _metrics(view: SliceView) -> dict[str, MetricRecord | list[MetricRecord | No
 
 
 def _depth(view: SliceView) -> list[DepthRecord]:
-    from pytest_speedbench.stats import NoData
-
     try:
         buckets = view.acceptance_by_depth()
     except NoData:

@@ -23,7 +23,7 @@ from pytest_speedbench.cli.arguments import (
 from pytest_speedbench.cli.output import NOTHING, Lines
 from pytest_speedbench.cli.plan_drafter import SecondRun
 from pytest_speedbench.cli.simulate import Simulation, saved_or_none, simulate_plan
-from pytest_speedbench.errors import CliError
+from pytest_speedbench.errors import CliError, NoData
 from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
@@ -242,7 +242,6 @@ def _rows(
 ) -> Iterator[tuple[str, ...]]:
     """One row per slice; the reason why one has no numbers is added to ``reasons``."""
     from pytest_speedbench.compare.planning import plan_case
-    from pytest_speedbench.stats import NoData
 
     for record in records:
         try:

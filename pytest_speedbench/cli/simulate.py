@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_speedbench.cli.arguments import find_run, report_skipped
 from pytest_speedbench.cli.output import NOTHING, Lines
-from pytest_speedbench.errors import CliError, count_of
+from pytest_speedbench.errors import CliError, NoData, count_of
 from pytest_speedbench.report.tables import Column
 
 if TYPE_CHECKING:
@@ -139,7 +139,6 @@ def _show_declared(out: Lines, names: Sequence[str], rule: Rule, asked: Simulati
 def _fit(records: Sequence[Record]) -> dict[str, _Fitted]:
     """The fitted process of each category of a run, from any record that holds it."""
     from pytest_speedbench.baselines.records import traces_of
-    from pytest_speedbench.stats import NoData
     from pytest_speedbench.stats.data import step_traces
 
     traces: dict[str, dict[tuple[str, int], StepTrace]] = {}

@@ -10,7 +10,8 @@ from typing import Any
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.timing import check_same_samples, same_rounds, tps
-from pytest_speedbench.stats import Estimate, NoData, SpeedRounds, attribute_change
+from pytest_speedbench.errors import NoData
+from pytest_speedbench.stats import Estimate, SpeedRounds, attribute_change
 
 _NO_CHANGE = 0.0005
 """Changes below it are +0.0% in every report."""

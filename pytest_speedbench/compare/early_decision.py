@@ -14,14 +14,14 @@ from pytest_speedbench.baselines.records import traces_of
 from pytest_speedbench.compare.gate import Levels
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.replay import outputs_of, replayed_along
-from pytest_speedbench.errors import RecordError
+from pytest_speedbench.errors import NoData, RecordError
 from pytest_speedbench.measure.early import Followed
 from pytest_speedbench.measure.metrics import request_traces
 from pytest_speedbench.measure.replay import Outputs
 from pytest_speedbench.measure.results import Turn
 from pytest_speedbench.quantities import some_of
 from pytest_speedbench.splits import ALL
-from pytest_speedbench.stats import Decision, NoData, RequestTrace, Rule, Sequential
+from pytest_speedbench.stats import Decision, RequestTrace, Rule, Sequential
 
 _MOST_NAMED = 3
 

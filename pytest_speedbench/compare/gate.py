@@ -11,13 +11,12 @@ from pytest_speedbench.compare.replay import replayed_between
 from pytest_speedbench.compare.side_by_side import of_one_pair
 from pytest_speedbench.compare.timing import gate_side_by_side, gate_stored
 from pytest_speedbench.compare.verdict import COMPARED, Outcome, Verdict
-from pytest_speedbench.errors import RecordError, count_of
+from pytest_speedbench.errors import NoData, RecordError, count_of
 from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH
 from pytest_speedbench.quantities import about
 from pytest_speedbench.stats import (
     Conclusion,
     Decision,
-    NoData,
     non_inferiority,
 )
 from pytest_speedbench.stats.rule import REACH

@@ -19,11 +19,11 @@ from pytest_speedbench.compare.gate import Levels, gate
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.replay_ties import wrong_tokens
 from pytest_speedbench.compare.verdict import Verdict
+from pytest_speedbench.errors import NoData
 from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH, GATED_METRICS
 from pytest_speedbench.stats import (
     AlphaSequence,
     Decision,
-    NoData,
     comparison,
     sequence_level,
 )

@@ -19,8 +19,7 @@ from pytest_speedbench.compare.family import Family
 from pytest_speedbench.compare.match import Match, identity_of, match_in
 from pytest_speedbench.compare.side_by_side import match_side
 from pytest_speedbench.compare.verdict import Outcome, Verdict
-from pytest_speedbench.errors import count_of
-from pytest_speedbench.stats import NoData
+from pytest_speedbench.errors import NoData, count_of
 
 _DEFAULT_STORAGE = ".benchmarks"  # of the commands, as of pytest-benchmark
 

@@ -13,7 +13,8 @@ from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.sessions import earlier_rounds, timing_key
 from pytest_speedbench.compare.verdict import Outcome, Verdict
-from pytest_speedbench.stats import NoData, TimingDecision
+from pytest_speedbench.errors import NoData
+from pytest_speedbench.stats import TimingDecision
 
 RESTARTS = (
     "; every round is a start where the metric is gated with --speed-compare-fail, and "

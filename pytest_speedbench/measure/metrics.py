@@ -1,6 +1,6 @@
 """Every metric: unit, direction, formula, and what "no data" means.
 
-No data raises :class:`~pytest_speedbench.stats.NoData` with the reason; it is never 0 or 1.
+No data raises :class:`~pytest_speedbench.errors.NoData` with the reason; it is never 0 or 1.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from pytest_speedbench.errors import NoData
 from pytest_speedbench.measure.arrivals import decoding_span, first_token_shown, in_burst
 
 if TYPE_CHECKING:
@@ -172,7 +173,6 @@ def cache_hit_rate(turns: Sequence[Turn], level: float) -> Estimate:
     """
     import numpy as np
 
-    from pytest_speedbench.stats import NoData
     from pytest_speedbench.stats.data import stratum_codes
     from pytest_speedbench.stats.estimates import share_estimate
 
@@ -220,7 +220,7 @@ def output_tps(rounds: Sequence[Round], level: float = 0.95) -> Estimate:
     """Output tokens per second: mean over rounds, a t-interval where there are at least three."""
     import numpy as np
 
-    from pytest_speedbench.stats import Estimate, NoData
+    from pytest_speedbench.stats import Estimate
     from pytest_speedbench.stats import delta as delta_method
     from pytest_speedbench.stats.speed import MIN_ROUNDS
 
@@ -254,7 +254,6 @@ def ttft(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
 
 def step_time(turns: Sequence[Turn], level: float = 0.95) -> Estimate:
     """Seconds per decoding step, the first event of each request left out."""
-    from pytest_speedbench.stats import NoData
     from pytest_speedbench.stats.data import NO_STEP_COUNT
 
     shown = [turn for turn in turns if not turn.trace.hidden_tokens]
@@ -290,8 +289,6 @@ def counted_step_time(
 
     ``times`` are those of every request's first time; the counters may hold its copies too.
     """
-    from pytest_speedbench.stats import NoData
-
     if not times:
         raise NoData("no request has an output event")
     seconds = sum(moments[-1] - moments[0] for moments in times)
@@ -316,7 +313,6 @@ def _ratio(
 
     import numpy as np
 
-    from pytest_speedbench.stats import NoData
     from pytest_speedbench.stats.data import stratum_codes
     from pytest_speedbench.stats.estimates import positive_ratio
 

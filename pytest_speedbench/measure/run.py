@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pytest_speedbench.errors import NoData
 from pytest_speedbench.measure import metrics
 from pytest_speedbench.measure.chains import require_chains
 from pytest_speedbench.measure.drafting import speculation_off
@@ -76,8 +77,6 @@ class Run:
         return self.arm.early.looks if self.arm.early is not None else 1
 
     def _check_timed(self) -> None:
-        from pytest_speedbench.stats import NoData
-
         if self.arm.early is not None:
             raise NoData("measured with --speed-early, which decides AL alone and times nothing")
 
@@ -117,8 +116,6 @@ class Run:
         return replace(estimate, low=None, high=None)
 
     def _reference(self) -> ArmResult:
-        from pytest_speedbench.stats import NoData
-
         self._check_timed()
         if self.arm.soak:
             raise NoData("a soak measures one engine, and no arm without SD")
@@ -186,8 +183,6 @@ class SliceView:
         return total(own) if own else None
 
     def _check_reported(self) -> None:
-        from pytest_speedbench.stats import NoData
-
         arm = self.run.arm
         if arm.failed and not self.turns:
             found = describe_failed(arm.failed, arm.answers)
@@ -210,7 +205,7 @@ class SliceView:
         return micro_al(self.traces, level)
 
     def acceptance_length_macro(self, level: float = 0.95) -> Estimate:
-        from pytest_speedbench.stats import NoData, macro_al
+        from pytest_speedbench.stats import macro_al
 
         if self.counted is not None:
             raise NoData("the engine's counters cover a slice, not each request")
@@ -263,13 +258,11 @@ class SliceView:
         return proposed_length(self.traces, self.run.setting.speculation.draft_length, level)
 
     def _check_drafting(self) -> None:
-        from pytest_speedbench.stats import NoData
-
         if not self.run.setting.speculation.active:
             raise NoData("without SD nothing is drafted")
 
     def acceptance_by_position(self) -> tuple[Estimate | None, ...]:
-        from pytest_speedbench.stats import NoData, acceptance_by_position
+        from pytest_speedbench.stats import acceptance_by_position
 
         speculation = self.run.setting.speculation
         if not speculation.active:
@@ -291,7 +284,6 @@ class SliceView:
         Raises:
             NoData: there was none.
         """
-        from pytest_speedbench.stats import NoData
 
         if self.run.cold is None:
             raise NoData("no cold pass: the prefix cache is off (--speed-prefix-caching)")

@@ -13,14 +13,14 @@ from pytest_speedbench.compare.drift import drift_verdict
 from pytest_speedbench.compare.gate import Levels
 from pytest_speedbench.compare.never_worse import METRIC as NEVER_WORSE
 from pytest_speedbench.compare.never_worse import Pair, never_worse_verdict
-from pytest_speedbench.errors import UsageError, warn
+from pytest_speedbench.errors import NoData, UsageError, warn
 from pytest_speedbench.measure.run import Run
 from pytest_speedbench.plan.cases import Case, RunKey
 from pytest_speedbench.session.keys import key_of
 from pytest_speedbench.session.lossless import LosslessCheck
 from pytest_speedbench.session.pruning import PruningCheck, Settle
 from pytest_speedbench.session.target_scores import TargetScores
-from pytest_speedbench.stats import AlphaSequence, NoData, comparison
+from pytest_speedbench.stats import AlphaSequence, comparison
 from pytest_speedbench.stats.draft_length import Arm, BestDraftLength, best_of_arms
 
 

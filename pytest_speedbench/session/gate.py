@@ -17,11 +17,11 @@ from pytest_speedbench.compare.judge import DEFAULT_MARGINS, Judge
 from pytest_speedbench.compare.match import Match
 from pytest_speedbench.compare.results import CaseResult
 from pytest_speedbench.compare.verdict import Outcome, Verdict
-from pytest_speedbench.errors import GateFailure, SpeedWarning, warn
+from pytest_speedbench.errors import GateFailure, NoData, SpeedWarning, warn
 from pytest_speedbench.plan.settings import Settings
 from pytest_speedbench.plan.values import ACCEPTANCE_LENGTH
 from pytest_speedbench.quantities import change_of
-from pytest_speedbench.stats import AlphaSequence, Decision, NoData
+from pytest_speedbench.stats import AlphaSequence, Decision
 
 ASSERT = "assert"
 

@@ -21,7 +21,7 @@ from pytest_speedbench.compare.lossless import (
 )
 from pytest_speedbench.compare.verdict import Outcome, Verdict
 from pytest_speedbench.engines.protocol import Request, Speculation, Trace
-from pytest_speedbench.errors import UsageError
+from pytest_speedbench.errors import NoData, UsageError
 from pytest_speedbench.measure.copies import seeded_copies
 from pytest_speedbench.measure.results import ArmResult, Turn
 from pytest_speedbench.measure.run import Run
@@ -33,7 +33,7 @@ from pytest_speedbench.report.lossless import (
     sampling_text,
 )
 from pytest_speedbench.session.target_scores import TargetScores, can_score
-from pytest_speedbench.stats import AlphaSequence, NoData, compare_tie_rates
+from pytest_speedbench.stats import AlphaSequence, compare_tie_rates
 
 LOSSLESS = "lossless"
 PROMPTS = 4
