@@ -32,6 +32,7 @@ _GIVEN = {
     "joiner",
     "lipsum",
 }
+_PROBE = "Name a river."
 # Arguments of ``apply_chat_template`` itself.
 _OF_THE_CALL = ("tools", "documents", "chat_template", "continue_final_message")
 
@@ -82,6 +83,11 @@ class HuggingFaceTokenizer:
         self.template: object = template if form == "chat" else None
         self.template_digest = _digest([template, {}]) if form == "chat" else ""
         self.form = form
+        # Some templates of models that read images leave out a message that is a plain text.
+        self._in_parts = False
+        if form == "chat" and not self._shows_messages():
+            self._in_parts = True
+            self._in_parts = self._shows_messages()
         self.stop_ids = _stop_ids(self._tokenizer, path)
         text = config.get_text_config()  # of a model that reads images too, the part with tokens
         self.context_window = int(getattr(text, "max_position_embeddings", 1 << 30))
@@ -119,10 +125,17 @@ class HuggingFaceTokenizer:
                 return text
         return self._apply(_merged(messages))
 
+    def _shows_messages(self) -> bool:
+        """Whether the template renders what a user says."""
+        try:
+            return _PROBE in self._apply([{"role": "user", "content": _PROBE}])
+        except EngineError:  # raised again, with its reason, for the samples
+            return False
+
     def _apply(self, messages: Sequence[Message]) -> str:
         try:
             text: str = self._tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
+                [_parts(message) if self._in_parts else dict(message) for message in messages],
                 add_generation_prompt=True,
                 tokenize=False,
                 **self.template_kwargs,
@@ -193,6 +206,11 @@ class UnknownTokenizer:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return " ".join(map(str, token_ids))
+
+
+def _parts(message: Message) -> dict[str, object]:
+    """The content of a message as a list of one text, OpenAI's other form of it."""
+    return {**message, "content": [{"type": "text", "text": message["content"]}]}
 
 
 def _merged(messages: Sequence[Message]) -> list[Message]:
