@@ -10,6 +10,8 @@ from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
 
+from _pytest import pytester
+
 # Plugins of the developer's environment: loading them takes half the start of such a run.
 WITHOUT_OTHER_PLUGINS = " ".join(
     f"-p no:{plugin}"
@@ -26,6 +28,7 @@ COLLECTED = ("suites", "conformance", "session.trainer")
 def prepare() -> None:
     """Before the first run in this process."""
     _load_modules()
+    _keep_installed_modules()
     _read_distributions_once()
     _describe_machine_once()
     # pytest 9.2 looks for misplaced fixtures behind the decorators of every name of every plugin,
@@ -36,7 +39,7 @@ def prepare() -> None:
 
 def _load_modules() -> None:
     """pytester forgets the modules that a run inside it has imported; ours, and what they import
-    where it is used, would be imported again by every run, and some cannot be."""
+    where it is used, would be imported again by every run."""
     import pytest_speedbench
 
     for module in walk_packages(pytest_speedbench.__path__, "pytest_speedbench."):
@@ -57,6 +60,21 @@ def _load_modules() -> None:
         "scipy.stats",
     ):
         import_module(name)
+
+
+def _keep_installed_modules() -> None:
+    """A module of C that a run has imported, such as torch, cannot be imported a second time."""
+
+    def snapshot(self: pytester.Pytester) -> pytester.SysModulesSnapshot:
+        return pytester.SysModulesSnapshot(preserve=_is_installed)
+
+    pytester.Pytester._Pytester__take_sys_modules_snapshot = snapshot
+
+
+def _is_installed(name: str) -> bool:
+    """Whether a module is of another package; ours has tests, which every run collects anew."""
+    file = str(getattr(sys.modules.get(name), "__file__", ""))
+    return "site-packages" in file and not name.startswith("pytest_speedbench.")
 
 
 def _describe_machine_once() -> None:
