@@ -28,7 +28,7 @@ COLLECTED = ("suites", "conformance", "session.trainer")
 def prepare() -> None:
     """Before the first run in this process."""
     _load_modules()
-    _keep_installed_modules()
+    _keep_torch()
     _read_distributions_once()
     _describe_machine_once()
     # pytest 9.2 looks for misplaced fixtures behind the decorators of every name of every plugin,
@@ -62,19 +62,13 @@ def _load_modules() -> None:
         import_module(name)
 
 
-def _keep_installed_modules() -> None:
-    """A module of C that a run has imported, such as torch, cannot be imported a second time."""
+def _keep_torch() -> None:
+    """Where a run has imported torch, it cannot be imported a second time."""
 
     def snapshot(self: pytester.Pytester) -> pytester.SysModulesSnapshot:
-        return pytester.SysModulesSnapshot(preserve=_is_installed)
+        return pytester.SysModulesSnapshot(preserve=lambda name: name.startswith("torch"))
 
     pytester.Pytester._Pytester__take_sys_modules_snapshot = snapshot
-
-
-def _is_installed(name: str) -> bool:
-    """Whether a module is of another package; ours has tests, which every run collects anew."""
-    file = str(getattr(sys.modules.get(name), "__file__", ""))
-    return "site-packages" in file and not name.startswith("pytest_speedbench.")
 
 
 def _describe_machine_once() -> None:
