@@ -6,7 +6,7 @@ needs a child process of its own.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from pytest_speedbench.engines.process.streaming import Chunk, StreamingBackend
@@ -42,7 +42,7 @@ class SglangBackend(StreamingBackend):
             "sglang",
             str(info.get("version", sglang.__version__)),
             device_name(cpu=info.get("device") == "cpu"),
-            _dtype(self.engine),
+            _dtype(self.engine, info),
             describe(info, config.speculation),
         )
 
@@ -108,9 +108,12 @@ class SglangBackend(StreamingBackend):
         self.engine.shutdown()
 
 
-def _dtype(engine: Any) -> str:
-    """That of the loaded model: the arguments of the engine may say ``auto``."""
-    return str(engine.tokenizer_manager.model_config.dtype).removeprefix("torch.")
+def _dtype(engine: Any, info: Mapping[str, Any]) -> str:
+    """That of the loaded model: ``info`` has the argument, which may be ``auto``. Among several
+    tokenizer processes, the one here does not hold the model's configuration."""
+    model = getattr(engine.tokenizer_manager, "model_config", None)
+    found = getattr(model, "dtype", None) or info.get("dtype", "auto")
+    return str(found).removeprefix("torch.")
 
 
 def _start(sglang: Any, arguments: dict[str, Any], config: EngineConfig) -> Any:
