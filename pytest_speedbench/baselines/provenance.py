@@ -9,6 +9,11 @@ from pydantic import Field
 from pytest_speedbench.baselines.part import Part
 
 
+def is_known(text: str) -> bool:
+    """Whether an engine has reported what a text of its record says."""
+    return text not in ("", "unknown")
+
+
 class EngineRecord(Part):
     """``details`` is the configuration as the started engine reports it, ``args`` what it was
     given; ``packages`` are the versions it computes with, empty in earlier records. ``commit`` is
@@ -26,7 +31,7 @@ class EngineRecord(Part):
     @property
     def known_dtype(self) -> str:
         """The dtype; empty where the engine does not report what ``auto`` became."""
-        return "" if self.dtype in ("auto", "unknown") else self.dtype
+        return self.dtype if is_known(self.dtype) and self.dtype != "auto" else ""
 
     @property
     def simulated(self) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from itertools import takewhile
 from typing import Any
 
-from pytest_speedbench.baselines.provenance import ModelRecord
+from pytest_speedbench.baselines.provenance import ModelRecord, is_known
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.secrets import hide_secrets
 
@@ -60,7 +60,6 @@ _OF_THE_CASE = {
     "speculative.num_speculative_tokens": "draft_length",
 }
 _TEMPORARY = re.compile(r"^(/private)?/(tmp|var/tmp|var/folders|dev/shm)/")
-_UNKNOWN = ("", "unknown")
 _LONGEST = 48
 _CONTEXT = 12
 
@@ -147,7 +146,7 @@ def _facts(record: Record) -> dict[str, str]:
     return {
         name: text
         for name, text in texts
-        if text not in _UNKNOWN and silent.isdisjoint((name, name.partition(".")[0]))
+        if is_known(text) and silent.isdisjoint((name, name.partition(".")[0]))
     }
 
 

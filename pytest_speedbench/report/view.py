@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_speedbench.baselines.measured import MetricRecord
-from pytest_speedbench.baselines.provenance import EngineRecord
+from pytest_speedbench.baselines.provenance import EngineRecord, is_known
 from pytest_speedbench.baselines.schema import Record
 from pytest_speedbench.compare.attribution import Attribution, Factor
 from pytest_speedbench.compare.changes import Change
@@ -207,9 +207,9 @@ def _setting(record: Record) -> str:
 
 def engine_text(engine: EngineRecord, commit: str = "") -> str:
     """Such as ``vllm 0.24.0, bfloat16 on NVIDIA H200``; what is unknown is left out."""
-    hardware = [engine.known_dtype, f"on {engine.device}" if _known(engine.device) else ""]
+    hardware = [engine.known_dtype, f"on {engine.device}" if is_known(engine.device) else ""]
     parts = (
-        [engine.name, engine.version if _known(engine.version) else "", commit],
+        [engine.name, engine.version if is_known(engine.version) else "", commit],
         ["in simulated time"] if engine.simulated else hardware,
     )
     texts = [" ".join(filter(None, part)) for part in parts]
@@ -219,11 +219,7 @@ def engine_text(engine: EngineRecord, commit: str = "") -> str:
 def _commit(record: Record) -> str:
     """The commit of the engine's build, where two builds are compared."""
     commit = record.engine.commit
-    return f"(commit {commit[:12]})" if record.side and _known(commit) else ""
-
-
-def _known(text: str) -> bool:
-    return text not in ("", "unknown")
+    return f"(commit {commit[:12]})" if record.side and is_known(commit) else ""
 
 
 def _row(case: CaseResult, gated: bool) -> Row:
