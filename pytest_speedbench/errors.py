@@ -73,6 +73,12 @@ class EngineDied(EngineError):
     """The engine ended or stopped answering while it worked; the message ends with its output."""
 
 
+UNUSABLE_COUNTS = (
+    "its counts cannot be used: connect to the engine directly, or use another version"
+)
+"""What follows from a count that cannot be, at the end of a message."""
+
+
 class MeasurementMismatch(EngineError):
     """The traces and the engine's own counters disagree."""
 

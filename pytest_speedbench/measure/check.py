@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_speedbench.engines.protocol import Counters, RequestTotals, Speculation, Trace
-from pytest_speedbench.errors import MeasurementMismatch
+from pytest_speedbench.errors import UNUSABLE_COUNTS, MeasurementMismatch
 
 _NO_DRAFT: tuple[None, int] = (None, 0)
 # Draft tokens of a step, the nodes of a tree: no engine verifies as many at once.
@@ -111,8 +111,7 @@ def _check_drafts(trace: Trace, speculation: Speculation) -> None:
         if not 0 <= accepted <= most or drafted > _MOST_DRAFTED:
             raise MeasurementMismatch(
                 f"request {trace.request_id}: the engine says that a step accepted {accepted} of "
-                f"{drafted} draft tokens, with {speculation}; its counts cannot be used: connect "
-                "to the engine directly, or use another version"
+                f"{drafted} draft tokens, with {speculation}; {UNUSABLE_COUNTS}"
             )
 
 
@@ -123,8 +122,8 @@ def _check_shares(trace: Trace) -> None:
     ):
         if not 0 <= (some or 0) <= of:
             raise MeasurementMismatch(
-                f"request {trace.request_id}: the engine says {some} of {of} {what}; its counts "
-                "cannot be used: connect to the engine directly, or use another version"
+                f"request {trace.request_id}: the engine says {some} of {of} {what}; "
+                f"{UNUSABLE_COUNTS}"
             )
 
 

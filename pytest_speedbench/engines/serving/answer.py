@@ -24,7 +24,7 @@ from pytest_speedbench.engines.serving.steps import (
     reported_steps,
     split_into_steps,
 )
-from pytest_speedbench.errors import EngineError
+from pytest_speedbench.errors import UNUSABLE_COUNTS, EngineError
 
 UNKNOWN_ID = -1
 """Stands for a token id that the server withholds, until the dialect has found it."""
@@ -187,10 +187,7 @@ class Answer:
             )
 
     def _unusable(self, what: str) -> EngineError:
-        return EngineError(
-            f"request {self.request.id}: {what}; its counts cannot be used: connect to the engine "
-            "directly, or use another version"
-        )
+        return EngineError(f"request {self.request.id}: {what}; {UNUSABLE_COUNTS}")
 
     def end_at_stop(self) -> None:
         """Ends the answer at a stop token that the server does not know."""
