@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pytest_speedbench.stats.data import Ints
 
@@ -15,6 +17,12 @@ REPEATS = 1 / 3
 _SHORTEST = 3
 _CHARACTERS_PER_TOKEN = 4  # of most languages
 _BASE = np.uint64(0x9E3779B97F4A7C15)
+
+
+@cache
+def _powers(length: int) -> NDArray[np.uint64]:
+    """The coefficients of a polynomial hash, shape (length,)."""
+    return _BASE ** np.arange(length, dtype=np.uint64)[::-1]
 
 
 def repeats_itself(token_ids: Sequence[int] | Ints) -> bool:
@@ -43,7 +51,8 @@ def repeated_share(token_ids: Sequence[int] | Ints, length: int = NGRAM) -> floa
     count = len(ids) - length + 1
     if count < 1:
         return 0.0
-    powers = _BASE ** np.arange(length, dtype=np.uint64)[::-1]
-    hashes = np.sort(np.correlate(ids, powers))  # a polynomial of each n-gram, modulo 2**64
+    hashes = np.sort(
+        np.correlate(ids, _powers(length))
+    )  # a polynomial of each n-gram, modulo 2**64
     distinct = 1 + np.count_nonzero(hashes[1:] != hashes[:-1])
     return 1.0 - distinct / count
